@@ -1,0 +1,1 @@
+"""What runs: one module per pipeline, and the command line over them."""
