@@ -1,0 +1,1 @@
+"""The contracts: events in, tables out."""

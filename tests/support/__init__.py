@@ -1,0 +1,1 @@
+"""What several tests need: made-up events, keys and brokers."""

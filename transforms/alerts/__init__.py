@@ -1,0 +1,1 @@
+"""What becomes an alert, and how severe it is."""

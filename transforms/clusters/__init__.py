@@ -1,0 +1,1 @@
+"""Links between accounts, connected components, and how clusters score."""

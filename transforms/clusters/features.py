@@ -1,0 +1,187 @@
+"""Features of a group of accounts: what they cover together, and how alike they are.
+
+A group is compared with groups of benign accounts of its size and volume, so a value needs no
+absolute meaning. Codes are those of the science notes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transforms.coverage.features import (
+    COLUMNS,
+    Reference,
+    Suspicious,
+    column_index,
+    feature_matrix,
+    hill_number,
+)
+from transforms.coverage.layout import MAX_CELLS, Bins, Sum
+from transforms.coverage.sketch import CoverageSketch, merge
+from transforms.embedding.space import UNIT
+from transforms.scoring.rows import hour_profile
+
+Float = NDArray[np.float64]
+
+_CHUNK = 64  # sketches merged at once: bounds the memory of a large cluster
+_BREADTH = ("hill_cells", "effective_rank", "unseen_share", "heaps_slope", "log_volume")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Member:
+    """One account of a group.
+
+    Attributes:
+      account: its id.
+      sketch: its profile.
+      p_value: of the profile alone.
+      turned: float64 of shape (f,), standard scores of the profile turned so that up is suspicious.
+    """
+
+    account: str
+    sketch: CoverageSketch
+    p_value: float
+    turned: Float
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFeature:
+    """Name, code, suspicious side and words of one cluster feature; see `coverage.features`."""
+
+    name: str
+    code: str
+    suspicious: Suspicious
+    words: str
+    scale: str = "plain"
+
+
+_POOLED = tuple(
+    name
+    for name in (feature.name for feature in COLUMNS)
+    if name not in ("account_age", "networks", "clients", "blocked_share", "busy_hours")
+)
+_HIGH, _LOW, _BOTH = Suspicious.HIGH, Suspicious.LOW, Suspicious.BOTH
+
+CLUSTER_FEATURES: tuple[ClusterFeature, ...] = (
+    ClusterFeature("complementarity", "F13", _HIGH, "topics covered together for each covered alone", "exp"),
+    ClusterFeature("overlap", "F14", _BOTH, "overlap of two members' topics against one member's own"),
+    ClusterFeature("member_likeness", "F15", _HIGH, "likeness of prompts of two members against one member's own"),
+    ClusterFeature("member_surprise", "", _HIGH, "unusualness of the members one by one"),
+    ClusterFeature("member_breadth", "F1", _HIGH, "breadth of the members one by one"),
+    ClusterFeature("behaviour_spread", "", _LOW, "difference in behaviour from member to member"),
+    ClusterFeature("volume_spread", "", _LOW, "difference in volume from member to member"),
+    ClusterFeature("synchrony", "F21", _HIGH, "sameness of the members' hours"),
+    *(
+        ClusterFeature("pooled_" + f.name, f.code, f.suspicious, f.words + ", taken together", f.scale)
+        for f in COLUMNS
+        if f.name in _POOLED
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupRow:
+    """A group's features.
+
+    Attributes:
+      features: float64 of shape (len(CLUSTER_FEATURES),), NaN where the group cannot say.
+      covariates: float64 of shape (2,), log requests and log members.
+      pool: merged sketch of the members.
+    """
+
+    features: Float
+    covariates: Float
+    pool: CoverageSketch
+
+
+def pool_sketches(sketches: Sequence[CoverageSketch]) -> CoverageSketch:
+    """Merges any number of sketches a chunk at a time."""
+    parts = list(sketches)
+    while len(parts) > 1:
+        parts = [merge(parts[i : i + _CHUNK]) for i in range(0, len(parts), _CHUNK)]
+    return merge(parts)
+
+
+def group_row(members: Sequence[Member], reference: Reference | None) -> GroupRow:
+    """Features of a group of m ≥ 2 accounts.
+
+    Args:
+      members: the accounts.
+      reference: mean Fourier features of everyone, for the pooled MMD².
+    """
+    sketches = [member.sketch for member in members]
+    pool = pool_sketches(sketches)
+    turned = np.stack([member.turned for member in members])
+    pooled = feature_matrix([pool], [reference])[0]
+    index = column_index()
+    breadth = [index[name] for name in _BREADTH]
+    own = [
+        complementarity(sketches, pool),
+        overlap(sketches, pool),
+        member_likeness(sketches, pool),
+        float(np.mean([-math.log10(max(member.p_value, 1e-6)) for member in members])),
+        float(turned[:, breadth].mean()) if turned.shape[1] else math.nan,
+        float(turned.std(axis=0).mean()) if len(members) > 2 and turned.shape[1] else math.nan,
+        float(np.std([math.log(max(s.events, 1)) for s in sketches])),
+        synchrony(sketches),
+    ]
+    features = np.array(own + [pooled[index[name]] for name in _POOLED])
+    covariates = np.array([math.log(max(pool.events, 1)), math.log(len(members))])
+    return GroupRow(features, covariates, pool)
+
+
+def complementarity(sketches: Sequence[CoverageSketch], pool: CoverageSketch) -> float:
+    """F13: log of Γ = Hill(pool) / mean Hill(member), order 1 on the codebook cells."""
+    hills = [hill_number(sketch) for sketch in sketches]
+    mean = np.mean([math.exp(h) for h in hills if not math.isnan(h)] or [math.nan])
+    return hill_number(pool) - math.log(mean) if mean > 0 else math.nan
+
+
+def overlap(sketches: Sequence[CoverageSketch], pool: CoverageSketch) -> float:
+    """F14: log of the chance that two members' requests share a cell over that of one member's.
+
+    Simpson's collision probabilities between and within members, a half added to each count.
+    """
+    squares = sum(float((s.cell_counts().astype(float) ** 2).sum()) for s in sketches)
+    counts = [int(s.sums[Sum.VECTORS]) for s in sketches]
+    total = sum(counts)
+    pairs_within = sum(n * (n - 1) for n in counts)
+    pairs_between = total**2 - sum(n * n for n in counts)
+    if pairs_within < 20 or pairs_between < 20:
+        return math.nan
+    pooled = pool.histogram(Bins.CELL, MAX_CELLS).astype(float)
+    between = (float((pooled**2).sum()) - squares + 0.5) / pairs_between
+    within = (squares - total + 0.5) / pairs_within
+    return math.log(between / within) if between > 0 and within > 0 else math.nan
+
+
+def member_likeness(sketches: Sequence[CoverageSketch], pool: CoverageSketch) -> float:
+    """F15: mean cosine between prompts of two members minus that of two prompts of one member.
+
+    Zero when the members cannot be told apart by what they ask, clearly negative for people.
+    """
+    sums = np.stack([s.dense_moments()[1] for s in sketches]) / UNIT
+    counts = np.array([s.vectors for s in sketches], np.float64)
+    squares = np.einsum("ij,ij->i", sums, sums)
+    within = float((counts * (counts - 1)).sum())
+    between = float(counts.sum() ** 2 - (counts**2).sum())
+    if within < 20 or between < 20:
+        return math.nan
+    total = pool.dense_moments()[1] / UNIT
+    apart = (float(total @ total) - float(squares.sum())) / between
+    return apart - float((squares - counts).sum()) / within
+
+
+def synchrony(sketches: Sequence[CoverageSketch]) -> float:
+    """F21: mean cosine between the members' hours of the week, from two members on."""
+    hours = np.stack([hour_profile(s) for s in sketches])
+    norms = np.linalg.norm(hours, axis=1, keepdims=True)
+    unit = hours / np.maximum(norms, 1e-12)
+    m = len(unit)
+    total = unit.sum(axis=0)
+    return float((total @ total - m) / (m * (m - 1)))

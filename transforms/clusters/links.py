@@ -1,0 +1,236 @@
+"""Which accounts belong together, by what they share.
+
+Every shared thing links its accounts with a weight that falls with the logarithm of how many share
+it, so that a large NAT, a popular client or a common phrase links nobody. Weights add up over kinds,
+never beyond a kind's own: ten networks of one mobile carrier say no more than one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from transforms.coverage import layout
+from transforms.coverage.layout import Items
+from transforms.coverage.sketch import CoverageSketch
+from transforms.ingest.hashing import hash64
+
+
+class LinkKind(NamedTuple):
+    """How strongly a shared thing links.
+
+    Attributes:
+      weight: of a thing that only two accounts share.
+      popular: so many accounts share it that it links nobody.
+      least_share: share of an account's requests that must carry it; what was seen in passing is
+        not the account's.
+    """
+
+    weight: float
+    popular: int
+    least_share: float
+
+
+DEFAULT_KINDS: Mapping[Items, LinkKind] = {
+    Items.PAYMENT: LinkKind(1.0, 1_000_000, 0.0),
+    Items.CREDENTIAL: LinkKind(1.0, 10_000, 0.0),
+    Items.ORGANIZATION: LinkKind(1.0, 100_000, 0.0),
+    Items.NETWORK: LinkKind(0.5, 300, 0.02),
+    Items.CLIENT: LinkKind(0.5, 300, 0.05),
+    Items.SYSTEM_PROMPT: LinkKind(0.7, 2_000, 0.05),
+    Items.PREFIX_SCAFFOLD: LinkKind(0.7, 2_000, 0.05),
+    Items.SUFFIX_SCAFFOLD: LinkKind(0.5, 2_000, 0.05),
+}
+_PAIRWISE = 32  # up to so many accounts a thing links every pair, beyond that a chain of them
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
+    """Attributes:
+    kinds: what links, and how.
+    least_weight: two accounts with this much in common belong together.
+    """
+
+    kinds: Mapping[Items, LinkKind] = field(default_factory=lambda: dict(DEFAULT_KINDS))
+    least_weight: float = 0.6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Linkable:
+    """What linking needs to know of one account.
+
+    Attributes:
+      account: its id.
+      since_ms: when it was opened, or first seen where that is unknown.
+      events: requests so far; of two versions of an account the larger one is the newer.
+      things: uint64 of shape (t,), shared things as `CoverageSketch.item_key` has them.
+    """
+
+    account: str
+    since_ms: int
+    events: int
+    things: NDArray[np.uint64]
+
+
+class Link(NamedTuple):
+    """One shared thing: its kind, hash, how many accounts share it, and its weight."""
+
+    kind: str
+    thing: str
+    accounts: int
+    weight: float
+
+
+class Component(NamedTuple):
+    """Accounts that belong together.
+
+    Attributes:
+      cluster_id: from the member that was there first, so a cluster keeps it as it grows.
+      accounts: member ids, oldest first.
+      links: for each member its strongest shared things.
+    """
+
+    cluster_id: str
+    accounts: tuple[str, ...]
+    links: tuple[tuple[Link, ...], ...]
+
+
+def linkable(account: str, sketch: CoverageSketch, options: LinkOptions) -> Linkable:
+    """Picks the things that an account shares enough to be linked by."""
+    kept = []
+    for kind, how in options.kinds.items():
+        hashes, counts = sketch.items(kind)
+        own = hashes[counts >= max(1.0, how.least_share * sketch.events)]
+        kept.append(own | np.uint64(int(kind) << 56))
+    since = sketch.created_ms if sketch.created_ms < layout.NEVER_MS else sketch.first_ms
+    return Linkable(account, since, sketch.events, np.concatenate(kept))
+
+
+def find_components(accounts: Sequence[Linkable], options: LinkOptions) -> list[Component]:
+    """Links accounts and returns the components of two and more.
+
+    Args:
+      accounts: each account once, in any order; the result does not depend on it.
+      options: weights and threshold.
+    """
+    accounts = sorted(accounts, key=lambda a: (a.since_ms, a.account))
+    if len(accounts) < 2:
+        return []
+    owner = np.repeat(np.arange(len(accounts)), [len(a.things) for a in accounts])
+    thing = np.concatenate([a.things for a in accounts])
+    order = np.lexsort((owner, thing))
+    owner, thing = owner[order], thing[order]
+    starts = np.flatnonzero(np.concatenate([[True], thing[1:] != thing[:-1]])) if len(thing) else []
+    sizes = np.diff(np.append(starts, len(thing)))
+    shared = _Shared(thing[starts] if len(thing) else thing, np.asarray(starts), sizes)
+    weights = _weights(shared, options)
+    used = np.flatnonzero((sizes > 1) & (weights > 0))
+    pairs = _strong_pairs(owner, shared, weights, used, len(accounts), options)
+    graph = coo_matrix(
+        (np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(accounts),) * 2
+    )
+    _, label = connected_components(graph, directed=False)
+    links = _links_by_owner(owner, shared, weights, used)
+    found = []
+    by_label = np.argsort(label, kind="stable")
+    cuts = np.flatnonzero(np.diff(label[by_label])) + 1
+    for members in np.split(by_label, cuts):
+        if len(members) > 1:
+            found.append(
+                Component(
+                    cluster_id(accounts[members[0]].account),
+                    tuple(accounts[i].account for i in members),
+                    tuple(tuple(links.get(int(i), ())) for i in members),
+                )
+            )
+    return found
+
+
+def cluster_id(founder: str) -> str:
+    """A cluster's id, from the account that was there first."""
+    name = hash64("cluster\x1f" + founder)
+    return f"c-{name:016x}"
+
+
+class _Shared(NamedTuple):
+    thing: NDArray[np.uint64]
+    start: NDArray[np.intp]
+    size: NDArray[np.intp]
+
+
+def _weights(shared: _Shared, options: LinkOptions) -> NDArray[np.float64]:
+    """Weight of each thing: the kind's, times 1 − log(size / 2) / log(popular / 2)."""
+    base, popular = np.zeros(len(layout.CAPACITY)), np.full(len(layout.CAPACITY), 4.0)
+    for kind, how in options.kinds.items():
+        base[kind], popular[kind] = how.weight, max(how.popular, 4)
+    kind = (shared.thing >> layout.HASH_BITS).astype(np.int64)
+    fall = np.log(np.maximum(shared.size, 2) / 2) / np.log(popular[kind] / 2)
+    return base[kind] * np.maximum(0.0, 1 - fall)
+
+
+def _strong_pairs(
+    owner: NDArray[np.intp],
+    shared: _Shared,
+    weights: NDArray[np.float64],
+    used: NDArray[np.intp],
+    n: int,
+    options: LinkOptions,
+) -> NDArray[np.int64]:
+    """Pairs of accounts with enough in common: int64 of shape (pairs, 2)."""
+    lefts, rights, kinds, values = [], [], [], []
+
+    def add(left: NDArray[np.intp], right: NDArray[np.intp], things: NDArray[np.intp]) -> None:
+        lefts.append(left)
+        rights.append(right)
+        kinds.append((shared.thing[things] >> layout.HASH_BITS).astype(np.int64))
+        values.append(weights[things])
+
+    for size in np.unique(shared.size[used]):
+        things = used[shared.size[used] == size]
+        members = owner[shared.start[things][:, None] + np.arange(size)]
+        if size <= _PAIRWISE:
+            a, b = np.triu_indices(size, 1)
+        else:  # a chain keeps a popular thing linear in its accounts
+            a, b = np.arange(size - 1), np.arange(1, size)
+        add(members[:, a].ravel(), members[:, b].ravel(), np.repeat(things, len(a)))
+    if not lefts:
+        return np.empty((0, 2), np.int64)
+    pair = np.concatenate(lefts).astype(np.int64) * n + np.concatenate(rights)
+    kind, value = np.concatenate(kinds), np.concatenate(values)
+    caps = np.zeros(len(layout.CAPACITY))
+    for name, how in options.kinds.items():
+        caps[name] = how.weight
+    per_kind, inverse = np.unique(pair * len(caps) + kind, return_inverse=True)
+    summed = np.minimum(np.bincount(inverse, weights=value), caps[per_kind % len(caps)])
+    pairs, inverse = np.unique(per_kind // len(caps), return_inverse=True)
+    strong = pairs[np.bincount(inverse, weights=summed) >= options.least_weight - 1e-9]
+    return np.stack([strong // n, strong % n], axis=1)
+
+
+def _links_by_owner(
+    owner: NDArray[np.intp],
+    shared: _Shared,
+    weights: NDArray[np.float64],
+    used: NDArray[np.intp],
+    most: int = 5,
+) -> dict[int, list[Link]]:
+    links: dict[int, list[Link]] = {}
+    for t in used[np.argsort(-weights[used], kind="stable")]:
+        thing = int(shared.thing[t])
+        link = Link(
+            Items(thing >> 56).name.lower(),
+            f"{thing & int(layout.HASH_MASK):014x}",
+            int(shared.size[t]),
+            round(float(weights[t]), 4),
+        )
+        for i in owner[shared.start[t] : shared.start[t] + shared.size[t]]:
+            own = links.setdefault(int(i), [])
+            if len(own) < most:
+                own.append(link)
+    return links

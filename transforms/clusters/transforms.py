@@ -1,0 +1,275 @@
+"""From scored profiles to scored clusters, in Beam.
+
+Linking needs all accounts at once, but only a few hundred bytes of each; that part meets under one
+key. Sketches never do: they are joined with the result by account and pooled by cluster.
+
+In a stream every step reports now and then what it has so far. A later report replaces an earlier
+one wherever two meet: each carries a number that only grows, and the larger wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.ml.inference.base import RunInference
+
+from transforms.clusters.features import CLUSTER_FEATURES, GroupRow, Member, group_row
+from transforms.clusters.links import Link, Linkable, LinkOptions, find_components, linkable
+from transforms.coverage.features import COLUMNS
+from transforms.coverage.sketch import CoverageSketch
+from transforms.scoring.bundle import Bundle
+from transforms.scoring.handler import Scored, ScoringHandler, VerifiedBundle
+from transforms.scoring.model import FeatureRows, directed
+from transforms.scoring.rows import PeerGroups
+from transforms.sessions.transforms import periodic_windows
+
+CLUSTER_LEVEL = "cluster"
+V = TypeVar("V")
+
+
+class AccountProfile(NamedTuple):
+    """An account over one profile window."""
+
+    account: str
+    window_start_ms: int
+    window_end_ms: int
+    sketch: CoverageSketch
+
+
+class Membership(NamedTuple):
+    """Where linking put an account. `version` grows from one report to the next."""
+
+    version: int
+    cluster_id: str
+    size: int
+    links: tuple[Link, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClusterMember:
+    """One account of a cluster with its own result and its links."""
+
+    scored: Scored[AccountProfile]
+    membership: Membership
+
+    @property
+    def account(self) -> str:
+        return self.scored.item.account
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cluster:
+    """A group of linked accounts; its members oldest first."""
+
+    cluster_id: str
+    window_start_ms: int
+    window_end_ms: int
+    members: tuple[ClusterMember, ...]
+    row: GroupRow
+
+
+class Found(NamedTuple):
+    """Results of `FindClusters`.
+
+    Attributes:
+      clusters: scored groups of two and more accounts.
+      singles: scored accounts that share nothing with another.
+    """
+
+    clusters: beam.PCollection[Scored[Cluster]]
+    singles: beam.PCollection[Scored[AccountProfile]]
+
+
+@dataclass(eq=False)
+class FindClusters(beam.PTransform):  # type: ignore[misc]
+    """Links scored profiles, finds components, and scores each on its merged sketch.
+
+    Attributes:
+      bundle: that scores the groups.
+      links: what links accounts.
+      explain_below: clusters with a p-value up to this get reasons.
+      window_ms, early_firing_ms, allowed_lateness_ms: as of the profiles.
+    """
+
+    bundle: VerifiedBundle
+    links: LinkOptions
+    explain_below: float
+    window_ms: int
+    early_firing_ms: int
+    allowed_lateness_ms: int
+
+    def expand(self, profiles: beam.PCollection[Scored[AccountProfile]]) -> Found:
+        memberships = (
+            profiles
+            | "PickSharedThings" >> beam.Map(_linkable, self.links)
+            | "WindowLinks" >> self._windows()
+            | "NewestLinks" >> beam.CombinePerKey(NewestByName())
+            | "LinkAccounts" >> beam.FlatMap(_memberships, self.links)
+        )
+        own = profiles | "KeyByAccount" >> beam.Map(lambda s: (s.item.account, s))
+        joined = (
+            (own, memberships)
+            | "ProfilesAndMemberships" >> beam.Flatten()
+            | "WindowJoin" >> self._windows()
+            | "NewestOfEach" >> beam.CombinePerKey(_Join())
+            | "Split" >> beam.ParDo(_SplitFn()).with_outputs("single", main="member")
+        )
+        clusters = (
+            joined.member
+            | "WindowMembers" >> self._windows()
+            | "NewestMembers" >> beam.CombinePerKey(NewestByName())
+            | "PoolMembers" >> beam.ParDo(_PoolFn(self.bundle))
+            | "ScoreClusters"
+            >> RunInference(
+                ScoringHandler(self.bundle, CLUSTER_LEVEL, cluster_rows, self.explain_below)
+            )
+        )
+        return Found(clusters, joined.single)
+
+    def _windows(self) -> beam.WindowInto:
+        return periodic_windows(self.window_ms, self.early_firing_ms, self.allowed_lateness_ms)
+
+
+class Versioned(NamedTuple, Generic[V]):
+    """A named value; of two with the same name the larger version counts."""
+
+    name: str
+    version: int
+    value: V
+
+
+def _linkable(
+    scored: Scored[AccountProfile], options: LinkOptions
+) -> tuple[int, Versioned[Linkable]]:
+    found = linkable(scored.item.account, scored.item.sketch, options)
+    return 0, Versioned(found.account, found.events, found)
+
+
+def _memberships(
+    element: tuple[int, list[Versioned[Linkable]]], options: LinkOptions
+) -> Iterator[tuple[str, Membership]]:
+    accounts = [entry.value for entry in element[1]]
+    version = sum(account.events for account in accounts)
+    for component in find_components(accounts, options):
+        for account, links in zip(component.accounts, component.links, strict=True):
+            yield (
+                account,
+                Membership(version, component.cluster_id, len(component.accounts), links),
+            )
+
+
+class NewestByName(beam.CombineFn):  # type: ignore[misc]
+    """Keeps the newest version of each name; its output is in the order of names."""
+
+    def create_accumulator(self) -> dict[str, Versioned[Any]]:
+        return {}
+
+    def add_input(
+        self, accumulator: dict[str, Versioned[Any]], element: Versioned[Any]
+    ) -> dict[str, Versioned[Any]]:
+        known = accumulator.get(element.name)
+        if known is None or element.version >= known.version:
+            accumulator[element.name] = element
+        return accumulator
+
+    def merge_accumulators(
+        self, accumulators: Iterable[dict[str, Versioned[Any]]]
+    ) -> dict[str, Versioned[Any]]:
+        merged: dict[str, Versioned[Any]] = {}
+        for accumulator in accumulators:
+            for element in accumulator.values():
+                self.add_input(merged, element)
+        return merged
+
+    def extract_output(self, accumulator: dict[str, Versioned[Any]]) -> list[Versioned[Any]]:
+        return [accumulator[name] for name in sorted(accumulator)]
+
+
+_Joined = tuple[Scored[AccountProfile] | None, Membership | None]
+
+
+class _Join(beam.CombineFn):  # type: ignore[misc]
+    """The newest profile and the newest membership of one account."""
+
+    def create_accumulator(self) -> _Joined:
+        return None, None
+
+    def add_input(
+        self, accumulator: _Joined, element: Scored[AccountProfile] | Membership
+    ) -> _Joined:
+        profile, membership = accumulator
+        if isinstance(element, Membership):
+            if membership is None or element.version >= membership.version:
+                membership = element
+        elif profile is None or element.item.sketch.events >= profile.item.sketch.events:
+            profile = element
+        return profile, membership
+
+    def merge_accumulators(self, accumulators: Iterable[_Joined]) -> _Joined:
+        merged: _Joined = (None, None)
+        for parts in accumulators:
+            for part in parts:
+                if part is not None:
+                    merged = self.add_input(merged, part)
+        return merged
+
+    def extract_output(self, accumulator: _Joined) -> _Joined:
+        return accumulator
+
+
+class _SplitFn(beam.DoFn):  # type: ignore[misc]
+    def process(self, element: tuple[str, _Joined]) -> Iterator[Any]:
+        account, (profile, membership) = element
+        # In a stream, linking may report before the profile does; then the profile will come.
+        if profile is not None and membership is None:
+            yield beam.pvalue.TaggedOutput("single", profile)
+        elif profile is not None:
+            member = ClusterMember(profile, membership)
+            yield membership.cluster_id, Versioned(account, membership.version, member)
+
+
+class _PoolFn(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, bundle: VerifiedBundle) -> None:
+        self._verified = bundle
+
+    def setup(self) -> None:
+        self._bundle = self._verified.load()
+
+    def process(
+        self, element: tuple[str, list[Versioned[ClusterMember]]]
+    ) -> Iterator[Cluster]:
+        cluster_id, entries = element
+        # Linking reports every membership anew: what the newest report left out has moved away.
+        newest = max(entry.version for entry in entries)
+        current = [entry.value for entry in entries if entry.version == newest]
+        current.sort(key=lambda m: (m.scored.item.sketch.first_ms, m.account))
+        if len(current) > 1:
+            item = current[0].scored.item
+            members = [member_of(m.scored, self._bundle) for m in current]
+            yield Cluster(
+                cluster_id,
+                item.window_start_ms,
+                item.window_end_ms,
+                tuple(current),
+                group_row(members, self._bundle.reference("")),
+            )
+
+
+def member_of(scored: Scored[AccountProfile], bundle: Bundle) -> Member:
+    """What pooling needs of a scored profile."""
+    model = bundle.models.get("profile")
+    turned = directed(scored.z[None], model.directions)[0] if model else np.zeros(len(COLUMNS))
+    return Member(scored.item.account, scored.item.sketch, scored.p_value, turned)
+
+
+def cluster_rows(clusters: Any, bundle: Bundle, peers: PeerGroups) -> FeatureRows:
+    """Feature rows of n clusters; groups of accounts have no peer group."""
+    return FeatureRows(
+        np.stack([c.row.features for c in clusters]).reshape(-1, len(CLUSTER_FEATURES)),
+        np.stack([c.row.covariates for c in clusters]).reshape(-1, 2),
+        [""] * len(clusters),
+    )

@@ -1,0 +1,1 @@
+"""The mergeable coverage sketch and the features computed from it."""

@@ -1,0 +1,283 @@
+"""Folds a batch of events into one partial sketch per account, payment fingerprint and time slice.
+
+The whole batch is sorted a few times in numpy; Python runs once per partial sketch, not per event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transforms.coverage import layout
+from transforms.coverage.layout import Bins, Items, Sum
+from transforms.coverage.sketch import (
+    CoverageSketch,
+    Int64,
+    moments_of,
+    sort_rows,
+)
+from transforms.embedding.space import AXES, NO_CELL
+from transforms.ingest.batch import Events
+from transforms.ingest.hashing import hash64
+
+_MONDAY_MS = 4 * layout.DAY_MS  # 1970-01-05, the first Monday after the epoch
+_NO_BIN = -1
+_EMPTY = np.empty(0, np.int64)
+
+
+class Partial(NamedTuple):
+    """Events of one account and payment fingerprint within one time slice."""
+
+    account: str
+    payment: str
+    sketch: CoverageSketch
+
+
+class _Runs(NamedTuple):
+    """Rows sorted by group: `order` sorts them, group g is order[starts[g]:stops[g]]."""
+
+    order: NDArray[np.intp]
+    starts: NDArray[np.intp]
+    stops: NDArray[np.intp]
+
+
+def fold(events: Events, slice_ms: int) -> Iterator[Partial]:
+    """Yields the partial sketches of a batch.
+
+    Args:
+      events: n events with coordinates and cells filled in.
+      slice_ms: length of the aligned time slices; at most the session gap, so that the events of a
+        slice belong to one session whatever happens around them.
+    """
+    if not len(events):
+        return
+    accounts, account_index = _factorise(events.account)
+    payments, payment_index = _factorise(events.payment)
+    slices, slice_index = np.unique(events.time_ms // slice_ms, return_inverse=True)
+    key = (account_index * len(payments) + payment_index) * len(slices) + slice_index
+    group_keys, group = np.unique(key, return_inverse=True)
+    count = len(group_keys)
+    order = np.argsort(group, kind="stable")
+    bounds = np.searchsorted(group[order], np.arange(count + 1))
+    runs = _Runs(order, bounds[:-1], bounds[1:])
+
+    sums = np.add.reduceat(_sums(events)[order], runs.starts, axis=0)
+    time = events.time_ms[order]
+    first, last = (
+        np.minimum.reduceat(time, runs.starts),
+        np.maximum.reduceat(time, runs.starts),
+    )
+    created = np.where(events.account_created_ms > 0, events.account_created_ms, layout.NEVER_MS)
+    created = np.minimum.reduceat(created[order], runs.starts)
+    bins = _bins(events, group, count)
+    items = _items(events, accounts, account_index, group, count)
+    groups = _groups(events, account_index, group, count)
+    coordinates, has_vector = events.coordinates[order], (events.cells != NO_CELL)[order]
+
+    pair = group_keys // len(slices)
+    for g in range(count):
+        rows = coordinates[runs.starts[g] : runs.stops[g]][has_vector[runs.starts[g] : runs.stops[g]]]
+        dense = len(rows) > layout.MAX_ROWS
+        moment, total, fourier = moments_of(rows) if dense else (_EMPTY, _EMPTY, _EMPTY)
+        yield Partial(
+            accounts[pair[g] // len(payments)],
+            payments[pair[g] % len(payments)],
+            CoverageSketch(
+                sums[g],
+                int(first[g]),
+                int(last[g]),
+                int(created[g]),
+                bins.keys[bins.starts[g] : bins.stops[g]],
+                bins.counts[bins.starts[g] : bins.stops[g]],
+                items.keys[items.starts[g] : items.stops[g]],
+                items.counts[items.starts[g] : items.stops[g]],
+                groups.keys[groups.starts[g] : groups.stops[g]],
+                groups.counts[groups.starts[g] : groups.stops[g]],
+                groups.sums[groups.starts[g] : groups.stops[g]],
+                rows[:0] if dense else sort_rows(rows),
+                moment,
+                total,
+                fourier,
+            ),
+        )
+
+
+def _factorise(values: NDArray[np.object_]) -> tuple[list[str], NDArray[np.int64]]:
+    """Distinct strings in order of appearance, and the index of each value among them."""
+    codes: dict[str, int] = {}
+    index = np.fromiter(
+        (codes.setdefault(value, len(codes)) for value in values), np.int64, len(values)
+    )
+    return list(codes), index
+
+
+def _sums(events: Events) -> Int64:
+    out = np.zeros((len(events), len(Sum)), np.int64)
+    out[:, Sum.EVENTS] = 1
+    out[:, Sum.VECTORS] = events.cells != NO_CELL
+    out[:, Sum.INPUT_TOKENS] = events.input_tokens
+    out[:, Sum.OUTPUT_TOKENS] = events.output_tokens
+    out[:, Sum.REASONING_TOKENS] = events.reasoning_tokens
+    limit = events.max_output_tokens
+    out[:, Sum.SATURATED] = (limit > 0) & (events.output_tokens >= limit)
+    out[:, Sum.COST_MICROUSD] = events.cost_microusd
+    blocked = (events.status == 403) | (events.status == 429)
+    out[:, Sum.BLOCKED] = blocked
+    out[:, Sum.FAILED] = (events.status >= 400) & ~blocked
+    out[:, Sum.TOOL_REQUESTS] = events.tools > 0
+    out[:, Sum.STRUCTURED] = events.structured
+    out[:, Sum.CODE] = events.code
+    out[:, Sum.REASONING_REQUESTS] = events.reasoning_tokens > 0
+    out[:, Sum.CONTINUED] = events.turn > 0
+    out[:, Sum.PROMPT_CHARS] = events.prompt_chars
+    out[:, Sum.COLD] = events.temperature <= 0.2  # NaN, "not said", compares false
+    out[:, Sum.WITH_OUTPUT] = events.output_tokens > 0
+    out[:, Sum.WITH_CONVERSATION] = events.conversation > 0
+    return out
+
+
+class _Bins(NamedTuple):
+    keys: NDArray[np.uint16]
+    counts: Int64
+    starts: NDArray[np.intp]
+    stops: NDArray[np.intp]
+
+
+def _bucket(hashes: NDArray[np.uint64], start: Bins, size: int) -> Int64:
+    bucket = (hashes >> np.uint64(40)).astype(np.int64) % size + int(start)
+    return np.where(hashes > 0, bucket, _NO_BIN)
+
+
+def _octave(tokens: Int64, start: Bins) -> Int64:
+    octave = np.minimum(np.log2(np.maximum(tokens, 1)).astype(np.int64), 23) + int(start)
+    return np.where(tokens > 0, octave, _NO_BIN)
+
+
+def _bins(events: Events, group: NDArray[np.intp], count: int) -> _Bins:
+    hour = ((events.time_ms - _MONDAY_MS) // layout.HOUR_MS) % 168 + int(Bins.HOUR_OF_WEEK)
+    columns = np.stack(
+        [
+            np.where(events.cells != NO_CELL, events.cells.astype(np.int64), _NO_BIN),
+            hour,
+            _bucket(events.prefix_scaffold, Bins.PREFIX_SCAFFOLD, 256),
+            _bucket(events.suffix_scaffold, Bins.SUFFIX_SCAFFOLD, 256),
+            _bucket(events.system_prompt, Bins.SYSTEM_PROMPT, 128),
+            _octave(events.input_tokens, Bins.INPUT_SIZE),
+            _octave(events.output_tokens, Bins.OUTPUT_SIZE),
+        ]
+    )
+    packed = (columns + group * int(Bins.END))[columns != _NO_BIN]
+    keys, counts = np.unique(packed, return_counts=True)
+    bounds = np.searchsorted(keys, np.arange(count + 1) * int(Bins.END))
+    return _Bins(
+        (keys % int(Bins.END)).astype(np.uint16),
+        counts.astype(np.int64),
+        bounds[:-1],
+        bounds[1:],
+    )
+
+
+class _Items(NamedTuple):
+    keys: NDArray[np.uint64]
+    counts: Int64
+    starts: NDArray[np.intp]
+    stops: NDArray[np.intp]
+
+
+def _mix(values: NDArray[np.int64], salt: int) -> NDArray[np.uint64]:
+    """Spreads integers over 64 bits (Steele et al., "SplitMix", OOPSLA 2014); never zero."""
+    with np.errstate(over="ignore"):
+        mixed = values.astype(np.uint64) + np.uint64(salt) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (mixed ^ (mixed >> np.uint64(31))) | np.uint64(1)
+
+
+def _hash_strings(values: NDArray[np.object_]) -> NDArray[np.uint64]:
+    names, index = _factorise(values)
+    return np.array([hash64(name) if name else 0 for name in names], np.uint64)[index]
+
+
+def _items(
+    events: Events,
+    accounts: list[str],
+    account_index: NDArray[np.int64],
+    group: NDArray[np.intp],
+    count: int,
+) -> _Items:
+    columns = {
+        Items.ACCOUNT: np.array([hash64(a) for a in accounts], np.uint64)[account_index],
+        Items.PAYMENT: _hash_strings(events.payment),
+        Items.NETWORK: events.network,
+        Items.CLIENT: events.client,
+        Items.PREFIX_SCAFFOLD: events.prefix_scaffold,
+        Items.SUFFIX_SCAFFOLD: events.suffix_scaffold,
+        Items.SYSTEM_PROMPT: events.system_prompt,
+        Items.PROMPT: events.prompt,
+        Items.MINUTE: _mix(events.time_ms // layout.MINUTE_MS, 1),
+        Items.HOUR: _mix(events.time_ms // layout.HOUR_MS, 2),
+        Items.MODEL: events.model,
+        Items.CREDENTIAL: events.credential,
+        Items.COUNTRY: events.country,
+        Items.ORGANIZATION: events.organization,
+        Items.PEER: _hash_strings(events.peer),
+        Items.CONVERSATION: events.conversation,
+    }
+    present = [(kind, hashes, np.flatnonzero(hashes)) for kind, hashes in columns.items()]
+    keys = np.concatenate(
+        [(hashes[at] >> np.uint64(8)) | np.uint64(int(kind) << 56) for kind, hashes, at in present]
+    )
+    owner = np.concatenate([group[at] for _, _, at in present])
+    order = np.lexsort((keys, owner))
+    keys, owner = keys[order], owner[order]
+    fresh = np.concatenate([[True], (keys[1:] != keys[:-1]) | (owner[1:] != owner[:-1])])
+    starts = np.flatnonzero(fresh)
+    counts = np.diff(np.append(starts, len(keys)))
+    keys, owner = keys[starts], owner[starts]
+
+    # Rank of each key within its (group, set); both sorts above leave these runs contiguous.
+    run = owner * len(Items) + (keys >> layout.HASH_BITS).astype(np.int64)
+    edge = np.flatnonzero(np.concatenate([[True], run[1:] != run[:-1]]))
+    rank = np.arange(len(run)) - np.repeat(edge, np.diff(np.append(edge, len(run))))
+    kept = rank < layout.CAPACITY[run % len(Items)]
+    keys, owner, counts = keys[kept], owner[kept], counts[kept]
+    bounds = np.searchsorted(owner, np.arange(count + 1))
+    return _Items(keys, counts.astype(np.int64), bounds[:-1], bounds[1:])
+
+
+class _Groups(NamedTuple):
+    keys: NDArray[np.uint64]
+    counts: Int64
+    sums: Int64
+    starts: NDArray[np.intp]
+    stops: NDArray[np.intp]
+
+
+def _groups(
+    events: Events, account_index: NDArray[np.int64], group: NDArray[np.intp], count: int
+) -> _Groups:
+    """Sums of coordinates per conversation, or per account and ten minutes where none is named."""
+    at = np.flatnonzero(events.cells != NO_CELL)
+    if not len(at):
+        none = np.zeros(count, np.intp)
+        return _Groups(np.empty(0, np.uint64), _EMPTY, np.empty((0, AXES), np.int64), none, none)
+    slot = events.time_ms[at] // layout.GROUP_SLOT_MS
+    account = np.array([hash64(a) for a in events.account[at]], np.uint64)
+    stand_in = _mix((account ^ slot.astype(np.uint64)).view(np.int64), 3)
+    keys = np.where(events.conversation[at] > 0, events.conversation[at], stand_in)
+    owner = group[at]
+    order = np.lexsort((keys, owner))
+    keys, owner = keys[order], owner[order]
+    fresh = np.concatenate([[True], (keys[1:] != keys[:-1]) | (owner[1:] != owner[:-1])])
+    starts = np.flatnonzero(fresh)
+    counts = np.diff(np.append(starts, len(keys)))
+    sums = np.add.reduceat(events.coordinates[at[order]].astype(np.int64), starts, axis=0)
+    keys, owner = keys[starts], owner[starts]
+    edge = np.searchsorted(owner, np.arange(count + 1))
+    kept = np.arange(len(owner)) - edge[owner] < layout.GROUPS
+    keys, owner, counts, sums = keys[kept], owner[kept], counts[kept], sums[kept]
+    bounds = np.searchsorted(owner, np.arange(count + 1))
+    return _Groups(keys, counts.astype(np.int64), sums, bounds[:-1], bounds[1:])

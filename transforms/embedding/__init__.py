@@ -1,0 +1,1 @@
+"""Vectors, and the space in which coverage is measured."""

@@ -1,0 +1,1 @@
+"""Records in: reading, decoding, pseudonyms, dead letters, repeats."""

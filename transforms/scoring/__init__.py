@@ -1,0 +1,1 @@
+"""Normal values, detectors, calibration, explanation, and the signed bundle."""

@@ -1,0 +1,315 @@
+"""The bundle: everything that scoring needs, in one folder that is verified before it is used.
+
+```
+bundle/
+  manifest.json   version, SHA-256 of every file, library versions, feature schema, training summary
+  manifest.sig    Ed25519 signature of manifest.json
+  space.npz       embedding centre and codebook
+  peers.npz       mean Fourier features of each peer group
+  <level>.npz     normal values and calibration scores of a level
+  <level>.joblib  fitted detectors of a level
+```
+
+Nothing is unpickled before the signature and every hash have been checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from schemas.errors import DistilwatchError
+from transforms.coverage import layout
+from transforms.coverage.features import Reference
+from transforms.embedding.space import EmbeddingSpace
+from transforms.scoring import signing
+from transforms.scoring.calibration import Calibration
+from transforms.scoring.conditioning import Conditioner
+from transforms.scoring.detectors import Ensemble
+from transforms.scoring.model import ScoringModel
+
+FORMAT = 1
+_LIBRARIES = ("numpy", "pyod", "scikit-learn", "joblib")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """A trained detector.
+
+    Attributes:
+      version: twelve hex digits of the hash of all files; stamped on every row it scores.
+      space: where vectors fall.
+      references: peer group to mean Fourier features; "" is everyone.
+      models: level to scoring model.
+      training: what it was trained on (counts, times, settings).
+    """
+
+    version: str
+    space: EmbeddingSpace
+    references: Mapping[str, Reference]
+    models: Mapping[str, ScoringModel]
+    training: Mapping[str, Any]
+
+    def reference(self, peer_group: str) -> Reference | None:
+        """The peer group's mean features, everyone's where it has none."""
+        return self.references.get(peer_group) or self.references.get("")
+
+
+def _npz(**arrays: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _pack(bundle: Bundle) -> dict[str, bytes]:
+    files = {
+        "space.npz": _npz(centre=bundle.space.centre, codebook=bundle.space.codebook),
+        "peers.npz": _npz(
+            names=np.array(list(bundle.references), dtype=str),
+            means=np.stack([r.mean for r in bundle.references.values()]),
+            events=np.array([r.events for r in bundle.references.values()]),
+        ),
+    }
+    for level, model in bundle.models.items():
+        groups = list(model.calibration.scores)
+        files[f"{level}.npz"] = _npz(
+            directions=model.directions,
+            weights=model.weights,
+            groups=np.array(model.conditioner.groups, dtype=str),
+            median=model.conditioner.median,
+            spread=model.conditioner.spread,
+            middle=model.ensemble.middle,
+            reach=model.ensemble.reach,
+            calibration_groups=np.array(groups, dtype=str),
+            calibration_counts=np.array([len(model.calibration.scores[g]) for g in groups]),
+            calibration_scores=np.concatenate([model.calibration.scores[g] for g in groups]),
+            calibration_enough=np.array(model.calibration.enough),
+            **{f"axis{i}": axis for i, axis in enumerate(model.conditioner.axes)},
+        )
+        buffer = io.BytesIO()
+        joblib.dump(model.ensemble.models, buffer)
+        files[f"{level}.joblib"] = buffer.getvalue()
+    return files
+
+
+def library_versions() -> dict[str, str]:
+    """Versions that decide whether pickled detectors can be read."""
+    found = {name: version(name) for name in _LIBRARIES}
+    return {"python": ".".join(platform.python_version_tuple()[:2]), **found}
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def save_bundle(bundle: Bundle, folder: Path, key_file: Path | None = None) -> str:
+    """Writes a bundle, all or nothing: a folder is put in place only when it is complete.
+
+    Args:
+      bundle: what to write; its own `version` is not used.
+      folder: target; an older bundle there is replaced, anything else is refused.
+      key_file: private key; by default this user's own, made on first use.
+
+    Returns:
+      The version of the written bundle.
+
+    Raises:
+      DistilwatchError: when the folder is not a bundle, or cannot be written.
+    """
+    check_target(folder)
+    key = signing.signing_key(key_file)
+    files = _pack(bundle)
+    hashes = {name: _digest(data) for name, data in sorted(files.items())}
+    name = _digest(json.dumps(hashes).encode())[:12]
+    manifest = {
+        "format": FORMAT,
+        "bundle_version": name,
+        "layout": layout.LAYOUT_VERSION,
+        "embedding": {"model": bundle.space.embedding_model, "dim": bundle.space.dim},
+        "levels": {level: list(model.columns) for level, model in bundle.models.items()},
+        "libraries": library_versions(),
+        "training": dict(bundle.training),
+        "files": hashes,
+    }
+    data = json.dumps(manifest, indent=2, sort_keys=True).encode()
+    files |= {"manifest.json": data, "manifest.sig": key.sign(data)}
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            for filename, content in files.items():
+                (fresh / filename).write_bytes(content)
+            fresh.chmod(0o755)
+            if folder.exists():
+                old = fresh.with_name(fresh.name + "-old")
+                os.rename(folder, old)
+                os.rename(fresh, folder)
+                shutil.rmtree(old)
+            else:
+                os.rename(fresh, folder)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    except OSError as error:
+        raise DistilwatchError(
+            f"the bundle cannot be written ({error.strerror})",
+            str(folder),
+            "free some space, or choose a folder that you may write to",
+        ) from error
+    return name
+
+
+def check_target(folder: Path) -> None:
+    """Raises DistilwatchError when `save_bundle` would overwrite something that is no bundle."""
+    if folder.exists() and not (folder / "manifest.json").exists():
+        if not folder.is_dir() or any(folder.iterdir()):
+            raise DistilwatchError(
+                "there is something else than a bundle", str(folder), "choose another --bundle folder"
+            )
+        folder.rmdir()
+
+
+def _refuse(what: str, folder: Path, mend: str) -> DistilwatchError:
+    return DistilwatchError(f"bundle refused: {what}", str(folder), mend)
+
+
+def verify_bundle(
+    folder: Path, trusted: list[Ed25519PublicKey] | None = None
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Checks signature, hashes and fit, and returns the manifest and the files' bytes.
+
+    Raises:
+      DistilwatchError: saying what is wrong and how to mend it.
+    """
+    manifest_path = folder / "manifest.json"
+    if not manifest_path.is_file():
+        raise DistilwatchError(
+            "no bundle there", str(folder), "make one with `distilwatch train --bundle …`"
+        )
+    again = "restore it from where it came, or train again"
+    data = manifest_path.read_bytes()
+    signature = folder / "manifest.sig"
+    keys = signing.trusted_keys() if trusted is None else trusted
+    if not signature.is_file() or not signing.is_signed(data, signature.read_bytes(), keys):
+        raise _refuse(
+            "its manifest is not signed by a key that is trusted here",
+            folder,
+            f"{again}; or copy the signer's public key to {signing.home() / 'trusted'}",
+        )
+    return _verified_files(folder, data)
+
+
+def _verified_files(folder: Path, data: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Checks that everything fits a manifest that is already trusted."""
+    again = "restore it from where it came, or train again"
+    manifest: dict[str, Any] = json.loads(data)
+    if manifest.get("format") != FORMAT or manifest.get("layout") != layout.LAYOUT_VERSION:
+        raise _refuse("it was made by another version of distilwatch", folder, "train again")
+    wrong = [
+        f"{name} {manifest['libraries'].get(name)} (here {here})"
+        for name, here in library_versions().items()
+        if manifest["libraries"].get(name) != here
+    ]
+    if wrong:
+        raise _refuse(
+            f"it was made with {', '.join(wrong)}", folder, "train again, or install these versions"
+        )
+    files: dict[str, bytes] = {}
+    for name, expected in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise _refuse(f"{name} is missing", folder, again)
+        files[name] = path.read_bytes()
+        if _digest(files[name]) != expected:
+            raise _refuse(f"{name} was changed after it was signed", folder, again)
+    return manifest, files
+
+
+def read_verified(folder: Path, manifest: bytes) -> Bundle:
+    """Loads a bundle whose manifest, given here, was verified before (by the launcher of a job).
+
+    Raises:
+      DistilwatchError: when a file was changed, or library versions differ on this worker.
+    """
+    return unpack(*_verified_files(folder, manifest))
+
+
+def load_bundle(folder: Path | str, trusted: list[Ed25519PublicKey] | None = None) -> Bundle:
+    """Verifies and loads a bundle.
+
+    Args:
+      folder: of the bundle.
+      trusted: public keys to accept; by default those of `signing.trusted_keys()`.
+
+    Raises:
+      DistilwatchError: when the bundle is missing, changed, unsigned, or does not fit.
+    """
+    manifest, files = verify_bundle(Path(folder), trusted)
+    return unpack(manifest, files)
+
+
+def unpack(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
+    """Builds a bundle from files that `verify_bundle` has accepted."""
+
+    def arrays(name: str) -> Mapping[str, Any]:
+        loaded: Mapping[str, Any] = np.load(io.BytesIO(files[name]), allow_pickle=False)
+        return loaded
+
+    space = arrays("space.npz")
+    peers = arrays("peers.npz")
+    models = {}
+    for level, columns in manifest["levels"].items():
+        stored = arrays(f"{level}.npz")
+        ends = np.cumsum(stored["calibration_counts"])
+        scores = np.split(stored["calibration_scores"], ends[:-1])
+        models[level] = ScoringModel(
+            level,
+            tuple(columns),
+            stored["directions"],
+            stored["weights"],
+            Conditioner(
+                tuple(str(g) for g in stored["groups"]),
+                tuple(stored[f"axis{i}"] for i in range(stored["median"].ndim - 2)),
+                stored["median"],
+                stored["spread"],
+            ),
+            Ensemble(
+                joblib.load(io.BytesIO(files[f"{level}.joblib"])),
+                stored["middle"],
+                stored["reach"],
+            ),
+            Calibration(
+                {str(g): s for g, s in zip(stored["calibration_groups"], scores, strict=True)},
+                int(stored["calibration_enough"]),
+            ),
+        )
+    return Bundle(
+        manifest["bundle_version"],
+        EmbeddingSpace(
+            manifest["embedding"]["model"],
+            manifest["embedding"]["dim"],
+            space["centre"],
+            space["codebook"],
+        ),
+        {
+            str(name): Reference(mean, float(events))
+            for name, mean, events in zip(
+                peers["names"], peers["means"], peers["events"], strict=True
+            )
+        },
+        models,
+        manifest["training"],
+    )

@@ -1,0 +1,131 @@
+"""The ensemble of PyOD outlier models behind one score."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import DistilwatchError
+
+Float = NDArray[np.float64]
+
+_TOP_QUANTILE = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSpec:
+    """A PyOD model by its class name, and the arguments of its constructor."""
+
+    name: str
+    params: Mapping[str, Any]
+
+
+DEFAULT_DETECTORS = (
+    DetectorSpec("KNN", {"n_neighbors": 15, "method": "mean"}),
+    DetectorSpec("LOF", {"n_neighbors": 30, "novelty": True}),
+    DetectorSpec("GMM", {"n_components": 6, "covariance_type": "diag", "reg_covar": 1e-2}),
+    DetectorSpec("IForest", {"n_estimators": 150}),
+)
+
+
+@lru_cache(maxsize=1)
+def _modules() -> dict[str, str]:
+    import pyod.models
+
+    return {m.name: m.name for m in pkgutil.iter_modules(pyod.models.__path__)}
+
+
+def detector_class(name: str) -> type[Any]:
+    """Finds a PyOD model class by name, in any case.
+
+    Raises:
+      DistilwatchError: when PyOD has no such model, or it needs a package that is not installed.
+    """
+    modules = _modules()
+    module = modules.get(name.lower())
+    if module is None:
+        near = difflib.get_close_matches(name.lower(), modules, n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else "see pyod.models for the names"
+        raise DistilwatchError(f"PyOD has no detector {name!r}", "scoring.detectors", hint)
+    try:
+        loaded = importlib.import_module(f"pyod.models.{module}")
+    except ImportError as error:
+        raise DistilwatchError(
+            f"detector {name!r} cannot be loaded: {error}",
+            "scoring.detectors",
+            "install what it needs, or take the detector out of the list",
+        ) from error
+    for label, value in vars(loaded).items():
+        if label.lower() == name.lower() and inspect.isclass(value):
+            return value
+    raise DistilwatchError(f"PyOD has no detector {name!r}", "scoring.detectors", "check the name")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ensemble:
+    """Fitted detectors and the scale of each one's scores.
+
+    Attributes:
+      models: fitted PyOD models.
+      middle, reach: float64 of shape (models,), median of a detector's scores on the training keys
+        and the distance from there to the 90th percentile.
+    """
+
+    models: tuple[Any, ...]
+    middle: Float
+    reach: Float
+
+    def score(self, rows: Float) -> Float:
+        """Mean over detectors of the log-compressed standard score: float64 of shape (n,).
+
+        Each detector counts the same whatever its units, and none can outvote the others by a
+        single huge value: the part beyond the training keys' 90th percentile grows as a logarithm.
+        """
+        total = np.zeros(len(rows))
+        if not len(rows):
+            return total
+        for model, middle, reach in zip(self.models, self.middle, self.reach, strict=True):
+            excess = (np.asarray(model.decision_function(rows), np.float64) - middle) / reach
+            total += np.where(excess > 1, 1 + np.log(np.maximum(excess, 1)), excess)
+        return total / len(self.models)
+
+
+def fit_ensemble(rows: Float, detectors: Sequence[DetectorSpec], seed: int) -> Ensemble:
+    """Fits every detector to standardised features, float64 of shape (n, f).
+
+    Raises:
+      DistilwatchError: when a detector is unknown or refuses its arguments.
+    """
+    models, middle, reach = [], [], []
+    for spec in detectors:
+        kind = detector_class(spec.name)
+        params = dict(spec.params)
+        accepted = inspect.signature(kind).parameters
+        if "random_state" in accepted:
+            params.setdefault("random_state", seed)
+        for name in ("n_neighbors", "n_components"):
+            if name in params:
+                params[name] = max(1, min(int(params[name]), len(rows) // 2))
+        try:
+            model = kind(**params).fit(rows)
+        except (TypeError, ValueError) as error:
+            raise DistilwatchError(
+                f"detector {spec.name} refused its arguments: {error}",
+                "scoring.detectors",
+                f"it accepts: {', '.join(accepted)}",
+            ) from error
+        scores = np.asarray(model.decision_function(rows), np.float64)
+        low, high = np.quantile(scores, [0.5, _TOP_QUANTILE])
+        models.append(model)
+        middle.append(low)
+        reach.append(max(high - low, 1e-9))
+    return Ensemble(tuple(models), np.array(middle), np.array(reach))

@@ -1,0 +1,230 @@
+"""Fits a bundle to benign history: peer groups, one model per level, and groups to compare with."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import DistilwatchError
+from transforms.clusters.features import CLUSTER_FEATURES, Member, group_row
+from transforms.clusters.links import LinkOptions, find_components, linkable
+from transforms.coverage.features import COLUMNS, Reference
+from transforms.coverage.sketch import CoverageSketch
+from transforms.embedding.space import FOURIER, EmbeddingSpace, fourier_mean
+from transforms.ingest.hashing import hash64
+from transforms.scoring.bundle import Bundle
+from transforms.scoring.conditioning import MIN_GROUP
+from transforms.scoring.model import FeatureRows, FitOptions, ScoringModel, directed, fit_model
+from transforms.scoring.rows import PeerGroups, sketch_rows
+
+ACCOUNT_SESSION = "session_account"
+PAYMENT_SESSION = "session_payment"
+PROFILE = "profile"
+CLUSTER = "cluster"
+LEAST_PROFILES = 60
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeyedSketch:
+    """One training key of a level."""
+
+    key: str
+    sketch: CoverageSketch
+
+
+@dataclass(frozen=True, slots=True)
+class BundleOptions:
+    """How a bundle is fitted.
+
+    Attributes:
+      fit: of each level's model.
+      links: what links accounts, for the benign groups of the history.
+      null_groups: random groups of benign accounts that clusters are compared with.
+      least_events: keys with fewer requests teach nothing.
+      seed: of the random groups.
+    """
+
+    fit: FitOptions = field(default_factory=FitOptions)
+    links: LinkOptions = field(default_factory=LinkOptions)
+    null_groups: int = 1_500
+    least_events: int = 5
+    seed: int = 7
+
+
+Report = Callable[[str], None]
+
+
+def fit_bundle(
+    space: EmbeddingSpace,
+    peer_names: Sequence[str],
+    levels: Mapping[str, Sequence[KeyedSketch]],
+    training: Mapping[str, Any],
+    options: BundleOptions,
+    report: Report = lambda text: None,
+) -> Bundle:
+    """Fits every level for which the history has enough keys.
+
+    Args:
+      space: that the sketches were made in.
+      peer_names: peer groups seen in the history.
+      levels: level to training keys; PROFILE must be among them.
+      training: kept in the manifest.
+      options: how to fit.
+      report: told what is being done.
+
+    Raises:
+      DistilwatchError: when there are too few accounts to learn from.
+    """
+    kept = {
+        level: [k for k in keys if k.sketch.events >= options.least_events]
+        for level, keys in levels.items()
+    }
+    profiles = kept.get(PROFILE, [])
+    if len(profiles) < LEAST_PROFILES:
+        raise DistilwatchError(
+            f"{len(profiles)} accounts with {options.least_events} and more requests, "
+            f"at least {LEAST_PROFILES} are needed",
+            "training history",
+            "give a longer history, or more of the traffic",
+        )
+    references = _references(profiles, peer_names)
+    peers = PeerGroups(references)
+    models: dict[str, ScoringModel] = {}
+    for level in (PROFILE, ACCOUNT_SESSION, PAYMENT_SESSION):
+        keys = kept.get(level, [])
+        if len(keys) < LEAST_PROFILES:
+            continue
+        report(f"{level}: {len(keys):,} keys")
+        rows = sketch_rows([k.sketch for k in keys], [peers.of(k.sketch) for k in keys], references)
+        models[level] = fit_model(
+            level,
+            [c.name for c in COLUMNS],
+            [c.suspicious for c in COLUMNS],
+            rows,
+            held_out([k.key for k in keys], options.fit.calibration_share),
+            options.fit,
+        )
+    report(f"{CLUSTER}: {options.null_groups:,} groups of benign accounts")
+    models[CLUSTER] = _fit_clusters(profiles, models[PROFILE], peers, references, options)
+    summary = {
+        **training,
+        "keys": {level: len(keys) for level, keys in kept.items()},
+        "peer_groups": sorted(name for name in references if name),
+    }
+    return Bundle("", space, references, models, summary)
+
+
+def held_out(keys: Sequence[str], share: float) -> NDArray[np.bool_]:
+    """Which keys calibrate: by hash, so an account is on one side in every level and every run."""
+    return np.array([hash64("calibration\x1f" + key) % 10_000 < share * 10_000 for key in keys])
+
+
+def _references(
+    profiles: Sequence[KeyedSketch], peer_names: Sequence[str]
+) -> dict[str, Reference]:
+    """Mean Fourier features of everyone ("") and of each peer group of some size.
+
+    Every account counts the same, up to 200 requests: the busiest must not be the norm.
+    """
+    peers = PeerGroups(peer_names)
+    totals: dict[str, NDArray[np.float64]] = {}
+    weights: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    for key in profiles:
+        n = key.sketch.vectors
+        group = peers.of(key.sketch)
+        sizes[group] += 1
+        if not n:
+            continue
+        mean, weight = fourier_mean(key.sketch.dense_moments()[2], n), min(n, 200)
+        for name in {"", group}:
+            totals[name] = totals.get(name, np.zeros(FOURIER)) + weight * mean
+            weights[name] += weight
+    found = {"": Reference(np.zeros(FOURIER), 0.0)}
+    for name, total in totals.items():
+        if not name or sizes[name] >= MIN_GROUP:
+            found[name] = Reference(total / weights[name], float(weights[name]))
+    return found
+
+
+def _fit_clusters(
+    profiles: Sequence[KeyedSketch],
+    model: ScoringModel,
+    peers: PeerGroups,
+    references: Mapping[str, Reference],
+    options: BundleOptions,
+) -> ScoringModel:
+    """Fits the cluster level to linked and to random groups of benign accounts.
+
+    A company, a household and a reseller are linked groups of the history; they are few, so random
+    groups of the same kinds of account stand beside them. Groups are made within the training and
+    within the calibration accounts, never across.
+    """
+    groups = [peers.of(k.sketch) for k in profiles]
+    scores = model.score(sketch_rows([k.sketch for k in profiles], groups, references))
+    turned = directed(scores.z, model.directions)
+    members = [
+        Member(k.key, k.sketch, float(p), t)
+        for k, p, t in zip(profiles, scores.p_value, turned, strict=True)
+    ]
+    side = held_out([k.key for k in profiles], options.fit.calibration_share)
+    rng = np.random.default_rng(options.seed)
+    rows, calibrates = [], []
+    for is_calibration in (False, True):
+        at = np.flatnonzero(side == is_calibration)
+        share = options.fit.calibration_share if is_calibration else 1 - options.fit.calibration_share
+        index = _linked_groups([profiles[i] for i in at], options.links)
+        index += _random_groups(
+            [groups[i] for i in at], int(options.null_groups * share), rng
+        )
+        for chosen in index:
+            rows.append(group_row([members[at[i]] for i in chosen], references.get("")))
+            calibrates.append(is_calibration)
+    return fit_model(
+        CLUSTER,
+        [f.name for f in CLUSTER_FEATURES],
+        [f.suspicious for f in CLUSTER_FEATURES],
+        FeatureRows(
+            np.stack([r.features for r in rows]),
+            np.stack([r.covariates for r in rows]),
+            [""] * len(rows),
+        ),
+        np.array(calibrates),
+        options.fit,
+    )
+
+
+def _linked_groups(profiles: Sequence[KeyedSketch], links: LinkOptions) -> list[list[int]]:
+    position = {k.key: i for i, k in enumerate(profiles)}
+    found = find_components([linkable(k.key, k.sketch, links) for k in profiles], links)
+    return [[position[a] for a in component.accounts] for component in found]
+
+
+def _random_groups(
+    groups: Sequence[str], count: int, rng: np.random.Generator, largest: int = 64
+) -> list[list[int]]:
+    """Groups of 2 to `largest`, sizes uniform in the logarithm; half of them of one peer group."""
+    by_group: dict[str, list[int]] = {}
+    for i, name in enumerate(groups):
+        by_group.setdefault(name, []).append(i)
+    several = [rows for rows in by_group.values() if len(rows) > 1]
+    everyone = list(range(len(groups)))
+    top = min(largest, max(2, len(groups) // 3))
+    out = []
+    for turn in range(count):
+        pool = everyone
+        if turn % 2 and several:
+            sizes = np.array([len(rows) for rows in several], float)
+            pool = several[int(rng.choice(len(several), p=sizes / sizes.sum()))]
+        size = round(math.exp(rng.uniform(math.log(2), math.log(top))))
+        chosen = rng.choice(len(pool), size=min(size, len(pool)), replace=False)
+        out.append([pool[int(i)] for i in chosen])
+    return out
+
+

@@ -1,0 +1,150 @@
+"""Beam's RunInference over a verified bundle."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from apache_beam.ml.inference.base import ModelHandler
+from numpy.typing import NDArray
+
+from schemas.errors import DistilwatchError
+from transforms.scoring.bundle import Bundle, read_verified
+from transforms.scoring.model import FeatureRows, Reason
+from transforms.scoring.rows import PeerGroups
+
+T = TypeVar("T")
+RowsOf = Callable[[Sequence[Any], Bundle, PeerGroups], FeatureRows]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored(Generic[T]):
+    """An item with its score.
+
+    Attributes:
+      item: what was scored.
+      peer_group: "" where the bundle knows none.
+      score: of the ensemble; comparable within a level only.
+      p_value: conformal, against the peer group.
+      columns: feature names.
+      features, z, low, high: float64 of shape (f,); value, robust z, and what is normal.
+      reasons: largest first; only for items under the handler's `explain_below`.
+      bundle_version: of the bundle that scored it.
+    """
+
+    item: T
+    peer_group: str
+    score: float
+    p_value: float
+    columns: tuple[str, ...]
+    features: NDArray[np.float64]
+    z: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    reasons: tuple[Reason, ...]
+    bundle_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedBundle:
+    """A bundle that the launcher has verified.
+
+    Attributes:
+      folder: where workers find it.
+      manifest_sha256: of the manifest whose signature the launcher has checked. Workers trust that
+        very manifest and need no keys.
+    """
+
+    folder: str
+    manifest_sha256: str
+
+    def load(self) -> Bundle:
+        """Loads the bundle on a worker.
+
+        Raises:
+          DistilwatchError: when it is not the one that the launcher verified, or was changed.
+        """
+        data = (Path(self.folder) / "manifest.json").read_bytes()
+        if hashlib.sha256(data).hexdigest() != self.manifest_sha256:
+            raise DistilwatchError(
+                "the bundle was replaced after the job had started",
+                self.folder,
+                "start the job again, or give every bundle a folder of its own",
+            )
+        return read_verified(Path(self.folder), data)
+
+
+class ScoringHandler(ModelHandler[T, Scored[T], Bundle], Generic[T]):  # type: ignore[misc]
+    """Scores batches of items at one level of a bundle."""
+
+    def __init__(
+        self, bundle: VerifiedBundle, level: str, rows_of: RowsOf, explain_below: float = 0.0
+    ) -> None:
+        """Args:
+        bundle: to load on each worker.
+        level: of the items.
+        rows_of: makes the feature rows of a batch of items.
+        explain_below: items with a p-value up to this get reasons.
+        """
+        super().__init__()
+        self._bundle = bundle
+        self._level = level
+        self._rows_of = rows_of
+        self._explain_below = explain_below
+
+    def load_model(self) -> Bundle:
+        return self._bundle.load()
+
+    def run_inference(
+        self, batch: Sequence[T], model: Bundle, inference_args: Mapping[str, Any] | None = None
+    ) -> Iterable[Scored[T]]:
+        return score_items(batch, model, self._level, self._rows_of, self._explain_below)
+
+    def batch_elements_kwargs(self) -> Mapping[str, Any]:
+        return {"min_batch_size": 16, "max_batch_size": 512}
+
+    def get_metrics_namespace(self) -> str:
+        return f"distilwatch_{self._level}"
+
+
+def score_items(
+    batch: Sequence[T], bundle: Bundle, level: str, rows_of: RowsOf, explain_below: float
+) -> list[Scored[T]]:
+    """Scores a batch; an item of a level that the bundle lacks gets p = 1 and says nothing."""
+    rows = rows_of(batch, bundle, PeerGroups(bundle.references))
+    model = bundle.models.get(level)
+    if model is None:
+        nothing = np.empty(0)
+        return [
+            Scored(
+                item, group, 0.0, 1.0, (), nothing, nothing, nothing, nothing, (), bundle.version
+            )
+            for item, group in zip(batch, rows.groups, strict=True)
+        ]
+    scores = model.score(rows)
+    explained = np.flatnonzero(scores.p_value <= explain_below)
+    reasons: dict[int, tuple[Reason, ...]] = {}
+    if len(explained):
+        part = type(scores)(*(getattr(scores, name)[explained] for name in scores.__slots__))
+        for i, found in zip(explained, model.explain(rows.take(explained), part), strict=True):
+            reasons[int(i)] = tuple(found)
+    return [
+        Scored(
+            item,
+            rows.groups[i],
+            float(scores.score[i]),
+            float(scores.p_value[i]),
+            model.columns,
+            rows.features[i],
+            scores.z[i],
+            scores.low[i],
+            scores.high[i],
+            reasons.get(i, ()),
+            bundle.version,
+        )
+        for i, item in enumerate(batch)
+    ]

@@ -1,0 +1,214 @@
+"""One level's scoring model: condition, detect, calibrate, explain.
+
+A level is what a feature row describes: a session of an account, a session of a payment fingerprint,
+an account's profile over the long window, or a cluster's pooled members. All are scored alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transforms.coverage.features import Suspicious
+from transforms.scoring.calibration import Calibration, calibrate
+from transforms.scoring.conditioning import Conditioner, fit_conditioner
+from transforms.scoring.detectors import DEFAULT_DETECTORS, DetectorSpec, Ensemble, fit_ensemble
+
+Float = NDArray[np.float64]
+
+# How much of a deviation to the harmless side the detectors still see: a key may be a little
+# narrower than its peers without becoming an outlier for it.
+_HARMLESS = -0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureRows:
+    """Feature rows of n keys.
+
+    Attributes:
+      features: float64 of shape (n, f), NaN where unknown.
+      covariates: float64 of shape (n, c), what "normal" depends on; c is 1 or 2.
+      groups: peer group of each key.
+    """
+
+    features: Float
+    covariates: Float
+    groups: list[str]
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def take(self, index: NDArray[np.intp]) -> FeatureRows:
+        """The rows at `index`."""
+        return FeatureRows(
+            self.features[index], self.covariates[index], [self.groups[i] for i in index]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a key scored as it did, one feature.
+
+    Attributes:
+      feature: column name.
+      value: the key's own value.
+      low, high: the middle two thirds of what peers have at this volume.
+      z: robust standard deviations from the peers' median.
+      contribution: by how much the score falls when this feature alone is made normal.
+    """
+
+    feature: str
+    value: float
+    low: float
+    high: float
+    z: float
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """Result for n keys: score and p-value of shape (n,); z, low, high of shape (n, f)."""
+
+    score: Float
+    p_value: Float
+    z: Float
+    low: Float
+    high: Float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoringModel:
+    """A fitted model of one level.
+
+    Attributes:
+      level: its name.
+      columns: feature names, in the order of the rows.
+      directions: +1, −1 or 0 for each column, the side that counts.
+      weights: float64 of shape (f,), how much of each column the detectors see.
+    """
+
+    level: str
+    columns: tuple[str, ...]
+    directions: NDArray[np.int64]
+    weights: Float
+    conditioner: Conditioner
+    ensemble: Ensemble
+    calibration: Calibration
+
+    def score(self, rows: FeatureRows) -> Scores:
+        """Scores and calibrates n keys."""
+        median, spread = self.conditioner.normal(rows.covariates, rows.groups)
+        z = self.conditioner.standardise(rows.features, rows.covariates, rows.groups)
+        score = self.ensemble.score(self.directed(z))
+        p_value = self.calibration.p_values(score, rows.groups)
+        return Scores(score, p_value, z, median - spread, median + spread)
+
+    def directed(self, z: Float) -> Float:
+        """Turns z-scores so that up is suspicious, and cuts off most of the harmless side."""
+        return directed(z, self.directions) * self.weights
+
+    def explain(self, rows: FeatureRows, scores: Scores, most: int = 5) -> list[list[Reason]]:
+        """The features that made the difference, for each key, largest contribution first.
+
+        A feature's contribution is the fall of the score when it alone is put to what is normal.
+        """
+        f = len(self.columns)
+        out = []
+        for row, z, score, low, high in zip(
+            rows.features, scores.z, scores.score, scores.low, scores.high, strict=True
+        ):
+            variants = np.repeat(z[None], f, axis=0)
+            np.fill_diagonal(variants, 0.0)
+            falls = score - self.ensemble.score(self.directed(variants))
+            turned = directed(z[None], self.directions)[0]
+            order = [int(i) for i in np.argsort(-falls) if falls[i] > 0 and abs(turned[i]) > 1]
+            out.append(
+                [
+                    Reason(
+                        self.columns[i],
+                        float(row[i]),
+                        float(low[i]),
+                        float(high[i]),
+                        float(z[i]),
+                        float(falls[i]),
+                    )
+                    for i in order[:most]
+                ]
+            )
+        return out
+
+
+def directed(z: Float, directions: NDArray[np.int64]) -> Float:
+    """Up is suspicious: float64 (n, f); two-sided columns stay as they are."""
+    turned = np.where(directions == 0, z, np.maximum(z * directions, _HARMLESS))
+    return turned
+
+
+@dataclass(frozen=True, slots=True)
+class FitOptions:
+    """How a model is fitted.
+
+    Attributes:
+      detectors: the ensemble.
+      calibration_share: share of the keys kept for calibration alone.
+      trim_share: share of the training keys, the most outlying by consensus, left out of the
+        second fit, because no history is clean.
+      seed: of the detectors.
+      weights: weight of a column, 1 where it is not named.
+    """
+
+    detectors: tuple[DetectorSpec, ...] = DEFAULT_DETECTORS
+    calibration_share: float = 0.4
+    trim_share: float = 0.02
+    seed: int = 7
+    weights: dict[str, float] = field(default_factory=dict)
+
+
+def fit_model(
+    level: str,
+    columns: Sequence[str],
+    directions: Sequence[Suspicious],
+    rows: FeatureRows,
+    held_out: NDArray[np.bool_],
+    options: FitOptions,
+) -> ScoringModel:
+    """Fits a level's model to benign history.
+
+    Args:
+      level: its name.
+      columns, directions: of the feature rows.
+      rows: n keys.
+      held_out: bool of shape (n,), the calibration keys; disjoint from training by account.
+      options: how to fit.
+
+    Raises:
+      ValueError: when there are fewer than 20 keys to train on or 10 to calibrate with.
+    """
+    train, calibration = rows.take(np.flatnonzero(~held_out)), rows.take(np.flatnonzero(held_out))
+    if len(train) < 20 or len(calibration) < 10:
+        raise ValueError(f"{len(train)} keys to train on and {len(calibration)} to calibrate with")
+    sides = np.array([side.value for side in directions], np.int64)
+    weights = np.array([options.weights.get(name, 1.0) for name in columns])
+    for last in (False, True):
+        conditioner = fit_conditioner(train.features, train.covariates, train.groups)
+        z = conditioner.standardise(train.features, train.covariates, train.groups)
+        seen = directed(z, sides) * weights
+        ensemble = fit_ensemble(seen, options.detectors, options.seed)
+        if last or options.trim_share <= 0:
+            break
+        keep = np.argsort(ensemble.score(seen))[: int(np.ceil(len(train) * (1 - options.trim_share)))]
+        train = train.take(np.sort(keep))
+    z = conditioner.standardise(calibration.features, calibration.covariates, calibration.groups)
+    scores = ensemble.score(directed(z, sides) * weights)
+    return ScoringModel(
+        level,
+        tuple(columns),
+        sides,
+        weights,
+        conditioner,
+        ensemble,
+        calibrate(scores, calibration.groups),
+    )

@@ -1,0 +1,1 @@
+"""Micro-batching, session windows and session identity."""

@@ -1,0 +1,234 @@
+"""From batches of events to sessions, one sketch each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.transforms import trigger, window
+from apache_beam.utils.timestamp import Duration, Timestamp
+from apache_beam.utils.windowed_value import PaneInfo, PaneInfoTiming, WindowedValue
+
+from transforms.coverage.combine import MergeSketches
+from transforms.coverage.fold import Partial, fold
+from transforms.coverage.sketch import CoverageSketch, empty
+from transforms.ingest.batch import Events
+from transforms.sessions.identity import ACCOUNT, PAYMENT, SessionKey, session_id
+
+_PANES = {
+    PaneInfoTiming.EARLY: "early",
+    PaneInfoTiming.ON_TIME: "on_time",
+    PaneInfoTiming.LATE: "late",
+    PaneInfoTiming.UNKNOWN: "on_time",
+}
+
+
+class Session(NamedTuple):
+    """A session as one pane of its window saw it.
+
+    Attributes:
+      kind, key: ACCOUNT or PAYMENT, and whose.
+      session_id: see `identity.session_id`.
+      start_ms, end_ms: times of its first and last event.
+      pane: early, on_time or late.
+      sketch: of all its events so far.
+    """
+
+    kind: str
+    key: str
+    session_id: str
+    start_ms: int
+    end_ms: int
+    pane: str
+    sketch: CoverageSketch
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """How sessions are cut, all in milliseconds.
+
+    Attributes:
+      gap_ms: a pause this long ends a session.
+      max_length_ms: aligned blocks of this length end one that never pauses.
+      slice_ms: events are folded in slices of this length; at most the gap, divides max_length_ms.
+      early_firing_ms: how often an open session is reported, in processing time; 0: never.
+      allowed_lateness_ms: how far behind the watermark an event still counts.
+    """
+
+    gap_ms: int
+    max_length_ms: int
+    slice_ms: int
+    early_firing_ms: int
+    allowed_lateness_ms: int
+
+
+@dataclass(eq=False)
+class FoldEvents(beam.PTransform):  # type: ignore[misc]
+    """Folds batches of events into partial sketches; their timestamp is that of the first event."""
+
+    options: SessionOptions
+
+    def expand(self, batches: beam.PCollection[Events]) -> beam.PCollection[Partial]:
+        return batches | "Fold" >> beam.ParDo(_FoldFn(self.options.slice_ms)).with_output_types(
+            Partial
+        )
+
+
+class _FoldFn(beam.DoFn):  # type: ignore[misc]
+    """Gathers what a bundle brings, so that keys meet before the shuffle, up to `_FULL` events."""
+
+    _FULL = 20_000
+
+    def __init__(self, slice_ms: int) -> None:
+        self._slice_ms = slice_ms
+
+    def start_bundle(self) -> None:
+        self._waiting: list[Events] = []
+        self._count = 0
+
+    def process(self, batch: Events) -> Iterator[Any]:
+        self._waiting.append(batch)
+        self._count += len(batch)
+        if self._count >= self._FULL:
+            for partial in self._fold():
+                yield window.TimestampedValue(partial, at_ms(partial.sketch.first_ms))
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for partial in self._fold():
+            yield WindowedValue(partial, at_ms(partial.sketch.first_ms), (window.GlobalWindow(),))
+
+    def _fold(self) -> Iterator[Partial]:
+        waiting, self._waiting, self._count = self._waiting, [], 0
+        if waiting:
+            yield from fold(Events.concat(waiting), self._slice_ms)
+
+
+@dataclass(eq=False)
+class Sessionize(beam.PTransform):  # type: ignore[misc]
+    """Merges partial sketches into sessions by account and by payment fingerprint.
+
+    A slice's events all belong to one session because the slice is no longer than the gap. Its
+    sketch enters at its first event; an empty sketch at its last event makes the window reach as far
+    as that event's would. So Beam's own session windows, which every engine knows, give exactly the
+    sessions that single events would give.
+    """
+
+    options: SessionOptions
+
+    def expand(self, partials: beam.PCollection[Partial]) -> beam.PCollection[Session]:
+        options = self.options
+        return (
+            partials
+            | "KeyByAccountAndPayment"
+            >> beam.FlatMap(_keyed, options.max_length_ms).with_output_types(
+                tuple[str, CoverageSketch]
+            )
+            | "SessionWindows"
+            >> beam.WindowInto(
+                window.Sessions(options.gap_ms / 1000),
+                trigger=now_and_then(options.early_firing_ms),
+                accumulation_mode=trigger.AccumulationMode.ACCUMULATING,
+                allowed_lateness=Duration(micros=options.allowed_lateness_ms * 1000),
+            )
+            | "MergeSketches" >> beam.CombinePerKey(MergeSketches())
+            | "FreezeIdentity" >> beam.ParDo(_FreezeFn()).with_output_types(Session)
+            # Session windows would merge again, across keys, at the next grouping.
+            | "LeaveSessionWindows" >> beam.WindowInto(window.GlobalWindows())
+        )
+
+
+def _keyed(partial: Partial, max_length_ms: int) -> Iterable[Any]:
+    sketch = partial.sketch
+    block = sketch.first_ms // max_length_ms
+    for kind, key in ((ACCOUNT, partial.account), (PAYMENT, partial.payment)):
+        if not key:
+            continue
+        name = SessionKey(kind, block, key).encode()
+        yield window.TimestampedValue((name, sketch), at_ms(sketch.first_ms))
+        if sketch.last_ms > sketch.first_ms:
+            yield window.TimestampedValue((name, empty()), at_ms(sketch.last_ms))
+
+
+class _FreezeFn(beam.DoFn):  # type: ignore[misc]
+    def process(
+        self,
+        element: tuple[str, CoverageSketch],
+        bounds: Any = beam.DoFn.WindowParam,
+        pane: PaneInfo = beam.DoFn.PaneInfoParam,
+    ) -> Iterator[Session]:
+        name, sketch = element
+        # Without events only a slice's end came so far; its events follow in the next pane.
+        if sketch.events:
+            key = SessionKey.decode(name)
+            yield Session(
+                key.kind,
+                key.key,
+                session_id(key.kind, key.key, bounds.start.micros // 1000),
+                sketch.first_ms,
+                sketch.last_ms,
+                _PANES[pane.timing],
+                sketch,
+            )
+
+
+@dataclass(eq=False)
+class Profile(beam.PTransform):  # type: ignore[misc]
+    """Merges partial sketches into one profile per account over a long aligned window.
+
+    Slow campaigns need a longer memory than a session; the profile is the same sketch.
+
+    Attributes:
+      window_ms: length of the aligned windows.
+      early_firing_ms: how often a profile that changed is reported, in processing time; 0: never.
+      allowed_lateness_ms: how far behind the watermark an event still counts.
+    """
+
+    window_ms: int
+    early_firing_ms: int
+    allowed_lateness_ms: int
+
+    def expand(
+        self, partials: beam.PCollection[Partial]
+    ) -> beam.PCollection[tuple[str, CoverageSketch]]:
+        return (
+            partials
+            | "KeyByAccount"
+            >> beam.Map(lambda p: (p.account, p.sketch)).with_output_types(
+                tuple[str, CoverageSketch]
+            )
+            | "ProfileWindows"
+            >> periodic_windows(self.window_ms, self.early_firing_ms, self.allowed_lateness_ms)
+            | "MergeSketches" >> beam.CombinePerKey(MergeSketches())
+        )
+
+
+def periodic_windows(
+    window_ms: int, early_firing_ms: int, allowed_lateness_ms: int
+) -> beam.WindowInto:
+    """Aligned windows that report what they have so far, now and then, until they close."""
+    return beam.WindowInto(
+        window.FixedWindows(window_ms / 1000),
+        trigger=now_and_then(early_firing_ms),
+        accumulation_mode=trigger.AccumulationMode.ACCUMULATING,
+        allowed_lateness=Duration(micros=allowed_lateness_ms * 1000),
+    )
+
+
+def now_and_then(early_firing_ms: int) -> trigger.TriggerFn:
+    """Reports early as often as asked, at the window's end, and for every late arrival.
+
+    A bounded run asks for no early reports (0): its input is all there before the first window
+    closes, and Beam's local runner has no clock for processing time there.
+    """
+    early = None
+    if early_firing_ms > 0:
+        # Beam encodes the delay of a trigger as a whole number of seconds.
+        early = trigger.AfterProcessingTime(max(1, early_firing_ms // 1000))
+    return trigger.AfterWatermark(early=early, late=trigger.AfterCount(1))
+
+
+def at_ms(ms: int) -> Timestamp:
+    """Beam's timestamp of milliseconds UTC, without the rounding of float seconds."""
+    return Timestamp(micros=ms * 1000)

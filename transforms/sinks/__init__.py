@@ -1,0 +1,1 @@
+"""Rows out: DuckDB, Parquet and Kafka."""
