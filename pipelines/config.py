@@ -120,9 +120,8 @@ def load_config(path: Path | str | None, overrides: Mapping[str, Any] | None = N
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         listed = "".join(f"\n  {m}" for m in sorted(mistakes, key=lambda m: (m.line, m.path)))
         raise DistilwatchError(
-            f"the configuration has {count}:{listed}",
-            str(path or "overrides"),
-            "`distilwatch config show` prints every setting with its meaning and default",
+            f"{path or 'the configuration'} has {count}:{listed}\n"
+            "  `distilwatch config show` prints every setting with its meaning and default"
         )
     return config
 
@@ -410,20 +409,19 @@ def _across(config: Config) -> Iterator[tuple[list[Location], Finding]]:
 
 
 def _across_alerts(alerts: AlertsConfig) -> Iterator[tuple[list[Location], Finding]]:
-    steps = ("critical", "high", "medium")
-    for low, high in zip(steps, steps[1:], strict=False):
-        at: Location = ("alerts", "severity", low)
-        other: Location = ("alerts", "severity", high)
-        if getattr(alerts.severity, low) > getattr(alerts.severity, high):
-            yield (
-                [at, other],
-                (
-                    at,
-                    f"is {getattr(alerts.severity, low)}, above {high}'s "
-                    f"{getattr(alerts.severity, high)}",
-                    "a graver severity needs a smaller p-value",
-                ),
-            )
+    high: Location = ("alerts", "severity", "high_exposure_usd")
+    critical: Location = ("alerts", "severity", "critical_exposure_usd")
+    levels = alerts.severity
+    if levels.critical_exposure_usd < levels.high_exposure_usd:
+        yield (
+            [high, critical],
+            (
+                critical,
+                f"is {levels.critical_exposure_usd:g}, below high_exposure_usd, "
+                f"{levels.high_exposure_usd:g}",
+                "a graver severity needs a larger exposure",
+            ),
+        )
 
 
 def _detectors() -> set[str]:

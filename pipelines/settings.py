@@ -6,7 +6,7 @@ each setting's meaning. This page is only what can be set.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -27,8 +27,8 @@ def _instant(value: object) -> int:
             value = datetime.fromisoformat(value)
         except ValueError:
             raise ValueError(f"is not a date or time: {value!r}") from None
-    elif not isinstance(value, datetime) and hasattr(value, "year"):  # YAML's own dates
-        value = datetime(value.year, value.month, value.day)  # type: ignore[attr-defined]
+    elif isinstance(value, date) and not isinstance(value, datetime):  # YAML's own dates
+        value = datetime.combine(value, time(), UTC)
     if not isinstance(value, datetime):
         raise ValueError(f"is not a date or time: {value!r}")
     return round((value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp() * 1000)
@@ -349,22 +349,34 @@ class ClustersConfig(Section):
 
 
 class SeverityConfig(Section):
-    """Largest p-value of each severity; what is flagged and above all of them is `low`."""
+    """What makes a flagged cluster grave; a small p-value alone makes it at most medium."""
 
-    medium: float = Field(0.005, description="at most this p-value: medium", gt=0, le=1)
-    high: float = Field(0.001, description="at most this p-value: high", gt=0, le=1)
-    critical: float = Field(0.0005, description="at most this p-value: critical", gt=0, le=1)
+    high_exposure_usd: float = Field(
+        1_000.0, description="list price, in US dollars, from which it is a level graver", ge=0
+    )
+    critical_exposure_usd: float = Field(
+        20_000.0, description="list price, in US dollars, from which it is two levels graver", ge=0
+    )
+    high_accounts: int = Field(
+        10, description="accounts from which it is a level graver", ge=1, le=1_000_000
+    )
 
 
 class AlertsConfig(Section):
     """What is flagged, and how many pages a day people get at most."""
 
-    max_p: float = Field(0.01, description="a cluster above this p-value is not flagged", gt=0, le=1)
-    pages_per_day: int = Field(
-        20, description="at most so many new clusters a day are alerted", ge=0, le=100_000
+    max_p: float = Field(
+        0.01, description="a cluster or account above this p-value is not flagged", gt=0, le=1
+    )
+    pages_per_day: float = Field(
+        20.0,
+        description="so many alerts a day may come from chance alone; max_p is made smaller where "
+        "that is needed",
+        gt=0,
+        le=100_000,
     )
     severity: SeverityConfig = Field(
-        default_factory=SeverityConfig, description="p-values of the severities"
+        default_factory=SeverityConfig, description="what makes an alert grave"
     )
 
 

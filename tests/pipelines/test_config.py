@@ -57,7 +57,7 @@ def test_all_mistakes_are_reported_at_once_with_path_line_and_mend(tmp_path: Pat
         ({"ingest.min_event_time": "soon"}, "ingest.min_event_time", "not a date"),
         ({"ingest": None}, "ingest", "must be a section, not nothing"),
         ({"run.parallelism": 1.5}, "run.parallelism", "whole number"),
-        ({"alerts.severity.critical": 0.1}, "alerts.severity.critical", "above high's"),
+        ({"alerts.severity.high_exposure_usd": 1e6}, "alerts.severity.critical_exposure_usd", "below"),
         ({"scoring.detectors": []}, "scoring.detectors", "0 items"),
         ({"scoring.detectors": [{"params": {}}]}, "scoring.detectors[0].name", "missing"),
         ({"gap": "3 min"}, "gap", "belongs to sessions.gap"),

@@ -1,0 +1,144 @@
+"""The command `distilwatch`.
+
+Only click is imported here and in `pipelines.commands`; what a command needs is imported when it
+runs, so that help and mistakes answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+
+import click
+
+from pipelines.commands.config import config
+from pipelines.commands.demo import demo
+from pipelines.commands.detect import detect
+from pipelines.commands.evaluate import evaluate
+from pipelines.commands.explain import explain
+from pipelines.commands.report import report
+from pipelines.commands.simulate import simulate
+from pipelines.commands.train import train
+
+OK, UNEXPECTED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+
+
+def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if not asked or context.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        click.echo(f"distilwatch {version('distilwatch')}")
+    except PackageNotFoundError:
+        click.echo("distilwatch (not installed; run from its source)")
+    context.exit()
+
+
+class _InOrder(click.Group):
+    """Lists commands in the order of use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(
+    cls=_InOrder,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done; 1 unexpected failure; 2 a mistake in the command, its settings or "
+    "its input, named in one message; 130 interrupted. Results go to standard output, progress and "
+    "messages to standard error.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version and leave.",
+)
+def cli() -> None:
+    """Finds adversarial distillation in streams of requests to language models.
+
+    Start with `distilwatch demo`. Then, on your own requests: `train` on history, `detect` on the
+    rest, `explain` what was found.
+    """
+
+
+for _command in (demo, simulate, train, detect, evaluate, report, explain, config):
+    cli.add_command(_command)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those it was made from; a runner may have wrapped ours."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _say(as_json: bool, kind: str, message: str) -> None:
+    if as_json:
+        click.echo(json.dumps({"error": {"kind": kind, "message": message}}))
+    else:
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+
+
+def run(args: Sequence[str]) -> int:
+    """Runs one command and returns its exit code; never raises.
+
+    Args:
+      args: command line without the program's name.
+    """
+    own = list(args[: args.index("--")] if "--" in args else args)
+    as_json = "--json" in own
+    try:
+        from schemas.errors import DistilwatchError
+    except ImportError as problem:
+        _say(as_json, "unexpected", f"distilwatch is not installed as a whole: {problem}")
+        return UNEXPECTED
+    try:
+        code = cli.main(list(args), prog_name="distilwatch", standalone_mode=False)
+    except click.UsageError as mistake:
+        if as_json:
+            _say(True, "mistake", mistake.format_message())
+        else:
+            mistake.show()
+        return MISTAKE
+    except click.ClickException as mistake:
+        _say(as_json, "mistake", mistake.format_message())
+        return MISTAKE
+    except (click.Abort, KeyboardInterrupt):
+        _say(as_json, "interrupted", "interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has left; Python would complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except Exception as error:
+        for cause in _chain(error):
+            if isinstance(cause, DistilwatchError):
+                _say(as_json, "mistake", str(cause))
+                return MISTAKE
+        traceback.print_exc()
+        _say(
+            as_json,
+            "unexpected",
+            f"unexpected failure: {type(error).__name__}: {error}\n"
+            "  The lines above say where. Please report them, with `distilwatch --version`.",
+        )
+        return UNEXPECTED
+    return code if isinstance(code, int) else OK
+
+
+def main() -> None:
+    """Entry point of the installed command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

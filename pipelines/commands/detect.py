@@ -1,0 +1,99 @@
+"""distilwatch detect"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+
+import click
+
+from pipelines.commands import options
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+def _run_id(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not _RUN_ID.fullmatch(value):
+        raise click.BadParameter("use up to 64 letters, digits, '.', '-' and '_'")
+    return value
+
+
+@click.command(short_help="Score requests and write the flagged clusters.")
+@options.inputs
+@options.bundle("Bundle that `train` wrote; verified before it is used.")
+@options.outputs
+@options.config_file
+@options.runner
+@click.option(
+    "--run-id",
+    callback=_run_id,
+    metavar="NAME",
+    help="Name of this run in the table run_health; by default made from input, bundle and "
+    "settings, so that a repeated run replaces its own rows.",
+)
+@options.as_json
+@options.beam_args
+def detect(
+    inputs: tuple[str, ...],
+    bundle: Path,
+    outputs: tuple[str, ...],
+    config_path: Path | None,
+    runner: str,
+    run_id: str | None,
+    as_json: bool,
+    beam_args: tuple[str, ...],
+) -> None:
+    """Score requests with a bundle, link accounts, and write the flagged clusters.
+
+    Files and bounded Kafka inputs end; kafka://…?bounded=false runs until it is stopped. Running
+    again over the same events changes nothing: rows are kept by id and revision. Beam's own options
+    may follow after `--`.
+
+    \b
+    Examples:
+      distilwatch detect --input live.jsonl --bundle bundle --output duckdb:///out.duckdb
+      distilwatch detect --input kafka://127.0.0.1:9092/requests --bundle bundle \\
+        --output duckdb:///out.duckdb --output kafka://127.0.0.1:9092/alerts
+    """
+    from pipelines import preflight
+    from pipelines.config import load_config
+    from pipelines.console import Console
+
+    with Console(as_json) as console:
+        console.step("Check settings, inputs, bundle and outputs")
+        look = preflight.Preflight()
+        config = look.check(lambda: load_config(config_path))
+        for uri in inputs:
+            look.check(partial(preflight.check_input, uri))
+        look.check(lambda: preflight.check_bundle(bundle))
+        for uri in outputs:
+            look.check(partial(preflight.check_output, uri))
+        look.check(lambda: preflight.check_beam_args(beam_args))
+        look.finish()
+        assert config is not None  # finish() would have raised
+
+        from pipelines.detect import DetectOptions
+        from pipelines.detect import detect as run
+
+        summary = run(
+            DetectOptions(
+                inputs=list(inputs),
+                bundle=bundle,
+                outputs=list(outputs),
+                config=config,
+                runner=runner,
+                run_id=run_id,
+                beam_args=list(beam_args),
+            ),
+            console,
+        )
+        then = []
+        for uri in outputs:
+            if uri.startswith("duckdb:"):
+                then += [
+                    f"distilwatch explain --output {uri}",
+                    f"distilwatch report --output {uri} --html report.html",
+                ]
+                break
+        console.result(summary.as_dict(), summary.lines(), wrote=outputs, then=then)

@@ -1,0 +1,71 @@
+"""Options that several commands share, under the same names and with the same meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object and nothing else."
+)
+config_file = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Settings, YAML; `distilwatch config show` prints them all. Defaults without.",
+)
+inputs = click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    required=True,
+    metavar="URI",
+    help="Events: a file (.jsonl, .parquet) or kafka://host:port/topic. Repeat for several.",
+)
+outputs = click.option(
+    "--output",
+    "outputs",
+    multiple=True,
+    required=True,
+    metavar="URI",
+    help="Where results go: duckdb:///file.duckdb, parquet:///folder, or kafka://host:port/topic "
+    "for alerts. Repeat for several.",
+)
+tables = click.option(
+    "--output",
+    "output",
+    required=True,
+    metavar="URI",
+    help="What `detect` wrote: duckdb:///file.duckdb",
+)
+labels = click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also say what the truth was, from labels that `simulate` writes.",
+)
+runner = click.option(
+    "--runner",
+    type=click.Choice(["direct", "prism"]),
+    default="direct",
+    show_default=True,
+    help="Beam runner: in this process, or Prism, which streams too.",
+)
+beam_args = click.argument("beam_args", nargs=-1, type=click.UNPROCESSED, metavar="[-- BEAM…]")
+
+
+def bundle(meaning: str) -> Callable[[F], F]:
+    """The option --bundle."""
+    return click.option(
+        "--bundle",
+        required=True,
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help=meaning,
+    )

@@ -1,0 +1,74 @@
+"""distilwatch train"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from pipelines.commands import options
+
+
+@click.command(short_help="Learn from history what is normal, into a bundle.")
+@options.inputs
+@options.bundle("Folder for the bundle; an older bundle there is replaced.")
+@options.config_file
+@options.runner
+@options.as_json
+@options.beam_args
+def train(
+    inputs: tuple[str, ...],
+    bundle: Path,
+    config_path: Path | None,
+    runner: str,
+    as_json: bool,
+    beam_args: tuple[str, ...],
+) -> None:
+    """Learn what is normal from a history of requests, and write it as a signed bundle.
+
+    The history need not be clean: the most outlying few per cent are left out. A week or more, of
+    some hundred accounts or more, is a good start. Beam's own options may follow after `--`.
+
+    \b
+    Example:
+      distilwatch train --input history.jsonl --bundle bundle
+    """
+    from pipelines import preflight
+    from pipelines.config import load_config
+    from pipelines.console import Console
+
+    with Console(as_json) as console:
+        console.step("Check settings, input and bundle folder")
+        look = preflight.Preflight()
+        config = look.check(lambda: load_config(config_path))
+        for uri in inputs:
+            look.check(partial(preflight.check_input, uri))
+        look.check(lambda: preflight.check_bundle_target(bundle))
+        look.check(lambda: preflight.check_beam_args(beam_args))
+        if config is not None:
+            look.check(lambda: preflight.check_detectors(config))
+        look.finish()
+        assert config is not None  # finish() would have raised
+
+        from pipelines.train import TrainOptions
+        from pipelines.train import train as run
+
+        summary = run(
+            TrainOptions(
+                inputs=list(inputs),
+                bundle=bundle,
+                config=config,
+                runner=runner,
+                beam_args=list(beam_args),
+            ),
+            console,
+        )
+        console.result(
+            summary.as_dict(),
+            summary.lines(),
+            wrote=[str(bundle)],
+            then=[
+                f"distilwatch detect --input EVENTS --bundle {bundle} --output duckdb:///out.duckdb"
+            ],
+        )

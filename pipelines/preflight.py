@@ -1,0 +1,216 @@
+"""Everything that a command needs, looked at before it starts, all problems told together.
+
+Nothing here creates or changes anything.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from schemas.errors import DistilwatchError
+
+if TYPE_CHECKING:
+    from pipelines.config import Config
+
+T = TypeVar("T")
+FILE_KINDS = (".jsonl", ".ndjson", ".json", ".parquet", ".avro", ".jsonl.gz", ".json.gz")
+
+
+class Preflight:
+    """Collects problems; `finish` raises them as one error."""
+
+    def __init__(self) -> None:
+        self._problems: list[DistilwatchError] = []
+
+    def check(self, look: Callable[[], T]) -> T | None:
+        """Runs a check; the error that it raises is kept for `finish`."""
+        try:
+            return look()
+        except DistilwatchError as problem:
+            self._problems.append(problem)
+            return None
+
+    def finish(self) -> None:
+        """Raises one DistilwatchError when anything was wrong."""
+        if not self._problems:
+            return
+        if len(self._problems) == 1:
+            raise self._problems[0]
+        listed = "".join(f"\n{i}. {p}" for i, p in enumerate(self._problems, 1))
+        raise DistilwatchError(
+            f"{len(self._problems)} things must be mended first; nothing was started.{listed}"
+        )
+
+
+def check_input(uri: str) -> None:
+    """Raises DistilwatchError when there are no events to be had from a URI.
+
+    Args:
+      uri: a path, or kafka://host:port/topic.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme == "kafka":
+        from transforms.ingest.kafka import preflight
+
+        preflight(uri)
+        return
+    if parts.scheme not in ("", "file") and len(parts.scheme) > 1:
+        near = difflib.get_close_matches(parts.scheme, ("kafka", "file"), n=1)
+        raise DistilwatchError(
+            f"events cannot be read from {parts.scheme}://",
+            f"--input {uri}",
+            f"did you mean {near[0]}://?" if near else "give a file, or kafka://host:port/topic",
+        )
+    path = Path(parts.path if parts.scheme == "file" else uri)
+    if any(letter in str(path) for letter in "*?["):
+        if not any(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor)))):
+            raise DistilwatchError("no file matches", f"--input {uri}", "check the pattern")
+        return
+    if not path.exists():
+        raise DistilwatchError("the file does not exist", f"--input {uri}", _near_file(path))
+    if not os.access(path, os.R_OK):
+        raise DistilwatchError(
+            "the file may not be read", f"--input {uri}", "ask for the permission to read it"
+        )
+    if path.is_file() and not path.name.endswith(FILE_KINDS):
+        raise DistilwatchError(
+            "the kind of file is not known from its name",
+            f"--input {uri}",
+            f"rename it to end in one of {', '.join(FILE_KINDS)}",
+        )
+    if path.is_file() and not path.stat().st_size:
+        raise DistilwatchError("the file is empty", f"--input {uri}", "check how it was made")
+
+
+def _near_file(path: Path) -> str:
+    if path.parent.is_dir():
+        names = [p.name for p in path.parent.iterdir()]
+        near = difflib.get_close_matches(path.name, names, n=2)
+        if near:
+            return f"did you mean {' or '.join(str(path.parent / name) for name in near)}?"
+        return "check the name; `distilwatch simulate --out events.jsonl` makes some events"
+    return f"there is no folder {path.parent}"
+
+
+def check_output(uri: str) -> None:
+    """Raises DistilwatchError when rows could not be written to a URI.
+
+    Args:
+      uri: duckdb:///file, parquet:///folder, or kafka://host:port/topic.
+    """
+    from transforms.sinks import check_sink
+
+    check_sink(uri)
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Raises DistilwatchError when a file or folder could not be made at a path."""
+    parent = path if path.exists() else path.absolute().parent
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if not path.exists() and not parent.is_dir():
+        raise DistilwatchError(
+            f"{parent} is a file, not a folder", f"{option} {path}", "choose another place"
+        )
+    if not os.access(parent, os.W_OK):
+        raise DistilwatchError(
+            f"{parent} may not be written", f"{option} {path}", "choose another place"
+        )
+
+
+def check_file_target(path: Path, option: str) -> None:
+    """Raises DistilwatchError when a file could not be written at a path."""
+    if path.is_dir():
+        raise DistilwatchError(
+            "is a folder, not a file", f"{option} {path}", "add a file name to it"
+        )
+    check_writable(path, option)
+
+
+def check_labels(path: Path) -> None:
+    """Raises DistilwatchError when a file of labels cannot be read."""
+    if not path.is_file():
+        raise DistilwatchError("the file does not exist", f"--labels {path}", _near_file(path))
+    if not os.access(path, os.R_OK):
+        raise DistilwatchError(
+            "the file may not be read", f"--labels {path}", "ask for the permission to read it"
+        )
+
+
+def check_bundle_target(folder: Path) -> None:
+    """Raises DistilwatchError when no bundle could be written to a folder."""
+    from transforms.scoring.bundle import check_target
+
+    check_writable(folder, "--bundle")
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        check_target(folder)  # an empty folder would be removed by it
+
+
+def check_bundle(folder: Path) -> None:
+    """Raises DistilwatchError when a bundle is missing, changed, unsigned, or does not fit."""
+    from transforms.scoring.bundle import verify_bundle
+
+    verify_bundle(folder)
+
+
+def check_detectors(config: Config) -> None:
+    """Raises DistilwatchError when a PyOD detector cannot be loaded or refuses its arguments."""
+    import inspect
+
+    from transforms.scoring.detectors import detector_class
+
+    for i, detector in enumerate(config.scoring.detectors):
+        accepted = list(inspect.signature(detector_class(detector.name)).parameters)
+        for name in detector.params:
+            if name not in accepted and "kwargs" not in accepted:
+                near = difflib.get_close_matches(name, accepted, n=2)
+                raise DistilwatchError(
+                    f"{detector.name} has no argument {name!r}",
+                    f"scoring.detectors[{i}].params",
+                    f"did you mean {' or '.join(near)}?"
+                    if near
+                    else f"it accepts {', '.join(accepted)}",
+                )
+
+
+def check_beam_args(args: Sequence[str]) -> None:
+    """Raises DistilwatchError for options after `--` that no part of Beam knows.
+
+    Beam itself would pass over a misspelt option in silence. Options of a job server cannot be known
+    here, so with --job_endpoint unknown ones are let through.
+    """
+    words = [a for a in args if not a.startswith("-")]
+    if args and words and not args[0].startswith("-"):
+        raise DistilwatchError(
+            f"unexpected argument {args[0]!r}", "command line", "Beam's options start with --"
+        )
+    if not args or any(a.startswith("--job_endpoint") for a in args):
+        return
+    import argparse
+
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    parser = argparse.ArgumentParser(
+        add_help=False, allow_abbrev=False, conflict_handler="resolve"
+    )
+    waiting = PipelineOptions.__subclasses__()
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        if "_add_argparse_args" in vars(kind):
+            kind._add_argparse_args(parser)
+    known = set(parser._option_string_actions)
+    for arg in args:
+        name = arg.partition("=")[0]
+        if name.startswith("--") and name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=2)
+            raise DistilwatchError(
+                f"Beam has no option {name}",
+                "after `--`",
+                f"did you mean {' or '.join(near)}?" if near else "check Beam's pipeline options",
+            )

@@ -1,0 +1,246 @@
+"""What the tables say about a run, as the report and the terminal tell it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SEVERITIES = ("critical", "high", "medium", "low")
+
+TACTICS = {
+    "bulk_sweep": "sweeps broadly at high volume",
+    "drip": "sweeps broadly, a little every day",
+    "divided_labour": "members divide the topics among themselves",
+    "reasoning_elicitation": "draws out reasoning",
+    "fixed_template": "uses one fixed wording",
+    "repeated_sampling": "asks the same prompts again and again",
+    "hand_over": "goes on from another account after a block",
+}
+
+LINKS = {
+    "payment": "same payment fingerprint",
+    "credential": "same credential",
+    "organization": "same organization",
+    "network": "same network",
+    "client": "same client fingerprint",
+    "system_prompt": "same system prompt",
+    "prefix_scaffold": "same wording before what is asked",
+    "suffix_scaffold": "same wording after what is asked",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why something was flagged, one feature.
+
+    Attributes:
+      feature: its column name.
+      words: one line with value and what is normal.
+      z: robust standard deviations from the peers' median.
+      contribution: by how much the score falls when this feature alone is made normal.
+    """
+
+    feature: str
+    words: str
+    z: float
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session of an account: first and last request, and how many."""
+
+    start_ms: int
+    end_ms: int
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What the labels say of an account."""
+
+    label: str
+    kind: str
+    campaign: str
+
+    def __str__(self) -> str:
+        kind = self.kind.replace("_", " ")
+        return f"{kind}, {self.campaign}" if self.campaign else f"{self.label}, {kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An account of a cluster.
+
+    Attributes:
+      account: its id.
+      since_ms: when it joined, 0 when unknown.
+      p_value: its own, alone.
+      requests: over its sessions.
+      links: in words, strongest first.
+      sessions: in order of time.
+      truth: None without labels.
+    """
+
+    account: str
+    since_ms: int
+    p_value: float | None
+    requests: int
+    links: tuple[str, ...]
+    sessions: tuple[Session, ...]
+    truth: Truth | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A flagged cluster at its newest revision."""
+
+    cluster_id: str
+    revision: int
+    status: str
+    severity: str
+    score: float
+    p_value: float
+    first_seen_ms: int
+    last_seen_ms: int
+    first_alert_ms: int
+    accounts: int
+    payments: int
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    exposure_usd: float | None
+    exposure_method: str
+    tactics: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+    members: tuple[Member, ...]
+    bundle_version: str
+
+    @property
+    def days(self) -> float:
+        """From the first request to the last."""
+        return (self.last_seen_ms - self.first_seen_ms) / 86_400_000
+
+    def sentence(self) -> str:
+        """What happened, in one sentence."""
+        who = "One account" if self.accounts == 1 else f"{self.accounts:,} accounts"
+        if self.accounts > 1 and self.payments:
+            cards = "one payment method" if self.payments == 1 else f"{self.payments:,} payment methods"
+            who += f" on {cards}"
+        text = f"{who} made {self.requests:,} requests within {_length(self.days)}"
+        if self.exposure_usd:
+            text += f" and took answers worth about {money(self.exposure_usd)} at list price"
+        doing = [TACTICS.get(t, t.replace("_", " ")) for t in self.tactics]
+        return f"{text}; what stands out: {', '.join(doing)}." if doing else f"{text}."
+
+    def truth(self) -> str:
+        """What the labels say of its members; "" without labels."""
+        known = [m.truth for m in self.members if m.truth is not None]
+        if not known:
+            return ""
+        counts: dict[str, int] = {}
+        for truth in known:
+            counts[str(truth)] = counts.get(str(truth), 0) + 1
+        parts = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        return "; ".join(
+            f"{count} of {len(self.members)} {name}" if len(self.members) > 1 else name
+            for name, count in parts[:3]
+        )
+
+    def is_attack(self) -> bool | None:
+        """Whether most labelled members attack; None without labels."""
+        known = [m.truth.label == "attack" for m in self.members if m.truth is not None]
+        return 2 * sum(known) > len(known) if known else None
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignTruth:
+    """A labelled campaign and how much of it was flagged."""
+
+    campaign: str
+    kind: str
+    accounts: int
+    flagged: int
+    clusters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BenignTruth:
+    """A class of benign accounts and how many of it were flagged."""
+
+    kind: str
+    accounts: int
+    flagged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A run.
+
+    Attributes:
+      source: where the tables are, without the folder.
+      clusters: gravest first.
+      accounts, requests: that were scored.
+      first_ms, last_ms: of all sessions; 0 without any.
+      balance: what the newest run read, then what became of it, in words with record counts.
+      run_id: that run.
+      campaigns, benign: with labels only.
+    """
+
+    source: str
+    clusters: tuple[Cluster, ...]
+    accounts: int
+    requests: int
+    first_ms: int
+    last_ms: int
+    balance: tuple[tuple[str, int], ...] = ()
+    run_id: str = ""
+    campaigns: tuple[CampaignTruth, ...] = ()
+    benign: tuple[BenignTruth, ...] = ()
+
+    def headline(self) -> str:
+        """What was found, in one sentence."""
+        if not self.clusters:
+            return f"Nothing was flagged among {self.accounts:,} accounts."
+        accounts = len({m.account for c in self.clusters for m in c.members})
+        accounts = accounts or sum(c.accounts for c in self.clusters)
+        clusters = "One cluster" if len(self.clusters) == 1 else f"{len(self.clusters):,} clusters"
+        were = "was" if len(self.clusters) == 1 else "were"
+        requests = sum(c.requests for c in self.clusters)
+        text = f"{clusters} of {accounts:,} accounts {were} flagged among {self.accounts:,}"
+        if self.requests:
+            text += f", with {requests / self.requests:.1%} of the requests"
+        worth = sum(c.exposure_usd or 0.0 for c in self.clusters)
+        return f"{text}, about {money(worth)} at list price." if worth else f"{text}."
+
+    def balance_sentence(self) -> str:
+        """Whether every record that was read is accounted for."""
+        if not self.balance:
+            return ""
+        (_, read), *parts = self.balance
+        missing = read - sum(count for _, count in parts)
+        if not missing:
+            return f"All {read:,} records that were read are accounted for."
+        what = "not accounted for" if missing > 0 else "counted more than once"
+        return f"{abs(missing):,} of {read:,} records that were read are {what}: look into the log."
+
+
+def money(usd: float) -> str:
+    """Dollars, with cents below a hundred."""
+    return f"${usd:,.0f}" if usd >= 100 else f"${usd:,.2f}"
+
+
+def _length(days: float) -> str:
+    if days >= 2:
+        return f"{days:.0f} days"
+    hours = days * 24
+    if hours >= 2:
+        return f"{hours:.0f} hours"
+    minutes = max(round(hours * 60), 1)
+    return "a minute" if minutes == 1 else f"{minutes} minutes"
+
+
+def p_text(p: float | None) -> str:
+    """A p-value as people read it."""
+    if p is None:
+        return "–"
+    return f"{p:.2g}" if p >= 0.001 else f"{p:.1e}"
