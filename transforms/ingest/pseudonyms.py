@@ -1,0 +1,64 @@
+"""Payment fingerprints become keyed pseudonyms on arrival; the raw value goes no further."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+
+from schemas.errors import DistilwatchError
+
+_LEAST_BYTES = 16
+
+
+class Pseudonymiser:
+    """HMAC-SHA-256 under a secret key (RFC 2104), the first 128 bits in hex."""
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) < _LEAST_BYTES:
+            raise DistilwatchError(
+                f"the key for payment fingerprints has {len(key)} bytes",
+                "ingest.hmac_key",
+                f"give at least {_LEAST_BYTES} random bytes",
+            )
+        self._key = key
+        self._cached = lru_cache(maxsize=1 << 15)(self._make)
+
+    def __repr__(self) -> str:
+        return "Pseudonymiser(key hidden)"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Pseudonymiser, (self._key,)
+
+    def __call__(self, value: str | None) -> str:
+        """Pseudonym of a fingerprint, "" for none."""
+        return self._cached(value) if value else ""
+
+    def _make(self, value: str) -> str:
+        return hmac.new(self._key, value.encode(), sha256).hexdigest()[:32]
+
+
+def load_key(variable: str, file: str | None, home: Path) -> bytes:
+    """The secret key: from the environment, else a file, else this user's own, made on first use.
+
+    Raises:
+      DistilwatchError: when the file cannot be read or written.
+    """
+    if os.environ.get(variable):
+        return os.environ[variable].encode()
+    path = Path(file) if file else home / "payment-hmac.key"
+    try:
+        if not path.exists() and not file:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as out:
+                out.write(os.urandom(32).hex().encode())
+        return path.read_bytes().strip()
+    except OSError as error:
+        raise DistilwatchError(
+            f"the key for payment fingerprints cannot be read ({error.strerror})",
+            str(path),
+            f"set {variable}, or give a readable file in ingest.hmac_key_file",
+        ) from error
