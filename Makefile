@@ -1,0 +1,74 @@
+# `make demo` is the way in; `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+
+.PHONY: help install install-dev services demo lint format types generate test bench lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+install: $(VENV)/.installed ## Make .venv with what running needs
+
+install-dev: $(VENV)/.installed-dev ## Make .venv with what testing needs, too
+
+demo: install ## Everything on this machine, offline, ends with a report to open
+	$(BIN)/distilwatch demo
+
+services: ## Install Kafka and Prism into .local, for tests on the real thing
+	bash infra/local/install.sh
+
+lint: install-dev ## Check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install-dev ## Mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: install-dev ## Check types
+	$(BIN)/mypy
+
+generate: install ## Write the files and pages that are made from the contracts
+	$(BIN)/python -m schemas.generate
+
+# One after the other, whatever -j says: the tests' own summary must come last.
+test: install-dev services ## Style, types, then all tests
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory types
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+bench: install-dev ## Measure throughput
+	$(BIN)/python -m bench.throughput
+
+lock: install-dev ## Resolve the locked versions anew, moving no more than asked in LOCK_ARGS
+	cd $(CURDIR) && PC="$(BIN)/pip-compile --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-header --allow-unsafe --strip-extras --build-deps-for editable $(LOCK_ARGS)" && \
+	  $$PC -o requirements.lock setup.py && $$PC --extra dev -o requirements-dev.lock setup.py
+
+clean: ## Remove the environment and what tools left
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null || { \
+	  echo "Python 3.11 or 3.12 is needed, but \`$(PYTHON)\` is missing or another version." >&2; \
+	  echo "Install it (Debian: apt install python3.11 python3.11-venv), or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; \
+	  exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The package itself is built with the locked setuptools, so that nothing unlocked is fetched.
+$(VENV)/.installed: requirements.lock setup.py pyproject.toml | $(BIN)/python
+	@echo "Installing what is in requirements.lock; the first time takes a few minutes."
+	$(BIN)/python -m pip install --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	@echo "Installing what is in requirements-dev.lock."
+	$(BIN)/python -m pip install --require-hashes -r requirements-dev.lock
+	@touch $@

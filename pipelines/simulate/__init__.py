@@ -1,0 +1,1 @@
+"""Labelled traffic to try things on."""
