@@ -1,1 +1,43 @@
-"""Rows out: DuckDB, Parquet and Kafka."""
+"""Rows out: DuckDB and Kafka."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from schemas.errors import DistilwatchError
+
+
+def duckdb_path(uri: str) -> Path:
+    """The file of `duckdb:///relative.duckdb` or `duckdb:////absolute.duckdb`.
+
+    Raises:
+      DistilwatchError: when there is no file in it.
+    """
+    path = urlsplit(uri).path.removeprefix("/")
+    if not path:
+        raise DistilwatchError("no file in the output", uri, "write duckdb:///out.duckdb")
+    return Path(path)
+
+
+def check_sink(uri: str) -> None:
+    """Raises DistilwatchError when rows could not be written to a URI; creates nothing."""
+    scheme = urlsplit(uri).scheme
+    if scheme == "kafka":
+        from transforms.ingest.kafka import check_broker
+
+        check_broker(uri)
+        return
+    if scheme != "duckdb":
+        raise DistilwatchError(
+            f"rows cannot be written to {scheme or 'a plain path'}",
+            f"--output {uri}",
+            "give duckdb:///file.duckdb or kafka://host:port/topic",
+        )
+    path = duckdb_path(uri)
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise DistilwatchError("the folder does not exist", f"--output {uri}", f"make {folder}")
+    if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+        raise DistilwatchError("may not be written", f"--output {uri}", "choose another file")
