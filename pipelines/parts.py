@@ -1,0 +1,91 @@
+"""What train and detect have in common: the source, the decoder, the runner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines.config import Config
+from schemas.errors import DistilwatchError
+from transforms.clusters.links import LinkOptions
+from transforms.ingest.decode import Decoder
+from transforms.ingest.files import ReadFiles, ToElement
+from transforms.ingest.pseudonyms import Pseudonymiser, load_key
+from transforms.scoring.signing import home
+from transforms.sessions.transforms import SessionOptions
+
+
+def decoder(config: Config) -> Decoder:
+    """The decoder that the settings ask for."""
+    ingest = config.ingest
+    key = load_key(ingest.hmac_key_env, ingest.hmac_key_file, home())
+    return Decoder(
+        Pseudonymiser(key),
+        config.embedding.model,
+        config.embedding.dim,
+        max_text_chars=ingest.max_text_chars,
+        max_future_ms=ingest.max_future_ms,
+        min_event_time_ms=ingest.min_event_time_ms,
+        allowed_lateness_ms=ingest.allowed_lateness_ms,
+    )
+
+
+def embeds_texts(config: Config) -> bool:
+    """Whether texts are embedded here."""
+    return config.embedding.kind == "hashing"
+
+
+def session_options(config: Config) -> SessionOptions:
+    """How sessions are cut in a bounded run: nothing is reported early."""
+    sessions = config.sessions
+    return SessionOptions(
+        gap_ms=sessions.gap_ms,
+        max_length_ms=sessions.max_length_ms,
+        slice_ms=sessions.slice_ms,
+        early_firing_ms=0,
+        allowed_lateness_ms=config.ingest.allowed_lateness_ms,
+    )
+
+
+def link_options() -> LinkOptions:
+    """What links accounts."""
+    return LinkOptions()
+
+
+def read_events(
+    pipeline: beam.Pipeline, inputs: Sequence[str], to_element: ToElement, batch_records: int
+) -> beam.PCollection[Any]:
+    """One collection of elements from all inputs."""
+    parts = [
+        pipeline | f"Read{i}" >> source(uri, to_element, batch_records)
+        for i, uri in enumerate(inputs)
+    ]
+    return parts[0] if len(parts) == 1 else parts | "AllInputs" >> beam.Flatten()
+
+
+def source(uri: str, to_element: ToElement, batch_records: int) -> beam.PTransform:
+    """The source of a URI."""
+    if uri.startswith("kafka://"):
+        from transforms.ingest.kafka import ReadKafka
+
+        return ReadKafka(uri, to_element)
+    return ReadFiles(uri, to_element, batch_records)
+
+
+def beam_options(runner: str, args: Sequence[str], parallelism: int) -> PipelineOptions:
+    """Options for Beam.
+
+    Raises:
+      DistilwatchError: for a runner that is not supported yet.
+    """
+    if runner != "direct":
+        raise DistilwatchError(
+            f"the runner {runner} is not supported yet", "--runner", "leave it out, or say direct"
+        )
+    own = ["--runner=FnApiRunner"]
+    if parallelism > 1:
+        own += [f"--direct_num_workers={parallelism}", "--direct_running_mode=multi_processing"]
+    return PipelineOptions([*own, *args])

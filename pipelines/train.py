@@ -1,0 +1,247 @@
+"""`distilwatch train`: history in, bundle out."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.config import Config
+from pipelines.console import Console
+from pipelines.parts import (
+    beam_options,
+    decoder,
+    embeds_texts,
+    link_options,
+    read_events,
+    session_options,
+)
+from schemas.errors import DistilwatchError
+from transforms.coverage.sketch import decode, encode
+from transforms.embedding.space import EmbeddingSpace, fit_space
+from transforms.ingest.hashing import hash64
+from transforms.ingest.transforms import CleanEvents, DecodeAndPlace, DecodeAndProject, FittedSpace
+from transforms.scoring.bundle import save_bundle
+from transforms.scoring.detectors import DetectorSpec
+from transforms.scoring.fit import PROFILE, BundleOptions, KeyedSketch, fit_bundle
+from transforms.scoring.model import FitOptions
+from transforms.sessions.transforms import FoldEvents, Profile, Session, Sessionize
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What to train on and where to put the bundle."""
+
+    inputs: list[str]
+    bundle: Path
+    config: Config
+    runner: str
+    beam_args: list[str]
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What was trained."""
+
+    bundle: str
+    version: str
+    events: int
+    keys: dict[str, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "bundle": self.bundle,
+            "bundle_version": self.version,
+            "events": self.events,
+            "keys": self.keys,
+        }
+
+    def lines(self) -> list[str]:
+        """For people."""
+        keys = ", ".join(f"{n:,} {level}" for level, n in self.keys.items())
+        return [f"Bundle {self.version}, from {self.events:,} events ({keys})."]
+
+
+def train(options: TrainOptions, console: Console) -> TrainSummary:
+    """Fits the embedding space, then sketches the history in it, then fits the models.
+
+    Raises:
+      DistilwatchError: when the history is too small.
+    """
+    config = options.config
+    with tempfile.TemporaryDirectory(prefix="distilwatch-train-", dir=config.run.tmp) as folder:
+        console.step("Fit the embedding space to the history")
+        space = _fit_space(options, folder)
+        console.step("Sketch the history")
+        levels, peers = _sketch_history(options, space, folder)
+    console.step("Fit and calibrate the detectors")
+    profiles = levels.get(PROFILE, [])
+    events = sum(key.sketch.events for key in profiles)
+    bundle = fit_bundle(
+        space,
+        peers,
+        levels,
+        {
+            "events": events,
+            "accounts": len(profiles),
+            "first_ms": min((k.sketch.first_ms for k in profiles), default=0),
+            "last_ms": max((k.sketch.last_ms for k in profiles), default=0),
+            "settings": config.model_dump(mode="json", include={"sessions", "profiles", "scoring"}),
+        },
+        BundleOptions(
+            fit=FitOptions(
+                tuple(DetectorSpec(d.name, d.params) for d in config.scoring.detectors),
+                config.scoring.calibration_share,
+                config.scoring.trim_share,
+                config.scoring.seed,
+            ),
+            links=link_options(),
+            null_groups=config.clusters.null_groups,
+            seed=config.scoring.seed,
+        ),
+        console.note,
+    )
+    version = save_bundle(bundle, options.bundle)
+    return TrainSummary(str(options.bundle), version, events, bundle.training["keys"])
+
+
+def _fit_space(options: TrainOptions, folder: str) -> EmbeddingSpace:
+    config = options.config
+    with beam.Pipeline(options=beam_options(options.runner, options.beam_args, 1)) as pipeline:
+        _ = (
+            read_events(
+                pipeline,
+                options.inputs,
+                DecodeAndProject(decoder(config), embeds_texts(config)),
+                config.ingest.batch_records,
+            )
+            | "SmallestHashes"
+            >> beam.CombineGlobally(SmallestHashes(config.coverage.codebook_sample))
+            | "KeepSample" >> beam.Map(_save_sample, folder)
+        )
+    sample = np.load(Path(folder) / "sample.npy")
+    if not sample.any():
+        raise DistilwatchError(
+            "no event has a vector or a text",
+            "history",
+            "give events with embedding or prompt_text",
+        )
+    embedding = config.embedding
+    return fit_space(
+        sample, embedding.model, embedding.dim, config.coverage.cells, config.scoring.seed
+    )
+
+
+def _save_sample(sample: NDArray[np.float32], folder: str) -> None:
+    np.save(Path(folder) / "sample.npy", sample)
+
+
+_Sample = tuple[NDArray[np.uint64], NDArray[np.float32]]
+
+
+class SmallestHashes(beam.CombineFn):  # type: ignore[misc]
+    """A uniform sample of events that does not depend on their order: the k smallest hashes."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def create_accumulator(self) -> _Sample:
+        return np.empty(0, np.uint64), np.empty((0, 64), np.float32)
+
+    def add_input(self, accumulator: _Sample, element: _Sample) -> _Sample:
+        hashes = np.concatenate([accumulator[0], element[0]])
+        rows = np.concatenate([accumulator[1], element[1]])
+        _, index = np.unique(hashes, return_index=True)
+        index = index[: self._size]
+        return hashes[index], rows[index]
+
+    def merge_accumulators(self, accumulators: Iterable[_Sample]) -> _Sample:
+        merged = self.create_accumulator()
+        for accumulator in accumulators:
+            merged = self.add_input(merged, accumulator)
+        return merged
+
+    def extract_output(self, accumulator: _Sample) -> NDArray[np.float32]:
+        return accumulator[1]
+
+
+def _sketch_history(
+    options: TrainOptions, space: EmbeddingSpace, folder: str
+) -> tuple[dict[str, list[KeyedSketch]], list[str]]:
+    config = options.config
+    sessions = session_options(config)
+    with beam.Pipeline(options=beam_options(options.runner, options.beam_args, 1)) as pipeline:
+        clean = (
+            read_events(
+                pipeline,
+                options.inputs,
+                DecodeAndPlace(decoder(config), FittedSpace(space), embeds_texts(config)),
+                config.ingest.batch_records,
+            )
+            | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
+        )
+        partials = clean.events | "Fold" >> FoldEvents(sessions)
+        of_sessions = (
+            partials | "Sessions" >> Sessionize(sessions) | "SessionKeys" >> beam.Map(_of_session)
+        )
+        of_profiles = (
+            partials
+            | "Profiles" >> Profile(config.profiles.window_ms, 0, sessions.allowed_lateness_ms)
+            | "ProfileKeys" >> beam.Map(lambda kv: (PROFILE, kv[0], encode(kv[1])))
+            | "LeaveWindows" >> beam.WindowInto(beam.window.GlobalWindows())
+        )
+        _ = (of_sessions, of_profiles) | beam.Flatten() | "Keep" >> beam.ParDo(_KeepFn(folder))
+        _ = (
+            clean.events
+            | "PeerGroups" >> beam.FlatMap(lambda events: set(events.peer))
+            | "DistinctPeers" >> beam.Distinct()
+            | "KeepPeers" >> beam.ParDo(_KeepFn(folder, "peers"))
+        )
+    levels: dict[str, list[KeyedSketch]] = {}
+    for level, key, data in sorted(_kept(folder, "sketches")):
+        levels.setdefault(level, []).append(KeyedSketch(key, decode(data)))
+    most = config.scoring.max_training_keys
+    sampled = {
+        level: sorted(keys, key=lambda k: hash64(f"{k.key}{k.sketch.first_ms}"))[:most]
+        for level, keys in levels.items()
+    }
+    return sampled, sorted(_kept(folder, "peers"))
+
+
+def _of_session(session: Session) -> tuple[str, str, bytes]:
+    return f"session_{session.kind}", session.key, encode(session.sketch)
+
+
+class _KeepFn(beam.DoFn):  # type: ignore[misc]
+    """Writes what a bundle brings to one file of the launcher's folder."""
+
+    def __init__(self, folder: str, name: str = "sketches") -> None:
+        self._folder = folder
+        self._name = name
+
+    def start_bundle(self) -> None:
+        self._waiting: list[Any] = []
+
+    def process(self, element: Any) -> None:
+        self._waiting.append(element)
+
+    def finish_bundle(self) -> None:
+        if self._waiting:
+            path = Path(self._folder) / f"{self._name}-{uuid.uuid4().hex}.msgpack"
+            path.write_bytes(msgspec.msgpack.encode(self._waiting))
+        self._waiting = []
+
+
+def _kept(folder: str, name: str) -> Iterator[Any]:
+    for path in Path(folder).glob(f"{name}-*.msgpack"):
+        for element in msgspec.msgpack.decode(path.read_bytes()):
+            yield tuple(element) if isinstance(element, list) else element

@@ -1,0 +1,146 @@
+"""From raw records to placed events without repeats; nothing disappears."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, NamedTuple, Protocol
+
+import apache_beam as beam
+import numpy as np
+from numpy.typing import NDArray
+
+from transforms.embedding.embed import place, projected_rows
+from transforms.embedding.hashing import HashingEmbedder
+from transforms.embedding.space import EmbeddingSpace
+from transforms.ingest.batch import DeadLetter, Events, RecordBatch
+from transforms.ingest.decode import Decoder
+from transforms.ingest.dedupe import Dedupe
+
+
+class Ingested(NamedTuple):
+    """One decoded batch: placed events, refused records, and how many were read."""
+
+    events: Events
+    refused: list[DeadLetter]
+    read: int
+
+
+class HasSpace(Protocol):
+    """A bundle, or anything else with an embedding space."""
+
+    @property
+    def space(self) -> EmbeddingSpace: ...
+
+
+class SpaceSource(Protocol):
+    """Loads what has a space, on the worker."""
+
+    def load(self) -> HasSpace: ...
+
+
+@dataclass(frozen=True)
+class FittedSpace:
+    """A space that has no bundle yet; loads itself."""
+
+    space: EmbeddingSpace
+
+    def load(self) -> FittedSpace:
+        """Itself."""
+        return self
+
+
+@dataclass
+class DecodeAndPlace:
+    """`to_element` of the sources: decodes a batch and places it in the bundle's space.
+
+    Attributes:
+      decoder: of the records.
+      bundle: whose space counts.
+      embed_texts: whether texts of events without a vector are embedded.
+    """
+
+    decoder: Decoder
+    bundle: SpaceSource
+    embed_texts: bool
+
+    def __post_init__(self) -> None:
+        self._space: Any = None
+
+    def __call__(self, batch: RecordBatch) -> tuple[Ingested, NDArray[np.int64]]:
+        if self._space is None:
+            self._space = self.bundle.load().space
+        decoded = self.decoder.decode(batch)
+        events = place(decoded, self._space, HashingEmbedder() if self.embed_texts else None)
+        return Ingested(events, decoded.refused, len(batch.values)), events.time_ms
+
+
+@dataclass
+class DecodeAndProject:
+    """`to_element` for fitting a space: hashes of events and their projected vectors."""
+
+    decoder: Decoder
+    embed_texts: bool
+
+    def __call__(self, batch: RecordBatch) -> tuple[Any, NDArray[np.int64]]:
+        decoded = self.decoder.decode(batch)
+        rows = projected_rows(decoded, HashingEmbedder() if self.embed_texts else None)
+        return (decoded.events.event_hash, rows), decoded.events.time_ms
+
+
+class Clean(NamedTuple):
+    """Results of `CleanEvents`.
+
+    Attributes:
+      events: placed events without repeats.
+      refused: dead letters.
+      counts: (metric, records) pairs.
+    """
+
+    events: beam.PCollection[Events]
+    refused: beam.PCollection[DeadLetter]
+    counts: beam.PCollection[tuple[str, int]]
+
+
+@dataclass(eq=False)
+class CleanEvents(beam.PTransform):  # type: ignore[misc]
+    """Splits decoded batches, drops repeats, and counts what became of every record."""
+
+    dedupe_horizon_ms: int
+
+    def expand(self, ingested: beam.PCollection[Ingested]) -> Clean:
+        split = ingested | "Split" >> beam.ParDo(_SplitFn()).with_outputs(
+            "refused", "counts", main="events"
+        )
+        deduped = split.events | "Dedupe" >> Dedupe(self.dedupe_horizon_ms)
+        repeats = deduped.duplicates | "NameRepeats" >> beam.Map(lambda n: ("duplicate", n))
+        scored = deduped.events | "CountScored" >> beam.Map(lambda e: ("scored", len(e)))
+        counts = (split.counts, repeats, scored) | "Counts" >> beam.Flatten()
+        return Clean(deduped.events, split.refused, counts)
+
+
+class _SplitFn(beam.DoFn):  # type: ignore[misc]
+    def process(self, element: Ingested) -> Iterator[Any]:
+        if len(element.events):
+            yield element.events
+        yield beam.pvalue.TaggedOutput("counts", ("read", element.read))
+        for letter in element.refused:
+            yield beam.pvalue.TaggedOutput("refused", letter)
+            yield beam.pvalue.TaggedOutput("counts", ("refused", 1))
+            yield beam.pvalue.TaggedOutput("counts", (f"refused_{letter.reason}", 1))
+
+
+def dead_letter_row(letter: DeadLetter, run_id: str) -> dict[str, Any]:
+    """A dead letter as the tables hold it: its hash and place, never the record."""
+    return {
+        "source": letter.source,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "raw_sha256": sha256(letter.raw).hexdigest(),
+        "raw_bytes": len(letter.raw),
+        "event_time": letter.event_time_ms if 0 < letter.event_time_ms < 1 << 45 else None,
+        "run_id": run_id,
+    }
