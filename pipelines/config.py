@@ -112,9 +112,9 @@ def load_config(path: Path | str | None, overrides: Mapping[str, Any] | None = N
         raw, lines, repeated = _read(Path(path))
     for dotted, value in (overrides or {}).items():
         _put(raw, tuple(dotted.split(".")), value)
-    config, mistakes = _check(raw)
+    config, findings = _check(raw)
     mistakes = repeated + [
-        Mistake(_dotted(at), what, mend, _line(lines, at)) for at, what, mend in mistakes
+        Mistake(_dotted(at), what, mend, _line(lines, at)) for at, what, mend in findings
     ]
     if mistakes or config is None:
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
@@ -198,7 +198,7 @@ def _line(lines: Mapping[Location, int], at: Location) -> int:
 
 def _put(raw: dict[str, Any], at: Location, value: Any) -> None:
     for name in at[:-1]:
-        below = raw.setdefault(name, {})
+        below = raw.setdefault(str(name), {})
         if not isinstance(below, dict):
             return  # the section itself is a mistake that will be reported
         raw = below

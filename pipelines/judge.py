@@ -22,8 +22,8 @@ class Account:
       account: its id.
       attack: what the label says.
       kind, campaign: of the label; campaign "" when it has none.
-      p_value: the smaller of its own and its cluster's p-value, doubled where it has both; 1 when it
-        was never scored.
+      p_value: the smaller of its own and its cluster's p-value, doubled where it has both; 1 when
+        it was never scored.
       score: of its profile; ranks accounts of equal p-value; -inf when it was never scored.
       own_p: of its profile alone; NaN when it was never scored.
       requests: that were scored.
@@ -98,8 +98,8 @@ class BenignResult:
       kind, accounts: of the labels.
       flagged: in flagged clusters.
       scored: that have a p-value of their own.
-      p_001, p_01: share of these with an own p-value of at most 0.001 and 0.01; a calibrated detector
-        keeps them at most that.
+      p_001, p_01: share of these with an own p-value of at most 0.001 and 0.01; a calibrated
+        detector keeps them at most that.
     """
 
     kind: str
@@ -211,9 +211,7 @@ def _notes(accounts: Sequence[Account], attack: metrics.Bool) -> tuple[str, ...]
     notes = []
     benign = int((~attack).sum())
     if benign < 1000:
-        notes.append(
-            f"with {benign} benign accounts, 0.1 % of them means that none may be flagged"
-        )
+        notes.append(f"with {benign} benign accounts, 0.1 % of them means that none may be flagged")
     missing = sum(a.attack and math.isinf(a.score) for a in accounts)
     if missing:
         notes.append(f"{missing} attacking accounts were never scored and count as missed")

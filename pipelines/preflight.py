@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipelines.config import Config
 
 T = TypeVar("T")
-FILE_KINDS = (".jsonl", ".ndjson", ".json", ".parquet", ".avro", ".jsonl.gz", ".json.gz")
+FILE_KINDS = (".jsonl", ".jsonl.gz")
 
 
 class Preflight:
@@ -55,9 +55,9 @@ def check_input(uri: str) -> None:
     """
     parts = urlsplit(uri)
     if parts.scheme == "kafka":
-        from transforms.ingest.kafka import preflight
+        from transforms.ingest.kafka import check_broker
 
-        preflight(uri)
+        check_broker(uri)
         return
     if parts.scheme not in ("", "file") and len(parts.scheme) > 1:
         near = difflib.get_close_matches(parts.scheme, ("kafka", "file"), n=1)
@@ -81,7 +81,7 @@ def check_input(uri: str) -> None:
         raise DistilwatchError(
             "the kind of file is not known from its name",
             f"--input {uri}",
-            f"rename it to end in one of {', '.join(FILE_KINDS)}",
+            f"events are read from {' and '.join(FILE_KINDS)} files",
         )
     if path.is_file() and not path.stat().st_size:
         raise DistilwatchError("the file is empty", f"--input {uri}", "check how it was made")
@@ -128,6 +128,15 @@ def check_file_target(path: Path, option: str) -> None:
     if path.is_dir():
         raise DistilwatchError(
             "is a folder, not a file", f"{option} {path}", "add a file name to it"
+        )
+    check_writable(path, option)
+
+
+def check_folder_target(path: Path, option: str) -> None:
+    """Raises DistilwatchError when files could not be written to a folder."""
+    if path.exists() and not path.is_dir():
+        raise DistilwatchError(
+            "is a file, not a folder", f"{option} {path}", "choose another place"
         )
     check_writable(path, option)
 
@@ -181,8 +190,8 @@ def check_detectors(config: Config) -> None:
 def check_beam_args(args: Sequence[str]) -> None:
     """Raises DistilwatchError for options after `--` that no part of Beam knows.
 
-    Beam itself would pass over a misspelt option in silence. Options of a job server cannot be known
-    here, so with --job_endpoint unknown ones are let through.
+    Beam itself would pass over a misspelt option in silence. Options of a job server cannot be
+    known here, so with --job_endpoint unknown ones are let through.
     """
     words = [a for a in args if not a.startswith("-")]
     if args and words and not args[0].startswith("-"):
@@ -195,9 +204,7 @@ def check_beam_args(args: Sequence[str]) -> None:
 
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    parser = argparse.ArgumentParser(
-        add_help=False, allow_abbrev=False, conflict_handler="resolve"
-    )
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
     waiting = PipelineOptions.__subclasses__()
     while waiting:
         kind = waiting.pop()

@@ -1,7 +1,7 @@
 """Every setting of distilwatch: one YAML file, with defaults, checked as a whole.
 
-`pipelines.config.load_config` reads it and reports mistakes; `distilwatch config show` prints it with
-each setting's meaning. This page is only what can be set.
+`pipelines.config.load_config` reads it and reports mistakes; `distilwatch config show` prints it
+with each setting's meaning. This page is only what can be set.
 """
 
 from __future__ import annotations
@@ -76,9 +76,7 @@ class IngestConfig(Section):
     max_future: Duration = Field(
         10 * _MINUTE, description="an event this far ahead of the clock is refused", ge=0
     )
-    min_event_time: Instant = Field(
-        _2015_MS, description="an event from before this is refused"
-    )
+    min_event_time: Instant = Field(_2015_MS, description="an event from before this is refused")
     allowed_lateness: Duration = Field(
         _HOUR,
         description="how far behind the watermark an event still counts; later ones become dead "
@@ -100,9 +98,7 @@ class IngestConfig(Section):
         ge=100,
         le=10_000_000,
     )
-    batch_records: int = Field(
-        2_000, description="records decoded together", ge=1, le=100_000
-    )
+    batch_records: int = Field(2_000, description="records decoded together", ge=1, le=100_000)
 
     @property
     def max_future_ms(self) -> int:
@@ -185,9 +181,7 @@ class SessionsConfig(Section):
 class ProfilesConfig(Section):
     """The longer memory of an account, for campaigns that are slow."""
 
-    window: Duration = Field(
-        28 * _DAY, description="length of the aligned windows", ge=_DAY
-    )
+    window: Duration = Field(28 * _DAY, description="length of the aligned windows", ge=_DAY)
 
     @property
     def window_ms(self) -> int:
@@ -213,9 +207,7 @@ class DetectorConfig(Section):
     """One outlier model."""
 
     name: str = Field(description="class name of a PyOD model, such as KNN, LOF, GMM or IForest")
-    params: dict[str, Any] = Field(
-        default_factory=dict, description="arguments of its constructor"
-    )
+    params: dict[str, Any] = Field(default_factory=dict, description="arguments of its constructor")
 
 
 def _as_tuple(value: object) -> object:
@@ -383,12 +375,8 @@ class AlertsConfig(Section):
 class RunConfig(Section):
     """The machine."""
 
-    parallelism: int = Field(
-        1, description="worker processes of the embedded runner", ge=1, le=256
-    )
-    tmp: str | None = Field(
-        None, description="folder for temporary files; null: the system's own"
-    )
+    parallelism: int = Field(1, description="worker processes of the embedded runner", ge=1, le=256)
+    tmp: str | None = Field(None, description="folder for temporary files; null: the system's own")
 
 
 class Config(Section):

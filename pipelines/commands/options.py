@@ -26,7 +26,8 @@ inputs = click.option(
     multiple=True,
     required=True,
     metavar="URI",
-    help="Events: a file (.jsonl, .parquet) or kafka://host:port/topic. Repeat for several.",
+    help="Events: a file (.jsonl, .jsonl.gz; a pattern in quotes) or kafka://host:port/topic. "
+    "Repeat for several.",
 )
 outputs = click.option(
     "--output",
@@ -34,7 +35,7 @@ outputs = click.option(
     multiple=True,
     required=True,
     metavar="URI",
-    help="Where results go: duckdb:///file.duckdb, parquet:///folder, or kafka://host:port/topic "
+    help="Where results go: duckdb:///file.duckdb, or kafka://host:port/topic "
     "for alerts. Repeat for several.",
 )
 tables = click.option(

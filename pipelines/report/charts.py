@@ -116,7 +116,8 @@ def shares(parts: Sequence[tuple[str, float]]) -> Markup:
     for i, (_, value) in enumerate(parts):
         width = value / total * _WIDTH
         bars.append(
-            f'<rect class="part{i}" x="{left:.1f}" y="0" width="{max(width, 0.0):.1f}" height="16"/>'
+            f'<rect class="part{i}" x="{left:.1f}" y="0" width="{max(width, 0.0):.1f}" '
+            'height="16"/>'
         )
         left += width
     words = ", ".join(f"{name} {value:,.0f}" for name, value in parts)

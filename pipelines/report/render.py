@@ -24,13 +24,13 @@ def render(story: Story) -> str:
     every request.
     """
     environment = Environment(
-        loader=PackageLoader("pipelines.report"),
+        loader=PackageLoader("pipelines.report", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
     )
     environment.filters.update(_FILTERS)
-    css = files("pipelines.report").joinpath("templates/report.css").read_text("utf-8")
+    css = files("pipelines.report").joinpath("report.css").read_text("utf-8")
     truth = bool(story.campaigns or story.benign)
     context: dict[str, Any] = {
         "story": story,

@@ -124,7 +124,9 @@ class Cluster:
         """What happened, in one sentence."""
         who = "One account" if self.accounts == 1 else f"{self.accounts:,} accounts"
         if self.accounts > 1 and self.payments:
-            cards = "one payment method" if self.payments == 1 else f"{self.payments:,} payment methods"
+            cards = (
+                "one payment method" if self.payments == 1 else f"{self.payments:,} payment methods"
+            )
             who += f" on {cards}"
         text = f"{who} made {self.requests:,} requests within {_length(self.days)}"
         if self.exposure_usd:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from pipelines.config import Config, describe, load_config
 from pipelines.durations import format_duration, parse_duration
 from schemas.errors import DistilwatchError
@@ -57,7 +58,11 @@ def test_all_mistakes_are_reported_at_once_with_path_line_and_mend(tmp_path: Pat
         ({"ingest.min_event_time": "soon"}, "ingest.min_event_time", "not a date"),
         ({"ingest": None}, "ingest", "must be a section, not nothing"),
         ({"run.parallelism": 1.5}, "run.parallelism", "whole number"),
-        ({"alerts.severity.high_exposure_usd": 1e6}, "alerts.severity.critical_exposure_usd", "below"),
+        (
+            {"alerts.severity.high_exposure_usd": 1e6},
+            "alerts.severity.critical_exposure_usd",
+            "below",
+        ),
         ({"scoring.detectors": []}, "scoring.detectors", "0 items"),
         ({"scoring.detectors": [{"params": {}}]}, "scoring.detectors[0].name", "missing"),
         ({"gap": "3 min"}, "gap", "belongs to sessions.gap"),
@@ -150,5 +155,5 @@ def test_durations(text: str | float, ms: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "fast", "3 parsecs", "-3 min", "1 h and 2", float("nan"), []])
 def test_durations_refuse(text: object) -> None:
-    with pytest.raises(ValueError, match="time|empty|cannot"):
+    with pytest.raises(ValueError, match=r"time|empty|cannot"):
         parse_duration(text)

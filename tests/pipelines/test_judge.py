@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+
 from pipelines.judge import Account, Alert, judge, ranking
 
 HOUR = 3_600_000
@@ -15,7 +16,12 @@ def _benign(i: int, kind: str = "person", flagged: bool = False) -> Account:
 
 
 def _attack(
-    name: str, campaign: str, p: float, score: float = 5.0, flagged: bool = True, kind: str = "hydra"
+    name: str,
+    campaign: str,
+    p: float,
+    score: float = 5.0,
+    flagged: bool = True,
+    kind: str = "hydra",
 ) -> Account:
     return Account(name, True, kind, campaign, p, score, p, 100, flagged)
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pipelines import metrics
 from sklearn.metrics import average_precision_score, roc_auc_score
+
+from pipelines import metrics
 
 TIED = st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=2, max_size=60).filter(
     lambda rows: 0 < sum(hit for _, hit in rows) < len(rows)

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from pipelines import cli
+from pipelines.commands.config import config as config_command
+
+HEAVY = ("apache_beam", "sklearn", "pyod", "pandas", "numpy", "pydantic", "duckdb", "rich", "kafka")
+COMMANDS = ("demo", "simulate", "train", "detect", "evaluate", "report", "explain", "config")
+
+
+def _run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
+    code = cli.run(args)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["detect", "--help"], ["detekt"]])
+def test_help_and_typos_import_nothing_heavy(args: list[str]) -> None:
+    code = (
+        "import sys; from pipelines import cli; cli.run(sys.argv[1:]); "
+        f"print('HEAVY', [m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *args], capture_output=True, text=True, check=True
+    )
+    assert "HEAVY []" in done.stdout
+
+
+def test_help_names_every_command_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = _run(capsys, "--help")
+    assert code == 0
+    for name in COMMANDS:
+        assert f"  {name} " in out
+    for words in ("0 done", "1 unexpected failure", "2 a mistake", "130 interrupted"):
+        assert words in " ".join(out.split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_explained(name: str) -> None:
+    command = cli.cli.commands[name]
+    found = [command] if name != "config" else list(config_command.commands.values())
+    for one in found:
+        assert one.help
+        for parameter in one.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, parameter.name
+
+
+@pytest.mark.parametrize(
+    ("args", "hint"),
+    [
+        (["detct"], "Did you mean 'detect'"),
+        (["train", "--inptu", "x"], "Did you mean '--input'"),
+        (["detect", "--input", "x", "--bundle", "b"], "--output"),
+        (["detect", "--runner", "flnik"], "'direct', 'prism'"),
+        (["train", "--input", "a", "--bundle", "b", "--runner"], "requires an argument"),
+    ],
+)
+def test_mistakes_in_the_command_line(
+    capsys: pytest.CaptureFixture[str], args: list[str], hint: str
+) -> None:
+    code, out, err = _run(capsys, *args)
+    assert code == 2
+    assert hint.lower() in err.lower()
+    assert not out
+
+
+def test_all_problems_of_detect_are_told_at_once_and_nothing_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("sessions:\n  gapp: 3\n")
+    (tmp_path / "events.jsonl").write_text("{}\n")
+    (tmp_path / "file").write_text("")
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = _run(
+        capsys,
+        "detect",
+        "--input", str(tmp_path / "event.jsonl"),
+        "--input", "kafak://127.0.0.1:9/t",
+        "--bundle", str(tmp_path / "bundle"),
+        "--output", f"duckdb:///{tmp_path}/file/out.duckdb",
+        "--output", "bigqeury://p/d",
+        "--config", str(settings),
+        "--", "--direct_num_worker=2",
+    )  # fmt: skip
+    assert code == 2
+    assert not out
+    assert "Traceback" not in err
+    assert "7 things" in err
+    for words in (
+        "did you mean gap?",
+        f"did you mean {tmp_path}/events.jsonl?",
+        "did you mean kafka://?",
+        "no bundle there",
+        "out.duckdb",
+        "bigqeury",
+        "did you mean --direct_num_workers",
+    ):
+        assert words in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_all_problems_of_train_are_told_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("scoring:\n  detectors:\n    - {name: KNN, params: {n_neighbours: 3}}\n")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "precious").write_text("x")
+    code, _, err = _run(
+        capsys,
+        "train",
+        "--input", str(tmp_path / "none" / "history.jsonl"),
+        "--bundle", str(tmp_path / "other"),
+        "--config", str(settings),
+    )  # fmt: skip
+    assert code == 2
+    assert "Traceback" not in err
+    assert "3 things" in err
+    assert "there is no folder" in err
+    assert "something else than a bundle" in err
+    assert "did you mean n_neighbors?" in err
+    assert (tmp_path / "other" / "precious").exists()
+
+
+def test_tables_and_labels_that_are_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("evaluate", "report"):
+        code, _, err = _run(
+            capsys,
+            command,
+            "--output", f"duckdb:///{tmp_path}/none.duckdb",
+            "--labels", str(tmp_path / "none.jsonl"),
+        )  # fmt: skip
+        assert code == 2
+        assert "2 things" in err
+        assert "Traceback" not in err
+    code, _, err = _run(capsys, "explain", "c-1", "--output", f"duckdb:///{tmp_path}/none.duckdb")
+    assert code == 2
+    assert "distilwatch detect" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_json_speaks_json_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = _run(
+        capsys, "explain", "c-1", "--output", f"duckdb:///{tmp_path}/none.duckdb", "--json"
+    )
+    assert code == 2
+    assert json.loads(out)["error"]["kind"] == "mistake"
+    assert not err
+
+
+def test_unexpected_failures_say_where_and_exit_1(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("pipelines.config.load_config", fail)
+    code, _, err = _run(capsys, "config", "show")
+    assert code == 1
+    assert "Traceback" in err
+    assert "unexpected failure: RuntimeError: boom" in err
+
+
+def test_our_errors_are_found_inside_what_a_runner_wraps(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from schemas.errors import DistilwatchError
+
+    def fail(*_: object, **__: object) -> None:
+        try:
+            raise DistilwatchError("disk full", "out.duckdb", "free some space")
+        except DistilwatchError as error:
+            raise RuntimeError("while running step 7") from error
+
+    monkeypatch.setattr("pipelines.config.load_config", fail)
+    code, _, err = _run(capsys, "config", "show")
+    assert code == 2
+    assert "disk full (out.duckdb): free some space" in err
+    assert "Traceback" not in err
+
+
+def test_interruption_exits_130(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.config.load_config", stop)
+    assert _run(capsys, "config", "show")[0] == 130
+
+
+def test_config_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, shown, _ = _run(capsys, "config", "show")
+    assert code == 0
+    file = tmp_path / "all.yaml"
+    file.write_text(shown.replace("gap: 30 min", "gap: 20 min"))
+    code, out, _ = _run(capsys, "config", "check", str(file))
+    assert code == 0
+    assert "Other than the defaults: sessions.gap." in out
+    code, out, _ = _run(capsys, "config", "check", str(file), "--json")
+    assert json.loads(out) == {"ok": True, "changed": ["sessions.gap"]}
+    file.write_text("run: {paralelism: 2}\n")
+    code, _, err = _run(capsys, "config", "check", str(file))
+    assert code == 2
+    assert "did you mean parallelism?" in err
+
+
+def test_closed_pipes_are_no_failure() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m pipelines.cli config show | head -1",
+        shell=True, capture_output=True, text=True, check=False, env={**os.environ},
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
