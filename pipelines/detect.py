@@ -115,9 +115,7 @@ def detect(options: DetectOptions, console: Console) -> DetectSummary:
                 rows = write_database(duckdb_path(uri), folder)
             else:
                 _send_alerts(uri, folder)
-        health = {
-            row["metric"]: row["value"] for row in staged(folder, "run_health").to_pylist()
-        }
+        health = {row["metric"]: row["value"] for row in staged(folder, "run_health").to_pylist()}
     return DetectSummary(run_id, bundle.version, health, rows)
 
 
@@ -176,8 +174,7 @@ def build(
 
     tables = {
         "session_scores": (
-            (*session_rows, _profile_rows(clusters, run_id))
-            | "AllScores" >> beam.Flatten()
+            (*session_rows, _profile_rows(clusters, run_id)) | "AllScores" >> beam.Flatten()
         ),
         "flagged_clusters": flagged | "ClusterRows" >> beam.Map(lambda finding: finding.cluster),
         "cluster_members": flagged | "MemberRows" >> beam.FlatMap(_member_rows),
@@ -215,7 +212,9 @@ def _session_row(scored: Scored[Session], level: str, run_id: str) -> dict[str, 
 def _profile_rows(clusters: Found, run_id: str) -> beam.PCollection[dict[str, Any]]:
     singles = clusters.singles | "SingleRows" >> beam.Map(_profile_row, run_id)
     members = clusters.clusters | "MemberProfiles" >> beam.FlatMap(_cluster_profiles, run_id)
-    return (singles, members) | "ProfileRows" >> beam.Flatten()
+    rows = (singles, members) | "ProfileRows" >> beam.Flatten()
+    # Sessions have left their windows; collections in different windows must not be flattened.
+    return rows | "LeaveProfileWindows" >> beam.WindowInto(beam.window.GlobalWindows())
 
 
 def _profile_row(scored: Scored[AccountProfile], run_id: str) -> dict[str, Any]:

@@ -180,15 +180,12 @@ def _sketch_history(
     config = options.config
     sessions = session_options(config)
     with beam.Pipeline(options=beam_options(options.runner, options.beam_args, 1)) as pipeline:
-        clean = (
-            read_events(
-                pipeline,
-                options.inputs,
-                DecodeAndPlace(decoder(config), FittedSpace(space), embeds_texts(config)),
-                config.ingest.batch_records,
-            )
-            | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
-        )
+        clean = read_events(
+            pipeline,
+            options.inputs,
+            DecodeAndPlace(decoder(config), FittedSpace(space), embeds_texts(config)),
+            config.ingest.batch_records,
+        ) | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
         partials = clean.events | "Fold" >> FoldEvents(sessions)
         of_sessions = (
             partials | "Sessions" >> Sessionize(sessions) | "SessionKeys" >> beam.Map(_of_session)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,7 +186,7 @@ class GrammarSource(PromptSource):
             cuts = np.linspace(0, total, count + 1).astype(np.int64)
             return [
                 CellPool(self, order, np.arange(low, max(high, low + 1)))
-                for low, high in zip(cuts[:-1], cuts[1:], strict=True)
+                for low, high in pairwise(cuts.tolist())
             ]
         cells = rng.permutation(total)
         return [CellPool(self, order, part) for part in np.array_split(cells, count)]
@@ -233,10 +234,8 @@ class GrammarSource(PromptSource):
         salt = (id_ * 0x9E3779B97F4A7C15 >> 20) & 0xFFFFFFFF
         if form == DOCUMENT:
             return self._document(topic, words, salt)
-        if form == FOLLOW:
-            choices = self._follow[topic.language]
-        else:
-            choices = self._templates[topic.family]
+        follows = form == FOLLOW
+        choices = self._follow[topic.language] if follows else self._templates[topic.family]
         text = choices[template_ % len(choices)].format_map(words)
         text = text[0].upper() + text[1:]
         if form == EXAM:

@@ -134,9 +134,15 @@ def parse_attack(text: str) -> Campaign:
 
 
 def _with(campaign: Campaign, changes: Mapping[str, float]) -> Campaign:
-    members = int(changes.get("members", campaign.members))
-    rest = {key: value for key, value in changes.items() if key != "members"}
-    return replace(campaign, members=members, **rest)
+    return replace(
+        campaign,
+        members=int(changes.get("members", campaign.members)),
+        rate=changes.get("rate", campaign.rate),
+        links=changes.get("links", campaign.links),
+        alpha=changes.get("alpha", campaign.alpha),
+        days=changes.get("days", campaign.days),
+        turns=changes.get("turns", campaign.turns),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +248,7 @@ def parse_start(text: str) -> int:
 
 
 def demo_scenario(seed: int = 7) -> Scenario:
-    """What `distilwatch demo` shows: two weeks, 700 benign accounts, ten campaigns, ~150k events."""
+    """What `distilwatch demo` shows: 700 benign accounts, nine campaigns, about 150,000 events."""
     names = (
         "hydra-disjoint:m=40,rate=46,links=0.5",
         "hydra-random:m=25,rate=46,links=0.75",

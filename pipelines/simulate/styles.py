@@ -60,8 +60,8 @@ def restyle(text: str, style: int, language: str, salt: int) -> str:
     if style == TERSE:
         return text.rstrip(".?!。？").lower()
     if style == POLITE:
-        openings, endings = _POLITE[language]
-        return openings[salt % len(openings)] + _lower_first(text) + endings[salt % len(endings)]
+        before, after = _POLITE[language]
+        return before[salt % len(before)] + _lower_first(text) + after[salt % len(after)]
     if style == CHATTY:
         openings = _CHATTY[language]
         return openings[salt % len(openings)] + text

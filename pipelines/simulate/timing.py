@@ -52,7 +52,8 @@ def spread(
     uniform = rng.random(count) * cumulative[-1]
     hour = np.minimum(np.searchsorted(cumulative, uniform, side="right"), 23)
     local = (hour + rng.random(count)) * HOUR_MS
-    return day_ms + ((local - zone_h * HOUR_MS) % DAY_MS).astype(np.int64)
+    times: Times = day_ms + ((local - zone_h * HOUR_MS) % DAY_MS).astype(np.int64)
+    return times
 
 
 def is_weekend(day_ms: int) -> bool:
@@ -213,7 +214,8 @@ def within_groups(gaps: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[
     """Running sums of gaps that start again at 0 with each group."""
     total = np.cumsum(gaps)
     first = np.cumsum(sizes) - sizes
-    return total - np.repeat(total[first], sizes)
+    sums: NDArray[np.int64] = total - np.repeat(total[first], sizes)
+    return sums
 
 
 def turn_numbers(sizes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -68,20 +68,31 @@ _POOLED = tuple(
 _HIGH, _LOW, _BOTH = Suspicious.HIGH, Suspicious.LOW, Suspicious.BOTH
 
 CLUSTER_FEATURES: tuple[ClusterFeature, ...] = (
-    ClusterFeature("complementarity", "F13", _HIGH, "topics covered together for each covered alone", "exp"),
-    ClusterFeature("overlap", "F14", _BOTH, "overlap of two members' topics against one member's own"),
-    ClusterFeature("member_likeness", "F15", _HIGH, "likeness of prompts of two members against one member's own"),
+    ClusterFeature(
+        "complementarity", "F13", _HIGH, "topics covered together for each covered alone", "exp"
+    ),
+    ClusterFeature(
+        "overlap", "F14", _BOTH, "overlap of two members' topics against one member's own"
+    ),
+    ClusterFeature(
+        "member_likeness",
+        "F15",
+        _HIGH,
+        "likeness of prompts of two members against one member's own",
+    ),
     ClusterFeature("member_surprise", "", _HIGH, "unusualness of the members one by one"),
     ClusterFeature("member_breadth", "F1", _HIGH, "breadth of the members one by one"),
     ClusterFeature("behaviour_spread", "", _LOW, "difference in behaviour from member to member"),
     ClusterFeature("volume_spread", "", _LOW, "difference in volume from member to member"),
     ClusterFeature("synchrony", "F21", _HIGH, "sameness of the members' hours"),
     *(
-        ClusterFeature("pooled_" + f.name, f.code, f.suspicious, f.words + ", taken together", f.scale)
+        ClusterFeature(
+            "pooled_" + f.name, f.code, f.suspicious, f.words + ", taken together", f.scale
+        )
         for f in COLUMNS
         if f.name in _POOLED
     ),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

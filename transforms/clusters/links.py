@@ -1,8 +1,8 @@
 """Which accounts belong together, by what they share.
 
 Every shared thing links its accounts with a weight that falls with the logarithm of how many share
-it, so that a large NAT, a popular client or a common phrase links nobody. Weights add up over kinds,
-never beyond a kind's own: ten networks of one mobile carrier say no more than one.
+it, so that a large NAT, a popular client or a common phrase links nobody. Weights add up over
+kinds, never beyond a kind's own: ten networks of one mobile carrier say no more than one.
 """
 
 from __future__ import annotations
@@ -126,9 +126,9 @@ def find_components(accounts: Sequence[Linkable], options: LinkOptions) -> list[
     thing = np.concatenate([a.things for a in accounts])
     order = np.lexsort((owner, thing))
     owner, thing = owner[order], thing[order]
-    starts = np.flatnonzero(np.concatenate([[True], thing[1:] != thing[:-1]])) if len(thing) else []
+    starts = np.flatnonzero(np.append(np.ones(min(len(thing), 1), bool), thing[1:] != thing[:-1]))
     sizes = np.diff(np.append(starts, len(thing)))
-    shared = _Shared(thing[starts] if len(thing) else thing, np.asarray(starts), sizes)
+    shared = _Shared(thing[starts], starts, sizes)
     weights = _weights(shared, options)
     used = np.flatnonzero((sizes > 1) & (weights > 0))
     pairs = _strong_pairs(owner, shared, weights, used, len(accounts), options)
@@ -167,11 +167,12 @@ class _Shared(NamedTuple):
 def _weights(shared: _Shared, options: LinkOptions) -> NDArray[np.float64]:
     """Weight of each thing: the kind's, times 1 − log(size / 2) / log(popular / 2)."""
     base, popular = np.zeros(len(layout.CAPACITY)), np.full(len(layout.CAPACITY), 4.0)
-    for kind, how in options.kinds.items():
-        base[kind], popular[kind] = how.weight, max(how.popular, 4)
+    for item, how in options.kinds.items():
+        base[item], popular[item] = how.weight, max(how.popular, 4)
     kind = (shared.thing >> layout.HASH_BITS).astype(np.int64)
     fall = np.log(np.maximum(shared.size, 2) / 2) / np.log(popular[kind] / 2)
-    return base[kind] * np.maximum(0.0, 1 - fall)
+    weights: NDArray[np.float64] = base[kind] * np.maximum(0.0, 1 - fall)
+    return weights
 
 
 def _strong_pairs(

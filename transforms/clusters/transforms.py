@@ -227,7 +227,7 @@ class _SplitFn(beam.DoFn):  # type: ignore[misc]
         # In a stream, linking may report before the profile does; then the profile will come.
         if profile is not None and membership is None:
             yield beam.pvalue.TaggedOutput("single", profile)
-        elif profile is not None:
+        elif profile is not None and membership is not None:
             member = ClusterMember(profile, membership)
             yield membership.cluster_id, Versioned(account, membership.version, member)
 
@@ -239,9 +239,7 @@ class _PoolFn(beam.DoFn):  # type: ignore[misc]
     def setup(self) -> None:
         self._bundle = self._verified.load()
 
-    def process(
-        self, element: tuple[str, list[Versioned[ClusterMember]]]
-    ) -> Iterator[Cluster]:
+    def process(self, element: tuple[str, list[Versioned[ClusterMember]]]) -> Iterator[Cluster]:
         cluster_id, entries = element
         # Linking reports every membership anew: what the newest report left out has moved away.
         newest = max(entry.version for entry in entries)

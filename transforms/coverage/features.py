@@ -106,7 +106,8 @@ def heaps_slope(sketch: CoverageSketch) -> float:
 
 
 def log_volume(sketch: CoverageSketch) -> float:
-    """F6: log det(I + S / (n ε)) with ε = 1/64, per axis: the log-volume of the covered ellipsoid."""
+    """F6: log det(I + S / (n ε)) with ε = 1/64, per axis: the log-volume of the covered
+    ellipsoid."""
     n = sketch.vectors
     if n < 2:
         return NAN
@@ -153,7 +154,9 @@ def longest_idle_gap(sketch: CoverageSketch) -> float:
 
 
 def _hours_of_day(sketch: CoverageSketch) -> NDArray[np.int64]:
-    return sketch.histogram(Bins.HOUR_OF_WEEK, Bins.PREFIX_SCAFFOLD).reshape(7, 24).sum(axis=0)
+    week = sketch.histogram(Bins.HOUR_OF_WEEK, Bins.PREFIX_SCAFFOLD).reshape(7, 24)
+    hours: NDArray[np.int64] = week.sum(axis=0)
+    return hours
 
 
 def hour_entropy(sketch: CoverageSketch) -> float:
@@ -345,8 +348,17 @@ _HIGH, _LOW, _BOTH = Suspicious.HIGH, Suspicious.LOW, Suspicious.BOTH
 
 FEATURES: tuple[Feature, ...] = (
     Feature("hill_cells", "F1", hill_number, _HIGH, "topics used evenly", "exp"),
-    Feature("effective_rank", "F2", effective_rank, _HIGH, "independent directions asked about", "exp"),
-    Feature("unseen_share", "F3", unseen_share, _HIGH, "share of requests on a topic never returned to", "share"),
+    Feature(
+        "effective_rank", "F2", effective_rank, _HIGH, "independent directions asked about", "exp"
+    ),
+    Feature(
+        "unseen_share",
+        "F3",
+        unseen_share,
+        _HIGH,
+        "share of requests on a topic never returned to",
+        "share",
+    ),
     Feature("chao_cells", "F3", chao_richness, _HIGH, "topics in reach", "exp"),
     Feature("heaps_slope", "F4", heaps_slope, _HIGH, "pace of new topics"),
     Feature("log_volume", "F6", log_volume, _HIGH, "volume of the covered space"),
@@ -358,22 +370,65 @@ FEATURES: tuple[Feature, ...] = (
     Feature("burstiness", "F20", burstiness, _LOW, "burstiness of its requests"),
     Feature("pace_evenness", "F20", pace_evenness, _BOTH, "unevenness of requests per minute"),
     Feature("busy_hours", "F19", busy_hours, _HIGH, "share of hours in use", "share"),
-    Feature("top_scaffold_share", "F10", top_scaffold_share, _HIGH, "share of the most common wording", "share"),
-    Feature("repeated_prompts", "F18", repeated_prompts, _BOTH, "share of prompts asked again", "share"),
-    Feature("continued_share", "F29", _share(Sum.CONTINUED, Sum.WITH_CONVERSATION), _LOW, "share of follow-up turns", "share"),
+    Feature(
+        "top_scaffold_share",
+        "F10",
+        top_scaffold_share,
+        _HIGH,
+        "share of the most common wording",
+        "share",
+    ),
+    Feature(
+        "repeated_prompts", "F18", repeated_prompts, _BOTH, "share of prompts asked again", "share"
+    ),
+    Feature(
+        "continued_share",
+        "F29",
+        _share(Sum.CONTINUED, Sum.WITH_CONVERSATION),
+        _LOW,
+        "share of follow-up turns",
+        "share",
+    ),
     Feature("code_share", "F8", _share(Sum.CODE), _BOTH, "share of code", "share"),
     Feature("tool_share", "F8", _share(Sum.TOOL_REQUESTS), _BOTH, "share with tools", "share"),
-    Feature("reasoning_share", "F9", _share(Sum.REASONING_TOKENS, Sum.OUTPUT_TOKENS), _HIGH, "reasoning tokens for each output token", "share"),
-    Feature("structured_share", "F27", _share(Sum.STRUCTURED), _BOTH, "share with a response format", "share"),
-    Feature("saturated_share", "F26", _share(Sum.SATURATED), _HIGH, "share of answers at the token limit", "share"),
-    Feature("output_tokens", "F26", log_output_tokens, _HIGH, "output tokens for each request", "exp"),
-    Feature("output_ratio", "F26", output_ratio, _HIGH, "output tokens for each input token", "exp"),
+    Feature(
+        "reasoning_share",
+        "F9",
+        _share(Sum.REASONING_TOKENS, Sum.OUTPUT_TOKENS),
+        _HIGH,
+        "reasoning tokens for each output token",
+        "share",
+    ),
+    Feature(
+        "structured_share",
+        "F27",
+        _share(Sum.STRUCTURED),
+        _BOTH,
+        "share with a response format",
+        "share",
+    ),
+    Feature(
+        "saturated_share",
+        "F26",
+        _share(Sum.SATURATED),
+        _HIGH,
+        "share of answers at the token limit",
+        "share",
+    ),
+    Feature(
+        "output_tokens", "F26", log_output_tokens, _HIGH, "output tokens for each request", "exp"
+    ),
+    Feature(
+        "output_ratio", "F26", output_ratio, _HIGH, "output tokens for each input token", "exp"
+    ),
     Feature("size_entropy", "", size_entropy, _BOTH, "variety of prompt lengths", "exp"),
     Feature("networks", "F28", log_networks, _HIGH, "networks", "exp"),
     Feature("clients", "F28", log_clients, _HIGH, "client fingerprints", "exp"),
     Feature("account_age", "F24", log_age_days, _LOW, "days since the account was opened", "exp"),
-    Feature("blocked_share", "F22", _share(Sum.BLOCKED), _HIGH, "share of requests refused", "share"),
-)  # fmt: skip
+    Feature(
+        "blocked_share", "F22", _share(Sum.BLOCKED), _HIGH, "share of requests refused", "share"
+    ),
+)
 
 MMD = Feature(
     "mmd2",

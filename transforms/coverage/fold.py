@@ -79,7 +79,9 @@ def fold(events: Events, slice_ms: int) -> Iterator[Partial]:
 
     pair = group_keys // len(slices)
     for g in range(count):
-        rows = coordinates[runs.starts[g] : runs.stops[g]][has_vector[runs.starts[g] : runs.stops[g]]]
+        rows = coordinates[runs.starts[g] : runs.stops[g]][
+            has_vector[runs.starts[g] : runs.stops[g]]
+        ]
         dense = len(rows) > layout.MAX_ROWS
         moment, total, fourier = moments_of(rows) if dense else (_EMPTY, _EMPTY, _EMPTY)
         yield Partial(

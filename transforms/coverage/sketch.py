@@ -8,8 +8,8 @@ Parts, for a key with n events (see `layout` for names and sizes):
   * one sparse histogram over codebook cells, hours of the week, scaffold buckets and token sizes.
     Good and Turing's and Chao's estimates follow exactly from the cell counts;
   * the 64 coordinates of each event while n ≤ 32, and from then on their sum, their second moment
-    (effective rank, log-volume) and their random Fourier sum (MMD²). What is kept depends on n alone,
-    never on how the events arrived;
+    (effective rank, log-volume) and their random Fourier sum (MMD²). What is kept depends on n
+    alone, never on how the events arrived;
   * bottom-k samples of hashed items with exact counts: an item that is among the k smallest of a
     union is among the k smallest of every part that holds it, so the counts are complete. They give
     distinct counts, overlaps (Cohen and Kaplan, "Summarizing Data using Bottom-k Sketches", PODC
@@ -23,6 +23,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -248,11 +249,12 @@ def _merge_coordinates(
 # --- encoding -----------------------------------------------------------------------------------
 
 _HEADER = struct.Struct("<BqqqHHBB")
-_WIDTHS = (np.dtype("<i1"), np.dtype("<i2"), np.dtype("<i4"), np.dtype("<i8"))
+_WIDTHS = ("<i1", "<i2", "<i4", "<i8")
 
 
 def encode(sketch: CoverageSketch) -> bytes:
-    """Compact, deterministic bytes: equal sketches give equal bytes. Integers take the width they need."""
+    """Compact, deterministic bytes: equal sketches give equal bytes. Integers take the width they
+    need."""
     parts = [
         _HEADER.pack(
             layout.LAYOUT_VERSION,
@@ -306,7 +308,7 @@ def decode(data: bytes) -> CoverageSketch:
     _, first_ms, last_ms, created_ms, bins, items, groups, rows = _HEADER.unpack_from(data)
     at = _HEADER.size
 
-    def take(dtype: str | np.dtype[np.signedinteger], count: int) -> NDArray[np.generic]:
+    def take(dtype: str, count: int) -> NDArray[Any]:
         nonlocal at
         array = np.frombuffer(data, dtype, count, at)
         at += array.nbytes

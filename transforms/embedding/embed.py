@@ -36,9 +36,7 @@ def projected_rows(decoded: Decoded, embedder: HashingEmbedder | None) -> NDArra
     return out
 
 
-def place(
-    decoded: Decoded, space: EmbeddingSpace, embedder: HashingEmbedder | None
-) -> Events:
+def place(decoded: Decoded, space: EmbeddingSpace, embedder: HashingEmbedder | None) -> Events:
     """Events with `coordinates` and `cells` filled in, without their texts.
 
     Args:
@@ -51,5 +49,3 @@ def place(
     coordinates = to_coordinates(projected_rows(decoded, embedder), space.centre)
     cells = space.nearest(coordinates)
     return replace(decoded.events, coordinates=coordinates, cells=cells)
-
-

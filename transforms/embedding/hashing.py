@@ -138,7 +138,6 @@ def _embed_chunk(encoded: list[bytes]) -> NDArray[np.float64]:
     sign = 1.0 - 2.0 * (hashed & np.uint64(1)).astype(np.float64)
     row = np.searchsorted(ends, first, side="right")
     cell = row * DIM + axis.astype(np.int64)
-    summed = np.bincount(
-        cell, weights=np.concatenate(weights) * sign, minlength=len(encoded) * DIM
-    )
-    return summed.reshape(len(encoded), DIM)
+    signed = np.concatenate(weights) * sign
+    summed = np.bincount(cell, weights=signed, minlength=len(encoded) * DIM)
+    return summed.astype(np.float64, copy=False).reshape(len(encoded), DIM)

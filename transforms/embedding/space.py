@@ -4,10 +4,11 @@ Everything here is integer arithmetic inside float32 matrix products that stay b
 product is exact whatever the size of a batch and whatever the machine: an event gets the same
 coordinates in a live run, in a replay and in a test, and sketches merge to the bit.
 
-Steps for a vector x of any length d: divide by its norm, round to 1/2048, project with a random sign
-matrix to 64 dimensions (Achlioptas, "Database-friendly random projections", JCSS 2003), subtract the
-projected centre of the history, divide by the norm again, round to 1/254. The projection is made
-once; cells, second moment and random Fourier features all start from those 64 coordinates.
+Steps for a vector x of any length d: divide by its norm, round to 1/2048, project with a random
+sign matrix to 64 dimensions (Achlioptas, "Database-friendly random projections", JCSS 2003),
+subtract the projected centre of the history, divide by the norm again, round to 1/254. The
+projection is made once; cells, second moment and random Fourier features all start from those
+64 coordinates.
 """
 
 from __future__ import annotations
@@ -61,8 +62,9 @@ def _wave_tables() -> tuple[NDArray[np.int16], NDArray[np.int16]]:
 def fourier_features(coordinates: NDArray[np.int8]) -> NDArray[np.int16]:
     """Random Fourier features of a sum of four Gaussian kernels.
 
-    Rahimi and Recht, "Random Features for Large-Scale Kernel Machines", NeurIPS 2007: the mean inner
-    product of two feature rows is the kernel, so sums of rows give MMD² without keeping events.
+    Rahimi and Recht, "Random Features for Large-Scale Kernel Machines", NeurIPS 2007: the mean
+    inner product of two feature rows is the kernel, so sums of rows give MMD² without keeping
+    events.
 
     Args:
       coordinates: int8 of shape (n, 64), in units of 1/254.
@@ -79,7 +81,8 @@ def fourier_features(coordinates: NDArray[np.int8]) -> NDArray[np.int16]:
 
 def fourier_mean(total: NDArray[np.int64], count: float) -> NDArray[np.float64]:
     """Mean feature map, scaled so that one event has unit length: float64 of shape (256,)."""
-    return total / (count * _WAVE_AMPLITUDE * np.sqrt(FOURIER / 2))
+    mean: NDArray[np.float64] = total / (count * _WAVE_AMPLITUDE * np.sqrt(FOURIER / 2))
+    return mean
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,11 +106,13 @@ class EmbeddingSpace:
         return int(self.codebook.shape[0])
 
     def coordinates(self, vectors: NDArray[np.float32]) -> NDArray[np.int8]:
-        """Projects vectors, float32 of shape (n, dim), to int8 of shape (n, 64); zero stays zero."""
+        """Projects vectors, float32 of shape (n, dim), to int8 of shape (n, 64); zero stays
+        zero."""
         return to_coordinates(project(vectors), self.centre)
 
     def nearest(self, coordinates: NDArray[np.int8]) -> NDArray[np.uint16]:
-        """Cell of each row by largest inner product, uint16 of shape (n,); NO_CELL for zero rows."""
+        """Cell of each row by largest inner product, uint16 of shape (n,); NO_CELL for zero
+        rows."""
         if not len(coordinates):
             return np.empty(0, np.uint16)
         rows = coordinates.astype(np.float32)
@@ -128,15 +133,14 @@ def project(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return product
 
 
-def to_coordinates(
-    projected: NDArray[np.float32], centre: NDArray[np.float64]
-) -> NDArray[np.int8]:
+def to_coordinates(projected: NDArray[np.float32], centre: NDArray[np.float64]) -> NDArray[np.int8]:
     """Centres and normalises projected rows, float32 (n, 64); rows of zeros stay zeros."""
     present = projected.any(axis=1)
     moved = projected.astype(np.float64) - centre
     norms = np.sqrt(np.einsum("ij,ij->i", moved, moved))
     scale = np.divide(UNIT, norms, out=np.zeros_like(norms), where=present & (norms > 0))
-    return np.clip(np.rint(moved * scale[:, None]), -127, 127).astype(np.int8)
+    rounded: NDArray[np.int8] = np.clip(np.rint(moved * scale[:, None]), -127, 127).astype(np.int8)
+    return rounded
 
 
 def fit_space(

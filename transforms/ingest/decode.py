@@ -223,7 +223,9 @@ class Decoder:
                 for p, v in zip(prompts, vectors, strict=True)
             ]
         return Events(
-            event_hash=np.array([hash64(f"{e.account_id}\x1f{e.event_id}") for e in events], np.uint64),
+            event_hash=np.array(
+                [hash64(f"{e.account_id}\x1f{e.event_id}") for e in events], np.uint64
+            ),
             time_ms=np.array(times, np.int64),
             account=_strings([e.account_id for e in events]),
             payment=_strings([self.pseudonymise(e.payment_fingerprint) for e in events]),
@@ -240,7 +242,9 @@ class Decoder:
             prefix_scaffold=np.array([head for head, _ in heads], np.uint64),
             suffix_scaffold=np.array([tail for _, tail in heads], np.uint64),
             prompt=np.array(prompts, np.uint64),
-            peer=_strings([f"{e.account_tier or ''}|{e.account_segment or ''}".lower() for e in events]),
+            peer=_strings(
+                [f"{e.account_tier or ''}|{e.account_segment or ''}".lower() for e in events]
+            ),
             account_created_ms=np.array([e.account_created_at or 0 for e in events], np.int64),
             input_tokens=count("input_tokens"),
             output_tokens=count("output_tokens"),
@@ -259,7 +263,7 @@ class Decoder:
             ),
             cost_microusd=np.array([_microusd(e.cost_usd) for e in events], np.int64),
             prompt_chars=np.array([len(t or "") for t in texts], np.int32),
-            code=np.array([bool(t) and looks_like_code(t) for t in texts], np.int8),
+            code=np.array([looks_like_code(t) if t else False for t in texts], np.int8),
             coordinates=np.zeros((n, AXES), np.int8),
             cells=np.full(n, NO_CELL, np.uint16),
         )

@@ -94,7 +94,7 @@ class _DedupeFn(beam.DoFn):  # type: ignore[misc]
         if len(rows) < len(events):
             yield beam.pvalue.TaggedOutput(Dedupe.DUPLICATES, len(events) - len(rows))
 
-    @userstate.on_timer(EXPIRY)
+    @userstate.on_timer(EXPIRY)  # type: ignore[untyped-decorator]
     def forget(
         self,
         at: Timestamp = beam.DoFn.TimestampParam,

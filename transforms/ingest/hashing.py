@@ -17,5 +17,6 @@ def hash64(value: str) -> int:
 
 
 def hash_column(values: Iterable[str | None]) -> NDArray[np.uint64]:
-    """Hashes of n strings, uint64 of shape (n,); 0 for None and "". Repeated values cost a look-up."""
+    """Hashes of n strings, uint64 of shape (n,); 0 for None and "". Repeated values cost a
+    look-up."""
     return np.array([hash64(value) if value else 0 for value in values], np.uint64)

@@ -46,7 +46,7 @@ FORMAT = 1
 _LIBRARIES = ("numpy", "pyod", "scikit-learn", "joblib")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # no slots: Beam shares it by weak reference
 class Bundle:
     """A trained detector.
 
@@ -177,7 +177,9 @@ def check_target(folder: Path) -> None:
     if folder.exists() and not (folder / "manifest.json").exists():
         if not folder.is_dir() or any(folder.iterdir()):
             raise DistilwatchError(
-                "there is something else than a bundle", str(folder), "choose another --bundle folder"
+                "there is something else than a bundle",
+                str(folder),
+                "choose another --bundle folder",
             )
         folder.rmdir()
 

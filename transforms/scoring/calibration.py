@@ -1,8 +1,8 @@
 """Conformal p-values by peer group, small groups borrowing from everyone.
 
-With n calibration keys a conformal p-value is never below 1 / (n + 1). Beyond the largest calibration
+With n calibration keys a conformal p-value is at least 1 / (n + 1). Beyond the largest calibration
 scores the tail is continued as an exponential, the limit of light-tailed excesses over a threshold
-(Pickands, Annals of Statistics 1975), by at most a factor of fifty: enough to rank what lies outside,
+(Pickands, Annals of Statistics 1975), by at most a factor of fifty: enough to rank what is outside,
 and not a promise that the data cannot keep.
 """
 

@@ -1,6 +1,6 @@
 """What is normal for a key's volume and peer group, and how far a key is from it.
 
-Breadth grows with volume, and differs between a business and a person, so a raw feature says little.
+Breadth grows with volume, and differs between a business and a person: a raw feature says little.
 The conditioner keeps, on a grid over one or two covariates (log requests; for clusters also log
 members), the median and the spread of every feature among the nearest benign keys, for everyone and
 for each peer group that is large enough; a small group is drawn towards everyone.
@@ -102,9 +102,13 @@ def fit_conditioner(features: Float, covariates: Float, groups: list[str]) -> Co
         share = len(rows) / (len(rows) + _BORROW)
         names.append(name)
         medians.append(share * own[0] + (1 - share) * everyone[0])
-        spreads.append(np.where(np.isinf(everyone[1]), np.inf, share * own[1] + (1 - share) * everyone[1]))
+        spreads.append(
+            np.where(np.isinf(everyone[1]), np.inf, share * own[1] + (1 - share) * everyone[1])
+        )
     full = (len(names), *shape, features.shape[1])
-    return Conditioner(tuple(names), axes, np.array(medians).reshape(full), np.array(spreads).reshape(full))
+    return Conditioner(
+        tuple(names), axes, np.array(medians).reshape(full), np.array(spreads).reshape(full)
+    )
 
 
 def _axis(values: Float, nodes: int) -> Float:

@@ -125,9 +125,7 @@ def held_out(keys: Sequence[str], share: float) -> NDArray[np.bool_]:
     return np.array([hash64("calibration\x1f" + key) % 10_000 < share * 10_000 for key in keys])
 
 
-def _references(
-    profiles: Sequence[KeyedSketch], peer_names: Sequence[str]
-) -> dict[str, Reference]:
+def _references(profiles: Sequence[KeyedSketch], peer_names: Sequence[str]) -> dict[str, Reference]:
     """Mean Fourier features of everyone ("") and of each peer group of some size.
 
     Every account counts the same, up to 200 requests: the busiest must not be the norm.
@@ -178,11 +176,11 @@ def _fit_clusters(
     rows, calibrates = [], []
     for is_calibration in (False, True):
         at = np.flatnonzero(side == is_calibration)
-        share = options.fit.calibration_share if is_calibration else 1 - options.fit.calibration_share
-        index = _linked_groups([profiles[i] for i in at], options.links)
-        index += _random_groups(
-            [groups[i] for i in at], int(options.null_groups * share), rng
+        share = (
+            options.fit.calibration_share if is_calibration else 1 - options.fit.calibration_share
         )
+        index = _linked_groups([profiles[int(i)] for i in at], options.links)
+        index += _random_groups([groups[i] for i in at], int(options.null_groups * share), rng)
         for chosen in index:
             rows.append(group_row([members[at[i]] for i in chosen], references.get("")))
             calibrates.append(is_calibration)
@@ -226,5 +224,3 @@ def _random_groups(
         chosen = rng.choice(len(pool), size=min(size, len(pool)), replace=False)
         out.append([pool[int(i)] for i in chosen])
     return out
-
-

@@ -1,7 +1,8 @@
 """One level's scoring model: condition, detect, calibrate, explain.
 
-A level is what a feature row describes: a session of an account, a session of a payment fingerprint,
-an account's profile over the long window, or a cluster's pooled members. All are scored alike.
+A level is what a feature row describes: a session of an account, a session of a payment
+fingerprint, an account's profile over the long window, or a cluster's pooled members. All are
+scored alike.
 """
 
 from __future__ import annotations
@@ -143,8 +144,7 @@ class ScoringModel:
 
 def directed(z: Float, directions: NDArray[np.int64]) -> Float:
     """Up is suspicious: float64 (n, f); two-sided columns stay as they are."""
-    turned = np.where(directions == 0, z, np.maximum(z * directions, _HARMLESS))
-    return turned
+    return np.where(directions == 0, z, np.maximum(z * directions, _HARMLESS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,9 @@ def fit_model(
         ensemble = fit_ensemble(seen, options.detectors, options.seed)
         if last or options.trim_share <= 0:
             break
-        keep = np.argsort(ensemble.score(seen))[: int(np.ceil(len(train) * (1 - options.trim_share)))]
+        keep = np.argsort(ensemble.score(seen))[
+            : int(np.ceil(len(train) * (1 - options.trim_share)))
+        ]
         train = train.take(np.sort(keep))
     z = conditioner.standardise(calibration.features, calibration.covariates, calibration.groups)
     scores = ensemble.score(directed(z, sides) * weights)

@@ -38,10 +38,14 @@ def signing_key(path: Path | None = None) -> Ed25519PrivateKey:
                 "the signing key cannot be read", str(path), "give an unencrypted Ed25519 PEM file"
             ) from error
         if not isinstance(key, Ed25519PrivateKey):
-            raise DistilwatchError("the signing key is not Ed25519", str(path), "make an Ed25519 key")
+            raise DistilwatchError(
+                "the signing key is not Ed25519", str(path), "make an Ed25519 key"
+            )
         return key
     if not own:
-        raise DistilwatchError("no signing key there", str(path), "make one, or leave the option out")
+        raise DistilwatchError(
+            "no signing key there", str(path), "make one, or leave the option out"
+        )
     key = Ed25519PrivateKey.generate()
     trusted = home() / "trusted" / "own.pem"
     try:

@@ -110,7 +110,7 @@ class Sessionize(beam.PTransform):  # type: ignore[misc]
     """Merges partial sketches into sessions by account and by payment fingerprint.
 
     A slice's events all belong to one session because the slice is no longer than the gap. Its
-    sketch enters at its first event; an empty sketch at its last event makes the window reach as far
+    sketch enters at its first event; an empty one at its last event makes the window reach as far
     as that event's would. So Beam's own session windows, which every engine knows, give exactly the
     sessions that single events would give.
     """
