@@ -123,6 +123,22 @@ def check_writable(path: Path, option: str) -> None:
         )
 
 
+def check_event_target(uri: str, option: str) -> None:
+    """Raises DistilwatchError when events could not be written to a file or topic."""
+    if uri.startswith("kafka://"):
+        from transforms.ingest.kafka import check_broker
+
+        check_broker(uri)
+        return
+    if not uri.endswith(FILE_KINDS):
+        raise DistilwatchError(
+            "the kind of file is not known from its name",
+            f"{option} {uri}",
+            f"end it with {' or '.join(FILE_KINDS)}, or give kafka://host:port/topic",
+        )
+    check_file_target(Path(uri), option)
+
+
 def check_file_target(path: Path, option: str) -> None:
     """Raises DistilwatchError when a file could not be written at a path."""
     if path.is_dir():
