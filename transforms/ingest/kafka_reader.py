@@ -1,0 +1,175 @@
+"""Reads partitions of a topic in order, through everything that a log may do to its reader."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from schemas.errors import DistilwatchError
+from transforms.ingest.batch import NO_WATERMARK, RecordBatch
+from transforms.ingest.kafka_uri import KafkaUri, no_broker, no_topic, quiet_client
+
+_log = logging.getLogger(__name__)
+_ANSWER_MS = 5_000
+
+
+class TopicReader:
+    """A consumer of some partitions of a topic, without a group and without commits.
+
+    Where reading goes on is known to the caller only, who gives it with `seek`. Aborted
+    transactions are left out, and open ones waited for.
+
+    Raises:
+      DistilwatchError: no broker answers, or it refuses.
+    """
+
+    def __init__(self, uri: KafkaUri) -> None:
+        from kafka import KafkaConsumer
+        from kafka.errors import KafkaError
+
+        self.uri = uri
+        self._silent_since = 0.0
+        self._positions: dict[int, int] = {}
+        # Its warnings about a broker that is away come by the dozen; `_answered` has one.
+        for part in ("kafka.net", "kafka.cluster", "kafka.consumer", "kafka.client"):
+            logging.getLogger(part).setLevel(logging.CRITICAL)
+        try:
+            self._consumer = KafkaConsumer(
+                **uri.client_options(),
+                auto_offset_reset="none",
+                enable_auto_commit=False,
+                allow_auto_create_topics=False,
+                isolation_level="read_committed",
+                max_partition_fetch_bytes=4 << 20,
+                metrics_enabled=False,
+                bootstrap_timeout_ms=_ANSWER_MS * 2,
+            )
+        except (KafkaError, OSError, ValueError) as error:
+            raise no_broker(uri, error) from None
+
+    def close(self) -> None:
+        """Leaves the broker."""
+        self._consumer.close()
+
+    def partitions(self) -> list[int]:
+        """Partitions that the topic has now.
+
+        Raises:
+          DistilwatchError: there is no such topic.
+        """
+        with quiet_client():
+            names = self._consumer.topics()
+            found = self._consumer.partitions_for_topic(self.uri.topic)
+        if not found:
+            raise no_topic(self.uri, sorted(names))
+        return sorted(found)
+
+    def _topic_partition(self, partition: int) -> Any:
+        from kafka import TopicPartition
+
+        return TopicPartition(self.uri.topic, partition)
+
+    def _offsets(self, ask: Callable[..., Any], partitions: Iterable[int]) -> dict[int, int]:
+        found = ask([self._topic_partition(p) for p in partitions], timeout_ms=_ANSWER_MS)
+        return {tp.partition: int(offset) for tp, offset in found.items()}
+
+    def first_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Offsets of the oldest records that are kept."""
+        return self._offsets(self._consumer.beginning_offsets, partitions)
+
+    def end_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Offsets after the last record that may be read."""
+        return self._offsets(self._consumer.end_offsets, partitions)
+
+    def start_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Offsets where the URI says to start."""
+        wanted = list(partitions)
+        if self.uri.start == "earliest":
+            return self.first_offsets(wanted)
+        ends = self.end_offsets(wanted)
+        if self.uri.start == "latest":
+            return ends
+        found = self._consumer.offsets_for_times(
+            {self._topic_partition(p): self.uri.start for p in wanted}, timeout_ms=_ANSWER_MS
+        )
+        later = {tp.partition: at.offset for tp, at in found.items() if at is not None}
+        return {p: later.get(p, ends[p]) for p in wanted}
+
+    def seek(self, positions: Mapping[int, int]) -> None:
+        """Reads these partitions, and no others, from these offsets on."""
+        if set(positions) != set(self._positions):
+            self._consumer.assign([self._topic_partition(p) for p in positions])
+            self._positions = {}
+        for partition, offset in positions.items():
+            if self._positions.get(partition) != offset:
+                self._consumer.seek(self._topic_partition(partition), offset)
+        self._positions = dict(positions)
+
+    @property
+    def positions(self) -> dict[int, int]:
+        """The offset where each partition goes on, after all that was polled."""
+        return dict(self._positions)
+
+    def poll(self, timeout_ms: int, max_records: int) -> list[RecordBatch]:
+        """Records that came, one batch a partition; positions move on, past gaps, too."""
+        from kafka.errors import OffsetOutOfRangeError
+
+        try:
+            polled = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
+        except OffsetOutOfRangeError as error:
+            self._out_of_range({tp.partition: int(at) for tp, at in error.args[0].items()})
+            return []
+        batches = [
+            RecordBatch(
+                self.uri.source,
+                tp.partition,
+                np.array([r.offset for r in records], np.int64),
+                [r.value or b"" for r in records],
+                NO_WATERMARK,
+            )
+            for tp, records in polled.items()
+        ]
+        for partition in self._positions:
+            at = self._consumer.position(self._topic_partition(partition), timeout_ms=0)
+            if at is not None:
+                self._positions[partition] = max(at, self._positions[partition])
+        return batches
+
+    def _out_of_range(self, asked: dict[int, int]) -> None:
+        """Goes on at the oldest record when older ones were deleted under the reader."""
+        for partition, first in self.first_offsets(asked).items():
+            if first <= asked[partition]:
+                raise DistilwatchError(
+                    f"partition {partition} ends before offset {asked[partition]}, where reading "
+                    "should go on: the topic was made anew, or lost records",
+                    self.uri.place,
+                    "start again from the beginning",
+                )
+            _log.warning(
+                "%s: the broker has deleted records %d to %d of partition %d before they were "
+                "read; going on with the next",
+                self.uri.place, asked[partition], first - 1, partition,
+            )  # fmt: skip
+            self._consumer.seek(self._topic_partition(partition), first)
+            self._positions[partition] = first
+
+    def answering(self) -> bool:
+        """Whether the broker answers now; says once that it is away, and once that it is back."""
+        from kafka.errors import KafkaError
+
+        try:
+            self.end_offsets(self._positions)
+        except KafkaError:
+            if not self._silent_since:
+                self._silent_since = time.monotonic()
+                _log.warning("%s: no broker answers; waiting for it", self.uri.place)
+            return False
+        if self._silent_since:
+            away = time.monotonic() - self._silent_since
+            _log.warning("%s: the broker is back after %.0f s", self.uri.place, away)
+            self._silent_since = 0.0
+        return True

@@ -1,0 +1,241 @@
+"""Where a topic is: `kafka://host:port[,host:port]/topic?option=value&…`, and whether it answers.
+
+| option | meaning |
+|---|---|
+| bounded | true (default): up to the end offsets found at the start; false: go on |
+| start | earliest (default), latest, or a time (RFC 3339): first records written from then on |
+| sasl_plain_password_env, ssl_password_env | name of the environment variable with the password |
+| others that begin with security_, sasl_, ssl_ | as kafka-python has them |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, NoReturn
+from urllib.parse import unquote
+
+from schemas.errors import DistilwatchError
+
+_PLAIN = (
+    "security_protocol", "sasl_mechanism", "sasl_plain_username", "ssl_cafile", "ssl_certfile",
+    "ssl_keyfile", "ssl_check_hostname",
+)  # fmt: skip
+_SECRET = ("sasl_plain_password", "ssl_password")
+OPTIONS = ("bounded", "start", *_PLAIN, *(f"{name}_env" for name in _SECRET))
+_FORM = "write kafka://host:port/topic"
+_TRUTH = {"true": True, "false": False}
+
+
+@dataclass(frozen=True)
+class KafkaUri:
+    """A topic and how to read it.
+
+    Attributes:
+      servers: "host:port" each.
+      topic: its name.
+      bounded: whether reading ends at the end offsets found at the start.
+      start: "earliest", "latest", or milliseconds UTC of the records' Kafka timestamps.
+      client: options of the client by name; passwords as names of environment variables.
+    """
+
+    servers: tuple[str, ...]
+    topic: str
+    bounded: bool = True
+    start: Literal["earliest", "latest"] | int = "earliest"
+    client: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def source(self) -> str:
+        """Name of the source in tables: it outlives a move of the broker."""
+        return f"kafka://{self.topic}"
+
+    @property
+    def place(self) -> str:
+        """For messages: no options, no user."""
+        return f"kafka://{','.join(self.servers)}/{self.topic}"
+
+    def client_options(self) -> dict[str, Any]:
+        """Arguments for every client of kafka-python.
+
+        Raises:
+          DistilwatchError: an environment variable is not set.
+        """
+        options: dict[str, Any] = {
+            "bootstrap_servers": list(self.servers),
+            "client_id": "distilwatch",
+            # A broker that comes back should be noticed soon; the default is half a minute.
+            "reconnect_backoff_max_ms": 2_000,
+        }
+        for name, value in self.client:
+            if name.endswith("_env"):
+                if value not in os.environ:
+                    raise DistilwatchError(
+                        f"the environment variable {value} is not set",
+                        f"{name} of {self.place}",
+                        "set it to the password",
+                    )
+                options[name.removesuffix("_env")] = os.environ[value]
+            else:
+                options[name] = _TRUTH.get(value, value)
+        return options
+
+
+def parse_kafka_uri(uri: str) -> KafkaUri:
+    """Reads a URI; see the module for its options.
+
+    Raises:
+      DistilwatchError: when it is not one. The message never holds what could be a password.
+    """
+    if not uri.startswith("kafka://"):
+        raise DistilwatchError("not the address of a Kafka topic", uri, _FORM)
+    address, _, query = uri.removeprefix("kafka://").partition("?")
+    hosts, _, topic = address.partition("/")
+    if "@" in hosts:
+        raise DistilwatchError(
+            "user and password do not belong into the address",
+            f"kafka://…@{hosts.rpartition('@')[2]}/{topic}",
+            "use ?sasl_plain_username=NAME&sasl_plain_password_env=VARIABLE",
+        )
+    where = f"kafka://{hosts}/{topic}"
+    servers = tuple(_server(host, where) for host in hosts.split(","))
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic) or topic in (".", ".."):
+        problem = "no such name of a topic is possible" if topic else "no topic in the address"
+        raise DistilwatchError(problem, where, _FORM)
+    bounded, start = True, "earliest"
+    client: dict[str, str] = {}
+    for pair in filter(None, query.split("&")):
+        # Not parse_qsl, which would make a blank of the + in a time zone.
+        name, _, value = pair.partition("=")
+        value = unquote(value)
+        if name == "bounded":
+            if value not in _TRUTH:
+                raise DistilwatchError(
+                    "bounded is neither true nor false", where, "say one of them"
+                )
+            bounded = _TRUTH[value]
+        elif name == "start":
+            start = value
+        elif name in OPTIONS:
+            client[name] = value
+        else:
+            _unknown(name, where)
+    return KafkaUri(servers, topic, bounded, _start(start, where), tuple(sorted(client.items())))
+
+
+def _server(text: str, where: str) -> str:
+    host, colon, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
+    host, port = (host, port) if colon else (text, "9092")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise DistilwatchError("no host and port of a broker in the address", where, _FORM)
+    return f"{host}:{port}"
+
+
+def _start(text: str, where: str) -> Literal["earliest", "latest"] | int:
+    if text == "earliest":
+        return "earliest"
+    if text == "latest":
+        return "latest"
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise DistilwatchError(
+            "start is neither earliest, latest, nor a time",
+            where,
+            "write a time as 2026-01-31T12:00:00Z",
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0, round(moment.timestamp() * 1000))
+
+
+def _unknown(name: str, where: str) -> NoReturn:
+    near = difflib.get_close_matches(name, OPTIONS, n=1)
+    if name in _SECRET:
+        raise DistilwatchError(
+            f"{name} does not belong into the address",
+            where,
+            f"put it into an environment variable and name that with {name}_env",
+        )
+    raise DistilwatchError(
+        f"unknown option {name}",
+        where,
+        f"did you mean {near[0]}?" if near else f"it can be one of {', '.join(OPTIONS)}",
+    )
+
+
+@contextlib.contextmanager
+def quiet_client() -> Iterator[None]:
+    """Keeps kafka-python from logging what our own message is about to say."""
+    logger = logging.getLogger("kafka")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def check_broker(uri: str | KafkaUri, make_topic: bool = False) -> None:
+    """Raises DistilwatchError within seconds when a topic cannot be had.
+
+    Args:
+      uri: of the topic.
+      make_topic: makes it, with the broker's defaults, when there is none.
+    """
+    topic = parse_kafka_uri(uri) if isinstance(uri, str) else uri
+    from kafka import KafkaAdminClient
+    from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+    with quiet_client():
+        try:
+            admin = KafkaAdminClient(
+                **topic.client_options(), bootstrap_timeout_ms=5_000, request_timeout_ms=5_000
+            )
+        except (KafkaError, OSError, ValueError) as error:
+            raise no_broker(topic, error) from None
+        try:
+            names = admin.list_topics()
+            if topic.topic in names:
+                return
+            if not make_topic:
+                raise no_topic(topic, names)
+            with contextlib.suppress(TopicAlreadyExistsError):
+                admin.create_topics([topic.topic])
+        except KafkaError as error:
+            raise no_broker(topic, error) from None
+        finally:
+            admin.close()
+
+
+def no_broker(topic: KafkaUri, error: Exception) -> DistilwatchError:
+    """What to say when brokers do not answer, or refuse."""
+    kind = type(error).__name__
+    if kind in ("KafkaTimeoutError", "NoBrokersAvailable", "KafkaConnectionError"):
+        return DistilwatchError(
+            "no Kafka broker answers", topic.place, "start it, or check host, port and security"
+        )
+    return DistilwatchError(
+        f"the Kafka broker refuses ({kind})", topic.place, "check the security options and rights"
+    )
+
+
+def no_topic(topic: KafkaUri, names: Sequence[str]) -> DistilwatchError:
+    """What to say when a topic does not exist."""
+    visible = sorted(name for name in names if not name.startswith("__"))
+    near = difflib.get_close_matches(topic.topic, visible, n=3)
+    if near:
+        mend = f"did you mean {' or '.join(near)}?"
+    elif visible:
+        mend = f"create it; the broker has {', '.join(visible[:5])}" + (
+            f" and {len(visible) - 5} more" if len(visible) > 5 else ""
+        )
+    else:
+        mend = "create it; the broker has no topics yet"
+    return DistilwatchError(f"there is no Kafka topic {topic.topic}", topic.place, mend)
