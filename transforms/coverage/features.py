@@ -180,6 +180,11 @@ def circadian_amplitude(sketch: CoverageSketch) -> float:
     return math.sqrt(max(0.0, (square - 1 / n) * n / (n - 1)))
 
 
+def _spanned(sketch: CoverageSketch, unit_ms: int) -> int:
+    """Clock minutes, or hours, from the first request's to the last one's."""
+    return sketch.last_ms // unit_ms - sketch.first_ms // unit_ms + 1
+
+
 def _minute_counts(sketch: CoverageSketch) -> tuple[NDArray[np.int64], float]:
     return sketch.items(Items.MINUTE)[1], sketch.distinct(Items.MINUTE)
 
@@ -193,7 +198,7 @@ def burstiness(sketch: CoverageSketch) -> float:
     """
     counts, distinct = _minute_counts(sketch)
     n = sketch.events
-    minutes = (sketch.last_ms - sketch.first_ms) / layout.MINUTE_MS + 1
+    minutes = _spanned(sketch, layout.MINUTE_MS)
     if n < 4 or minutes < 3 or not len(counts):
         return NAN
     mean = n / minutes
@@ -212,8 +217,8 @@ def pace_evenness(sketch: CoverageSketch) -> float:
 
 
 def busy_hours(sketch: CoverageSketch) -> float:
-    """Share of the hours between first and last request that saw one."""
-    hours = (sketch.last_ms - sketch.first_ms) / layout.HOUR_MS + 1
+    """Share of the clock hours from the first request's to the last one's that saw one."""
+    hours = _spanned(sketch, layout.HOUR_MS)
     if sketch.events < 4 or hours < 4:
         return NAN
     return min(1.0, sketch.distinct(Items.HOUR) / hours)

@@ -133,7 +133,7 @@ def _sums(events: Events) -> Int64:
     out[:, Sum.STRUCTURED] = events.structured
     out[:, Sum.CODE] = events.code
     out[:, Sum.REASONING_REQUESTS] = events.reasoning_tokens > 0
-    out[:, Sum.CONTINUED] = events.turn > 0
+    out[:, Sum.CONTINUED] = (events.turn > 0) & (events.conversation > 0)
     out[:, Sum.PROMPT_CHARS] = events.prompt_chars
     out[:, Sum.COLD] = events.temperature <= 0.2  # NaN, "not said", compares false
     out[:, Sum.WITH_OUTPUT] = events.output_tokens > 0

@@ -31,7 +31,7 @@ class Sum(IntEnum):
     STRUCTURED = 10
     CODE = 11
     REASONING_REQUESTS = 12
-    CONTINUED = 13  # turn_index > 0
+    CONTINUED = 13  # turn_index > 0 in a named conversation
     PROMPT_CHARS = 14
     COLD = 15  # temperature of at most 0.2
     WITH_OUTPUT = 16  # requests that say how many tokens came out
