@@ -22,6 +22,7 @@ from pipelines.parts import (
     read_events,
     session_options,
 )
+from schemas.tables import TABLES
 from transforms.alerts.policy import AlertPolicy, budgeted_max_p
 from transforms.clusters.rows import Finding, cluster_finding, single_finding
 from transforms.clusters.transforms import AccountProfile, Cluster, FindClusters, Found
@@ -35,7 +36,9 @@ from transforms.scoring.levels import rows_of_sketches, score_row
 from transforms.sessions.identity import ACCOUNT, session_id
 from transforms.sessions.transforms import FoldEvents, Profile, Session, Sessionize
 from transforms.sinks import duckdb_path
-from transforms.sinks.duckdb import StageTable, staged, write_database
+from transforms.sinks.duckdb import write_database
+from transforms.sinks.parquet import parquet_folder, write_parquet
+from transforms.sinks.staging import StageTable, staged
 
 _SESSION_LEVELS = {"account": ACCOUNT_SESSION, "payment": PAYMENT_SESSION}
 
@@ -109,12 +112,10 @@ def detect(options: DetectOptions, console: Console) -> DetectSummary:
         with beam.Pipeline(options=run) as pipeline:
             build(pipeline, options, verified, policy, run_id, folder)
         console.step("Write the tables")
-        rows: dict[str, int] = {}
-        for uri in options.outputs:
-            if uri.startswith("duckdb:"):
-                rows = write_database(duckdb_path(uri), folder)
-            else:
-                _send_alerts(uri, folder)
+        # Tables first: an alert must not speak of what cannot be looked up.
+        for uri in sorted(options.outputs, key=lambda uri: uri.startswith("kafka:")):
+            _write(uri, run_id, folder)
+        rows = {name: staged(folder, name).num_rows for name in TABLES}
         health = {row["metric"]: row["value"] for row in staged(folder, "run_health").to_pylist()}
     return DetectSummary(run_id, bundle.version, health, rows)
 
@@ -125,10 +126,15 @@ def _run_id(options: DetectOptions, version: str) -> str:
     return "run-" + hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _send_alerts(uri: str, folder: str) -> None:
-    from transforms.sinks.kafka import send_rows
+def _write(uri: str, run_id: str, folder: str) -> None:
+    if uri.startswith("duckdb:"):
+        write_database(duckdb_path(uri), folder)
+    elif uri.startswith("parquet:"):
+        write_parquet(parquet_folder(uri), run_id, folder)
+    else:
+        from transforms.sinks.kafka import send_rows
 
-    send_rows(uri, staged(folder, "flagged_clusters").to_pylist())
+        send_rows(uri, staged(folder, "flagged_clusters").to_pylist())
 
 
 def build(

@@ -35,7 +35,7 @@ outputs = click.option(
     multiple=True,
     required=True,
     metavar="URI",
-    help="Where results go: duckdb:///file.duckdb, or kafka://host:port/topic "
+    help="Where results go: duckdb:///file.duckdb, parquet:///folder, or kafka://host:port/topic "
     "for alerts. Repeat for several.",
 )
 tables = click.option(

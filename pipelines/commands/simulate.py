@@ -133,6 +133,7 @@ def simulate(
         --out kafka://127.0.0.1:9092/requests --history history.jsonl --labels labels.jsonl
     """
     from dataclasses import replace
+    from functools import partial
 
     from pipelines import preflight
     from pipelines.console import Console
@@ -149,7 +150,7 @@ def simulate(
         )
         for uri, option in ((out, "--out"), (history, "--history")):
             if uri is not None:
-                look.check(lambda u=uri, o=option: preflight.check_event_target(u, o))
+                look.check(partial(preflight.check_event_target, uri, option))
         if labels is not None:
             look.check(lambda: preflight.check_file_target(labels, "--labels"))
         campaigns = base.campaigns
@@ -157,27 +158,28 @@ def simulate(
             campaigns = tuple(
                 found
                 for text in attacks
-                if (found := look.check(lambda t=text: scenario.parse_attack(t))) is not None
+                if (found := look.check(partial(scenario.parse_attack, text))) is not None
             )
         if benign_only:
             campaigns = ()
-        changes = {
-            name: value
-            for name, value in (
-                ("accounts", accounts),
-                ("events", events),
-                ("days", days),
-                ("history_days", history_days),
-                ("seed", seed),
-                ("start_ms", look.check(lambda: scenario.parse_start(start)) if start else None),
-                ("traces", traces),
-            )
-            if value is not None
-        }
+        choice = base.corpus
         if corpus is not None:
-            changes["corpus"] = scenario.CorpusChoice(corpus, part, only, exclude, source_swap)
+            choice = scenario.CorpusChoice(corpus, part, only, exclude, source_swap)
+        start_ms = look.check(partial(scenario.parse_start, start)) if start else None
         wanted = look.check(
-            lambda: replace(base, campaigns=campaigns, contaminate=contaminate, **changes)
+            lambda: replace(
+                base,
+                campaigns=campaigns,
+                contaminate=contaminate,
+                corpus=choice,
+                traces=traces,
+                accounts=base.accounts if accounts is None else accounts,
+                events=base.events if events is None else events,
+                days=base.days if days is None else days,
+                history_days=base.history_days if history_days is None else history_days,
+                seed=base.seed if seed is None else seed,
+                start_ms=base.start_ms if start_ms is None else start_ms,
+            )
         )
         look.finish()
         assert wanted is not None  # finish() would have raised

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, cast
 
 from schemas.errors import DistilwatchError
 
@@ -59,8 +59,8 @@ def _whole_file(path: Path) -> Iterator[IO[bytes]]:
             raw = stack.enter_context(partial.open("wb"))
             if path.suffix == ".gz":
                 # Without name and time the same events give the same bytes.
-                zipped = gzip.GzipFile("", "wb", 6, raw, mtime=0)
-                yield stack.enter_context(zipped)  # type: ignore[misc]
+                zipped = stack.enter_context(gzip.GzipFile("", "wb", 6, raw, mtime=0))
+                yield cast(IO[bytes], zipped)
             else:
                 yield raw
         partial.replace(path)

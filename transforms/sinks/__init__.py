@@ -1,4 +1,4 @@
-"""Rows out: DuckDB and Kafka."""
+"""Rows out: DuckDB, Parquet and Kafka."""
 
 from __future__ import annotations
 
@@ -29,11 +29,16 @@ def check_sink(uri: str) -> None:
 
         check_broker(uri)
         return
+    if scheme == "parquet":
+        from transforms.sinks.parquet import check_parquet
+
+        check_parquet(uri)
+        return
     if scheme != "duckdb":
         raise DistilwatchError(
             f"rows cannot be written to {scheme or 'a plain path'}",
             f"--output {uri}",
-            "give duckdb:///file.duckdb or kafka://host:port/topic",
+            "give duckdb:///file.duckdb, parquet:///folder or kafka://host:port/topic",
         )
     path = duckdb_path(uri)
     folder = path.absolute().parent

@@ -1,0 +1,102 @@
+"""Rows into a folder of Parquet files, a folder for each table and day.
+
+`<folder>/<table>/day=YYYY-MM-DD/<run>.parquet`: the name is the run's, so that a repeated run
+replaces its own files and nothing else. Readers see a file whole or not at all. Several runs may
+hold the same row; the key of the table says which rows are one.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from schemas.errors import DistilwatchError
+from schemas.model import Table
+from schemas.tables import TABLES
+from transforms.sinks.staging import staged
+
+
+def parquet_folder(uri: str) -> Path:
+    """The folder of `parquet:///relative` or `parquet:////absolute`.
+
+    Raises:
+      DistilwatchError: when there is none in it.
+    """
+    path = urlsplit(uri).path.removeprefix("/")
+    if not path:
+        raise DistilwatchError("no folder in the output", uri, "write parquet:///folder")
+    return Path(path)
+
+
+def check_parquet(uri: str) -> None:
+    """Raises DistilwatchError when files could not be written to the folder; creates nothing."""
+    folder = parquet_folder(uri).absolute()
+    parent = folder if folder.exists() else folder.parent
+    if folder.exists() and not folder.is_dir():
+        raise DistilwatchError("is a file, not a folder", f"--output {uri}", "choose a folder")
+    if not parent.is_dir():
+        raise DistilwatchError("the folder does not exist", f"--output {uri}", f"make {parent}")
+    if not os.access(parent, os.W_OK):
+        raise DistilwatchError("may not be written", f"--output {uri}", "choose another folder")
+
+
+def write_parquet(folder: Path, run_id: str, stage: str) -> dict[str, int]:
+    """Writes what a run staged.
+
+    Args:
+      folder: made when it is not there.
+      run_id: of the run, names its files.
+      stage: folder of the staged rows.
+
+    Returns:
+      Rows by table.
+
+    Raises:
+      DistilwatchError: when a file cannot be written.
+    """
+    try:
+        return {name: _write_table(folder, run_id, stage, t) for name, t in TABLES.items()}
+    except (OSError, pa.ArrowException) as error:
+        raise DistilwatchError(
+            f"Parquet files cannot be written: {str(error).splitlines()[0]}",
+            str(folder),
+            "free some space, or choose another folder",
+        ) from error
+
+
+def _write_table(folder: Path, run_id: str, stage: str, table: Table) -> int:
+    rows = staged(stage, table.name)
+    home = folder / table.name
+    before = set(home.glob(f"day=*/{run_id}.parquet"))
+    for day, part in _by_day(rows, table):
+        path = home / f"day={day}" / f"{run_id}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+        try:
+            pq.write_table(part, partial, compression="zstd")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        before.discard(path)
+    for stale in before:  # days that this run has no rows of any more
+        stale.unlink()
+    return int(rows.num_rows)
+
+
+def _by_day(rows: pa.Table, table: Table) -> list[tuple[str, pa.Table]]:
+    if not rows.num_rows:
+        return []
+    order = [(key, "ascending") for key in table.key]
+    if not table.partition:
+        return [("all", rows.sort_by(order))]
+    day = pc.strftime(rows[table.partition], format="%Y-%m-%d")
+    day = pc.fill_null(day, "unknown")
+    return [
+        (str(name), rows.filter(pc.equal(day, name)).sort_by(order))
+        for name in sorted(pc.unique(day).to_pylist())
+    ]

@@ -1,0 +1,65 @@
+"""Rows on their way out: staged by the workers as files, so that a sink writes all or nothing."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.tables import TABLES
+
+Row = Mapping[str, Any]
+
+
+@dataclass(eq=False)
+class StageTable(beam.PTransform):  # type: ignore[misc]
+    """Stages rows of one table as Parquet files in `folder`/<table>/."""
+
+    table: str
+    folder: str
+
+    def expand(self, rows: beam.PCollection[Row]) -> beam.PCollection[None]:
+        return rows | "Stage" >> beam.ParDo(_StageFn(self.table, self.folder))
+
+
+class _StageFn(beam.DoFn):  # type: ignore[misc]
+    _FULL = 5_000
+
+    def __init__(self, table: str, folder: str) -> None:
+        self._table = table
+        self._folder = folder
+
+    def start_bundle(self) -> None:
+        self._rows: list[Row] = []
+
+    def process(self, row: Row) -> Iterator[None]:
+        self._rows.append(row)
+        if len(self._rows) >= self._FULL:
+            self.finish_bundle()
+        return iter(())
+
+    def finish_bundle(self) -> None:
+        rows, self._rows = self._rows, []
+        if not rows:
+            return
+        folder = Path(self._folder) / self._table
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{uuid.uuid4().hex}.parquet"
+        partial = path.with_suffix(".partial")
+        pq.write_table(TABLES[self._table].to_arrow(rows), partial)
+        partial.rename(path)
+
+
+def staged(folder: str, table: str) -> pa.Table:
+    """Everything that was staged for a table."""
+    definition = TABLES[table]
+    files = sorted((Path(folder) / table).glob("*.parquet"))
+    if not files:
+        return definition.arrow().empty_table()
+    return pa.concat_tables([pq.read_table(f, schema=definition.arrow()) for f in files])
