@@ -6,7 +6,6 @@ in `kafka_tail`.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from schemas.errors import DistilwatchError
 from transforms.ingest.batch import RecordBatch
 from transforms.ingest.files import ToElement, stamped
 from transforms.ingest.kafka_reader import TopicReader
+from transforms.ingest.kafka_tail import TailFn
 from transforms.ingest.kafka_uri import KafkaUri, check_broker, parse_kafka_uri
 
 __all__ = ["KafkaUri", "ReadKafka", "check_broker", "parse_kafka_uri"]
@@ -48,6 +48,13 @@ class ReadKafka(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Any]:
         uri = parse_kafka_uri(self.uri)
+        if not uri.bounded:
+            tail = TailFn(
+                uri, self.to_element, self.batch_records, self.watermark_lag_ms,
+                self.idle_after_ms, self.readers or 1,
+            )  # fmt: skip
+            readers = beam.Create(range(tail.readers), reshuffle=tail.readers > 1)
+            return begin | "Readers" >> readers | "Read" >> beam.ParDo(tail)
         return (
             begin
             | "Ranges" >> beam.Create(offset_ranges(uri))
@@ -86,7 +93,6 @@ def read_range(
       DistilwatchError: the broker stays away.
     """
     reader.seek({partition: start})
-    heard = time.monotonic()
     while (at := reader.positions[partition]) < stop:
         for batch in reader.poll(500, min(batch_records, stop - at)):
             inside = int((batch.offsets < stop).sum())
@@ -94,10 +100,7 @@ def read_range(
                 yield RecordBatch(
                     batch.source, partition, batch.offsets[:inside], batch.values[:inside]
                 )
-        now = time.monotonic()
-        if reader.positions[partition] > at:
-            heard = now
-        elif not reader.answering() and now - heard > _PATIENCE_S:
+        if reader.positions[partition] == at and reader.unread() and reader.away_s > _PATIENCE_S:
             raise DistilwatchError(
                 f"the Kafka broker has been away for {_PATIENCE_S:.0f} s",
                 reader.uri.place,
