@@ -34,7 +34,7 @@ from transforms.scoring.fit import ACCOUNT_SESSION, PAYMENT_SESSION, PROFILE
 from transforms.scoring.handler import Scored, ScoringHandler, VerifiedBundle
 from transforms.scoring.levels import rows_of_sketches, score_row
 from transforms.sessions.identity import ACCOUNT, session_id
-from transforms.sessions.transforms import FoldEvents, Profile, Session, Sessionize
+from transforms.sessions.transforms import FoldEvents, Profile, Session, SessionizeBounded
 from transforms.sinks import duckdb_path
 from transforms.sinks.duckdb import write_database
 from transforms.sinks.parquet import parquet_folder, write_parquet
@@ -153,7 +153,7 @@ def build(
     partials = clean.events | "Fold" >> FoldEvents(sessions)
 
     session_rows = []
-    found = partials | "Sessions" >> Sessionize(sessions)
+    found = partials | "Sessions" >> SessionizeBounded(sessions)
     for kind, level in _SESSION_LEVELS.items():
         session_rows.append(
             found

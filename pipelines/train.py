@@ -33,7 +33,7 @@ from transforms.scoring.bundle import save_bundle
 from transforms.scoring.detectors import DetectorSpec
 from transforms.scoring.fit import PROFILE, BundleOptions, KeyedSketch, fit_bundle
 from transforms.scoring.model import FitOptions
-from transforms.sessions.transforms import FoldEvents, Profile, Session, Sessionize
+from transforms.sessions.transforms import FoldEvents, Profile, Session, SessionizeBounded
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,9 @@ def _sketch_history(
         ) | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
         partials = clean.events | "Fold" >> FoldEvents(sessions)
         of_sessions = (
-            partials | "Sessions" >> Sessionize(sessions) | "SessionKeys" >> beam.Map(_of_session)
+            partials
+            | "Sessions" >> SessionizeBounded(sessions)
+            | "SessionKeys" >> beam.Map(_of_session)
         )
         of_profiles = (
             partials

@@ -7,7 +7,7 @@ kinds, never beyond a kind's own: ten networks of one mobile carrier say no more
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -41,12 +41,14 @@ DEFAULT_KINDS: Mapping[Items, LinkKind] = {
     Items.PAYMENT: LinkKind(1.0, 1_000_000, 0.0),
     Items.CREDENTIAL: LinkKind(1.0, 10_000, 0.0),
     Items.ORGANIZATION: LinkKind(1.0, 100_000, 0.0),
-    Items.NETWORK: LinkKind(0.5, 300, 0.02),
-    Items.CLIENT: LinkKind(0.5, 300, 0.05),
+    Items.NETWORK: LinkKind(0.5, 60, 0.02),
+    Items.CLIENT: LinkKind(0.5, 40, 0.05),
     Items.SYSTEM_PROMPT: LinkKind(0.7, 2_000, 0.05),
-    Items.PREFIX_SCAFFOLD: LinkKind(0.7, 2_000, 0.05),
-    Items.SUFFIX_SCAFFOLD: LinkKind(0.5, 2_000, 0.05),
+    Items.PREFIX_SCAFFOLD: LinkKind(0.7, 300, 0.1),
+    Items.SUFFIX_SCAFFOLD: LinkKind(0.7, 300, 0.1),
 }
+_BINDING = (Items.PAYMENT, Items.CREDENTIAL, Items.ORGANIZATION)
+NOTHING: NDArray[np.uint64] = np.empty(0, np.uint64)
 _PAIRWISE = 32  # up to so many accounts a thing links every pair, beyond that a chain of them
 
 
@@ -58,7 +60,7 @@ class LinkOptions:
     """
 
     kinds: Mapping[Items, LinkKind] = field(default_factory=lambda: dict(DEFAULT_KINDS))
-    least_weight: float = 0.6
+    least_weight: float = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,15 +103,48 @@ class Component(NamedTuple):
     links: tuple[tuple[Link, ...], ...]
 
 
-def linkable(account: str, sketch: CoverageSketch, options: LinkOptions) -> Linkable:
-    """Picks the things that an account shares enough to be linked by."""
+def linkable(
+    account: str, sketch: CoverageSketch, options: LinkOptions, common: NDArray[np.uint64] = NOTHING
+) -> Linkable:
+    """Picks the things of an account that others may be linked to it by.
+
+    Args:
+      account, sketch: of the account.
+      options: what links.
+      common: ascending, what benign accounts shared already: links nobody.
+    """
     kept = []
     for kind, how in options.kinds.items():
         hashes, counts = sketch.items(kind)
         own = hashes[counts >= max(1.0, how.least_share * sketch.events)]
         kept.append(own | np.uint64(int(kind) << 56))
     since = sketch.created_ms if sketch.created_ms < layout.NEVER_MS else sketch.first_ms
-    return Linkable(account, since, sketch.events, np.concatenate(kept))
+    things = np.concatenate(kept)
+    things = things[~np.isin(things, common)]
+    return Linkable(account, since, sketch.events, things)
+
+
+def common_things(
+    history: Iterable[CoverageSketch], options: LinkOptions, least: int = 3
+) -> NDArray[np.uint64]:
+    """What several benign accounts shared in the history: ascending uint64.
+
+    A courtesy, a mobile network, a browser are shared by people who have nothing else in common,
+    and a history tells which ones these are. Cards and organizations stay: whoever shares them does
+    belong together, benign or not.
+
+    Args:
+      history: profiles of benign accounts.
+      options: what links.
+      least: accounts from which on a thing is common.
+    """
+    things = [linkable("", sketch, options).things for sketch in history]
+    if not things:
+        return NOTHING
+    values, counts = np.unique(np.concatenate(things), return_counts=True)
+    passing = ~np.isin(values >> layout.HASH_BITS, [int(kind) for kind in _BINDING])
+    common: NDArray[np.uint64] = values[passing & (counts >= least)]
+    return common
 
 
 def find_components(accounts: Sequence[Linkable], options: LinkOptions) -> list[Component]:

@@ -105,7 +105,7 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
     def expand(self, profiles: beam.PCollection[Scored[AccountProfile]]) -> Found:
         memberships = (
             profiles
-            | "PickSharedThings" >> beam.Map(_linkable, self.links)
+            | "PickSharedThings" >> beam.ParDo(_LinkableFn(self.bundle, self.links))
             | "WindowLinks" >> self._windows()
             | "NewestLinks" >> beam.CombinePerKey(NewestByName())
             | "LinkAccounts" >> beam.FlatMap(_memberships, self.links)
@@ -142,11 +142,18 @@ class Versioned(NamedTuple, Generic[V]):
     value: V
 
 
-def _linkable(
-    scored: Scored[AccountProfile], options: LinkOptions
-) -> tuple[int, Versioned[Linkable]]:
-    found = linkable(scored.item.account, scored.item.sketch, options)
-    return 0, Versioned(found.account, found.events, found)
+class _LinkableFn(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, bundle: VerifiedBundle, options: LinkOptions) -> None:
+        self._verified = bundle
+        self._options = options
+
+    def setup(self) -> None:
+        self._common = self._verified.load().common
+
+    def process(self, scored: Scored[AccountProfile]) -> Iterator[tuple[int, Versioned[Linkable]]]:
+        account, sketch = scored.item.account, scored.item.sketch
+        found = linkable(account, sketch, self._options, self._common)
+        yield 0, Versioned(found.account, found.events, found)
 
 
 def _memberships(

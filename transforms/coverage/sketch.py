@@ -21,6 +21,7 @@ Parts, for a key with n events (see `layout` for names and sizes):
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -250,6 +251,7 @@ def _merge_coordinates(
 
 _HEADER = struct.Struct("<BqqqHHBB")
 _WIDTHS = ("<i1", "<i2", "<i4", "<i8")
+_PEAKS = tuple(int(np.iinfo(dtype).max) for dtype in _WIDTHS)
 
 
 def encode(sketch: CoverageSketch) -> bytes:
@@ -273,7 +275,7 @@ def encode(sketch: CoverageSketch) -> bytes:
     ]
     for array in _integer_parts(sketch):
         peak = int(max(array.max(), -int(array.min()) - 1, 0)) if array.size else 0
-        width = next(i for i, dtype in enumerate(_WIDTHS) if peak <= np.iinfo(dtype).max)
+        width = bisect_left(_PEAKS, peak)
         parts.append(bytes((width,)))
         parts.append(array.astype(_WIDTHS[width]).tobytes())
     return b"".join(parts)

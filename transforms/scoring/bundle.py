@@ -4,6 +4,7 @@
 bundle/
   manifest.json   version, SHA-256 of every file, library versions, feature schema, training summary
   manifest.sig    Ed25519 signature of manifest.json
+  links.npz       what benign accounts share
   space.npz       embedding centre and codebook
   peers.npz       mean Fourier features of each peer group
   <level>.npz     normal values and calibration scores of a level
@@ -23,7 +24,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from typing import Any
 import joblib
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from numpy.typing import NDArray
 
 from schemas.errors import DistilwatchError
 from transforms.coverage import layout
@@ -56,6 +58,7 @@ class Bundle:
       references: peer group to mean Fourier features; "" is everyone.
       models: level to scoring model.
       training: what it was trained on (counts, times, settings).
+      common: ascending uint64, things that benign accounts share and that link nobody.
     """
 
     version: str
@@ -63,6 +66,7 @@ class Bundle:
     references: Mapping[str, Reference]
     models: Mapping[str, ScoringModel]
     training: Mapping[str, Any]
+    common: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
 
     def reference(self, peer_group: str) -> Reference | None:
         """The peer group's mean features, everyone's where it has none."""
@@ -84,6 +88,7 @@ def _pack(bundle: Bundle) -> dict[str, bytes]:
             events=np.array([r.events for r in bundle.references.values()]),
         ),
     }
+    files["links.npz"] = _npz(common=bundle.common)
     for level, model in bundle.models.items():
         groups = list(model.calibration.scores)
         files[f"{level}.npz"] = _npz(
@@ -314,4 +319,5 @@ def unpack(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
         },
         models,
         manifest["training"],
+        arrays("links.npz")["common"],
     )

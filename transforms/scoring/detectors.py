@@ -71,11 +71,31 @@ def detector_class(name: str) -> type[Any]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class RowByRow:
+    """Scores every row by itself, for models that compare the rows of a batch with each other.
+
+    ECOD and COPOD rank a batch together with the training keys: a key's score would depend on what
+    happened to arrive with it. Costs a pass over the training keys for each row.
+    """
+
+    model: Any
+
+    def decision_function(self, rows: Float) -> Float:
+        """Scores of n rows, float64 of shape (n,)."""
+        return np.array(
+            [
+                float(self.model.decision_function(rows[i : i + 1])[0])  # pyod: (1,) or (1, 1)
+                for i in range(len(rows))
+            ]
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Ensemble:
     """Fitted detectors and the scale of each one's scores.
 
     Attributes:
-      models: fitted PyOD models.
+      models: fitted PyOD models, or `RowByRow` around one.
       middle, reach: float64 of shape (models,), median of a detector's scores on the training keys
         and the distance from there to the 90th percentile.
     """
@@ -89,6 +109,7 @@ class Ensemble:
 
         Each detector counts the same whatever its units, and none can outvote the others by a
         single huge value: the part beyond the training keys' 90th percentile grows as a logarithm.
+        Rounded to 1e-9, because linear algebra on a batch of another size differs in the last bits.
         """
         total = np.zeros(len(rows))
         if not len(rows):
@@ -96,14 +117,14 @@ class Ensemble:
         for model, middle, reach in zip(self.models, self.middle, self.reach, strict=True):
             excess = (np.asarray(model.decision_function(rows), np.float64) - middle) / reach
             total += np.where(excess > 1, 1 + np.log(np.maximum(excess, 1)), excess)
-        return total / len(self.models)
+        return np.round(total / len(self.models), 9)
 
 
 def fit_ensemble(rows: Float, detectors: Sequence[DetectorSpec], seed: int) -> Ensemble:
     """Fits every detector to standardised features, float64 of shape (n, f).
 
     Raises:
-      DistilwatchError: when a detector is unknown or refuses its arguments.
+      DistilwatchError: when a detector is unknown, refuses its arguments, or cannot score one row.
     """
     models, middle, reach = [], [], []
     for spec in detectors:
@@ -112,20 +133,42 @@ def fit_ensemble(rows: Float, detectors: Sequence[DetectorSpec], seed: int) -> E
         accepted = inspect.signature(kind).parameters
         if "random_state" in accepted:
             params.setdefault("random_state", seed)
-        for name in ("n_neighbors", "n_components"):
-            if name in params:
-                params[name] = max(1, min(int(params[name]), len(rows) // 2))
         try:
-            model = kind(**params).fit(rows)
+            for name in ("n_neighbors", "n_components"):
+                if name in params:
+                    params[name] = max(1, min(int(params[name]), len(rows) // 2))
+            fitted = kind(**params).fit(rows)
         except (TypeError, ValueError) as error:
             raise DistilwatchError(
                 f"detector {spec.name} refused its arguments: {error}",
                 "scoring.detectors",
                 f"it accepts: {', '.join(accepted)}",
             ) from error
+        model = _independent(spec.name, fitted, rows)
         scores = np.asarray(model.decision_function(rows), np.float64)
         low, high = np.quantile(scores, [0.5, _TOP_QUANTILE])
         models.append(model)
         middle.append(low)
         reach.append(max(high - low, 1e-9))
     return Ensemble(tuple(models), np.array(middle), np.array(reach))
+
+
+def _independent(name: str, model: Any, rows: Float) -> Any:
+    """The model, or a wrapper of it, such that a row's score does not depend on its batch."""
+    probe = rows[:: max(1, len(rows) // 8)][:8]
+    single = RowByRow(model)
+    try:
+        alone = single.decision_function(probe)
+    except (IndexError, ValueError) as error:
+        alone = np.array([np.nan])
+        reason: Exception | None = error
+    else:
+        reason = None
+    if not np.isfinite(alone).all():
+        raise DistilwatchError(
+            f"detector {name} compares the rows of a batch and cannot score one alone",
+            "scoring.detectors",
+            "take another detector",
+        ) from reason
+    together = np.asarray(model.decision_function(probe), np.float64).ravel()
+    return model if np.allclose(alone, together, rtol=1e-9, atol=1e-12) else single

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import DistilwatchError
 from transforms.clusters.features import CLUSTER_FEATURES, Member, group_row
-from transforms.clusters.links import LinkOptions, find_components, linkable
+from transforms.clusters.links import LinkOptions, common_things, find_components, linkable
 from transforms.coverage.features import COLUMNS, Reference
 from transforms.coverage.sketch import CoverageSketch
 from transforms.embedding.space import FOURIER, EmbeddingSpace, fourier_mean
@@ -111,13 +111,14 @@ def fit_bundle(
             options.fit,
         )
     report(f"{CLUSTER}: {options.null_groups:,} groups of benign accounts")
-    models[CLUSTER] = _fit_clusters(profiles, models[PROFILE], peers, references, options)
+    common = common_things([k.sketch for k in profiles], options.links)
+    models[CLUSTER] = _fit_clusters(profiles, models[PROFILE], peers, references, common, options)
     summary = {
         **training,
         "keys": {level: len(keys) for level, keys in kept.items()},
         "peer_groups": sorted(name for name in references if name),
     }
-    return Bundle("", space, references, models, summary)
+    return Bundle("", space, references, models, summary, common)
 
 
 def held_out(keys: Sequence[str], share: float) -> NDArray[np.bool_]:
@@ -156,6 +157,7 @@ def _fit_clusters(
     model: ScoringModel,
     peers: PeerGroups,
     references: Mapping[str, Reference],
+    common: NDArray[np.uint64],
     options: BundleOptions,
 ) -> ScoringModel:
     """Fits the cluster level to linked and to random groups of benign accounts.
@@ -179,7 +181,7 @@ def _fit_clusters(
         share = (
             options.fit.calibration_share if is_calibration else 1 - options.fit.calibration_share
         )
-        index = _linked_groups([profiles[int(i)] for i in at], options.links)
+        index = _linked_groups([profiles[int(i)] for i in at], options.links, common)
         index += _random_groups([groups[i] for i in at], int(options.null_groups * share), rng)
         for chosen in index:
             rows.append(group_row([members[at[i]] for i in chosen], references.get("")))
@@ -198,9 +200,11 @@ def _fit_clusters(
     )
 
 
-def _linked_groups(profiles: Sequence[KeyedSketch], links: LinkOptions) -> list[list[int]]:
+def _linked_groups(
+    profiles: Sequence[KeyedSketch], links: LinkOptions, common: NDArray[np.uint64]
+) -> list[list[int]]:
     position = {k.key: i for i, k in enumerate(profiles)}
-    found = find_components([linkable(k.key, k.sketch, links) for k in profiles], links)
+    found = find_components([linkable(k.key, k.sketch, links, common) for k in profiles], links)
     return [[position[a] for a in component.accounts] for component in found]
 
 
