@@ -82,12 +82,11 @@ class RowByRow:
 
     def decision_function(self, rows: Float) -> Float:
         """Scores of n rows, float64 of shape (n,)."""
-        return np.array(
-            [
-                float(self.model.decision_function(rows[i : i + 1])[0])  # pyod: (1,) or (1, 1)
-                for i in range(len(rows))
-            ]
-        )
+        return np.array([_decide(self.model, rows[i : i + 1])[0] for i in range(len(rows))])
+
+
+def _decide(model: Any, rows: Float) -> Float:
+    return np.asarray(model.decision_function(rows), np.float64).ravel()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +114,7 @@ class Ensemble:
         if not len(rows):
             return total
         for model, middle, reach in zip(self.models, self.middle, self.reach, strict=True):
-            excess = (np.asarray(model.decision_function(rows), np.float64) - middle) / reach
+            excess = (_decide(model, rows) - middle) / reach
             total += np.where(excess > 1, 1 + np.log(np.maximum(excess, 1)), excess)
         return np.round(total / len(self.models), 9)
 
@@ -145,7 +144,7 @@ def fit_ensemble(rows: Float, detectors: Sequence[DetectorSpec], seed: int) -> E
                 f"it accepts: {', '.join(accepted)}",
             ) from error
         model = _independent(spec.name, fitted, rows)
-        scores = np.asarray(model.decision_function(rows), np.float64)
+        scores = _decide(model, rows)
         low, high = np.quantile(scores, [0.5, _TOP_QUANTILE])
         models.append(model)
         middle.append(low)
@@ -170,5 +169,5 @@ def _independent(name: str, model: Any, rows: Float) -> Any:
             "scoring.detectors",
             "take another detector",
         ) from reason
-    together = np.asarray(model.decision_function(probe), np.float64).ravel()
+    together = _decide(model, probe)
     return model if np.allclose(alone, together, rtol=1e-9, atol=1e-12) else single
