@@ -128,7 +128,8 @@ def _local(
     spread = np.full_like(median, np.inf)
     for i, point in enumerate(points):
         distance = np.abs((covariates - point) / width).max(axis=1)
-        local = features[np.argpartition(distance, nearest - 1)[:nearest]]
+        # With all that are as near as the last one: volumes tie, and input order must not choose.
+        local = features[distance <= np.partition(distance, nearest - 1)[nearest - 1]]
         known = (~np.isnan(local)).sum(axis=0) >= min(8, nearest)
         if known.any():
             middle, sigma = _middle_and_spread(local[:, known])
