@@ -43,7 +43,8 @@ test: install-dev services ## Style, types, then all tests
 	@$(MAKE) --no-print-directory types
 	$(BIN)/pytest $(PYTEST_ARGS)
 
-bench: install-dev ## Measure throughput
+bench: install-dev ## Measure throughput, and memory per key
+	$(BIN)/python -m bench.memory
 	$(BIN)/python -m bench.throughput
 
 lock: install-dev ## Resolve the locked versions anew, moving no more than asked in LOCK_ARGS

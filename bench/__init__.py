@@ -1,0 +1,1 @@
+"""Measurements of throughput and memory; `docs/performance.md` has the figures."""

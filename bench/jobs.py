@@ -1,0 +1,248 @@
+"""The jobs that are timed, each over the same file of events with the same bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.ml.inference.base import RunInference
+
+from bench.baseline import DedupeByGroup, dedupe_by_state, per_event_sessions
+from pipelines.config import Config
+from pipelines.console import Console
+from pipelines.detect import DetectOptions, detect
+from pipelines.parts import (
+    beam_options,
+    decoder,
+    embeds_texts,
+    read_events,
+    session_options,
+)
+from pipelines.simulate.compose import simulate
+from pipelines.simulate.scenario import Scenario
+from pipelines.train import TrainOptions, train
+from transforms.ingest.transforms import CleanEvents, DecodeAndPlace
+from transforms.scoring.fit import ACCOUNT_SESSION, PAYMENT_SESSION
+from transforms.scoring.handler import Scored, ScoringHandler, VerifiedBundle
+from transforms.scoring.levels import rows_of_sketches
+from transforms.sessions.identity import ACCOUNT, PAYMENT
+from transforms.sessions.transforms import (
+    FoldEvents,
+    Session,
+    Sessionize,
+    SessionizeBounded,
+    SessionOptions,
+)
+
+_LEVELS = {ACCOUNT: ACCOUNT_SESSION, PAYMENT: PAYMENT_SESSION}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What every job of a comparison works on.
+
+    Attributes:
+      events: a .jsonl file.
+      count: events in it.
+      bundle: folder of the bundle.
+      config: the settings.
+    """
+
+    events: Path
+    count: int
+    bundle: Path
+    config: Config
+
+    def verified(self) -> VerifiedBundle:
+        """The bundle as workers get it."""
+        manifest = (self.bundle / "manifest.json").read_bytes()
+        return VerifiedBundle(str(self.bundle), hashlib.sha256(manifest).hexdigest())
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One run of one job.
+
+    Attributes:
+      wall_s, cpu_s: from building the pipeline to its end; CPU is of all threads.
+      peak_mb: resident memory of the process, highest so far.
+      sessions: sessions scored.
+      digest: of every session's name, number of events, score and p-value.
+    """
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+    sessions: int
+    digest: str
+
+
+def prepare(
+    folder: Path, scenario: Scenario, events: int, config: Config, embedding: str = "none"
+) -> Case:
+    """Makes traffic and a bundle from its history.
+
+    Args:
+      folder: where files go.
+      scenario: with at least `events` live events.
+      events: live events to keep.
+      config: the settings.
+      embedding: `none`, or `hashing` to have the events bring their vectors.
+
+    Raises:
+      ValueError: when the scenario has fewer live events.
+    """
+    live, history = folder / "live.jsonl", folder / "history.jsonl"
+    made = simulate(scenario, embedding).encoded()
+    count = 0
+    with live.open("wb") as new, history.open("wb") as old:
+        for record, time_ms in made:
+            if time_ms < scenario.live_ms:
+                old.write(record + b"\n")
+            elif count < events:
+                new.write(record + b"\n")
+                count += 1
+            else:
+                break
+    if count < events:
+        raise ValueError(f"the scenario has {count} live events, not {events}")
+    with Console(as_json=True) as console:
+        train(TrainOptions([str(history)], folder / "bundle", config, "direct", []), console)
+    return Case(live, count, folder / "bundle", config)
+
+
+def batched_sessions(
+    sessionize: Callable[[SessionOptions], beam.PTransform], pipeline: beam.Pipeline, case: Case
+) -> beam.PCollection[Session]:
+    """The product's sessions, from the same parts as `distilwatch detect`."""
+    config, sessions = case.config, session_options(case.config)
+    to_element = DecodeAndPlace(decoder(config), case.verified(), embeds_texts(config))
+    ingested = read_events(pipeline, [str(case.events)], to_element, config.ingest.batch_records)
+    clean = ingested | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
+    return clean.events | "Fold" >> FoldEvents(sessions) | "Sessionize" >> sessionize(sessions)
+
+
+def event_sessions(
+    dedupe: Callable[[int], beam.PTransform], pipeline: beam.Pipeline, case: Case
+) -> beam.PCollection[Session]:
+    """The baseline's sessions."""
+    return per_event_sessions(
+        pipeline,
+        str(case.events),
+        decoder(case.config),
+        case.verified(),
+        session_options(case.config),
+        dedupe(case.config.ingest.dedupe_horizon_ms),
+    )
+
+
+class _KeepFn(beam.DoFn):  # type: ignore[misc]
+    """Writes one line a scored session to a file for each bundle of elements."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def start_bundle(self) -> None:
+        self._lines: list[str] = []
+
+    def process(self, element: Scored[Session]) -> None:
+        session = element.item
+        self._lines.append(
+            json.dumps([session.session_id, session.sketch.events, element.score, element.p_value])
+        )
+
+    def finish_bundle(self) -> None:
+        if self._lines:
+            path = Path(self._folder) / uuid.uuid4().hex
+            path.write_text("\n".join(self._lines) + "\n")
+
+
+def _score(
+    make: Callable[[beam.Pipeline, Case], beam.PCollection[Session]], case: Case, folder: str
+) -> None:
+    with beam.Pipeline(options=beam_options("direct", [], 1)) as pipeline:
+        sessions = make(pipeline, case)
+        for kind, level in _LEVELS.items():
+            handler: ScoringHandler[Session] = ScoringHandler(
+                case.verified(), level, rows_of_sketches
+            )
+            _ = (
+                sessions
+                | f"Only_{kind}" >> beam.Filter(lambda s, kind: s.kind == kind, kind)
+                | f"Score_{kind}" >> RunInference(handler)
+                | f"Keep_{kind}" >> beam.ParDo(_KeepFn(folder))
+            )
+
+
+def _detect(case: Case, folder: str) -> None:
+    options = DetectOptions(
+        inputs=[str(case.events)],
+        bundle=case.bundle,
+        outputs=[f"duckdb:///{folder}/out.duckdb"],
+        config=case.config,
+        runner="direct",
+        run_id="bench",
+        beam_args=[],
+    )
+    with Console(as_json=True) as console:
+        detect(options, console)
+    import duckdb
+
+    with duckdb.connect(f"{folder}/out.duckdb", read_only=True) as tables:
+        found = tables.execute(
+            "SELECT session_id, request_count, score, p_value FROM session_scores "
+            "WHERE level IN (?, ?)",
+            list(_LEVELS.values()),
+        ).fetchall()
+    Path(folder, "sessions").write_text("".join(json.dumps(row) + "\n" for row in found))
+
+
+JOBS: dict[str, Callable[[Case, str], None]] = {
+    "per-event": partial(_score, partial(event_sessions, DedupeByGroup)),
+    "per-event-state": partial(_score, partial(event_sessions, dedupe_by_state)),
+    "batched": partial(_score, partial(batched_sessions, SessionizeBounded)),
+    "batched-windows": partial(_score, partial(batched_sessions, Sessionize)),
+    "detect": _detect,
+}
+"""Jobs by name. All but the last go from records to scored sessions, event by event or with the
+product's parts; `detect` is the product's whole job, with profiles, clusters and tables."""
+
+
+def run(name: str, case: Case) -> Timing:
+    """Runs a job once in this process."""
+    with tempfile.TemporaryDirectory(prefix="distilwatch-bench-") as folder:
+        wall, cpu = time.perf_counter(), time.process_time()
+        JOBS[name](case, folder)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        lines = sorted(_lines(Path(folder)))
+    digest = hashlib.sha256("".join(lines).encode()).hexdigest()[:12]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Timing(wall, cpu, peak, len(lines), digest)
+
+
+def _lines(folder: Path) -> Iterator[str]:
+    for path in folder.iterdir():
+        if path.suffix != ".duckdb":
+            yield from path.read_text().splitlines(keepends=True)
+
+
+def read_records(path: Path, count: int) -> list[bytes]:
+    """The first records of a file."""
+    with path.open("rb") as lines:
+        return [line.rstrip() for line in islice(lines, count)]
+
+
+def as_dict(timing: Timing) -> dict[str, Any]:
+    """For the process that started this one."""
+    return dict(vars(timing))

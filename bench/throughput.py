@@ -1,0 +1,178 @@
+"""Events a second and core of the job, beside the same job written event by event.
+
+`python -m bench.throughput` makes traffic and a bundle, runs every job several times, each in a
+process of its own and in an order that goes back and forth, and prints medians, the ratio pair by
+pair, and the rates of single stages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+from bench.jobs import JOBS, Case, Timing, as_dict, prepare, run
+from bench.stages import stage_rates
+from bench.stages import table as stage_table
+from pipelines.config import load_config
+from pipelines.settings import Config
+from pipelines.simulate.scenario import Scenario, demo_scenario
+
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+_OURS, _THEIRS = "batched", "per-event"
+_WHAT = {
+    "batched": "records to scored sessions, as distilwatch does it",
+    "batched-windows": "the same in Beam's session windows, as an unbounded run does it",
+    "per-event": "the same event by event, in session windows, idiomatic Beam",
+    "per-event-state": "per-event, repeats dropped by Beam's DeduplicatePerKey",
+    "detect": "the whole of `distilwatch detect`: profiles, clusters, tables, too",
+}
+
+
+def scenario(events: int, seed: int = 7) -> Scenario:
+    """The demo's mix of accounts, with enough live events: about two thirds of all are live."""
+    base = demo_scenario(seed)
+    return replace(base, events=max(base.events, 3 * events))
+
+
+def run_apart(name: str, case: Case, settings: Path | None) -> Timing:
+    """Runs a job in a process of its own, numerical libraries on one thread."""
+    command = [
+        sys.executable, "-m", "bench.throughput", "--run", name, "--in", str(case.events),
+        "--events", str(case.count), "--bundle", str(case.bundle),
+    ]  # fmt: skip
+    if settings is not None:
+        command += ["--config", str(settings)]
+    done = subprocess.run(
+        command, env=os.environ | _ONE_THREAD, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{name} failed:\n{done.stderr[-4000:]}")
+    return Timing(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def measure(
+    case: Case, names: Sequence[str], rounds: int, settings: Path | None = None
+) -> dict[str, list[Timing]]:
+    """Runs every job `rounds` times, A B C, C B A, A B C, …
+
+    Raises:
+      AssertionError: when two jobs disagree about any session, its score or its p-value.
+    """
+    timings: dict[str, list[Timing]] = {name: [] for name in names}
+    for turn in range(rounds):
+        for name in names if turn % 2 == 0 else reversed(names):
+            timing = run_apart(name, case, settings)
+            timings[name].append(timing)
+            print(
+                f"  {name:<16}{timing.cpu_s:8.1f} s CPU {timing.wall_s:8.1f} s wall "
+                f"{timing.peak_mb:7.0f} MB {timing.sessions:>8,} sessions {timing.digest}",
+                file=sys.stderr,
+            )
+    check_same(timings)
+    return timings
+
+
+def check_same(timings: dict[str, list[Timing]]) -> None:
+    """Raises AssertionError unless all runs found the same sessions with the same scores."""
+    found = {name: {(t.sessions, t.digest) for t in several} for name, several in timings.items()}
+    if len(set().union(*found.values())) > 1:
+        raise AssertionError(f"the jobs found different sessions, so no comparison: {found}")
+
+
+def ratios(ours: Sequence[Timing], theirs: Sequence[Timing]) -> list[float]:
+    """How many times the processor time theirs took, pair by pair, ascending."""
+    return sorted(b.cpu_s / a.cpu_s for a, b in zip(ours, theirs, strict=True))
+
+
+def job_table(timings: dict[str, list[Timing]], events: int) -> list[str]:
+    """Lines for people."""
+    lines = [
+        f"{'job':<18}{'events/s/core':>14}{'least':>9}{'most':>9}{'CPU s':>8}{'wall s':>8}"
+        f"{'peak MB':>9}{'sessions':>10}"
+    ]
+    for name, several in timings.items():
+        rates = sorted(events / t.cpu_s for t in several)
+        lines.append(
+            f"{name:<18}{statistics.median(rates):>14,.0f}{rates[0]:>9,.0f}{rates[-1]:>9,.0f}"
+            f"{statistics.median(t.cpu_s for t in several):>8.1f}"
+            f"{statistics.median(t.wall_s for t in several):>8.1f}"
+            f"{max(t.peak_mb for t in several):>9.0f}{several[0].sessions:>10,}"
+        )
+    lines += ["", *(f"  {name}: {_WHAT[name]}" for name in timings), ""]
+    for name, several in timings.items():
+        if name.startswith(_THEIRS) and _OURS in timings:
+            found = ratios(timings[_OURS], several)
+            lines.append(
+                f"{_OURS} is {statistics.median(found):.1f} times as fast as {name} "
+                f"({found[0]:.1f} to {found[-1]:.1f} over {len(found)} pairs, processor time)."
+            )
+    return lines
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    return (
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"Beam {version('apache-beam')}, numpy {version('numpy')}, "
+        f"load {os.getloadavg()[0]:.1f}; embedded runner, 1 worker, 1 numerical thread"
+    )
+
+
+def report(folder: Path, args: argparse.Namespace, config: Config) -> list[str]:
+    """Measures everything and returns the lines to print."""
+    kind = "hashing" if args.vectors else "none"
+    case = prepare(folder, args.scenario or scenario(args.events), args.events, config, kind)
+    size = case.events.stat().st_size / case.count
+    brought = "bring vectors" if args.vectors else "are embedded here"
+    head = [
+        machine(),
+        f"{case.count:,} events of {size:,.0f} bytes that {brought}; {args.rounds} runs of each "
+        "job, in turn, a process each; times exclude imports and Python's start",
+        "",
+    ]
+    timings = measure(case, args.jobs, args.rounds, args.config)
+    stages = stage_table(stage_rates(case))
+    return [*head, *job_table(timings, case.count), "", "Stages alone, without Beam:", *stages]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser("python -m bench.throughput", description=__doc__)
+    made.add_argument("--events", type=int, default=50_000, help="live events (50000)")
+    made.add_argument("--rounds", type=int, default=3, help="runs of each job (3)")
+    made.add_argument("--jobs", nargs="+", choices=JOBS, default=[*list(_WHAT)[:3], "detect"])
+    made.add_argument("--vectors", action="store_true", help="events bring their vectors")
+    made.add_argument("--config", type=Path, help="settings file")
+    made.add_argument("--run", choices=JOBS, help=argparse.SUPPRESS)
+    made.add_argument("--in", dest="path", type=Path, help=argparse.SUPPRESS)
+    made.add_argument("--bundle", type=Path, help=argparse.SUPPRESS)
+    made.set_defaults(scenario=None)
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the bench, or one job of it when it is told so by the bench itself."""
+    args = parser().parse_args(argv)
+    config = load_config(args.config)
+    if args.run:
+        timing = run(args.run, Case(args.path, args.events, args.bundle, config))
+        print(json.dumps(as_dict(timing)))
+        return
+    with tempfile.TemporaryDirectory(prefix="distilwatch-bench-") as folder:
+        # Keys of its own, so that nothing is left in the user's folder.
+        os.environ.update(_ONE_THREAD, DISTILWATCH_HOME=folder)
+        print("\n".join(report(Path(folder), args, config)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The benches run and say what they should; no test looks at a time."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import memory, throughput
+from bench.jobs import Case, prepare
+from bench.stages import stage_rates
+from bench.stages import table as stage_table
+from pipelines.config import load_config
+from pipelines.simulate.scenario import Scenario
+
+EVENTS = 300
+FAST = """
+coverage: {cells: 64}
+clusters: {null_groups: 50}
+scoring:
+  detectors: [{name: KNN}, {name: HBOS}]
+"""
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("settings") / "distilwatch.yaml"
+    path.write_text(FAST)
+    return path
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory, settings: Path) -> Case:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTILWATCH_HOME", str(tmp_path_factory.mktemp("home")))
+        folder = tmp_path_factory.mktemp("bench")
+        scenario = Scenario(accounts=150, days=6, history_days=4, events=2_400)
+        return prepare(folder, scenario, EVENTS, load_config(settings))
+
+
+@pytest.mark.slow
+def test_all_jobs_find_the_same_sessions_and_scores(
+    case: Case, settings: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DISTILWATCH_HOME", str(tmp_path))
+    timings = throughput.measure(case, list(throughput.JOBS), 1, settings)
+    assert {t[0].digest for t in timings.values()} == {timings["detect"][0].digest}
+    assert timings["detect"][0].sessions > 30
+
+
+def test_different_sessions_are_no_comparison() -> None:
+    one = throughput.Timing(1.0, 1.0, 1.0, 10, "a")
+    other = throughput.Timing(1.0, 1.0, 1.0, 9, "b")
+    with pytest.raises(AssertionError, match="different sessions"):
+        throughput.check_same({"batched": [one], "per-event": [other]})
+
+
+def test_the_table_has_the_median_ratio_of_the_pairs() -> None:
+    ours = [throughput.Timing(2.0, cpu, 100.0, 10, "a") for cpu in (1.0, 2.0, 4.0)]
+    theirs = [throughput.Timing(9.0, 8.0, 100.0, 10, "a")] * 3
+    lines = throughput.job_table({"batched": ours, "per-event": theirs}, 1_000)
+    assert any("4.0 times as fast as per-event (2.0 to 8.0 over 3 pairs" in x for x in lines)
+
+
+def test_stage_rates_cover_the_way_of_an_event(
+    case: Case, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DISTILWATCH_HOME", str(tmp_path))
+    stages = stage_rates(case)
+    assert [s.name.split()[0] for s in stages] == [
+        "read", "decode,", "embed", "deduplicate", "fold", "encode", "decode", "merge",
+        "features", "score",
+    ]  # fmt: skip
+    assert stages[0].count == EVENTS
+    assert len(stage_table(stages)) == len(stages) + 1
+
+
+def test_a_sketch_stops_growing_while_a_list_of_vectors_does_not() -> None:
+    small, large, larger = memory.sizes([1_000, 10_000, 40_000])
+    assert larger.vectors == 40 * small.vectors
+    for size in (small, large, larger):
+        assert size.memory <= memory.largest()
+        assert max(size.encoded, size.shuffled, size.pickled) <= memory.largest()
+    # From here on only the numbers in it get longer.
+    assert larger.encoded < 1.4 * large.encoded
+
+
+def test_the_memory_bench_prints_a_line_a_size(capsys: pytest.CaptureFixture[str]) -> None:
+    memory.main(["--most", "2000"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:-1]] == ["100", "1,000", "2,000"]
+    assert "53,312" in lines[-1]
+
+
+def test_a_bench_without_enough_traffic_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILWATCH_HOME", str(tmp_path))
+    scenario = Scenario(accounts=5, days=2, history_days=1, events=50)
+    with pytest.raises(ValueError, match="live events, not 100000"):
+        prepare(tmp_path, scenario, 100_000, load_config(None))
+
+
+def test_the_command_line_takes_a_number_of_events() -> None:
+    args = throughput.parser().parse_args(["--events", "1000", "--rounds", "2"])
+    assert (args.events, args.rounds, args.run) == (1_000, 2, None)
+    assert sys.executable  # jobs run in processes of this interpreter
