@@ -25,6 +25,11 @@ from pipelines.commands.train import train
 
 OK, UNEXPECTED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
+# Our matrices are small, and Beam brings its own parallelism: threads of the linear algebra library
+# would only wait for each other. Set before numpy is imported; what the user has set counts.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
 
 def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if not asked or context.resilient_parsing:

@@ -108,7 +108,7 @@ class Ensemble:
 
         Each detector counts the same whatever its units, and none can outvote the others by a
         single huge value: the part beyond the training keys' 90th percentile grows as a logarithm.
-        Rounded to 1e-9, because linear algebra on a batch of another size differs in the last bits.
+        Rounded to 1e-6, because linear algebra on a batch of another size differs in the last bits.
         """
         total = np.zeros(len(rows))
         if not len(rows):
@@ -116,7 +116,7 @@ class Ensemble:
         for model, middle, reach in zip(self.models, self.middle, self.reach, strict=True):
             excess = (_decide(model, rows) - middle) / reach
             total += np.where(excess > 1, 1 + np.log(np.maximum(excess, 1)), excess)
-        return np.round(total / len(self.models), 9)
+        return np.round(total / len(self.models), 6)
 
 
 def fit_ensemble(rows: Float, detectors: Sequence[DetectorSpec], seed: int) -> Ensemble:
@@ -170,4 +170,6 @@ def _independent(name: str, model: Any, rows: Float) -> Any:
             "take another detector",
         ) from reason
     together = _decide(model, probe)
-    return model if np.allclose(alone, together, rtol=1e-9, atol=1e-12) else single
+    # Matrix products of another size differ in their last bits, and a distance near zero is the
+    # root of such a difference; ranks that shift with the batch differ by far more.
+    return model if np.allclose(alone, together, rtol=1e-5, atol=1e-5) else single
