@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +17,10 @@ from transforms.coverage.sketch import CoverageSketch, merge
 from transforms.embedding.space import AXES, UNIT, EmbeddingSpace
 from transforms.ingest.batch import Events
 from transforms.ingest.hashing import hash64
-from transforms.scoring.bundle import Bundle
+from transforms.scoring.bundle import Bundle, verify_bundle
 from transforms.scoring.detectors import DetectorSpec
 from transforms.scoring.fit import BundleOptions, KeyedSketch, fit_bundle
+from transforms.scoring.handler import VerifiedBundle
 from transforms.scoring.model import FitOptions
 
 SLICE_MS = 300_000
@@ -189,14 +193,17 @@ def population(accounts: int, seed: int = 0, prefix: str = "a") -> dict[str, Cov
     return found
 
 
-def small_bundle(
-    seed: int = 0,
-    accounts: int = 160,
-    detectors: tuple[DetectorSpec, ...] = FAST_DETECTORS,
-    training: Mapping[str, Any] | None = None,
-) -> Bundle:
+@lru_cache(maxsize=4)
+def small_bundle(seed: int = 0, accounts: int = 160) -> Bundle:
     """A bundle with the levels "profile", "session_account" and "cluster", fitted in seconds."""
     keys = [KeyedSketch(name, sketch) for name, sketch in population(accounts, seed).items()]
-    options = BundleOptions(FitOptions(detectors), null_groups=120)
+    options = BundleOptions(FitOptions(FAST_DETECTORS), null_groups=120)
     levels = {"profile": keys, "session_account": keys}
-    return fit_bundle(SPACE, PEERS, levels, training or {"accounts": accounts}, options)
+    return fit_bundle(SPACE, PEERS, levels, {"accounts": accounts}, options)
+
+
+def verified(folder: Path) -> VerifiedBundle:
+    """A saved bundle as the launcher of a job hands it to workers."""
+    verify_bundle(folder)
+    digest = sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    return VerifiedBundle(str(folder), digest)

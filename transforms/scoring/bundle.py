@@ -35,8 +35,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from numpy.typing import NDArray
 
 from schemas.errors import DistilwatchError
+from transforms.clusters.features import CLUSTER_FEATURES
 from transforms.coverage import layout
-from transforms.coverage.features import Reference
+from transforms.coverage.features import COLUMNS, Reference
 from transforms.embedding.space import EmbeddingSpace
 from transforms.scoring import signing
 from transforms.scoring.calibration import Calibration
@@ -162,8 +163,12 @@ def save_bundle(bundle: Bundle, folder: Path, key_file: Path | None = None) -> s
             if folder.exists():
                 old = fresh.with_name(fresh.name + "-old")
                 os.rename(folder, old)
-                os.rename(fresh, folder)
-                shutil.rmtree(old)
+                try:
+                    os.rename(fresh, folder)
+                except OSError:
+                    os.rename(old, folder)
+                    raise
+                shutil.rmtree(old, ignore_errors=True)
             else:
                 os.rename(fresh, folder)
         finally:
@@ -234,6 +239,16 @@ def _verified_files(folder: Path, data: bytes) -> tuple[dict[str, Any], dict[str
         raise _refuse(
             f"it was made with {', '.join(wrong)}", folder, "train again, or install these versions"
         )
+    for level, columns in manifest["levels"].items():
+        here = CLUSTER_FEATURES if level == "cluster" else COLUMNS
+        if columns != [feature.name for feature in here]:
+            raise _refuse(
+                f"its {level} features are not those of this version", folder, "train again"
+            )
+    known = {"manifest.json", "manifest.sig", *manifest["files"]}
+    strangers = sorted(p.name for p in folder.iterdir() if p.name[0] != "." and p.name not in known)
+    if strangers:
+        raise _refuse(f"{strangers[0]} does not belong to it", folder, "take it out of the folder")
     files: dict[str, bytes] = {}
     for name, expected in manifest["files"].items():
         path = folder / name

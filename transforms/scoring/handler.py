@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -66,16 +67,31 @@ class VerifiedBundle:
         """Loads the bundle on a worker.
 
         Raises:
-          DistilwatchError: when it is not the one that the launcher verified, or was changed.
+          DistilwatchError: when it is missing, not what the launcher verified, or was changed.
         """
-        data = (Path(self.folder) / "manifest.json").read_bytes()
+        path = Path(self.folder) / "manifest.json"
+        if not path.is_file():
+            raise DistilwatchError(
+                "no bundle there", self.folder, "put it where every worker finds it under this name"
+            )
+        data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != self.manifest_sha256:
             raise DistilwatchError(
                 "the bundle was replaced after the job had started",
                 self.folder,
                 "start the job again, or give every bundle a folder of its own",
             )
-        return read_verified(Path(self.folder), data)
+        stamps = tuple(
+            (entry.name, entry.stat().st_mtime_ns, entry.stat().st_size)
+            for entry in sorted(Path(self.folder).iterdir())
+        )
+        return _read_once(self.folder, data, stamps)
+
+
+@lru_cache(maxsize=1)
+def _read_once(folder: str, manifest: bytes, stamps: tuple[tuple[str, int, int], ...]) -> Bundle:
+    """One copy for all stages of a worker process, until a file of the bundle changes."""
+    return read_verified(Path(folder), manifest)
 
 
 class ScoringHandler(ModelHandler[T, Scored[T], Bundle], Generic[T]):  # type: ignore[misc]
