@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bench import memory, throughput
-from bench.jobs import Case, prepare
+from bench.jobs import JOBS, Case, prepare, run
 from bench.stages import stage_rates
 from bench.stages import table as stage_table
 from pipelines.config import load_config
@@ -23,6 +23,14 @@ scoring:
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keys of this module's own, for the runs in other processes, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTILWATCH_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("settings") / "distilwatch.yaml"
@@ -32,21 +40,21 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory, settings: Path) -> Case:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DISTILWATCH_HOME", str(tmp_path_factory.mktemp("home")))
-        folder = tmp_path_factory.mktemp("bench")
-        scenario = Scenario(accounts=150, days=6, history_days=4, events=2_400)
-        return prepare(folder, scenario, EVENTS, load_config(settings))
+    folder = tmp_path_factory.mktemp("bench")
+    scenario = Scenario(accounts=150, days=6, history_days=4, events=2_400)
+    return prepare(folder, scenario, EVENTS, load_config(settings))
 
 
-@pytest.mark.slow
-def test_all_jobs_find_the_same_sessions_and_scores(
-    case: Case, settings: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("DISTILWATCH_HOME", str(tmp_path))
-    timings = throughput.measure(case, list(throughput.JOBS), 1, settings)
-    assert {t[0].digest for t in timings.values()} == {timings["detect"][0].digest}
-    assert timings["detect"][0].sessions > 30
+def test_all_jobs_find_the_same_sessions_and_scores(case: Case) -> None:
+    timings = {name: run(name, case) for name in JOBS}
+    assert {t.digest for t in timings.values()} == {timings["detect"].digest}
+    assert timings["detect"].sessions > 30
+
+
+def test_a_job_runs_in_a_process_of_its_own(case: Case, settings: Path) -> None:
+    (timing,) = throughput.measure(case, ["batched"], 1, settings)["batched"]
+    assert timing.digest == run("batched", case).digest
+    assert timing.wall_s > 0
 
 
 def test_different_sessions_are_no_comparison() -> None:
@@ -63,10 +71,7 @@ def test_the_table_has_the_median_ratio_of_the_pairs() -> None:
     assert any("4.0 times as fast as per-event (2.0 to 8.0 over 3 pairs" in x for x in lines)
 
 
-def test_stage_rates_cover_the_way_of_an_event(
-    case: Case, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("DISTILWATCH_HOME", str(tmp_path))
+def test_stage_rates_cover_the_way_of_an_event(case: Case) -> None:
     stages = stage_rates(case)
     assert [s.name.split()[0] for s in stages] == [
         "read", "decode,", "embed", "deduplicate", "fold", "encode", "decode", "merge",
@@ -93,10 +98,7 @@ def test_the_memory_bench_prints_a_line_a_size(capsys: pytest.CaptureFixture[str
     assert "53,312" in lines[-1]
 
 
-def test_a_bench_without_enough_traffic_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DISTILWATCH_HOME", str(tmp_path))
+def test_a_bench_without_enough_traffic_says_so(tmp_path: Path) -> None:
     scenario = Scenario(accounts=5, days=2, history_days=1, events=50)
     with pytest.raises(ValueError, match="live events, not 100000"):
         prepare(tmp_path, scenario, 100_000, load_config(None))
@@ -105,4 +107,3 @@ def test_a_bench_without_enough_traffic_says_so(
 def test_the_command_line_takes_a_number_of_events() -> None:
     args = throughput.parser().parse_args(["--events", "1000", "--rounds", "2"])
     assert (args.events, args.rounds, args.run) == (1_000, 2, None)
-    assert sys.executable  # jobs run in processes of this interpreter
