@@ -55,8 +55,14 @@ def check_input(uri: str) -> None:
     """
     parts = urlsplit(uri)
     if parts.scheme == "kafka":
-        from transforms.ingest.kafka import check_broker
+        from transforms.ingest.kafka import check_broker, parse_kafka_uri
 
+        if not parse_kafka_uri(uri).bounded:
+            raise DistilwatchError(
+                "an endless topic cannot be worked through yet: tables are written at the end",
+                f"--input {uri}",
+                "leave bounded=false out, and run again for what has come since then",
+            )
         check_broker(uri)
         return
     if parts.scheme not in ("", "file") and len(parts.scheme) > 1:

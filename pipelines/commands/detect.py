@@ -46,9 +46,9 @@ def detect(
 ) -> None:
     """Score requests with a bundle, link accounts, and write the flagged clusters.
 
-    Files and bounded Kafka inputs end; kafka://…?bounded=false runs until it is stopped. Running
-    again over the same events changes nothing: rows are kept by id and revision. Beam's own options
-    may follow after `--`.
+    A Kafka topic is read up to the end offsets that it has at the start. Running again over the
+    same events changes nothing: rows are kept by id and revision. Beam's own options may follow
+    after `--`.
 
     \b
     Examples:

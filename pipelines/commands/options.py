@@ -53,10 +53,10 @@ labels = click.option(
 )
 runner = click.option(
     "--runner",
-    type=click.Choice(["direct", "prism"]),
+    type=click.Choice(["direct"]),
     default="direct",
     show_default=True,
-    help="Beam runner: in this process, or Prism, which streams too.",
+    help="Beam runner: in this process.",
 )
 beam_args = click.argument("beam_args", nargs=-1, type=click.UNPROCESSED, metavar="[-- BEAM…]")
 
