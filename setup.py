@@ -20,7 +20,7 @@ setup(
             "simulate/words/*",
         ],
         "transforms": ["py.typed"],
-        "schemas": ["py.typed", "*.json", "*.avsc"],
+        "schemas": ["py.typed", "generated/*"],
     },
     install_requires=[
         "apache-beam>=2.77,<2.78",

@@ -191,7 +191,8 @@ class Decoder:
             except (binascii.Error, ValueError):
                 raise _Refused("vector_undecodable", "embedding") from None
         else:
-            vector = np.array(brought, np.float32)
+            with np.errstate(over="ignore"):  # what is too large becomes infinite and is refused
+                vector = np.array(brought, np.float32)
         if len(vector) != self.dim:
             raise _Refused("vector_wrong_length", f"{len(vector)} values, expected {self.dim}")
         vector = vector.astype(np.float32)

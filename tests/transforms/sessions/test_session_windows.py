@@ -25,6 +25,7 @@ from transforms.sessions.transforms import (
     FoldEvents,
     Session,
     Sessionize,
+    SessionizeBounded,
     SessionOptions,
     at_ms,
 )
@@ -75,15 +76,16 @@ def matches(expected: dict[tuple[str, str, int, int], bytes]):
     return check
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=24, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.integers(1, 120),
     st.integers(0, 10_000),
     st.sampled_from([2, 12, 40]),
     st.integers(1, 5),
+    st.sampled_from([Sessionize, SessionizeBounded]),
 )
 def test_sessions_do_not_depend_on_order_or_bundles(
-    n: int, seed: int, hours: int, batches: int
+    n: int, seed: int, hours: int, batches: int, sessionize: type[beam.PTransform]
 ) -> None:
     events = random_events(n, seed, accounts=3, payments=2, span_ms=hours * 60 * MINUTE)
     order = np.random.default_rng(seed).permutation(n)
@@ -93,7 +95,7 @@ def test_sessions_do_not_depend_on_order_or_bundles(
             pipeline
             | beam.Create(pieces, reshuffle=False)
             | "Fold" >> FoldEvents(OPTIONS)
-            | "Sessionize" >> Sessionize(OPTIONS)
+            | "Sessionize" >> sessionize(OPTIONS)
         )
         assert_that(sessions, matches(expected_sessions(events)))
 

@@ -1,0 +1,71 @@
+"""Writes the files and the page that are made from the contracts: `python -m schemas.generate`.
+
+With `--check` it writes nothing and fails when one of them is not what would be written.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from schemas import events
+from schemas.tables import TABLES, VERSION
+
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+def generated() -> dict[str, str]:
+    """Every generated file by its path in the repository."""
+    files = {
+        "schemas/generated/request_event.schema.json": _json(events.json_schema()),
+        "schemas/generated/request_event.avsc": _json(events.avro_schema()),
+    }
+    for name, table in TABLES.items():
+        files[f"schemas/generated/{name}.bigquery.json"] = _json(table.bigquery())
+        files[f"schemas/generated/{name}.avsc"] = _json(table.avro())
+        files[f"schemas/generated/{name}.duckdb.sql"] = table.duckdb_ddl() + ";\n"
+    page = [
+        "# The two contracts",
+        "",
+        "Made by `make generate` from `schemas/`; do not edit. Both change only by adding.",
+        "",
+        events.markdown(),
+        f"# The tables, version {VERSION}",
+        "",
+        *(table.markdown() for table in TABLES.values()),
+    ]
+    files["docs/contracts.md"] = "\n".join(page).rstrip() + "\n"
+    return files
+
+
+def stale() -> list[str]:
+    """Paths of files that are missing or not what would be written."""
+    return [
+        path
+        for path, content in generated().items()
+        if not (_ROOT / path).is_file() or (_ROOT / path).read_text(encoding="utf-8") != content
+    ]
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Writes, or checks."""
+    changed = stale()
+    if "--check" in arguments:
+        for path in changed:
+            print(f"{path} is stale: run `make generate`", file=sys.stderr)
+        return 1 if changed else 0
+    for path in changed:
+        target = _ROOT / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(generated()[path], encoding="utf-8")
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+CREATE TABLE IF NOT EXISTS "dead_letters" ("source" VARCHAR NOT NULL, "partition" BIGINT NOT NULL, "offset" BIGINT NOT NULL, "reason" VARCHAR NOT NULL, "detail" VARCHAR, "raw_sha256" VARCHAR, "raw_bytes" BIGINT, "event_time" TIMESTAMP WITH TIME ZONE, "run_id" VARCHAR, "schema_id" BIGINT, "raw" BLOB, PRIMARY KEY ("source", "partition", "offset"));

@@ -1,0 +1,1 @@
+CREATE TABLE IF NOT EXISTS "dispositions" ("cluster_id" VARCHAR NOT NULL, "decision" VARCHAR NOT NULL, "decided_by" VARCHAR NOT NULL, "decided_at" TIMESTAMP WITH TIME ZONE NOT NULL, "reason" VARCHAR, "valid_until" TIMESTAMP WITH TIME ZONE, PRIMARY KEY ("cluster_id", "decided_at"));

@@ -1,0 +1,1 @@
+CREATE TABLE IF NOT EXISTS "indicators" ("indicator_id" VARCHAR NOT NULL, "direction" VARCHAR NOT NULL, "kind" VARCHAR NOT NULL, "value" VARCHAR, "sketch" BLOB, "provider" VARCHAR, "cluster_id" VARCHAR, "confidence" BIGINT, "marking" VARCHAR, "valid_from" TIMESTAMP WITH TIME ZONE NOT NULL, "valid_until" TIMESTAMP WITH TIME ZONE, "revoked" BOOLEAN, PRIMARY KEY ("indicator_id"));

@@ -1,0 +1,1 @@
+CREATE TABLE IF NOT EXISTS "run_health" ("run_id" VARCHAR NOT NULL, "metric" VARCHAR NOT NULL, "value" BIGINT NOT NULL, "stage" VARCHAR NOT NULL, "source" VARCHAR NOT NULL, PRIMARY KEY ("run_id", "stage", "metric", "source"));

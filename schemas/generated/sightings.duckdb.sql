@@ -1,0 +1,1 @@
+CREATE TABLE IF NOT EXISTS "sightings" ("sighting_id" VARCHAR NOT NULL, "indicator_id" VARCHAR NOT NULL, "account_id" VARCHAR, "cluster_id" VARCHAR, "first_seen" TIMESTAMP WITH TIME ZONE NOT NULL, "last_seen" TIMESTAMP WITH TIME ZONE NOT NULL, "match_count" BIGINT, "similarity" DOUBLE, "run_id" VARCHAR, PRIMARY KEY ("sighting_id"));
