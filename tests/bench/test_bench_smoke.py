@@ -82,6 +82,7 @@ def test_stage_rates_cover_the_way_of_an_event(case: Case) -> None:
 
 
 def test_a_sketch_stops_growing_while_a_list_of_vectors_does_not() -> None:
+    assert memory.largest() < 64_000
     small, large, larger = memory.sizes([1_000, 10_000, 40_000])
     assert larger.vectors == 40 * small.vectors
     for size in (small, large, larger):

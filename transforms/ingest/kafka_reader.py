@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from schemas.errors import DistilwatchError
-from transforms.ingest.batch import NO_WATERMARK, RecordBatch
+from transforms.ingest.batch import RecordBatch
 from transforms.ingest.kafka_uri import KafkaUri, no_broker, no_topic, quiet_client
 
 _log = logging.getLogger(__name__)
@@ -38,6 +40,8 @@ class TopicReader:
 
         self.uri = uri
         self._silent_since = 0.0
+        self._closed = False
+        self._lock = threading.Lock()
         self._positions: dict[int, int] = {}
         # Its warnings about a broker that is away come by the dozen; `unread` has one.
         for part in ("kafka.net", "kafka.cluster", "kafka.consumer", "kafka.client"):
@@ -61,8 +65,13 @@ class TopicReader:
             raise no_broker(uri, error) from None
 
     def close(self) -> None:
-        """Leaves the broker."""
-        self._consumer.close()
+        """Leaves the broker, after the call that another thread may be in.
+
+        A runner that cancels tears down while it still reads. Calls after that find nothing.
+        """
+        with self._lock:
+            self._closed = True
+            self._consumer.close()
 
     def partitions(self) -> list[int]:
         """Partitions that the topic has now.
@@ -110,6 +119,11 @@ class TopicReader:
 
     def seek(self, positions: Mapping[int, int]) -> None:
         """Reads these partitions, and no others, from these offsets on."""
+        with self._lock:
+            if not self._closed:
+                self._seek(positions)
+
+    def _seek(self, positions: Mapping[int, int]) -> None:
         if set(positions) != set(self._positions):
             self._consumer.assign([self._topic_partition(p) for p in positions])
             self._positions = {}
@@ -124,33 +138,65 @@ class TopicReader:
         return dict(self._positions)
 
     def poll(self, timeout_ms: int, max_records: int) -> list[RecordBatch]:
-        """Records that came, one batch a partition; positions move on, past gaps, too."""
-        from kafka.errors import OffsetOutOfRangeError
+        """Records that came, one batch a partition; positions move on, past gaps, too.
 
-        try:
-            polled = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
-        except OffsetOutOfRangeError as error:
-            self._out_of_range({tp.partition: int(at) for tp, at in error.args[0].items()})
-            return []
-        batches = [
+        Raises:
+          DistilwatchError: they cannot be read, and waiting would not help.
+        """
+        from kafka.errors import KafkaError, OffsetOutOfRangeError
+
+        with self._lock:
+            if self._closed:
+                time.sleep(timeout_ms / 1000)
+                return []
+            try:
+                polled = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
+            except OffsetOutOfRangeError as error:
+                self._out_of_range({tp.partition: int(at) for tp, at in error.args[0].items()})
+                return []
+            except KafkaError as error:
+                if error.retriable:
+                    time.sleep(0.1)
+                    return []
+                raise self._unreadable(error) from None
+            for tp, records in polled.items():
+                self._positions[tp.partition] = records[-1].offset + 1
+            for partition, known in self._positions.items():
+                # Past markers of transactions and what compaction took, which come as no records.
+                with contextlib.suppress(KafkaError):
+                    at = self._consumer.position(self._topic_partition(partition), timeout_ms=0)
+                    self._positions[partition] = max(at or 0, known)
+        return [
             RecordBatch(
                 self.uri.source,
                 tp.partition,
                 np.array([r.offset for r in records], np.int64),
                 [r.value or b"" for r in records],
-                NO_WATERMARK,
             )
             for tp, records in polled.items()
         ]
-        for partition in self._positions:
-            at = self._consumer.position(self._topic_partition(partition), timeout_ms=0)
-            if at is not None:
-                self._positions[partition] = max(at, self._positions[partition])
-        return batches
+
+    def _unreadable(self, error: Exception) -> DistilwatchError:
+        kind = type(error).__name__
+        if kind == "UnsupportedCodecError":
+            return DistilwatchError(
+                f"records are compressed in a way that needs another package ({error})",
+                self.uri.place,
+                "pip install 'kafka-python[lz4,snappy,zstd]'",
+            )
+        return DistilwatchError(
+            f"records cannot be read ({kind})", self.uri.place, "check the topic and your rights"
+        )
 
     def _out_of_range(self, asked: dict[int, int]) -> None:
         """Goes on at the oldest record when older ones were deleted under the reader."""
-        for partition, first in self.first_offsets(asked).items():
+        from kafka.errors import KafkaError
+
+        try:
+            firsts = self.first_offsets(asked)
+        except KafkaError:
+            return  # away just now; the next poll asks again
+        for partition, first in firsts.items():
             if first <= asked[partition]:
                 raise DistilwatchError(
                     f"partition {partition} ends before offset {asked[partition]}, where reading "
@@ -172,6 +218,10 @@ class TopicReader:
         An open transaction counts as something to read. Says once that the broker is away, and once
         that it is back.
         """
+        with self._lock:
+            return set() if self._closed else self._unread()
+
+    def _unread(self) -> set[int]:
         from kafka.errors import KafkaError
 
         try:
@@ -182,8 +232,7 @@ class TopicReader:
                 _log.warning("%s: no broker answers; waiting for it", self.uri.place)
             return set(self._positions)
         if self._silent_since:
-            away = time.monotonic() - self._silent_since
-            _log.warning("%s: the broker is back after %.0f s", self.uri.place, away)
+            _log.warning("%s: the broker is back after %.0f s", self.uri.place, self.away_s)
             self._silent_since = 0.0
         return {
             p
@@ -200,8 +249,11 @@ class TopicReader:
         """First offsets of partitions that the topic has got; none when no broker answers."""
         from kafka.errors import KafkaError
 
-        try:
-            new = set(self.partitions()) - set(known)
-            return self.first_offsets(new) if new else {}
-        except (KafkaError, DistilwatchError):
-            return {}
+        with self._lock:
+            try:
+                if self._closed or self._silent_since:
+                    return {}
+                new = set(self.partitions()) - set(known)
+                return self.first_offsets(new) if new else {}
+            except (KafkaError, DistilwatchError):
+                return {}

@@ -2,7 +2,7 @@
 
 Why several as one: Prism (2.77) keeps one estimated watermark a stage, that of the bundle which
 came back last. With a restriction for each partition the fastest one's watermark counts, and what
-the others still hold is dropped as late. So one reader has all partitions and reports their minimum.
+the others still hold is dropped as late. So one reader has all partitions and reports the minimum.
 """
 
 from __future__ import annotations
@@ -103,6 +103,14 @@ class Tail:
             now_ms,
             lag_ms,
         )
+
+    def woken(self, numbers: set[int], now_ms: int) -> Tail:
+        """With these partitions no longer idle."""
+        partitions = tuple(
+            replace(p, active_ms=now_ms, idle=False) if p.number in numbers else p
+            for p in self.partitions
+        )
+        return replace(self, partitions=partitions)
 
     def looked(
         self, positions: dict[int, int], unread: set[int], now_ms: int, lag_ms: int, idle_ms: int
@@ -253,7 +261,13 @@ class TailFn(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         if estimator.current_watermark() is None:
             estimator.set_watermark(MIN_TIMESTAMP)
         while (left := started + _BUNDLE_S - time.monotonic()) > 0:
-            for batch in reader.poll(int(left * 1000), self.batch_records):
+            batches = reader.poll(int(left * 1000), self.batch_records)
+            if batches and any(p.idle for p in tail.partitions):
+                # Others were perhaps written to at the same time; their first records must not be
+                # overtaken by what these batches promise.
+                written = reader.unread().union(b.partition for b in batches)
+                tail = tail.woken(written, _now_ms())
+            for batch in batches:
                 promised = tail.watermark_ms
                 item, times = self.to_element(replace(batch, watermark_ms=promised))
                 tail = tail.read(batch.partition, int(batch.offsets[-1]) + 1, times, _now_ms(), lag)
