@@ -33,7 +33,9 @@ class Topic:
         """Writes (partition, value) in order and waits until all have arrived."""
         producer = KafkaProducer(bootstrap_servers=self.broker.address, **options)
         for partition, value in records:
-            producer.send(self.name, value, partition=partition)
+            # A record without value is a tombstone, which must have a key.
+            key = b"k" if value is None else None
+            producer.send(self.name, value, key=key, partition=partition)
         producer.close()
 
     def transact(self, values: Iterable[bytes], partition: int = 0, commit: bool = True) -> None:
