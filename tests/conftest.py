@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,16 @@ def kafka() -> Iterator[KafkaBroker]:
         kafka_libs()
     except ServiceError as missing:
         pytest.skip(str(missing))
-    with KafkaBroker() as broker:
-        yield broker
+    with ExitStack() as stack:
+        yield _started(stack)
+
+
+def _started(stack: ExitStack, attempts: int = 3) -> KafkaBroker:
+    """A broker; a port that was free when it was chosen may be taken by the time it starts."""
+    for _ in range(attempts - 1):
+        with suppress(ServiceError):
+            return stack.enter_context(KafkaBroker())
+    return stack.enter_context(KafkaBroker())
 
 
 @pytest.fixture(scope="session")
