@@ -24,8 +24,8 @@ def shown(feature: str, value: float) -> str:
     scale = _vocabulary().get(feature, (feature, "plain"))[1]
     if math.isnan(value):
         return "unknown"
-    if scale == "share":
-        return f"{100 * value:.3g} %"
+    if scale == "share":  # an interval about a small share may reach below nothing
+        return f"{100 * max(value, 0.0):.3g} %"
     number = math.exp(min(value, 700.0)) if scale == "exp" else value
     return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.3g}"
 
