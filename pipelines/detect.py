@@ -101,9 +101,9 @@ def detect(options: DetectOptions, console: Console) -> DetectSummary:
         budgeted_max_p(
             alerts.max_p, alerts.pages_per_day, window_ms, int(bundle.training["accounts"])
         ),
-        high_exposure_usd=100.0,
-        critical_exposure_usd=5_000.0,
-        high_accounts=20,
+        high_exposure_usd=alerts.severity.high_exposure_usd,
+        critical_exposure_usd=alerts.severity.critical_exposure_usd,
+        high_accounts=alerts.severity.high_accounts,
     )
     tmp = options.config.run.tmp
     with tempfile.TemporaryDirectory(prefix="distilwatch-detect-", dir=tmp) as folder:
@@ -169,7 +169,7 @@ def build(
         >> RunInference(ScoringHandler(bundle, PROFILE, rows_of_sketches, policy.max_p))
     )
     clusters = profiles | "Clusters" >> FindClusters(
-        bundle, link_options(), policy.max_p, config.profiles.window_ms, 0,
+        bundle, link_options(config), policy.max_p, config.profiles.window_ms, 0,
         sessions.allowed_lateness_ms,
     )  # fmt: skip
     findings = (

@@ -10,7 +10,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.config import Config
 from schemas.errors import DistilwatchError
-from transforms.clusters.links import LinkOptions
+from transforms.clusters.links import LinkKind, LinkOptions
+from transforms.coverage.layout import Items
 from transforms.ingest.decode import Decoder
 from transforms.ingest.files import ReadFiles, ToElement
 from transforms.ingest.pseudonyms import Pseudonymiser, load_key
@@ -50,9 +51,13 @@ def session_options(config: Config) -> SessionOptions:
     )
 
 
-def link_options() -> LinkOptions:
-    """What links accounts."""
-    return LinkOptions()
+def link_options(config: Config) -> LinkOptions:
+    """What links accounts, and how strongly."""
+    kinds = {
+        Items[name.upper()]: LinkKind(how.weight, how.max_popularity, how.min_share)
+        for name, how in config.clusters.links
+    }
+    return LinkOptions(kinds, config.clusters.min_link_weight)
 
 
 def read_events(

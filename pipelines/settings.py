@@ -289,11 +289,11 @@ def _link(weight: float, max_popularity: int, min_share: float) -> tuple[LinkCon
 _PAYMENT = _link(1.0, 1_000_000, 0.0)
 _CREDENTIAL = _link(1.0, 10_000, 0.0)
 _ORGANIZATION = _link(1.0, 100_000, 0.0)
-_NETWORK = _link(0.5, 300, 0.02)
-_CLIENT = _link(0.5, 300, 0.05)
+_NETWORK = _link(0.5, 60, 0.02)
+_CLIENT = _link(0.5, 40, 0.05)
 _SYSTEM_PROMPT = _link(0.7, 2_000, 0.05)
-_PREFIX = _link(0.7, 2_000, 0.05)
-_SUFFIX = _link(0.5, 2_000, 0.05)
+_PREFIX = _link(0.7, 300, 0.1)
+_SUFFIX = _link(0.7, 300, 0.1)
 
 
 class LinksConfig(Section):
@@ -329,7 +329,7 @@ class ClustersConfig(Section):
     """How accounts are linked into clusters."""
 
     min_link_weight: float = Field(
-        0.6, description="two accounts with this much in common belong together", gt=0, le=1_000
+        0.5, description="two accounts with this much in common belong together", gt=0, le=1_000
     )
     links: LinksConfig = Field(default_factory=LinksConfig, description="kinds of links")
     null_groups: int = Field(

@@ -104,7 +104,7 @@ def train(options: TrainOptions, console: Console) -> TrainSummary:
                 config.scoring.trim_share,
                 config.scoring.seed,
             ),
-            links=link_options(),
+            links=link_options(config),
             null_groups=config.clusters.null_groups,
             seed=config.scoring.seed,
         ),

@@ -1,0 +1,21 @@
+"""Settings reach the parts that they are about."""
+
+from __future__ import annotations
+
+from pipelines.config import load_config
+from pipelines.parts import link_options
+from transforms.clusters.links import LinkOptions
+from transforms.coverage.layout import Items
+
+
+def test_the_default_settings_are_the_defaults_of_linking() -> None:
+    assert link_options(load_config(None)) == LinkOptions()
+
+
+def test_a_setting_changes_how_accounts_are_linked() -> None:
+    config = load_config(
+        None, {"clusters.links.network.weight": 0.25, "clusters.min_link_weight": 0.9}
+    )
+    options = link_options(config)
+    assert options.kinds[Items.NETWORK].weight == 0.25
+    assert options.least_weight == 0.9
