@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from transforms.coverage.features import (
     COLUMNS,
     Reference,
+    SketchBlock,
     Suspicious,
     column_index,
     feature_matrix,
@@ -148,9 +149,10 @@ def group_row(members: Sequence[Member], reference: Reference | None) -> GroupRo
 
 def complementarity(sketches: Sequence[CoverageSketch], pool: CoverageSketch) -> float:
     """F13: log of Γ = Hill(pool) / mean Hill(member), order 1 on the codebook cells."""
-    hills = [hill_number(sketch) for sketch in sketches]
-    mean = np.mean([math.exp(h) for h in hills if not math.isnan(h)] or [math.nan])
-    return hill_number(pool) - math.log(mean) if mean > 0 else math.nan
+    hills = hill_number(SketchBlock([*sketches, pool]))
+    members = hills[:-1][~np.isnan(hills[:-1])]
+    mean = float(np.exp(members).mean()) if len(members) else math.nan
+    return float(hills[-1]) - math.log(mean) if mean > 0 else math.nan
 
 
 def overlap(sketches: Sequence[CoverageSketch], pool: CoverageSketch) -> float:

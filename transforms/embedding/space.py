@@ -79,8 +79,18 @@ def fourier_features(coordinates: NDArray[np.int8]) -> NDArray[np.int16]:
     return np.concatenate([cosine[phase], sine[phase]], axis=1)
 
 
-def fourier_mean(total: NDArray[np.int64], count: float) -> NDArray[np.float64]:
-    """Mean feature map, scaled so that one event has unit length: float64 of shape (256,)."""
+def fourier_mean(
+    total: NDArray[np.int64] | NDArray[np.float64], count: float | NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Mean feature map, scaled so that one event has unit length.
+
+    Args:
+      total: sum of features, of shape (256,), or (n, 256) for n keys.
+      count: of the events in it; of shape (n, 1) for n keys.
+
+    Returns:
+      float64 of the shape of `total`.
+    """
     mean: NDArray[np.float64] = total / (count * _WAVE_AMPLITUDE * np.sqrt(FOURIER / 2))
     return mean
 

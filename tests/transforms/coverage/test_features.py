@@ -6,7 +6,9 @@ import itertools
 import math
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -38,8 +40,17 @@ from transforms.embedding.space import (
 )
 from transforms.ingest.batch import Events
 
+Feature = Callable[[f.SketchBlock], np.ndarray]
 SEEDS = range(6)
-VALUES = {feature.name: feature.compute for feature in f.FEATURES}
+
+
+def value_of(feature: Feature, sketch: CoverageSketch) -> float:
+    """A feature of one key."""
+    (value,) = feature(f.SketchBlock([sketch]))
+    return float(value)
+
+
+VALUES = {name.name: partial(value_of, name.compute) for name in f.FEATURES}
 
 
 def one_account(n: int, seed: int, span_ms: int = 7 * DAY_MS) -> Events:
@@ -75,10 +86,10 @@ def test_counts_of_cells_give_hill_good_turing_and_chao(seed: int) -> None:
     n, sketch = sum(counts), sketch_of(events)
     once, twice = counts.count(1), counts.count(2)
     entropy = -sum(c / n * math.log(c / n) for c in counts)
-    assert f.hill_number(sketch) == pytest.approx(entropy, rel=1e-12)
-    assert f.unseen_share(sketch) == pytest.approx(once / n, rel=1e-12)
+    assert value_of(f.hill_number, sketch) == pytest.approx(entropy, rel=1e-12)
+    assert value_of(f.unseen_share, sketch) == pytest.approx(once / n, rel=1e-12)
     chao = len(counts) + once * (once - 1) / (2 * (twice + 1))
-    assert f.chao_richness(sketch) == pytest.approx(math.log(chao), rel=1e-12)
+    assert value_of(f.chao_richness, sketch) == pytest.approx(math.log(chao), rel=1e-12)
 
 
 def test_heaps_slope_is_the_growth_from_half_of_the_events_to_all() -> None:
@@ -87,7 +98,7 @@ def test_heaps_slope_is_the_growth_from_half_of_the_events_to_all() -> None:
     rng = np.random.default_rng(0)
     halves = [len(np.unique(cells[rng.random(len(cells)) < 0.5])) for _ in range(600)]
     expected = math.log(len(np.unique(cells)) / np.mean(halves)) / math.log(2)
-    assert f.heaps_slope(sketch_of(events)) == pytest.approx(expected, abs=0.01)
+    assert value_of(f.heaps_slope, sketch_of(events)) == pytest.approx(expected, abs=0.01)
 
 
 @pytest.mark.parametrize("n", [6, 33, 120])
@@ -97,7 +108,7 @@ def test_effective_rank_is_the_corrected_mean_squared_cosine_of_pairs(n: int) ->
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     squares = [(x[i] @ x[j]) ** 2 for i, j in itertools.combinations(range(n), 2)]
     expected = -math.log((np.mean(squares) - 1 / AXES) / (1 + 1 / AXES))
-    assert f.effective_rank(sketch_of(events)) == pytest.approx(expected, abs=0.03)
+    assert value_of(f.effective_rank, sketch_of(events)) == pytest.approx(expected, abs=0.03)
 
 
 @pytest.mark.parametrize("rank", [4, 12, 40])
@@ -109,13 +120,15 @@ def test_effective_rank_finds_the_rank_of_the_unprojected_vectors(rank: int, n: 
     vectors = (directions[rng.integers(0, rank, n)] * signs).astype(np.float32)
     coordinates = to_coordinates(project(vectors), np.zeros(AXES))
     sketch = sketch_of(events_of("a", START_MS + np.arange(n) * HOUR_MS, coordinates))
-    assert math.exp(f.effective_rank(sketch)) == pytest.approx(rank, rel=0.25)
+    assert math.exp(value_of(f.effective_rank, sketch)) == pytest.approx(rank, rel=0.25)
 
 
 def test_effective_rank_does_not_grow_with_the_number_of_events() -> None:
     def mean_rank(n: int) -> float:
         draws = np.random.default_rng(n).integers(0, 10, (30, n))
-        return float(np.mean([f.effective_rank(sketch_of(on_topics(d, n))) for d in draws]))
+        return float(
+            np.mean([value_of(f.effective_rank, sketch_of(on_topics(d, n))) for d in draws])
+        )
 
     assert mean_rank(20) == pytest.approx(mean_rank(400), abs=0.15)
 
@@ -127,16 +140,18 @@ def test_log_volume_and_common_direction_are_those_of_the_vectors(seed: int) -> 
     n = len(x)
     eigenvalues = np.linalg.eigvalsh(x.T @ x / n)
     volume = np.log1p(AXES * eigenvalues).sum() / AXES
-    assert f.log_volume(sketch_of(events)) == pytest.approx(volume, rel=1e-9)
+    assert value_of(f.log_volume, sketch_of(events)) == pytest.approx(volume, rel=1e-9)
     cosines = [x[i] @ x[j] for i, j in itertools.combinations(range(n), 2)]
-    assert f.common_direction(sketch_of(events)) == pytest.approx(np.mean(cosines), abs=1e-3)
+    assert value_of(f.common_direction, sketch_of(events)) == pytest.approx(
+        np.mean(cosines), abs=1e-3
+    )
 
 
 def test_log_volume_is_largest_when_every_direction_is_used_alike() -> None:
     axes = to_int8(np.eye(AXES) / 2)  # int8 holds half a unit on one axis
     time = START_MS + np.arange(AXES) * HOUR_MS
-    even = f.log_volume(sketch_of(events_of("a", time, axes)))
-    narrow = f.log_volume(sketch_of(events_of("a", time, axes[np.arange(AXES) % 8])))
+    even = value_of(f.log_volume, sketch_of(events_of("a", time, axes)))
+    narrow = value_of(f.log_volume, sketch_of(events_of("a", time, axes[np.arange(AXES) % 8])))
     assert narrow < even <= math.log(2)
 
 
@@ -160,11 +175,11 @@ def test_breadths_keep_their_bounds_and_order(n: int, seed: int) -> None:
     if sum(counts) < 4:
         return
     seen = math.log(len(counts))
-    assert 0 <= f.hill_number(sketch) <= seen + 1e-12
-    assert f.chao_richness(sketch) >= seen - 1e-12
-    assert 0 <= f.unseen_share(sketch) <= 1
-    assert 0 <= f.heaps_slope(sketch) <= 1
-    assert 0 < f.log_volume(sketch) <= math.log(2) + 0.01
+    assert 0 <= value_of(f.hill_number, sketch) <= seen + 1e-12
+    assert value_of(f.chao_richness, sketch) >= seen - 1e-12
+    assert 0 <= value_of(f.unseen_share, sketch) <= 1
+    assert 0 <= value_of(f.heaps_slope, sketch) <= 1
+    assert 0 < value_of(f.log_volume, sketch) <= math.log(2) + 0.01
 
 
 # --- order and time -----------------------------------------------------------------------------
@@ -185,7 +200,7 @@ def test_coherence_is_the_mean_cosine_within_a_talk_minus_that_of_any_two(named:
     events = events_of("a", time, coordinates, conversation=conversation)
     x = unit_rows(events)
     expected = mean_cosine(x, list(talk)) - mean_cosine(x, [0] * 60)
-    assert f.coherence(sketch_of(events)) == pytest.approx(expected, abs=2e-3)
+    assert value_of(f.coherence, sketch_of(events)) == pytest.approx(expected, abs=2e-3)
     assert expected > 0.2
 
 
@@ -196,7 +211,7 @@ def test_coherence_is_about_zero_when_every_prompt_is_drawn_afresh() -> None:
         "a", START_MS + np.arange(n) * MINUTE_MS, topic_coordinates(rng.integers(0, 60, n), rng),
         conversation=np.array([token(f"c{i // 50}") for i in range(n)]),
     )  # fmt: skip
-    assert abs(f.coherence(sketch_of(events))) < 0.02
+    assert abs(value_of(f.coherence, sketch_of(events))) < 0.02
 
 
 def idle_hours(active: set[int]) -> int:
@@ -217,18 +232,18 @@ def test_hours_give_idle_gap_entropy_and_rhythm(seed: int) -> None:
     time = START_MS + days * DAY_MS + rng.choice(hours, n) * HOUR_MS + rng.integers(0, HOUR_MS, n)
     sketch = at_times(time)
     clock = ((time // HOUR_MS) % 24).astype(int)
-    assert f.longest_idle_gap(sketch) == idle_hours(set(clock.tolist()))
+    assert value_of(f.longest_idle_gap, sketch) == idle_hours(set(clock.tolist()))
     week = Counter((time // HOUR_MS % 168).tolist())
     entropy = -sum(c / n * math.log(c / n) for c in week.values())
-    assert f.hour_entropy(sketch) == pytest.approx(entropy, rel=1e-12)
+    assert value_of(f.hour_entropy, sketch) == pytest.approx(entropy, rel=1e-12)
     angles = 2 * math.pi * clock / 24
     cosines = [math.cos(angles[i] - angles[j]) for i, j in itertools.combinations(range(n), 2)]
     expected = math.sqrt(max(0.0, np.mean(cosines)))
-    assert f.circadian_amplitude(sketch) == pytest.approx(expected, abs=1e-6)
+    assert value_of(f.circadian_amplitude, sketch) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_single_hour_of_the_day_leaves_twenty_three_idle() -> None:
-    assert f.longest_idle_gap(at_times(START_MS + np.arange(5) * DAY_MS)) == 23
+    assert value_of(f.longest_idle_gap, at_times(START_MS + np.arange(5) * DAY_MS)) == 23
 
 
 @pytest.mark.parametrize("name", ["idle_gap_hours", "hour_entropy", "circadian_amplitude"])
@@ -244,18 +259,20 @@ def test_minutes_give_dispersion_and_evenness_exactly_while_they_are_few(seed: i
     counts = np.bincount((time - START_MS) // MINUTE_MS, minlength=50)
     spread = math.sqrt(counts.var() / counts.mean())
     sketch = at_times(time)
-    assert f.burstiness(sketch) == pytest.approx((spread - 1) / (spread + 1), abs=2e-3)
+    assert value_of(f.burstiness, sketch) == pytest.approx((spread - 1) / (spread + 1), abs=2e-3)
     active = counts[counts > 0]
-    assert f.pace_evenness(sketch) == pytest.approx(active.std() / active.mean(), rel=1e-12)
+    assert value_of(f.pace_evenness, sketch) == pytest.approx(
+        active.std() / active.mean(), rel=1e-12
+    )
 
 
 def test_burstiness_tells_a_clock_from_chance_and_chance_from_bursts() -> None:
     rng = np.random.default_rng(5)
     n, span = 2_000, 2_000 * MINUTE_MS
-    clock = f.burstiness(at_times(START_MS + np.arange(n) * MINUTE_MS))
-    chance = f.burstiness(at_times(START_MS + rng.integers(0, span, n)))
+    clock = value_of(f.burstiness, at_times(START_MS + np.arange(n) * MINUTE_MS))
+    chance = value_of(f.burstiness, at_times(START_MS + rng.integers(0, span, n)))
     talk = rng.integers(0, span, n // 20).repeat(20) + rng.integers(0, 2 * MINUTE_MS, n)
-    bursts = f.burstiness(at_times(START_MS + talk))
+    bursts = value_of(f.burstiness, at_times(START_MS + talk))
     assert -1 <= clock < -0.9
     assert abs(chance) < 0.25
     assert 0.3 < bursts <= 1
@@ -264,7 +281,7 @@ def test_burstiness_tells_a_clock_from_chance_and_chance_from_bursts() -> None:
 def test_busy_hours_is_the_share_of_hours_with_a_request() -> None:
     hours = np.array([0, 0, 1, 5, 9, 9, 9, 12])
     sketch = at_times(START_MS + hours * HOUR_MS)
-    assert f.busy_hours(sketch) == pytest.approx(5 / 13)
+    assert value_of(f.busy_hours, sketch) == pytest.approx(5 / 13)
 
 
 # --- templates, repetition and what is asked for ------------------------------------------------
@@ -276,16 +293,16 @@ def test_top_scaffold_share_takes_the_commoner_of_beginnings_and_ends() -> None:
     suffix = np.array([token("s0")] * 12 + [token(f"s{i}") for i in range(1, 9)])
     events = events_of("a", START_MS + np.arange(n) * HOUR_MS, np.zeros((n, AXES), np.int8))
     sketch = sketch_of(replace(events, prefix_scaffold=prefix, suffix_scaffold=suffix))
-    assert f.top_scaffold_share(sketch) == pytest.approx(12 / 20)
+    assert value_of(f.top_scaffold_share, sketch) == pytest.approx(12 / 20)
     sketch = sketch_of(replace(events, prefix_scaffold=prefix))
-    assert f.top_scaffold_share(sketch) == pytest.approx(7 / 20)
+    assert value_of(f.top_scaffold_share, sketch) == pytest.approx(7 / 20)
 
 
 def test_repeated_prompts_counts_all_but_the_first_of_each() -> None:
     words = ["a"] * 5 + ["b"] * 3 + ["c", "d"]
     events = events_of("a", START_MS + np.arange(10), np.zeros((10, AXES), np.int8))
     sketch = sketch_of(replace(events, prompt=np.array([token(w) for w in words])))
-    assert f.repeated_prompts(sketch) == pytest.approx(6 / 10)
+    assert value_of(f.repeated_prompts, sketch) == pytest.approx(6 / 10)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -332,8 +349,10 @@ def test_networks_are_counted_exactly_when_few_and_closely_when_many() -> None:
         events_of("a", START_MS + np.arange(n), zeros, network=network[np.arange(n) % 9])
     )
     many = sketch_of(events_of("a", START_MS + np.arange(n), zeros, network=network))
-    assert f.log_networks(few) == pytest.approx(math.log(9))
-    assert f.log_networks(many) == pytest.approx(math.log(n), abs=0.5)  # k = 32: 18 % a deviation
+    assert value_of(f.log_networks, few) == pytest.approx(math.log(9))
+    assert value_of(f.log_networks, many) == pytest.approx(
+        math.log(n), abs=0.5
+    )  # k = 32: 18 % a deviation
 
 
 # --- distance from the peer group ---------------------------------------------------------------
@@ -359,6 +378,11 @@ def reference_of(events: Events) -> f.Reference:
     return f.Reference(fourier_mean(total, len(rows)), float(len(rows)))
 
 
+def mmd2_of(sketch: CoverageSketch, reference: f.Reference) -> float:
+    (value,) = f.mmd2(f.SketchBlock([sketch]), [reference])
+    return float(value)
+
+
 @pytest.mark.parametrize("topics", [2, 5, 20])
 @pytest.mark.parametrize("n", [20, 150])
 def test_mmd2_is_near_the_exact_kernel_value(topics: int, n: int) -> None:
@@ -366,7 +390,7 @@ def test_mmd2_is_near_the_exact_kernel_value(topics: int, n: int) -> None:
     own = on_topics(rng.integers(0, topics, n), seed=n)
     others = on_topics(rng.integers(0, TOPICS, 400), seed=n + 1)
     reference = reference_of(others)
-    value = f.mmd2(sketch_of(own), reference.mean, reference.events)
+    value = mmd2_of(sketch_of(own), reference)
     exact = exact_mmd2(unit_rows(own), unit_rows(others))
     # 128 waves: the kernel's error is at most 1/√128 and mostly cancels between the three terms.
     assert value == pytest.approx(exact, abs=0.01 + 0.25 * abs(exact))
@@ -376,8 +400,7 @@ def test_mmd2_has_mean_zero_for_draws_from_the_peer_group_itself() -> None:
     rng = np.random.default_rng(6)
     reference = reference_of(on_topics(rng.integers(0, 30, 4_000), 1))
     values = [
-        f.mmd2(sketch_of(on_topics(rng.integers(0, 30, 40), i)), reference.mean, reference.events)
-        for i in range(60)
+        mmd2_of(sketch_of(on_topics(rng.integers(0, 30, 40), i)), reference) for i in range(60)
     ]
     assert abs(np.mean(values)) < 3 * np.std(values) / 60**0.5
     assert min(values) < 0 < max(values)
@@ -388,7 +411,7 @@ def test_mmd2_without_a_reference_is_unknown_and_fills_the_last_column() -> None
     reference = reference_of(on_topics(np.arange(TOPICS), 1))
     rows = f.feature_matrix([sketch, sketch], [None, reference])
     assert np.isnan(rows[0, -1])
-    assert rows[1, -1] == f.mmd2(sketch, reference.mean, reference.events)
+    assert rows[1, -1] == mmd2_of(sketch, reference)
     assert f.column_index()["mmd2"] == len(f.COLUMNS) - 1
 
 
@@ -438,14 +461,47 @@ def test_the_order_of_events_does_not_matter_to_the_bit(seed: int) -> None:
     assert rows[0] == rows[1]
 
 
+@pytest.mark.parametrize("count", [2, 7, 600])
+def test_a_row_does_not_depend_on_the_other_keys_to_the_bit(count: int) -> None:
+    rng = np.random.default_rng(count)
+    sizes = np.exp(rng.uniform(0, 5, min(count, 60))).astype(int)
+    few = [empty(), *(sketch_of(one_account(int(n), i)) for i, n in enumerate(sizes))]
+    known = [None, *(reference_of(on_topics(np.arange(9), i)) for i in range(2))]
+    sketches = [few[i % len(few)] for i in range(count)]
+    references = [known[i % len(known)] for i in range(count)]
+    together = f.feature_matrix(sketches, references)
+    for i in range(0, count, max(1, count // 60)):
+        alone = f.feature_matrix(sketches[i : i + 1], references[i : i + 1])
+        assert alone.tobytes() == together[i : i + 1].tobytes()
+
+
+def test_no_keys_have_no_rows_and_each_key_needs_its_reference() -> None:
+    assert f.feature_matrix([], []).shape == (0, len(f.COLUMNS))
+    with pytest.raises(ValueError, match="1 references for 2 sketches"):
+        f.feature_matrix([empty(), empty()], [None])
+
+
+@pytest.mark.parametrize("n", [3, 5, 31, 32, 33, 90])
+def test_a_few_rows_and_moments_of_many_give_the_same_scatter(n: int) -> None:
+    events = on_topics(np.arange(n) % 7, seed=n)
+    x = unit_rows(events)
+    s = x.T @ x
+    scatter = f.SketchBlock([sketch_of(events)]).scatter
+    assert scatter.square[0] == pytest.approx((s**2).sum(), rel=1e-9)
+    expected = np.linalg.slogdet(np.eye(AXES) + s * AXES / n)[1]
+    assert scatter.log_det[0] == pytest.approx(expected, rel=1e-9)
+
+
 LOW_FOR_A_HARVEST = ("idle_gap_hours", "circadian_amplitude", "continued_share")
 
 
 @pytest.mark.parametrize("name", [*BREADTH, "hour_entropy", "busy_hours", *LOW_FOR_A_HARVEST])
 def test_a_harvest_lies_on_the_side_that_the_table_calls_suspicious(name: str) -> None:
     column = f.COLUMNS[f.column_index()[name]]
-    benign = [column.compute(sketch_of(person(f"p{i}", 1, 60))) for i in range(25)]
-    attack = [column.compute(sketch_of(harvester(f"h{i}", 1, 60))) for i in range(25)]
+    benign = column.compute(f.SketchBlock([sketch_of(person(f"p{i}", 1, 60)) for i in range(25)]))
+    attack = column.compute(
+        f.SketchBlock([sketch_of(harvester(f"h{i}", 1, 60)) for i in range(25)])
+    )
     assert column.suspicious.value * (np.nanmedian(attack) - np.nanmedian(benign)) > 0
 
 

@@ -1,0 +1,81 @@
+"""Features of keys, computed from their coverage sketches, many at a time.
+
+Each function takes a `SketchBlock` of n sketches and returns float64 of shape (n,), NaN where a
+sketch cannot say. `FEATURES` names them all, with the direction in which a value is suspicious and
+words for the people on call. The codes F1…F29 are those of the project's science notes; sources
+stand with each formula.
+"""
+
+from transforms.coverage.features.block import SketchBlock
+from transforms.coverage.features.breadth import (
+    chao_richness,
+    common_direction,
+    effective_rank,
+    heaps_slope,
+    hill_number,
+    log_volume,
+    unseen_share,
+)
+from transforms.coverage.features.distance import Reference, mmd2
+from transforms.coverage.features.table import (
+    COLUMNS,
+    FEATURES,
+    MMD,
+    Feature,
+    Suspicious,
+    column_index,
+    feature_matrix,
+)
+from transforms.coverage.features.templates import repeated_prompts, top_scaffold_share
+from transforms.coverage.features.timing import (
+    burstiness,
+    busy_hours,
+    circadian_amplitude,
+    coherence,
+    hour_entropy,
+    longest_idle_gap,
+    pace_evenness,
+)
+from transforms.coverage.features.usage import (
+    log_age_days,
+    log_clients,
+    log_networks,
+    log_output_tokens,
+    output_ratio,
+    size_entropy,
+)
+
+__all__ = [
+    "COLUMNS",
+    "FEATURES",
+    "MMD",
+    "Feature",
+    "Reference",
+    "SketchBlock",
+    "Suspicious",
+    "burstiness",
+    "busy_hours",
+    "chao_richness",
+    "circadian_amplitude",
+    "coherence",
+    "column_index",
+    "common_direction",
+    "effective_rank",
+    "feature_matrix",
+    "heaps_slope",
+    "hill_number",
+    "hour_entropy",
+    "log_age_days",
+    "log_clients",
+    "log_networks",
+    "log_output_tokens",
+    "log_volume",
+    "longest_idle_gap",
+    "mmd2",
+    "output_ratio",
+    "pace_evenness",
+    "repeated_prompts",
+    "size_entropy",
+    "top_scaffold_share",
+    "unseen_share",
+]

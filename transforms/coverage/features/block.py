@@ -1,0 +1,267 @@
+"""Many sketches at once: what features are computed from, as arrays.
+
+Features cost little arithmetic and, sketch by sketch, much Python. A `SketchBlock` puts the parts
+of n sketches into arrays once, and each feature is then a few array operations on all of them. A
+part is gathered when the first feature asks for it.
+
+Every array has a row a sketch, or is ragged (`Ragged`). No row depends on the other rows, to the
+bit, so that a key has the same features in whatever block it is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transforms.coverage import layout
+from transforms.coverage.features.arrays import NO_INDEX, Float, Int64, Ragged, joined, ranges
+from transforms.coverage.layout import Bins, Items, Sum
+from transforms.coverage.sketch import CoverageSketch
+from transforms.embedding.space import AXES, FOURIER, UNIT, fourier_features
+
+_TRACE = float(UNIT * UNIT)  # squared length of one event's coordinates
+_DENSE_AT_ONCE = 16  # keys whose (64, 64) matrices are in memory at a time: half a megabyte
+
+
+class Scatter(NamedTuple):
+    """What is asked of S = Σ x xᵀ over a key's n events, x of unit length.
+
+    Attributes:
+      square: float64 of shape (n,), ‖S‖²_F.
+      log_det: float64 of shape (n,), ln det(I + S · 64 / n); 0 without vectors.
+    """
+
+    square: Float
+    log_det: Float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Items:
+    """Entries at [start[i, k], stop[i, k]) belong to key i and set k."""
+
+    key: NDArray[np.uint64]
+    count: Float
+    start: Int64
+    stop: Int64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """Coordinates of the keys that still have them one by one, one key after the other."""
+
+    key: Int64  # (k,): which keys these are
+    start: Int64  # (k,): of each in `rows`
+    count: Int64  # (k,)
+    rows: NDArray[np.int8]  # (m, 64)
+
+
+class SketchBlock:
+    """Parts of n sketches as arrays, made when they are first asked for.
+
+    Attributes:
+      sketches: the n sketches.
+    """
+
+    def __init__(self, sketches: Sequence[CoverageSketch]) -> None:
+        self.sketches = sketches
+
+    def __len__(self) -> int:
+        return len(self.sketches)
+
+    # --- sums and times ---------------------------------------------------------------------------
+
+    @cached_property
+    def sums(self) -> Int64:
+        """Plain sums, int64 of shape (n, len(Sum))."""
+        return joined([s.sums for s in self.sketches], np.int64).reshape(len(self), len(Sum))
+
+    @property
+    def events(self) -> Int64:
+        """Events of each key, int64 of shape (n,)."""
+        return self.sums[:, Sum.EVENTS]
+
+    @property
+    def vectors(self) -> Int64:
+        """Events with a vector, int64 of shape (n,)."""
+        return self.sums[:, Sum.VECTORS]
+
+    @cached_property
+    def first_ms(self) -> Int64:
+        """Time of the first event, int64 of shape (n,)."""
+        return np.array([s.first_ms for s in self.sketches], np.int64)
+
+    @cached_property
+    def last_ms(self) -> Int64:
+        """Time of the last event, int64 of shape (n,)."""
+        return np.array([s.last_ms for s in self.sketches], np.int64)
+
+    @cached_property
+    def created_ms(self) -> Int64:
+        """When the account was opened, int64 of shape (n,), `layout.NEVER_MS` if unknown."""
+        return np.array([s.created_ms for s in self.sketches], np.int64)
+
+    # --- histograms -------------------------------------------------------------------------------
+
+    @cached_property
+    def _bins(self) -> Ragged:
+        sizes = np.array([len(s.bin_index) for s in self.sketches], np.int64)
+        index = joined([s.bin_index for s in self.sketches], np.uint16).astype(np.int64)
+        count = joined([s.bin_count for s in self.sketches], np.int64).astype(np.float64)
+        return Ragged(len(self), np.repeat(np.arange(len(self)), sizes), count, index)
+
+    def histogram(self, start: Bins, stop: int) -> Ragged:
+        """Counts of the bins in [start, stop) that have any; `index` counts from `start`."""
+        bins = self._bins
+        at = (bins.index >= start) & (bins.index < stop)
+        return Ragged(bins.n, bins.owner[at], bins.count[at], bins.index[at] - int(start))
+
+    @cached_property
+    def cells(self) -> Ragged:
+        """Counts of the codebook cells that were visited."""
+        return self.histogram(Bins.CELL, layout.MAX_CELLS)
+
+    @cached_property
+    def hours(self) -> Ragged:
+        """Counts of the hours of the week, Monday 00:00 UTC first."""
+        return self.histogram(Bins.HOUR_OF_WEEK, Bins.PREFIX_SCAFFOLD)
+
+    @cached_property
+    def hours_of_day(self) -> Float:
+        """Counts of the hours of the day, float64 of shape (n, 24)."""
+        place = self.hours.owner * 24 + self.hours.index % 24
+        flat = np.bincount(place, weights=self.hours.count, minlength=len(self) * 24)
+        return flat.reshape(len(self), 24).astype(np.float64, copy=False)
+
+    # --- samples of items -------------------------------------------------------------------------
+
+    @cached_property
+    def _items(self) -> _Items:
+        sizes = np.array([len(s.item_key) for s in self.sketches], np.int64)
+        key = joined([s.item_key for s in self.sketches], np.uint64)
+        count = joined([s.item_count for s in self.sketches], np.int64).astype(np.float64)
+        run = np.repeat(np.arange(len(self)) * len(Items), sizes)
+        run += (key >> layout.HASH_BITS).astype(np.int64)  # ascending: the keys of a set are sorted
+        size = np.bincount(run, minlength=len(self) * len(Items)).reshape(len(self), len(Items))
+        stop = np.cumsum(size.ravel()).reshape(size.shape)
+        return _Items(key, count, stop - size, stop)
+
+    def items(self, kind: Items) -> Ragged:
+        """Counts of the sampled items of one set."""
+        items = self._items
+        start, size = items.start[:, kind], items.stop[:, kind] - items.start[:, kind]
+        owner = np.repeat(np.arange(len(self)), size)
+        return Ragged(len(self), owner, items.count[ranges(start, size)], NO_INDEX)
+
+    def distinct(self, kind: Items) -> Float:
+        """Estimated number of distinct items, float64 of shape (n,); see `CoverageSketch`."""
+        items = self._items
+        size = items.stop[:, kind] - items.start[:, kind]
+        out = size.astype(np.float64)
+        capacity = int(layout.CAPACITY[kind])
+        full = np.flatnonzero(size >= capacity)
+        largest = items.key[items.stop[full, kind] - 1] & layout.HASH_MASK
+        out[full] = (capacity - 1) / (largest.astype(np.float64) / float(1 << 56))
+        return out
+
+    # --- conversations ----------------------------------------------------------------------------
+
+    @cached_property
+    def groups(self) -> tuple[Ragged, Float]:
+        """Events of the sampled conversations, and ‖Σ x‖² of each, float64 of shape (m,)."""
+        sizes = np.array([len(s.group_count) for s in self.sketches], np.int64)
+        count = joined([s.group_count for s in self.sketches], np.int64).astype(np.float64)
+        sums = joined([s.group_sum for s in self.sketches], np.int64).reshape(-1, AXES)
+        owner = np.repeat(np.arange(len(self)), sizes)
+        unit = sums / UNIT
+        return Ragged(len(self), owner, count, NO_INDEX), (unit * unit).sum(axis=1)
+
+    # --- coordinates ------------------------------------------------------------------------------
+
+    @cached_property
+    def _dense(self) -> Int64:
+        """Keys that hold moments instead of rows."""
+        return np.array([i for i, s in enumerate(self.sketches) if len(s.moment)], np.int64)
+
+    @cached_property
+    def _rows(self) -> _Rows:
+        sizes = np.array([len(s.rows) for s in self.sketches], np.int64)
+        key = np.flatnonzero(sizes)
+        rows = joined([s.rows for s in self.sketches], np.int8).reshape(-1, AXES)
+        return _Rows(key, (np.cumsum(sizes) - sizes)[key], sizes[key], rows)
+
+    @cached_property
+    def vector_sum(self) -> Float:
+        """Σ of each key's coordinates in units of 1/254: float64 of shape (n, 64)."""
+        out = np.zeros((len(self), AXES))
+        if len(self._rows.key):
+            wide = self._rows.rows.astype(np.float64)
+            out[self._rows.key] = np.add.reduceat(wide, self._rows.start, axis=0)
+        for i in self._dense:
+            out[i] = self.sketches[i].vector_sum
+        return out
+
+    @cached_property
+    def fourier_sum(self) -> Float:
+        """Σ of each key's random Fourier features in units of 1/1024: float64 (n, 256)."""
+        out = np.zeros((len(self), FOURIER))
+        if len(self._rows.key):
+            waves = fourier_features(self._rows.rows)
+            out[self._rows.key] = np.add.reduceat(waves, self._rows.start, axis=0, dtype=np.int64)
+        for i in self._dense:
+            out[i] = self.sketches[i].fourier_sum
+        return out
+
+    @cached_property
+    def scatter(self) -> Scatter:
+        """Size of each key's second moment; see `Scatter`."""
+        out = Scatter(np.zeros(len(self)), np.zeros(len(self)))
+        self._scatter_of_rows(out)
+        for start in range(0, len(self._dense), _DENSE_AT_ONCE):
+            self._scatter_of_moments(self._dense[start : start + _DENSE_AT_ONCE], out)
+        return out
+
+    def _scatter_of_rows(self, out: Scatter) -> None:
+        """With r rows X the (r, r) Gram matrix G = X Xᵀ says the same as the (64, 64) S = Xᵀ X:
+        ‖S‖ = ‖G‖, and det(I + c S) = det(I + c G) (Sylvester)."""
+        kept = self._rows
+        key, first, count, rows = kept.key, kept.start, kept.count, kept.rows
+        padded = np.concatenate([rows, np.zeros((1, AXES), np.int8)])
+        size = 1
+        while size // 2 < layout.MAX_ROWS:  # a few sizes; rows of zeros change neither value
+            some = np.flatnonzero((count > size // 2) & (count <= size))
+            place = first[some, None] + np.arange(size)
+            place[np.arange(size) >= count[some, None]] = len(rows)
+            x = padded[place].astype(np.float32)  # products below 2**24 are exact
+            gram = np.matmul(x, x.transpose(0, 2, 1)).astype(np.float64)
+            out.square[key[some]] = (gram * gram).sum(axis=(1, 2)) / _TRACE**2
+            gram *= (AXES / _TRACE / count[some])[:, None, None]
+            out.log_det[key[some]] = _log_det_with_identity(gram)
+            size *= 2
+
+    def _scatter_of_moments(self, keys: Int64, out: Scatter) -> None:
+        packed = np.stack([self.sketches[i].moment for i in keys]) / _TRACE
+        out.square[keys] = (packed * packed * _TIMES).sum(axis=1)
+        packed *= (AXES / self.vectors[keys])[:, None]
+        matrix = np.zeros((len(keys), AXES * AXES))
+        matrix[:, _LOWER] = packed  # the other half is not read
+        out.log_det[keys] = _log_det_with_identity(matrix.reshape(-1, AXES, AXES))
+
+
+_TIMES = np.where(layout.UPPER[0] == layout.UPPER[1], 1.0, 2.0)  # each stands for two entries
+_LOWER = layout.UPPER[1] * AXES + layout.UPPER[0]
+
+
+def _log_det_with_identity(matrix: Float) -> Float:
+    """ln det(I + M) of positive semidefinite M, float64 (m, s, s), of which the lower triangle is
+    read, and the diagonal is overwritten."""
+    diagonal = np.arange(matrix.shape[1])
+    matrix[:, diagonal, diagonal] += 1
+    factor = np.linalg.cholesky(matrix).diagonal(axis1=1, axis2=2)
+    # In one order whatever m, so that a key's value does not depend on the others.
+    logs: Float = 2 * np.log(np.ascontiguousarray(factor)).sum(axis=1)
+    return logs

@@ -1,0 +1,62 @@
+"""Distance of what a key asks from what its peer group asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from transforms.coverage.features.arrays import Float, Int64, divide
+from transforms.coverage.features.block import SketchBlock
+from transforms.embedding.space import FOURIER, fourier_mean
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """Mean Fourier feature map of a peer group: float64 of shape (256,), and its event count."""
+
+    mean: Float
+    events: float
+
+
+def mmd2(block: SketchBlock, references: Sequence[Reference | None]) -> Float:
+    """F5: unbiased squared maximum mean discrepancy to a reference.
+
+    Gretton et al., "A Kernel Two-Sample Test", JMLR 2012, with random Fourier features.
+
+    Args:
+      block: n sketches.
+      references: the peer group's for each of them (`fourier_mean` over its events), or None.
+
+    Returns:
+      float64 of shape (n,), NaN without a usable reference and for fewer than four vectors.
+    """
+    means, events, which = _distinct(references)
+    n = block.vectors
+    known = (which >= 0) & (n >= 4)
+    if not known.any():
+        return np.full(len(block), np.nan)
+    mean = fourier_mean(block.fourier_sum, np.maximum(n, 1)[:, None])
+    own = divide(n * (mean * mean).sum(axis=1) - 1, n - 1, known)
+    other = (events * (means * means).sum(axis=1) - 1) / (events - 1)
+    between = (mean * means[which]).sum(axis=1)
+    distance: Float = own + other[which] - 2 * between
+    return distance
+
+
+def _distinct(references: Sequence[Reference | None]) -> tuple[Float, Float, Int64]:
+    """Each usable reference once, and which of them each key has, −1 for none."""
+    place: dict[int, int] = {}
+    usable: list[Reference] = []
+    which = np.full(len(references), -1)
+    for i, reference in enumerate(references):
+        if reference is None:
+            continue
+        if id(reference) not in place:
+            fits = reference.mean.shape == (FOURIER,) and reference.events >= 2
+            place[id(reference)] = len(usable) if fits else -1
+            usable += [reference] * fits
+        which[i] = place[id(reference)]
+    means = np.array([r.mean for r in usable]).reshape(len(usable), FOURIER)
+    return means, np.array([r.events for r in usable], np.float64), which

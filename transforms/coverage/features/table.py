@@ -1,0 +1,205 @@
+"""The table of features: names, directions, words, and the matrix of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+
+import numpy as np
+
+from transforms.coverage.features.arrays import Float
+from transforms.coverage.features.block import SketchBlock
+from transforms.coverage.features.breadth import (
+    chao_richness,
+    common_direction,
+    effective_rank,
+    heaps_slope,
+    hill_number,
+    log_volume,
+    unseen_share,
+)
+from transforms.coverage.features.distance import Reference, mmd2
+from transforms.coverage.features.templates import repeated_prompts, top_scaffold_share
+from transforms.coverage.features.timing import (
+    burstiness,
+    busy_hours,
+    circadian_amplitude,
+    coherence,
+    hour_entropy,
+    longest_idle_gap,
+    pace_evenness,
+)
+from transforms.coverage.features.usage import (
+    log_age_days,
+    log_clients,
+    log_networks,
+    log_output_tokens,
+    output_ratio,
+    share,
+    size_entropy,
+)
+from transforms.coverage.layout import Sum
+from transforms.coverage.sketch import CoverageSketch
+
+_BLOCK = 512  # keys at a time: bounds the memory of their arrays
+
+
+class Suspicious(Enum):
+    """Where, against its peers, a value of the feature speaks for distillation."""
+
+    HIGH = 1
+    LOW = -1
+    BOTH = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One column of the feature matrix.
+
+    Attributes:
+      name: column name in tables and bundles.
+      code: F1…F29 of the science notes, or "".
+      compute: from n sketches to float64 of shape (n,).
+      suspicious: the side that counts.
+      words: for alerts; filled with "more"/"less" phrases by `explain`.
+      scale: how the value is shown to people: "plain", "share" or "exp" (value is a log).
+    """
+
+    name: str
+    code: str
+    compute: Callable[[SketchBlock], Float]
+    suspicious: Suspicious
+    words: str
+    scale: str = "plain"
+
+
+_HIGH, _LOW, _BOTH = Suspicious.HIGH, Suspicious.LOW, Suspicious.BOTH
+
+FEATURES: tuple[Feature, ...] = (
+    Feature("hill_cells", "F1", hill_number, _HIGH, "topics used evenly", "exp"),
+    Feature(
+        "effective_rank", "F2", effective_rank, _HIGH, "independent directions asked about", "exp"
+    ),
+    Feature(
+        "unseen_share",
+        "F3",
+        unseen_share,
+        _HIGH,
+        "share of requests on a topic never returned to",
+        "share",
+    ),
+    Feature("chao_cells", "F3", chao_richness, _HIGH, "topics in reach", "exp"),
+    Feature("heaps_slope", "F4", heaps_slope, _HIGH, "pace of new topics"),
+    Feature("log_volume", "F6", log_volume, _HIGH, "volume of the covered space"),
+    Feature("common_direction", "", common_direction, _LOW, "likeness of two of its prompts"),
+    Feature("coherence", "F29", coherence, _LOW, "likeness of consecutive prompts beyond chance"),
+    Feature("idle_gap_hours", "F19", longest_idle_gap, _LOW, "hours of the day it rests"),
+    Feature("hour_entropy", "F19", hour_entropy, _HIGH, "hours of the week in use", "exp"),
+    Feature("circadian_amplitude", "F19", circadian_amplitude, _LOW, "day and night rhythm"),
+    Feature("burstiness", "F20", burstiness, _LOW, "burstiness of its requests"),
+    Feature("pace_evenness", "F20", pace_evenness, _BOTH, "unevenness of requests per minute"),
+    Feature("busy_hours", "F19", busy_hours, _HIGH, "share of hours in use", "share"),
+    Feature(
+        "top_scaffold_share",
+        "F10",
+        top_scaffold_share,
+        _HIGH,
+        "share of the most common wording",
+        "share",
+    ),
+    Feature(
+        "repeated_prompts", "F18", repeated_prompts, _BOTH, "share of prompts asked again", "share"
+    ),
+    Feature(
+        "continued_share",
+        "F29",
+        share(Sum.CONTINUED, Sum.WITH_CONVERSATION),
+        _LOW,
+        "share of follow-up turns",
+        "share",
+    ),
+    Feature("code_share", "F8", share(Sum.CODE), _BOTH, "share of code", "share"),
+    Feature("tool_share", "F8", share(Sum.TOOL_REQUESTS), _BOTH, "share with tools", "share"),
+    Feature(
+        "reasoning_share",
+        "F9",
+        share(Sum.REASONING_TOKENS, Sum.OUTPUT_TOKENS),
+        _HIGH,
+        "reasoning tokens for each output token",
+        "share",
+    ),
+    Feature(
+        "structured_share",
+        "F27",
+        share(Sum.STRUCTURED),
+        _BOTH,
+        "share with a response format",
+        "share",
+    ),
+    Feature(
+        "saturated_share",
+        "F26",
+        share(Sum.SATURATED),
+        _HIGH,
+        "share of answers at the token limit",
+        "share",
+    ),
+    Feature(
+        "output_tokens", "F26", log_output_tokens, _HIGH, "output tokens for each request", "exp"
+    ),
+    Feature(
+        "output_ratio", "F26", output_ratio, _HIGH, "output tokens for each input token", "exp"
+    ),
+    Feature("size_entropy", "", size_entropy, _BOTH, "variety of prompt lengths", "exp"),
+    Feature("networks", "F28", log_networks, _HIGH, "networks", "exp"),
+    Feature("clients", "F28", log_clients, _HIGH, "client fingerprints", "exp"),
+    Feature("account_age", "F24", log_age_days, _LOW, "days since the account was opened", "exp"),
+    Feature(
+        "blocked_share", "F22", share(Sum.BLOCKED), _HIGH, "share of requests refused", "share"
+    ),
+)
+
+MMD = Feature(
+    "mmd2",
+    "F5",
+    lambda block: np.full(
+        len(block), np.nan
+    ),  # needs the peer group's reference: `feature_matrix` fills it in
+    _BOTH,
+    "distance from what its peers ask",
+)
+COLUMNS: tuple[Feature, ...] = (*FEATURES, MMD)
+
+
+@lru_cache(maxsize=1)
+def column_index() -> dict[str, int]:
+    """Position of each feature in a row of the feature matrix."""
+    return {feature.name: i for i, feature in enumerate(COLUMNS)}
+
+
+def feature_matrix(
+    sketches: Sequence[CoverageSketch], references: Sequence[Reference | None]
+) -> Float:
+    """Features of n keys: float64 of shape (n, len(COLUMNS)), NaN where a sketch cannot say.
+
+    A key's row does not depend, to the bit, on which others it is computed with.
+
+    Args:
+      sketches: one for each key.
+      references: the peer group's for each key, None where there is none.
+
+    Raises:
+      ValueError: when there are not as many references as sketches.
+    """
+    if len(sketches) != len(references):
+        raise ValueError(f"{len(references)} references for {len(sketches)} sketches")
+    out = np.empty((len(sketches), len(COLUMNS)))
+    for start in range(0, len(sketches), _BLOCK):
+        stop = start + _BLOCK
+        block = SketchBlock(sketches[start:stop])
+        for i, feature in enumerate(FEATURES):
+            out[start:stop, i] = feature.compute(block)
+        out[start:stop, -1] = mmd2(block, references[start:stop])
+    return out
