@@ -28,7 +28,6 @@ from transforms.coverage import layout
 from transforms.coverage.layout import Bins, Items, Sum
 from transforms.coverage.sketch import CoverageSketch
 from transforms.embedding.hashing import HashingEmbedder
-from transforms.embedding.space import project, to_coordinates
 from transforms.ingest.decode import Decoder
 from transforms.ingest.hashing import hash64
 from transforms.ingest.scaffold import looks_like_code, scaffolds
@@ -199,7 +198,6 @@ class EmbedFn(beam.DoFn):  # type: ignore[misc]
 
     def setup(self) -> None:
         self._space = self._bundle.load().space
-        self._book = self._space.codebook.T.astype(np.float32)
         self._embedder = HashingEmbedder()
 
     def process(self, element: tuple[Json, int]) -> Iterator[Request]:
@@ -207,10 +205,11 @@ class EmbedFn(beam.DoFn):  # type: ignore[misc]
         vector = _vector(event, self._decoder)
         if vector is None:
             vector = self._embedder.embed([event.get("prompt_text")])[0]
-        coordinates = to_coordinates(project(vector[None]), self._space.centre)[0]
+        coordinates = self._space.coordinates(vector[None])[0]
         placed = bool(coordinates.any())
-        cell = int(np.argmax(coordinates.astype(np.float32) @ self._book)) if placed else -1
-        yield request_of(event, at, self._decoder, coordinates.tobytes() if placed else b"", cell)
+        cell, nearness = self._space.nearest(coordinates[None])
+        place = (coordinates.tobytes(), int(cell[0]), int(nearness[0])) if placed else (b"", -1, 0)
+        yield request_of(event, at, self._decoder, *place)
 
 
 def _vector(event: Json, decoder: Decoder) -> NDArray[np.float32] | None:
@@ -231,7 +230,9 @@ def _vector(event: Json, decoder: Decoder) -> NDArray[np.float32] | None:
     return vector.astype(np.float32) if fits else None
 
 
-def request_of(event: Json, at: int, decoder: Decoder, coordinates: bytes, cell: int) -> Request:
+def request_of(
+    event: Json, at: int, decoder: Decoder, coordinates: bytes, cell: int, nearness: int
+) -> Request:
     """What is counted of an event."""
 
     def hashed(name: str) -> int:
@@ -257,6 +258,7 @@ def request_of(event: Json, at: int, decoder: Decoder, coordinates: bytes, cell:
     sums = {
         Sum.EVENTS: 1,
         Sum.VECTORS: bool(coordinates),
+        Sum.NEARNESS: nearness,
         Sum.INPUT_TOKENS: tokens_in,
         Sum.OUTPUT_TOKENS: tokens_out,
         Sum.REASONING_TOKENS: reasoning,

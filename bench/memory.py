@@ -85,6 +85,7 @@ def key_events(count: int, seed: int = 7) -> Iterator[Events]:
             code=np.zeros(n, np.int8),
             coordinates=np.clip(np.rint(unit), -127, 127).astype(np.int8),
             cells=rng.integers(0, layout.MAX_CELLS, n).astype(np.uint16),
+            nearness=rng.integers(0, 1_000, n).astype(np.int16),
             **drawn,
         )
 

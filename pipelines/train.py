@@ -28,7 +28,7 @@ from schemas.errors import DistilwatchError
 from transforms.coverage.sketch import decode, encode
 from transforms.embedding.space import EmbeddingSpace, fit_space
 from transforms.ingest.hashing import hash64
-from transforms.ingest.transforms import CleanEvents, DecodeAndPlace, DecodeAndProject, FittedSpace
+from transforms.ingest.transforms import CleanEvents, DecodeAndEmbed, DecodeAndPlace, FittedSpace
 from transforms.scoring.bundle import save_bundle
 from transforms.scoring.detectors import DetectorSpec
 from transforms.scoring.fit import PROFILE, BundleOptions, KeyedSketch, fit_bundle
@@ -121,24 +121,23 @@ def _fit_space(options: TrainOptions, folder: str) -> EmbeddingSpace:
             read_events(
                 pipeline,
                 options.inputs,
-                DecodeAndProject(decoder(config), embeds_texts(config)),
+                DecodeAndEmbed(decoder(config), embeds_texts(config)),
                 config.ingest.batch_records,
             )
             | "SmallestHashes"
-            >> beam.CombineGlobally(SmallestHashes(config.coverage.codebook_sample))
+            >> beam.CombineGlobally(
+                SmallestHashes(config.coverage.codebook_sample, config.embedding.dim)
+            )
             | "KeepSample" >> beam.Map(_save_sample, folder)
         )
     sample = np.load(Path(folder) / "sample.npy")
-    if not sample.any():
+    if not len(sample):
         raise DistilwatchError(
             "no event has a vector or a text",
             "history",
             "give events with embedding or prompt_text",
         )
-    embedding = config.embedding
-    return fit_space(
-        sample, embedding.model, embedding.dim, config.coverage.cells, config.scoring.seed
-    )
+    return fit_space(sample, config.embedding.model, config.coverage.cells, config.scoring.seed)
 
 
 def _save_sample(sample: NDArray[np.float32], folder: str) -> None:
@@ -151,18 +150,21 @@ _Sample = tuple[NDArray[np.uint64], NDArray[np.float32]]
 class SmallestHashes(beam.CombineFn):  # type: ignore[misc]
     """A uniform sample of events that does not depend on their order: the k smallest hashes."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, dim: int) -> None:
         self._size = size
+        self._dim = dim
 
     def create_accumulator(self) -> _Sample:
-        return np.empty(0, np.uint64), np.empty((0, 64), np.float32)
+        return np.empty(0, np.uint64), np.empty((0, self._dim), np.float32)
 
     def add_input(self, accumulator: _Sample, element: _Sample) -> _Sample:
+        if not len(element[0]):
+            return accumulator
         hashes = np.concatenate([accumulator[0], element[0]])
-        rows = np.concatenate([accumulator[1], element[1]])
         _, index = np.unique(hashes, return_index=True)
         index = index[: self._size]
-        return hashes[index], rows[index]
+        rows = np.concatenate([accumulator[1], element[1]])[index]
+        return hashes[index], rows
 
     def merge_accumulators(self, accumulators: Iterable[_Sample]) -> _Sample:
         merged = self.create_accumulator()

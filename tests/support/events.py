@@ -63,4 +63,5 @@ def random_events(
         code=(rng.random(n) < 0.2).astype(np.int8),
         coordinates=coordinates,
         cells=cells,
+        nearness=np.where(no_vector, 0, rng.integers(-50, 1_000, n)).astype(np.int16),
     )

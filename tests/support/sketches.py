@@ -14,7 +14,7 @@ from tests.support.events import START_MS
 from transforms.coverage import layout
 from transforms.coverage.fold import fold
 from transforms.coverage.sketch import CoverageSketch, merge
-from transforms.embedding.space import AXES, UNIT, EmbeddingSpace
+from transforms.embedding.space import AXES, UNIT, EmbeddingSpace, random_signs
 from transforms.ingest.batch import Events
 from transforms.ingest.hashing import hash64
 from transforms.scoring.bundle import Bundle, verify_bundle
@@ -44,7 +44,7 @@ def to_int8(unit: np.ndarray) -> np.ndarray:
 def topic_space(topics: int = TOPICS) -> EmbeddingSpace:
     """A space whose cells are random directions, the topics of `topic_coordinates`."""
     centres = _unit(np.random.default_rng(42).standard_normal((topics, AXES)))
-    return EmbeddingSpace("made-up", 16, np.zeros(AXES), to_int8(centres))
+    return EmbeddingSpace("made-up", 16, random_signs(16), np.zeros(AXES), to_int8(centres))
 
 
 SPACE = topic_space()
@@ -68,6 +68,7 @@ def events_of(account: str, time_ms: np.ndarray, coordinates: np.ndarray, **colu
       columns: other columns of `Events`, a value each or one for all.
     """
     n = len(time_ms)
+    cells, nearness = SPACE.nearest(coordinates)
     zero, word = np.zeros(n, np.int64), np.array([""] * n, object)
     hashes = np.zeros(n, np.uint64)
     given: dict[str, Any] = {
@@ -102,7 +103,8 @@ def events_of(account: str, time_ms: np.ndarray, coordinates: np.ndarray, **colu
         "prompt_chars": zero.astype(np.int32),
         "code": np.zeros(n, np.int8),
         "coordinates": coordinates,
-        "cells": SPACE.nearest(coordinates),
+        "cells": cells,
+        "nearness": nearness,
     }
     for name, value in columns.items():
         like = given[name]

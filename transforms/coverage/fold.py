@@ -48,7 +48,7 @@ def fold(events: Events, slice_ms: int) -> Iterator[Partial]:
     """Yields the partial sketches of a batch.
 
     Args:
-      events: n events with coordinates and cells filled in.
+      events: n events with coordinates, cells and nearness filled in.
       slice_ms: length of the aligned time slices; at most the session gap, so that the events of a
         slice belong to one session whatever happens around them.
     """
@@ -138,6 +138,7 @@ def _sums(events: Events) -> Int64:
     out[:, Sum.COLD] = events.temperature <= 0.2  # NaN, "not said", compares false
     out[:, Sum.WITH_OUTPUT] = events.output_tokens > 0
     out[:, Sum.WITH_CONVERSATION] = events.conversation > 0
+    out[:, Sum.NEARNESS] = events.nearness
     return out
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from transforms.embedding.space import AXES
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 
 
 class Sum(IntEnum):
@@ -36,6 +36,7 @@ class Sum(IntEnum):
     COLD = 15  # temperature of at most 0.2
     WITH_OUTPUT = 16  # requests that say how many tokens came out
     WITH_CONVERSATION = 17
+    NEARNESS = 18  # thousandths of a cosine to the nearest cell's centre, over all vectors
 
 
 class Bins(IntEnum):

@@ -8,36 +8,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transforms.embedding.hashing import HashingEmbedder
-from transforms.embedding.space import AXES, EmbeddingSpace, project, to_coordinates
+from transforms.embedding.space import EmbeddingSpace
 from transforms.ingest.batch import Decoded, Events
 
 
-def projected_rows(decoded: Decoded, embedder: HashingEmbedder | None) -> NDArray[np.float32]:
-    """Projects the vectors that events brought, and embeds the texts of those that brought none.
+def vectors_of(decoded: Decoded, embedder: HashingEmbedder | None) -> NDArray[np.float32]:
+    """The vectors that events brought, and embedded texts of those that brought none.
 
     Args:
       decoded: n accepted events.
       embedder: makes vectors from texts; None when only brought vectors count.
 
     Returns:
-      float32 of shape (n, 64), see `space.project`; zero rows where there is neither.
+      float32 of shape (n, d); zero rows where there is neither. d is 0 when there is nothing.
     """
     n = len(decoded.events)
-    if decoded.vectors is not None and decoded.has_vector.all():
-        return project(decoded.vectors)
-    out = np.zeros((n, AXES), np.float32)
-    if decoded.vectors is not None:
-        brought = np.flatnonzero(decoded.has_vector)
-        out[brought] = project(decoded.vectors[brought])
-    if embedder is not None:
-        missing = np.flatnonzero(~decoded.has_vector)
-        if len(missing):
-            out[missing] = project(embedder.embed([decoded.texts[i] for i in missing]))
+    missing = np.flatnonzero(~decoded.has_vector)
+    if decoded.vectors is not None and not len(missing):
+        return decoded.vectors
+    if embedder is None:
+        return decoded.vectors if decoded.vectors is not None else np.zeros((n, 0), np.float32)
+    embedded = embedder.embed([decoded.texts[i] for i in missing])
+    if decoded.vectors is None:
+        return embedded
+    out = decoded.vectors.copy()
+    out[missing] = embedded
     return out
 
 
 def place(decoded: Decoded, space: EmbeddingSpace, embedder: HashingEmbedder | None) -> Events:
-    """Events with `coordinates` and `cells` filled in, without their texts.
+    """Events with `coordinates`, `cells` and `nearness` filled in, without their texts.
 
     Args:
       decoded: n accepted events.
@@ -46,6 +46,9 @@ def place(decoded: Decoded, space: EmbeddingSpace, embedder: HashingEmbedder | N
     """
     if not len(decoded.events):
         return decoded.events
-    coordinates = to_coordinates(projected_rows(decoded, embedder), space.centre)
-    cells = space.nearest(coordinates)
-    return replace(decoded.events, coordinates=coordinates, cells=cells)
+    vectors = vectors_of(decoded, embedder)
+    if not vectors.shape[1]:
+        return decoded.events
+    coordinates = space.coordinates(vectors)
+    cells, nearness = space.nearest(coordinates)
+    return replace(decoded.events, coordinates=coordinates, cells=cells, nearness=nearness)

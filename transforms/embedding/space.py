@@ -4,11 +4,16 @@ Everything here is integer arithmetic inside float32 matrix products that stay b
 product is exact whatever the size of a batch and whatever the machine: an event gets the same
 coordinates in a live run, in a replay and in a test, and sketches merge to the bit.
 
-Steps for a vector x of any length d: divide by its norm, round to 1/2048, project with a random
-sign matrix to 64 dimensions (Achlioptas, "Database-friendly random projections", JCSS 2003),
+Steps for a vector x of any length d: divide by its norm, round to 1/2048, project to 64 axes,
 subtract the projected centre of the history, divide by the norm again, round to 1/254. The
 projection is made once; cells, second moment and random Fourier features all start from those
 64 coordinates.
+
+The axes are learnt from the history: 48 principal directions, scaled so that each varies alike
+(what all texts of a language or a style have in common would otherwise drown their topics), and 16
+random directions of the rest, so that what the history never had still lands somewhere of its own.
+Where a history is too small for that, all 64 are random signs (Achlioptas, "Database-friendly
+random projections", JCSS 2003).
 """
 
 from __future__ import annotations
@@ -31,13 +36,48 @@ _BANDWIDTHS = (0.5, 1.0, 2.0, 4.0)
 # recipe (multiples 0.5, 1, 2, 4 of it) asks for, known beforehand instead of estimated.
 _MEDIAN_DISTANCE = 2**0.5
 _PROJECTION_SEED = 0x5EED
+_PRINCIPAL = 48
+_PROJECTION_SCALE = 4_000  # norm of a column: 2048 × 4000 stays below 2**24
+_LEAST_SAMPLE = 20  # vectors for each dimension that principal directions are learnt from
 _WAVE_SEED = 0xFAE5
 
 
 @lru_cache(maxsize=8)
-def _signs(dim: int) -> NDArray[np.float32]:
+def random_signs(dim: int) -> NDArray[np.float32]:
+    """The projection that needs no history: ±1, float32 of shape (dim, 64)."""
     rng = np.random.default_rng([_PROJECTION_SEED, dim])
     return (1 - 2 * rng.integers(0, 2, (dim, AXES))).astype(np.float32)
+
+
+def learn_projection(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Learns the 64 axes from a sample of the history; see the module.
+
+    Args:
+      vectors: float32 of shape (n, d), not zero.
+
+    Returns:
+      Integers in float32 of shape (d, 64), columns of norm 4,000; random signs when d is at most
+      64 or n below 20 d.
+    """
+    n, dim = vectors.shape
+    if dim <= AXES or n < _LEAST_SAMPLE * dim:
+        return random_signs(dim)
+    unit = to_integers(vectors).astype(np.float64) / _INPUT_SCALE
+    covariance = np.cov(unit, rowvar=False)
+    values, directions = np.linalg.eigh(covariance)
+    largest = slice(-1, -_PRINCIPAL - 1, -1)
+    spread = np.sqrt(np.maximum(values[largest], 1e-12))
+    principal = directions[:, largest] * (spread[-1] / spread)
+    rest = random_signs(dim)[:, _PRINCIPAL:].astype(np.float64)
+    rest -= directions[:, largest] @ (directions[:, largest].T @ rest)
+    # The random axes vary as much as each principal one does.
+    rest *= spread[-1] / np.sqrt(np.einsum("ia,ij,ja->a", rest, covariance, rest))
+    axes = np.concatenate([principal, rest], axis=1)
+    largest_norm = float(np.linalg.norm(axes, axis=0).max())
+    learnt: NDArray[np.float32] = np.rint(axes * (_PROJECTION_SCALE / largest_norm)).astype(
+        np.float32
+    )
+    return learnt
 
 
 @lru_cache(maxsize=1)
@@ -102,12 +142,14 @@ class EmbeddingSpace:
     Attributes:
       embedding_model: name that events must carry; other models' vectors do not belong here.
       dim: length of the vectors of that model.
+      projection: integers in float32 of shape (dim, 64).
       centre: float64 of shape (64,), the projected mean of the history (integers).
       codebook: int8 of shape (cells, 64), unit vectors in units of 1/254.
     """
 
     embedding_model: str
     dim: int
+    projection: NDArray[np.float32]
     centre: NDArray[np.float64]
     codebook: NDArray[np.int8]
 
@@ -118,29 +160,43 @@ class EmbeddingSpace:
     def coordinates(self, vectors: NDArray[np.float32]) -> NDArray[np.int8]:
         """Projects vectors, float32 of shape (n, dim), to int8 of shape (n, 64); zero stays
         zero."""
-        return to_coordinates(project(vectors), self.centre)
+        return to_coordinates(to_integers(vectors) @ self.projection, self.centre)
 
-    def nearest(self, coordinates: NDArray[np.int8]) -> NDArray[np.uint16]:
-        """Cell of each row by largest inner product, uint16 of shape (n,); NO_CELL for zero
-        rows."""
-        if not len(coordinates):
-            return np.empty(0, np.uint16)
+    def nearest(
+        self, coordinates: NDArray[np.int8]
+    ) -> tuple[NDArray[np.uint16], NDArray[np.int16]]:
+        """The cell of each row, and how well it fits.
+
+        Args:
+          coordinates: int8 of shape (n, 64).
+
+        Returns:
+          Cell by largest inner product, uint16 of shape (n,), NO_CELL for zero rows; and the
+          cosine to that cell's centre in thousandths, int16 of shape (n,). What nobody asked in
+          the history is far from every centre.
+        """
+        n = len(coordinates)
+        cell, cosine = np.full(n, NO_CELL, np.uint16), np.zeros(n, np.int16)
         rows = coordinates.astype(np.float32)
         book = np.ascontiguousarray(self.codebook.T.astype(np.float32))
-        cell = np.empty(len(rows), np.uint16)
-        for start in range(0, len(rows), 1024):  # keeps the product inside the cache
-            cell[start : start + 1024] = np.argmax(rows[start : start + 1024] @ book, axis=1)
-        cell[~coordinates.any(axis=1)] = NO_CELL
-        return cell
+        for start in range(0, n, 1024):  # keeps the product inside the cache
+            products = rows[start : start + 1024] @ book
+            best = np.argmax(products, axis=1)
+            largest = np.take_along_axis(products, best[:, None], axis=1)[:, 0]
+            cell[start : start + 1024] = best
+            # Products are exact integers, and so is what is floored here.
+            cosine[start : start + 1024] = np.floor(largest.astype(np.float64) * (1000 / UNIT**2))
+        nothing = ~coordinates.any(axis=1)
+        cell[nothing], cosine[nothing] = NO_CELL, 0
+        return cell, cosine
 
 
-def project(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Unit length, rounded to 1/2048, times random signs: integers in float32 of shape (n, 64)."""
+def to_integers(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Unit length, rounded to 1/2048: integers in float32 of shape (n, d); zero stays zero."""
     norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
     scale = np.divide(_INPUT_SCALE, norms, out=np.zeros_like(norms), where=norms > 0)
-    rounded = np.rint(vectors * scale[:, None])
-    product: NDArray[np.float32] = rounded @ _signs(vectors.shape[1])
-    return product
+    rounded: NDArray[np.float32] = np.rint(vectors * scale[:, None])
+    return rounded
 
 
 def to_coordinates(projected: NDArray[np.float32], centre: NDArray[np.float64]) -> NDArray[np.int8]:
@@ -154,14 +210,13 @@ def to_coordinates(projected: NDArray[np.float32], centre: NDArray[np.float64]) 
 
 
 def fit_space(
-    projected: NDArray[np.float32], embedding_model: str, dim: int, cells: int, seed: int
+    vectors: NDArray[np.float32], embedding_model: str, cells: int, seed: int
 ) -> EmbeddingSpace:
-    """Fits centre and codebook (spherical k-means) to a sample of the history.
+    """Fits projection, centre and codebook (spherical k-means) to a sample of the history.
 
     Args:
-      projected: float32 of shape (n, 64), rows made by `project`.
+      vectors: float32 of shape (n, d); rows of zeros are left out.
       embedding_model: name of the model that made the vectors.
-      dim: length of its vectors.
       cells: codebook size; fewer are made when the sample has fewer than four vectors a cell.
       seed: of the initial centres.
 
@@ -170,9 +225,11 @@ def fit_space(
     """
     from sklearn.cluster import MiniBatchKMeans
 
-    projected = projected[projected.any(axis=1)]
-    if not len(projected):
+    vectors = vectors[vectors.any(axis=1)]
+    if not len(vectors):
         raise ValueError("no vectors to fit an embedding space to")
+    projection = learn_projection(vectors)
+    projected = to_integers(vectors) @ projection
     centre = np.rint(projected.mean(axis=0, dtype=np.float64))
     coordinates = to_coordinates(projected, centre)
     unique = np.unique(coordinates, axis=0)
@@ -183,4 +240,4 @@ def fit_space(
     centres = kmeans.cluster_centers_
     norms = np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-9)
     codebook = np.clip(np.rint(centres / norms * UNIT), -127, 127).astype(np.int8)
-    return EmbeddingSpace(embedding_model, dim, centre, codebook)
+    return EmbeddingSpace(embedding_model, vectors.shape[1], projection, centre, codebook)

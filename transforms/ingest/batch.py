@@ -45,6 +45,7 @@ _TYPES: dict[str, str] = {
     "reasoning_tokens": "<i8", "max_output_tokens": "<i8", "temperature": "<f4", "tools": "<i4",
     "structured": "|b1", "status": "<i4", "cost_microusd": "<i8", "prompt_chars": "<i4",
     "code": "|i1", "coordinates": "|i1", "cells": "<u2",
+    "nearness": "<i2",
 }  # fmt: skip
 
 
@@ -53,8 +54,9 @@ class Events:
     """Columns of n accepted events: no prompt text, no raw payment fingerprint.
 
     Hash columns hold 0, and token, time and asn columns 0, where the event says nothing;
-    `turn` −1, `temperature` NaN, strings "". `coordinates` (int8, (n, 64)) and `cells` (uint16,
-    65535 for none) are filled in by the embedding stage.
+    `turn` −1, `temperature` NaN, strings "". `coordinates` (int8, (n, 64)), `cells` (uint16,
+    65535 for none) and `nearness` (cosine to the cell's centre in thousandths) are filled in by the
+    embedding stage.
     """
 
     event_hash: NDArray[np.uint64]
@@ -89,6 +91,7 @@ class Events:
     code: NDArray[np.int8]
     coordinates: NDArray[np.int8]
     cells: NDArray[np.uint16]
+    nearness: NDArray[np.int16]
 
     def __len__(self) -> int:
         return len(self.time_ms)

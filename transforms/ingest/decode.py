@@ -267,6 +267,7 @@ class Decoder:
             code=np.array([looks_like_code(t) if t else False for t in texts], np.int8),
             coordinates=np.zeros((n, AXES), np.int8),
             cells=np.full(n, NO_CELL, np.uint16),
+            nearness=np.zeros(n, np.int16),
         )
 
 

@@ -11,7 +11,7 @@ import apache_beam as beam
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.embedding.embed import place, projected_rows
+from transforms.embedding.embed import place, vectors_of
 from transforms.embedding.hashing import HashingEmbedder
 from transforms.embedding.space import EmbeddingSpace
 from transforms.ingest.batch import DeadLetter, Events, RecordBatch
@@ -77,16 +77,17 @@ class DecodeAndPlace:
 
 
 @dataclass
-class DecodeAndProject:
-    """`to_element` for fitting a space: hashes of events and their projected vectors."""
+class DecodeAndEmbed:
+    """`to_element` for fitting a space: hashes and vectors of the events that have one."""
 
     decoder: Decoder
     embed_texts: bool
 
     def __call__(self, batch: RecordBatch) -> tuple[Any, NDArray[np.int64]]:
         decoded = self.decoder.decode(batch)
-        rows = projected_rows(decoded, HashingEmbedder() if self.embed_texts else None)
-        return (decoded.events.event_hash, rows), decoded.events.time_ms
+        vectors = vectors_of(decoded, HashingEmbedder() if self.embed_texts else None)
+        known = vectors.any(axis=1)
+        return (decoded.events.event_hash[known], vectors[known]), decoded.events.time_ms
 
 
 class Clean(NamedTuple):

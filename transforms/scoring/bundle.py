@@ -5,7 +5,7 @@ bundle/
   manifest.json   version, SHA-256 of every file, library versions, feature schema, training summary
   manifest.sig    Ed25519 signature of manifest.json
   links.npz       what benign accounts share
-  space.npz       embedding centre and codebook
+  space.npz       projection, centre and codebook of the embedding space
   peers.npz       mean Fourier features of each peer group
   <level>.npz     normal values and calibration scores of a level
   <level>.joblib  fitted detectors of a level
@@ -82,7 +82,11 @@ def _npz(**arrays: Any) -> bytes:
 
 def _pack(bundle: Bundle) -> dict[str, bytes]:
     files = {
-        "space.npz": _npz(centre=bundle.space.centre, codebook=bundle.space.codebook),
+        "space.npz": _npz(
+            projection=bundle.space.projection.astype(np.int16),
+            centre=bundle.space.centre,
+            codebook=bundle.space.codebook,
+        ),
         "peers.npz": _npz(
             names=np.array(list(bundle.references), dtype=str),
             means=np.stack([r.mean for r in bundle.references.values()]),
@@ -323,6 +327,7 @@ def unpack(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
         EmbeddingSpace(
             manifest["embedding"]["model"],
             manifest["embedding"]["dim"],
+            space["projection"].astype(np.float32),
             space["centre"],
             space["codebook"],
         ),

@@ -35,8 +35,9 @@ from transforms.embedding.space import (
     UNIT,
     fourier_features,
     fourier_mean,
-    project,
+    random_signs,
     to_coordinates,
+    to_integers,
 )
 from transforms.ingest.batch import Events
 
@@ -118,9 +119,50 @@ def test_effective_rank_finds_the_rank_of_the_unprojected_vectors(rank: int, n: 
     directions = np.linalg.qr(rng.standard_normal((384, rank)))[0].T
     signs = rng.choice([-1.0, 1.0], (n, 1))
     vectors = (directions[rng.integers(0, rank, n)] * signs).astype(np.float32)
-    coordinates = to_coordinates(project(vectors), np.zeros(AXES))
+    coordinates = to_coordinates(to_integers(vectors) @ random_signs(384), np.zeros(AXES))
     sketch = sketch_of(events_of("a", START_MS + np.arange(n) * HOUR_MS, coordinates))
     assert math.exp(value_of(f.effective_rank, sketch)) == pytest.approx(rank, rel=0.25)
+
+
+@pytest.mark.parametrize("n", [20, 40, 300])
+def test_own_rank_is_the_effective_rank_of_the_unbiased_covariance(n: int) -> None:
+    events = on_topics(np.random.default_rng(n).integers(0, 30, n), seed=n)
+    x = unit_rows(events)
+    covariance = np.cov(x, rowvar=False)
+    trace = np.trace(covariance)
+    left = (covariance**2).sum() - trace**2 / (n - 1)
+    expected = -math.log((left / trace**2 - 1 / AXES) / (1 + 1 / AXES))
+    assert value_of(f.own_rank, sketch_of(events)) == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize("n", [28, 400])
+def test_own_rank_sees_through_a_fixed_prompt_and_effective_rank_does_not(n: int) -> None:
+    rng = np.random.default_rng(n)
+    questions = topic_coordinates(rng.integers(0, 60, n), rng) / UNIT
+    fixed = topic_coordinates(np.array([70]), rng, spread=0.0) / UNIT
+    mixed = 0.85 * fixed + 0.5 * questions
+    wrapped = to_int8(mixed / np.linalg.norm(mixed, axis=1, keepdims=True))
+    time = START_MS + np.arange(n) * HOUR_MS
+    bare, hidden = (sketch_of(events_of("a", time, rows)) for rows in (to_int8(questions), wrapped))
+    lost = value_of(f.effective_rank, bare) - value_of(f.effective_rank, hidden)
+    kept = value_of(f.own_rank, bare) - value_of(f.own_rank, hidden)
+    assert lost > 1.5
+    assert abs(kept) < 0.5
+
+
+def test_strangeness_is_the_mean_distance_from_the_nearest_cell() -> None:
+    events = one_account(80, seed=2)
+    near = events.nearness[events.cells != NO_CELL] / 1000
+    assert value_of(f.strangeness, sketch_of(events)) == pytest.approx(1 - near.mean(), rel=1e-9)
+
+
+def test_what_nobody_asked_is_strange() -> None:
+    rng = np.random.default_rng(4)
+    time = START_MS + np.arange(50) * HOUR_MS
+    nowhere = rng.standard_normal((50, AXES))
+    nowhere /= np.linalg.norm(nowhere, axis=1, keepdims=True)
+    usual = value_of(f.strangeness, sketch_of(on_topics(np.arange(50))))
+    assert value_of(f.strangeness, sketch_of(events_of("a", time, to_int8(nowhere)))) > 2 * usual
 
 
 def test_effective_rank_does_not_grow_with_the_number_of_events() -> None:

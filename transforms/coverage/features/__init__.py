@@ -14,9 +14,10 @@ from transforms.coverage.features.breadth import (
     heaps_slope,
     hill_number,
     log_volume,
+    own_rank,
     unseen_share,
 )
-from transforms.coverage.features.distance import Reference, mmd2
+from transforms.coverage.features.distance import Reference, mmd2, strangeness
 from transforms.coverage.features.table import (
     COLUMNS,
     FEATURES,
@@ -73,9 +74,11 @@ __all__ = [
     "longest_idle_gap",
     "mmd2",
     "output_ratio",
+    "own_rank",
     "pace_evenness",
     "repeated_prompts",
     "size_entropy",
+    "strangeness",
     "top_scaffold_share",
     "unseen_share",
 ]

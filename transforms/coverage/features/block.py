@@ -33,10 +33,12 @@ class Scatter(NamedTuple):
 
     Attributes:
       square: float64 of shape (n,), ‖S‖²_F.
+      along: float64 of shape (n,), μᵀ S μ for μ the mean of the key's x.
       log_det: float64 of shape (n,), ln det(I + S · 64 / n); 0 without vectors.
     """
 
     square: Float
+    along: Float
     log_det: Float
 
 
@@ -219,7 +221,7 @@ class SketchBlock:
     @cached_property
     def scatter(self) -> Scatter:
         """Size of each key's second moment; see `Scatter`."""
-        out = Scatter(np.zeros(len(self)), np.zeros(len(self)))
+        out = Scatter(np.zeros(len(self)), np.zeros(len(self)), np.zeros(len(self)))
         self._scatter_of_rows(out)
         for start in range(0, len(self._dense), _DENSE_AT_ONCE):
             self._scatter_of_moments(self._dense[start : start + _DENSE_AT_ONCE], out)
@@ -239,6 +241,8 @@ class SketchBlock:
             x = padded[place].astype(np.float32)  # products below 2**24 are exact
             gram = np.matmul(x, x.transpose(0, 2, 1)).astype(np.float64)
             out.square[key[some]] = (gram * gram).sum(axis=(1, 2)) / _TRACE**2
+            # μ = Xᵀ1 / r, so Xμ = G1 / r.
+            out.along[key[some]] = (gram.sum(axis=2) ** 2).sum(axis=1) / (_TRACE * count[some]) ** 2
             gram *= (AXES / _TRACE / count[some])[:, None, None]
             out.log_det[key[some]] = _log_det_with_identity(gram)
             size *= 2
@@ -246,6 +250,9 @@ class SketchBlock:
     def _scatter_of_moments(self, keys: Int64, out: Scatter) -> None:
         packed = np.stack([self.sketches[i].moment for i in keys]) / _TRACE
         out.square[keys] = (packed * packed * _TIMES).sum(axis=1)
+        mean = self.vector_sum[keys] / UNIT / self.vectors[keys][:, None]
+        both = mean[:, layout.UPPER[0]] * mean[:, layout.UPPER[1]]
+        out.along[keys] = (packed * both * _TIMES).sum(axis=1)
         packed *= (AXES / self.vectors[keys])[:, None]
         matrix = np.zeros((len(keys), AXES * AXES))
         matrix[:, _LOWER] = packed  # the other half is not read

@@ -39,6 +39,32 @@ def effective_rank(block: SketchBlock) -> Float:
     return -log(corrected, known)
 
 
+def own_rank(block: SketchBlock) -> Float:
+    """F2: the effective rank of what is left when the key's own mean is taken out.
+
+    A fixed prompt around every question makes all of a key's requests alike; their covariance
+    C = S / n − μ μᵀ still says how many directions the questions themselves take. As in
+    `effective_rank`, the part of ‖C‖² that a sample of n has by chance, tr² / (n − 1), and the
+    share of the projection are taken out.
+    """
+    n = block.vectors
+    known = n >= 6
+    size = np.maximum(n, 2)
+    square = _mean_square(block)
+    around = block.scatter.square / size**2 - 2 * block.scatter.along / size + square**2
+    trace = np.maximum((1 - square) * size / (size - 1), 1e-9)
+    left = around * (size / (size - 1)) ** 2 - trace**2 / (size - 1)
+    corrected = np.maximum((left / trace**2 - 1 / AXES) / (1 + 1 / AXES), 1e-4)
+    return -log(corrected, known)
+
+
+def _mean_square(block: SketchBlock) -> Float:
+    """‖μ‖² of the mean μ of a key's unit vectors."""
+    mean = block.vector_sum / UNIT / np.maximum(block.vectors, 1)[:, None]
+    square: Float = (mean * mean).sum(axis=1)
+    return square
+
+
 def unseen_share(block: SketchBlock) -> Float:
     """F3: Good and Turing's estimate of the share of the next requests that fall in new cells.
 

@@ -1,4 +1,4 @@
-"""Distance of what a key asks from what its peer group asks."""
+"""Distance of what a key asks from what its peer group, and anybody in the history, asks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from transforms.coverage.features.arrays import Float, Int64, divide
 from transforms.coverage.features.block import SketchBlock
+from transforms.coverage.layout import Sum
 from transforms.embedding.space import FOURIER, fourier_mean
 
 
@@ -18,6 +19,16 @@ class Reference:
 
     mean: Float
     events: float
+
+
+def strangeness(block: SketchBlock) -> Float:
+    """F5: mean distance, 1 − cosine, of a request from the nearest cell centre of the history.
+
+    The quantisation error of the codebook (Gersho and Gray, "Vector Quantization and Signal
+    Compression", 1992): small for what somebody in the history asked, whoever it was.
+    """
+    n = block.vectors
+    return 1 - divide(block.sums[:, Sum.NEARNESS], n, n >= 2) / 1000
 
 
 def mmd2(block: SketchBlock, references: Sequence[Reference | None]) -> Float:
