@@ -425,10 +425,11 @@ def _across_alerts(alerts: AlertsConfig) -> Iterator[tuple[list[Location], Findi
 
 
 def _detectors() -> set[str]:
-    """Module names of PyOD's detectors, found without importing PyOD, which is slow."""
+    """Names of PyOD's detectors and our own, found without importing PyOD, which is slow."""
     spec = find_spec("pyod")
     folders = spec.submodule_search_locations if spec else None
-    return {p.stem for f in folders or () for p in Path(f, "models").glob("*.py")} - {"__init__"}
+    found = {p.stem for f in folders or () for p in Path(f, "models").glob("*.py")}
+    return found - {"__init__"} | {"evidencesum"} if found else set()
 
 
 # --- showing -------------------------------------------------------------------------------------

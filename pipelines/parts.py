@@ -11,6 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines.config import Config
 from schemas.errors import DistilwatchError
 from transforms.clusters.links import LinkKind, LinkOptions
+from transforms.clusters.signatures import SignatureOptions
 from transforms.coverage.layout import Items
 from transforms.ingest.decode import Decoder
 from transforms.ingest.files import ReadFiles, ToElement
@@ -57,7 +58,8 @@ def link_options(config: Config) -> LinkOptions:
         Items[name.upper()]: LinkKind(how.weight, how.max_popularity, how.min_share)
         for name, how in config.clusters.links
     }
-    return LinkOptions(kinds, config.clusters.min_link_weight)
+    signatures = SignatureOptions(max_p=config.clusters.signature_max_p)
+    return LinkOptions(kinds, config.clusters.min_link_weight, signatures)
 
 
 def read_events(

@@ -206,7 +206,10 @@ class CoverageConfig(Section):
 class DetectorConfig(Section):
     """One outlier model."""
 
-    name: str = Field(description="class name of a PyOD model, such as KNN, LOF, GMM or IForest")
+    name: str = Field(
+        description="class name of a PyOD model, such as KNN, KDE, GMM or IForest, or EvidenceSum, "
+        "the sum of the lines of evidence"
+    )
     params: dict[str, Any] = Field(default_factory=dict, description="arguments of its constructor")
 
 
@@ -220,12 +223,8 @@ class ScoringConfig(Section):
     detectors: Annotated[tuple[DetectorConfig, ...], BeforeValidator(_as_tuple)] = Field(
         (
             DetectorConfig(name="KNN", params={"n_neighbors": 15, "method": "mean"}),
-            DetectorConfig(name="LOF", params={"n_neighbors": 30, "novelty": True}),
-            DetectorConfig(
-                name="GMM",
-                params={"n_components": 6, "covariance_type": "diag", "reg_covar": 0.01},
-            ),
-            DetectorConfig(name="IForest", params={"n_estimators": 150}),
+            DetectorConfig(name="KDE", params={"bandwidth": 0.5}),
+            DetectorConfig(name="EvidenceSum", params={}),
         ),
         description="the ensemble; each counts the same",
         min_length=1,
@@ -332,6 +331,14 @@ class ClustersConfig(Section):
         0.5, description="two accounts with this much in common belong together", gt=0, le=1_000
     )
     links: LinksConfig = Field(default_factory=LinksConfig, description="kinds of links")
+    signature_max_p: float = Field(
+        0.01,
+        description="an account that shares nothing is added to a suspicious cluster when what it "
+        "asks fits the cluster's members alone; so often that happens to benign accounts by "
+        "chance. 0: never",
+        ge=0,
+        le=0.2,
+    )
     null_groups: int = Field(
         1_500,
         description="random groups of history accounts that say what is normal for a cluster",

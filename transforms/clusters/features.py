@@ -30,7 +30,7 @@ from transforms.scoring.rows import hour_profile
 Float = NDArray[np.float64]
 
 _CHUNK = 64  # sketches merged at once: bounds the memory of a large cluster
-_BREADTH = ("hill_cells", "effective_rank", "unseen_share", "heaps_slope", "log_volume")
+_BREADTH = ("hill_cells", "own_rank", "chao_cells", "heaps_slope", "log_volume", "unseen_share")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,13 +41,13 @@ class Member:
       account: its id.
       sketch: its profile.
       p_value: of the profile alone.
-      turned: float64 of shape (f,), standard scores of the profile turned so that up is suspicious.
+      z: float64 of shape (f,), standard scores of the profile, 0 where unknown.
     """
 
     account: str
     sketch: CoverageSketch
     p_value: float
-    turned: Float
+    z: Float
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def group_row(members: Sequence[Member], reference: Reference | None) -> GroupRo
     """
     sketches = [member.sketch for member in members]
     pool = pool_sketches(sketches)
-    turned = np.stack([member.turned for member in members])
+    z = np.stack([member.z for member in members])
     pooled = feature_matrix([pool], [reference])[0]
     index = column_index()
     breadth = [index[name] for name in _BREADTH]
@@ -137,8 +137,8 @@ def group_row(members: Sequence[Member], reference: Reference | None) -> GroupRo
         overlap(sketches, pool),
         member_likeness(sketches, pool),
         float(np.mean([-math.log10(max(member.p_value, 1e-6)) for member in members])),
-        float(turned[:, breadth].mean()) if turned.shape[1] else math.nan,
-        float(turned.std(axis=0).mean()) if len(members) > 2 and turned.shape[1] else math.nan,
+        float(z[:, breadth].mean()),
+        float(z.std(axis=0).mean()) if len(members) > 2 else math.nan,
         float(np.std([math.log(max(s.events, 1)) for s in sketches])),
         synchrony(sketches),
     ]

@@ -16,6 +16,14 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from transforms.clusters.signatures import (
+    NO_CONTENT,
+    Content,
+    Crowd,
+    SignatureOptions,
+    alike,
+    content_of,
+)
 from transforms.coverage import layout
 from transforms.coverage.layout import Items
 from transforms.coverage.sketch import CoverageSketch
@@ -47,6 +55,7 @@ DEFAULT_KINDS: Mapping[Items, LinkKind] = {
     Items.PREFIX_SCAFFOLD: LinkKind(0.7, 300, 0.1),
     Items.SUFFIX_SCAFFOLD: LinkKind(0.7, 300, 0.1),
 }
+CONTENT = "content"  # kind of the link of an account that was added for what it asks
 _BINDING = (Items.PAYMENT, Items.CREDENTIAL, Items.ORGANIZATION)
 NOTHING: NDArray[np.uint64] = np.empty(0, np.uint64)
 _PAIRWISE = 32  # up to so many accounts a thing links every pair, beyond that a chain of them
@@ -57,10 +66,12 @@ class LinkOptions:
     """Attributes:
     kinds: what links, and how.
     least_weight: two accounts with this much in common belong together.
+    signatures: when an account that shares nothing is added for what it asks.
     """
 
     kinds: Mapping[Items, LinkKind] = field(default_factory=lambda: dict(DEFAULT_KINDS))
     least_weight: float = 0.5
+    signatures: SignatureOptions = field(default_factory=SignatureOptions)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,12 +83,16 @@ class Linkable:
       since_ms: when it was opened, or first seen where that is unknown.
       events: requests so far; of two versions of an account the larger one is the newer.
       things: uint64 of shape (t,), shared things as `CoverageSketch.item_key` has them.
+      p_value: of the account by itself.
+      content: what it asks most.
     """
 
     account: str
     since_ms: int
     events: int
     things: NDArray[np.uint64]
+    p_value: float = 1.0
+    content: Content = NO_CONTENT
 
 
 class Link(NamedTuple):
@@ -104,12 +119,16 @@ class Component(NamedTuple):
 
 
 def linkable(
-    account: str, sketch: CoverageSketch, options: LinkOptions, common: NDArray[np.uint64] = NOTHING
+    account: str,
+    sketch: CoverageSketch,
+    options: LinkOptions,
+    common: NDArray[np.uint64] = NOTHING,
+    p_value: float = 1.0,
 ) -> Linkable:
     """Picks the things of an account that others may be linked to it by.
 
     Args:
-      account, sketch: of the account.
+      account, sketch, p_value: of the account.
       options: what links.
       common: ascending, what benign accounts shared already: links nobody.
     """
@@ -121,7 +140,7 @@ def linkable(
     since = sketch.created_ms if sketch.created_ms < layout.NEVER_MS else sketch.first_ms
     things = np.concatenate(kept)
     things = things[~np.isin(things, common)]
-    return Linkable(account, since, sketch.events, things)
+    return Linkable(account, since, sketch.events, things, p_value, content_of(sketch))
 
 
 def common_things(
@@ -185,6 +204,47 @@ def find_components(accounts: Sequence[Linkable], options: LinkOptions) -> list[
                 )
             )
     return found
+
+
+def with_alike(
+    accounts: Sequence[Linkable],
+    components: Sequence[Component],
+    crowd: Crowd,
+    options: LinkOptions,
+) -> list[Component]:
+    """Components with the accounts added that carry their signature; see `signatures`.
+
+    A component keeps its id: it is named after a linked account.
+
+    Args:
+      accounts: that the components were found among.
+      components: of linked accounts.
+      crowd: what the accounts of the history ask.
+      options: how sure to be.
+    """
+    accounts = sorted(accounts, key=lambda a: (a.since_ms, a.account))
+    place = {a.account: i for i, a in enumerate(accounts)}
+    groups = [np.array([place[a] for a in c.accounts], np.intp) for c in components]
+    found = alike(
+        [a.content for a in accounts],
+        np.array([a.p_value for a in accounts]),
+        groups,
+        crowd,
+        options.signatures,
+    )
+    members = [dict(zip(c.accounts, c.links, strict=True)) for c in components]
+    for i, (group, p_value) in found.items():
+        component = components[group]
+        signature = f"{hash64('signature' + component.cluster_id) >> 8:014x}"
+        link = Link(CONTENT, signature, len(component.accounts), round(1 - p_value, 4))
+        members[group][accounts[i].account] = (link,)
+    out = []
+    for component, links in zip(components, members, strict=True):
+        ordered = sorted(links, key=place.__getitem__)
+        out.append(
+            Component(component.cluster_id, tuple(ordered), tuple(links[a] for a in ordered))
+        )
+    return out
 
 
 def cluster_id(founder: str) -> str:

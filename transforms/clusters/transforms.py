@@ -18,12 +18,19 @@ import numpy as np
 from apache_beam.ml.inference.base import RunInference
 
 from transforms.clusters.features import CLUSTER_FEATURES, GroupRow, Member, group_row
-from transforms.clusters.links import Link, Linkable, LinkOptions, find_components, linkable
+from transforms.clusters.links import (
+    Link,
+    Linkable,
+    LinkOptions,
+    find_components,
+    linkable,
+    with_alike,
+)
 from transforms.coverage.features import COLUMNS
 from transforms.coverage.sketch import CoverageSketch
 from transforms.scoring.bundle import Bundle
 from transforms.scoring.handler import Scored, ScoringHandler, VerifiedBundle
-from transforms.scoring.model import FeatureRows, directed
+from transforms.scoring.model import FeatureRows
 from transforms.scoring.rows import PeerGroups
 from transforms.sessions.transforms import periodic_windows
 
@@ -108,7 +115,7 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
             | "PickSharedThings" >> beam.ParDo(_LinkableFn(self.bundle, self.links))
             | "WindowLinks" >> self._windows()
             | "NewestLinks" >> beam.CombinePerKey(NewestByName())
-            | "LinkAccounts" >> beam.FlatMap(_memberships, self.links)
+            | "LinkAccounts" >> beam.ParDo(_MembershipsFn(self.bundle, self.links))
         )
         own = profiles | "KeyByAccount" >> beam.Map(lambda s: (s.item.account, s))
         joined = (
@@ -152,21 +159,28 @@ class _LinkableFn(beam.DoFn):  # type: ignore[misc]
 
     def process(self, scored: Scored[AccountProfile]) -> Iterator[tuple[int, Versioned[Linkable]]]:
         account, sketch = scored.item.account, scored.item.sketch
-        found = linkable(account, sketch, self._options, self._common)
+        found = linkable(account, sketch, self._options, self._common, scored.p_value)
         yield 0, Versioned(found.account, found.events, found)
 
 
-def _memberships(
-    element: tuple[int, list[Versioned[Linkable]]], options: LinkOptions
-) -> Iterator[tuple[str, Membership]]:
-    accounts = [entry.value for entry in element[1]]
-    version = sum(account.events for account in accounts)
-    for component in find_components(accounts, options):
-        for account, links in zip(component.accounts, component.links, strict=True):
-            yield (
-                account,
-                Membership(version, component.cluster_id, len(component.accounts), links),
-            )
+class _MembershipsFn(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, bundle: VerifiedBundle, options: LinkOptions) -> None:
+        self._verified = bundle
+        self._options = options
+
+    def setup(self) -> None:
+        self._crowd = self._verified.load().crowd
+
+    def process(
+        self, element: tuple[int, list[Versioned[Linkable]]]
+    ) -> Iterator[tuple[str, Membership]]:
+        accounts = [entry.value for entry in element[1]]
+        version = sum(account.events for account in accounts)
+        linked = find_components(accounts, self._options)
+        for component in with_alike(accounts, linked, self._crowd, self._options):
+            size = len(component.accounts)
+            for account, links in zip(component.accounts, component.links, strict=True):
+                yield account, Membership(version, component.cluster_id, size, links)
 
 
 class NewestByName(beam.CombineFn):  # type: ignore[misc]
@@ -266,9 +280,8 @@ class _PoolFn(beam.DoFn):  # type: ignore[misc]
 
 def member_of(scored: Scored[AccountProfile], bundle: Bundle) -> Member:
     """What pooling needs of a scored profile."""
-    model = bundle.models.get("profile")
-    turned = directed(scored.z[None], model.directions)[0] if model else np.zeros(len(COLUMNS))
-    return Member(scored.item.account, scored.item.sketch, scored.p_value, turned)
+    z = scored.z if len(scored.z) else np.zeros(len(COLUMNS))
+    return Member(scored.item.account, scored.item.sketch, scored.p_value, z)
 
 
 def cluster_rows(clusters: Any, bundle: Bundle, peers: PeerGroups) -> FeatureRows:

@@ -4,7 +4,7 @@
 bundle/
   manifest.json   version, SHA-256 of every file, library versions, feature schema, training summary
   manifest.sig    Ed25519 signature of manifest.json
-  links.npz       what benign accounts share
+  links.npz       what benign accounts share, and what they ask
   space.npz       projection, centre and codebook of the embedding space
   peers.npz       mean Fourier features of each peer group
   <level>.npz     normal values and calibration scores of a level
@@ -29,13 +29,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from numpy.typing import NDArray
 
 from schemas.errors import DistilwatchError
 from transforms.clusters.features import CLUSTER_FEATURES
+from transforms.clusters.signatures import Crowd
 from transforms.coverage import layout
 from transforms.coverage.features import COLUMNS, Reference
 from transforms.embedding.space import EmbeddingSpace
@@ -43,9 +43,10 @@ from transforms.scoring import signing
 from transforms.scoring.calibration import Calibration
 from transforms.scoring.conditioning import Conditioner
 from transforms.scoring.detectors import Ensemble
+from transforms.scoring.evidence import Evidence
 from transforms.scoring.model import ScoringModel
 
-FORMAT = 1
+FORMAT = 2
 _LIBRARIES = ("numpy", "pyod", "scikit-learn", "joblib")
 
 
@@ -60,6 +61,7 @@ class Bundle:
       models: level to scoring model.
       training: what it was trained on (counts, times, settings).
       common: ascending uint64, things that benign accounts share and that link nobody.
+      crowd: what benign accounts ask, to compare the signatures of clusters with.
     """
 
     version: str
@@ -68,6 +70,7 @@ class Bundle:
     models: Mapping[str, ScoringModel]
     training: Mapping[str, Any]
     common: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    crowd: Crowd = field(default_factory=Crowd)
 
     def reference(self, peer_group: str) -> Reference | None:
         """The peer group's mean features, everyone's where it has none."""
@@ -93,12 +96,20 @@ def _pack(bundle: Bundle) -> dict[str, bytes]:
             events=np.array([r.events for r in bundle.references.values()]),
         ),
     }
-    files["links.npz"] = _npz(common=bundle.common)
+    crowd = bundle.crowd
+    files["links.npz"] = _npz(
+        common=bundle.common, crowd_sizes=crowd.sizes, crowd_cells=crowd.cells,
+        crowd_counts=crowd.counts,
+    )  # fmt: skip
     for level, model in bundle.models.items():
         groups = list(model.calibration.scores)
         files[f"{level}.npz"] = _npz(
             directions=model.directions,
-            weights=model.weights,
+            lines=np.array(model.evidence.names, dtype=str),
+            line_mixing=model.evidence.mixing,
+            line_middle=model.evidence.middle,
+            line_reach=model.evidence.reach,
+            line_weight=model.evidence.weight,
             groups=np.array(model.conditioner.groups, dtype=str),
             median=model.conditioner.median,
             spread=model.conditioner.spread,
@@ -110,9 +121,7 @@ def _pack(bundle: Bundle) -> dict[str, bytes]:
             calibration_enough=np.array(model.calibration.enough),
             **{f"axis{i}": axis for i, axis in enumerate(model.conditioner.axes)},
         )
-        buffer = io.BytesIO()
-        joblib.dump(model.ensemble.models, buffer)
-        files[f"{level}.joblib"] = buffer.getvalue()
+        files[f"{level}.joblib"] = model.ensemble.pickled
     return files
 
 
@@ -296,6 +305,7 @@ def unpack(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
 
     space = arrays("space.npz")
     peers = arrays("peers.npz")
+    links = arrays("links.npz")
     models = {}
     for level, columns in manifest["levels"].items():
         stored = arrays(f"{level}.npz")
@@ -305,7 +315,13 @@ def unpack(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
             level,
             tuple(columns),
             stored["directions"],
-            stored["weights"],
+            Evidence(
+                tuple(str(name) for name in stored["lines"]),
+                stored["line_mixing"],
+                stored["line_middle"],
+                stored["line_reach"],
+                stored["line_weight"],
+            ),
             Conditioner(
                 tuple(str(g) for g in stored["groups"]),
                 tuple(stored[f"axis{i}"] for i in range(stored["median"].ndim - 2)),
@@ -313,7 +329,7 @@ def unpack(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
                 stored["spread"],
             ),
             Ensemble(
-                joblib.load(io.BytesIO(files[f"{level}.joblib"])),
+                files[f"{level}.joblib"],
                 stored["middle"],
                 stored["reach"],
             ),
@@ -339,5 +355,6 @@ def unpack(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
         },
         models,
         manifest["training"],
-        arrays("links.npz")["common"],
+        links["common"],
+        Crowd(links["crowd_sizes"], links["crowd_cells"], links["crowd_counts"]),
     )

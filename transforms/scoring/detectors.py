@@ -5,14 +5,17 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import io
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
+from pyod.models.base import BaseDetector
 
 from schemas.errors import DistilwatchError
 
@@ -31,10 +34,36 @@ class DetectorSpec:
 
 DEFAULT_DETECTORS = (
     DetectorSpec("KNN", {"n_neighbors": 15, "method": "mean"}),
-    DetectorSpec("LOF", {"n_neighbors": 30, "novelty": True}),
-    DetectorSpec("GMM", {"n_components": 6, "covariance_type": "diag", "reg_covar": 1e-2}),
-    DetectorSpec("IForest", {"n_estimators": 150}),
+    DetectorSpec("KDE", {"bandwidth": 0.5}),
+    DetectorSpec("EvidenceSum", {}),
 )
+
+
+class EvidenceSum(BaseDetector):  # type: ignore[misc]
+    """The sum of the lines of evidence, as a PyOD model.
+
+    Stouffer et al., "The American Soldier", 1949: independent standard scores add up. Detectors
+    that look for neighbours ask how far a key is from all others; this one asks how much speaks
+    against it, and is the stronger where several lines are raised a little.
+    """
+
+    def __init__(self, contamination: float = 0.1) -> None:
+        super().__init__(contamination=contamination)
+
+    def fit(self, X: Float, y: None = None) -> EvidenceSum:  # noqa: N803 (PyOD's own name)
+        """Learns nothing but PyOD's threshold."""
+        self._set_n_classes(y)
+        self.decision_scores_ = self.decision_function(X)
+        self._process_decision_scores()
+        return self
+
+    def decision_function(self, X: Float) -> Float:  # noqa: N803
+        """Sums of n rows, float64 of shape (n,)."""
+        total: Float = np.asarray(X, np.float64).sum(axis=1)
+        return total
+
+
+_OWN: Mapping[str, type[Any]] = {"evidencesum": EvidenceSum}
 
 
 @lru_cache(maxsize=1)
@@ -45,15 +74,17 @@ def _modules() -> dict[str, str]:
 
 
 def detector_class(name: str) -> type[Any]:
-    """Finds a PyOD model class by name, in any case.
+    """Finds a PyOD model class, or our own, by name, in any case.
 
     Raises:
       DistilwatchError: when PyOD has no such model, or it needs a package that is not installed.
     """
+    if name.lower() in _OWN:
+        return _OWN[name.lower()]
     modules = _modules()
     module = modules.get(name.lower())
     if module is None:
-        near = difflib.get_close_matches(name.lower(), modules, n=3)
+        near = difflib.get_close_matches(name.lower(), [*modules, *_OWN], n=3)
         hint = f"did you mean {', '.join(near)}?" if near else "see pyod.models for the names"
         raise DistilwatchError(f"PyOD has no detector {name!r}", "scoring.detectors", hint)
     try:
@@ -89,19 +120,26 @@ def _decide(model: Any, rows: Float) -> Float:
     return np.asarray(model.decision_function(rows), np.float64).ravel()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # no slots: the models are unpickled when first asked for
 class Ensemble:
     """Fitted detectors and the scale of each one's scores.
 
     Attributes:
-      models: fitted PyOD models, or `RowByRow` around one.
+      pickled: the fitted models as they were before they scored anything: some count their calls,
+        and a bundle's version must not depend on what was scored before it was saved.
       middle, reach: float64 of shape (models,), median of a detector's scores on the training keys
         and the distance from there to the 90th percentile.
     """
 
-    models: tuple[Any, ...]
+    pickled: bytes
     middle: Float
     reach: Float
+
+    @cached_property
+    def models(self) -> tuple[Any, ...]:
+        """Fitted PyOD models, or `RowByRow` around one."""
+        loaded: tuple[Any, ...] = joblib.load(io.BytesIO(self.pickled))
+        return loaded
 
     def score(self, rows: Float) -> Float:
         """Mean over detectors of the log-compressed standard score: float64 of shape (n,).
@@ -144,12 +182,15 @@ def fit_ensemble(rows: Float, detectors: Sequence[DetectorSpec], seed: int) -> E
                 f"it accepts: {', '.join(accepted)}",
             ) from error
         model = _independent(spec.name, fitted, rows)
+        models.append(model)
+    buffer = io.BytesIO()
+    joblib.dump(tuple(models), buffer)
+    for model in models:
         scores = _decide(model, rows)
         low, high = np.quantile(scores, [0.5, _TOP_QUANTILE])
-        models.append(model)
         middle.append(low)
         reach.append(max(high - low, 1e-9))
-    return Ensemble(tuple(models), np.array(middle), np.array(reach))
+    return Ensemble(buffer.getvalue(), np.array(middle), np.array(reach))
 
 
 def _independent(name: str, model: Any, rows: Float) -> Any:

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from schemas.errors import DistilwatchError
 from transforms.clusters.features import CLUSTER_FEATURES, Member, group_row
 from transforms.clusters.links import LinkOptions, common_things, find_components, linkable
+from transforms.clusters.signatures import crowd_of
 from transforms.coverage.features import COLUMNS, Reference
 from transforms.coverage.sketch import CoverageSketch
 from transforms.embedding.space import FOURIER, EmbeddingSpace, fourier_mean
 from transforms.ingest.hashing import hash64
 from transforms.scoring.bundle import Bundle
 from transforms.scoring.conditioning import MIN_GROUP
-from transforms.scoring.model import FeatureRows, FitOptions, ScoringModel, directed, fit_model
+from transforms.scoring.evidence import CLUSTER_LINES
+from transforms.scoring.model import FeatureRows, FitOptions, ScoringModel, fit_model
 from transforms.scoring.rows import PeerGroups, sketch_rows
 
 ACCOUNT_SESSION = "session_account"
@@ -118,7 +120,8 @@ def fit_bundle(
         "keys": {level: len(keys) for level, keys in kept.items()},
         "peer_groups": sorted(name for name in references if name),
     }
-    return Bundle("", space, references, models, summary, common)
+    crowd = crowd_of([(k.key, k.sketch) for k in profiles])
+    return Bundle("", space, references, models, summary, common, crowd)
 
 
 def held_out(keys: Sequence[str], share: float) -> NDArray[np.bool_]:
@@ -168,10 +171,9 @@ def _fit_clusters(
     """
     groups = [peers.of(k.sketch) for k in profiles]
     scores = model.score(sketch_rows([k.sketch for k in profiles], groups, references))
-    turned = directed(scores.z, model.directions)
     members = [
-        Member(k.key, k.sketch, float(p), t)
-        for k, p, t in zip(profiles, scores.p_value, turned, strict=True)
+        Member(k.key, k.sketch, float(p), z)
+        for k, p, z in zip(profiles, scores.p_value, scores.z, strict=True)
     ]
     side = held_out([k.key for k in profiles], options.fit.calibration_share)
     rng = np.random.default_rng(options.seed)
@@ -197,6 +199,7 @@ def _fit_clusters(
         ),
         np.array(calibrates),
         options.fit,
+        CLUSTER_LINES,
     )
 
 

@@ -7,8 +7,8 @@ scored alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,9 @@ from transforms.coverage.features import Suspicious
 from transforms.scoring.calibration import Calibration, calibrate
 from transforms.scoring.conditioning import Conditioner, fit_conditioner
 from transforms.scoring.detectors import DEFAULT_DETECTORS, DetectorSpec, Ensemble, fit_ensemble
+from transforms.scoring.evidence import ACCOUNT_LINES, Evidence, Line, fit_evidence
 
 Float = NDArray[np.float64]
-
-# How much of a deviation to the harmless side the detectors still see: a key may be a little
-# narrower than its peers without becoming an outlier for it.
-_HARMLESS = -0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,13 +85,13 @@ class ScoringModel:
       level: its name.
       columns: feature names, in the order of the rows.
       directions: +1, −1 or 0 for each column, the side that counts.
-      weights: float64 of shape (f,), how much of each column the detectors see.
+      evidence: what the detectors see of the columns.
     """
 
     level: str
     columns: tuple[str, ...]
     directions: NDArray[np.int64]
-    weights: Float
+    evidence: Evidence
     conditioner: Conditioner
     ensemble: Ensemble
     calibration: Calibration
@@ -103,66 +100,39 @@ class ScoringModel:
         """Scores and calibrates n keys."""
         median, spread = self.conditioner.normal(rows.covariates, rows.groups)
         z = self.conditioner.standardise(rows.features, rows.covariates, rows.groups)
-        score = self.ensemble.score(self.directed(z))
+        score = self.ensemble.score(self.evidence.lines(z))
         p_value = self.calibration.p_values(score, rows.groups)
         return Scores(score, p_value, z, median - spread, median + spread)
-
-    def directed(self, z: Float) -> Float:
-        """Turns z-scores so that up is suspicious, and cuts off most of the harmless side."""
-        return directed(z, self.directions) * self.weights
 
     def explain(self, rows: FeatureRows, scores: Scores, most: int = 5) -> list[list[Reason]]:
         """The features that made the difference, for each key, largest contribution first.
 
         A feature's contribution is the fall of the score when it alone is put to what is normal.
         """
-        f = len(self.columns)
+        used = self.evidence.used
         out = []
         for row, z, score, low, high in zip(
             rows.features, scores.z, scores.score, scores.low, scores.high, strict=True
         ):
-            variants = np.repeat(z[None], f, axis=0)
-            np.fill_diagonal(variants, 0.0)
-            falls = score - self.ensemble.score(self.directed(variants))
-            turned = directed(z[None], self.directions)[0]
-            order = [int(i) for i in np.argsort(-falls) if falls[i] > 0 and abs(turned[i]) > 1]
+            variants = np.repeat(z[None], len(used), axis=0)
+            variants[np.arange(len(used)), used] = 0.0
+            falls = score - self.ensemble.score(self.evidence.lines(variants))
+            order = [int(i) for i in np.argsort(-falls) if falls[i] > 0 and abs(z[used[i]]) > 1]
             out.append(
                 [
                     Reason(
-                        self.columns[i],
-                        float(row[i]),
-                        float(low[i]),
-                        float(high[i]),
-                        float(z[i]),
+                        self.columns[at],
+                        float(row[at]),
+                        float(low[at]),
+                        float(high[at]),
+                        float(z[at]),
                         float(falls[i]),
                     )
                     for i in order[:most]
+                    for at in (int(used[i]),)
                 ]
             )
         return out
-
-
-def directed(z: Float, directions: NDArray[np.int64]) -> Float:
-    """Up is suspicious: float64 (n, f); two-sided columns stay as they are."""
-    return np.where(directions == 0, z, np.maximum(z * directions, _HARMLESS))
-
-
-# Breadth is what distillation cannot do without; the rest helps to tell its forms apart. In a
-# distance, thirty columns that say little drown six that say much. Chosen on the `fit` and `choose`
-# parts of the corpora and on invented traffic, never on the `report` part (docs/detection.md).
-BREADTH_FIRST: Mapping[str, float] = {
-    name: 1.0
-    for breadth in ("hill_cells", "chao_cells", "heaps_slope", "log_volume")
-    for name in (breadth, f"pooled_{breadth}")
-} | {
-    "member_surprise": 1.0,
-    "member_breadth": 1.0,
-    "volume_spread": 1.0,
-    "synchrony": 1.0,
-    "behaviour_spread": 0.7,
-    "complementarity": 0.5,
-    "overlap": 0.5,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,16 +145,12 @@ class FitOptions:
       trim_share: share of the training keys, the most outlying by consensus, left out of the
         second fit, because no history is clean.
       seed: of the detectors.
-      weights: weight of a column by its name.
-      other_weight: of a column that is not named.
     """
 
     detectors: tuple[DetectorSpec, ...] = DEFAULT_DETECTORS
     calibration_share: float = 0.4
     trim_share: float = 0.02
     seed: int = 7
-    weights: Mapping[str, float] = field(default_factory=lambda: BREADTH_FIRST)
-    other_weight: float = 0.3
 
 
 def fit_model(
@@ -194,6 +160,7 @@ def fit_model(
     rows: FeatureRows,
     held_out: NDArray[np.bool_],
     options: FitOptions,
+    lines: Sequence[Line] = ACCOUNT_LINES,
 ) -> ScoringModel:
     """Fits a level's model to benign history.
 
@@ -203,6 +170,7 @@ def fit_model(
       rows: n keys.
       held_out: bool of shape (n,), the calibration keys; disjoint from training by account.
       options: how to fit.
+      lines: of evidence.
 
     Raises:
       ValueError: when there are fewer than 20 keys to train on or 10 to calibrate with.
@@ -211,11 +179,11 @@ def fit_model(
     if len(train) < 20 or len(calibration) < 10:
         raise ValueError(f"{len(train)} keys to train on and {len(calibration)} to calibrate with")
     sides = np.array([side.value for side in directions], np.int64)
-    weights = np.array([options.weights.get(name, options.other_weight) for name in columns])
     for last in (False, True):
         conditioner = fit_conditioner(train.features, train.covariates, train.groups)
         z = conditioner.standardise(train.features, train.covariates, train.groups)
-        seen = directed(z, sides) * weights
+        evidence = fit_evidence(z, columns, sides, lines)
+        seen = evidence.lines(z)
         ensemble = fit_ensemble(seen, options.detectors, options.seed)
         if last or options.trim_share <= 0:
             break
@@ -224,12 +192,12 @@ def fit_model(
         ]
         train = train.take(np.sort(keep))
     z = conditioner.standardise(calibration.features, calibration.covariates, calibration.groups)
-    scores = ensemble.score(directed(z, sides) * weights)
+    scores = ensemble.score(evidence.lines(z))
     return ScoringModel(
         level,
         tuple(columns),
         sides,
-        weights,
+        evidence,
         conditioner,
         ensemble,
         calibrate(scores, calibration.groups),

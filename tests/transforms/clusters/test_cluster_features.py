@@ -43,8 +43,8 @@ def on_topics(account: str, topics: np.ndarray | list[int], seed: int = 0) -> Ev
     return events_of(account, START_MS + np.arange(len(at)) * HOUR_MS, topic_coordinates(at, rng))
 
 
-def member(account: str, sketch: CoverageSketch, p: float = 0.5, turned: float = 0.0) -> Member:
-    return Member(account, sketch, p, np.full(len(COLUMNS), turned))
+def member(account: str, sketch: CoverageSketch, p: float = 0.5, z: float = 0.0) -> Member:
+    return Member(account, sketch, p, np.full(len(COLUMNS), z))
 
 
 def row_of(*sketches: CoverageSketch) -> dict[str, float]:
