@@ -233,7 +233,9 @@ def _merge_conversations(
     return np.bincount(owner[kept], minlength=count), key[kept], counts[kept], sums[kept]
 
 
-class _Coordinates(NamedTuple):
+class Coordinates(NamedTuple):
+    """Coordinates of n sketches: the last columns of a `SketchStack`."""
+
     row_size: Int64
     rows: NDArray[np.int8]
     dense: Int64
@@ -242,27 +244,40 @@ class _Coordinates(NamedTuple):
     fourier_sum: Int64
 
 
-def _merge_coordinates(stack: SketchStack, group: Int64, vectors: Int64) -> _Coordinates:
-    owner = np.repeat(group, stack.row_size)
-    words = np.ascontiguousarray(stack.rows).view(np.uint64)
-    order = np.lexsort((*words.T, owner))  # the order of `sort_rows` within each group
-    rows, owner = stack.rows[order], owner[order]
+def sort_coordinates(
+    rows: NDArray[np.int8], owner: NDArray[np.intp] | Int64, vectors: Int64
+) -> Coordinates:
+    """Sorts the rows of sketches that keep rows, and sums up those of the others.
+
+    Args:
+      rows: int8 of shape (m, 64), in any order.
+      owner: of shape (m,), which of n sketches each belongs to.
+      vectors: int64 of shape (n,), how many events with a vector each sketch has.
+    """
+    words = np.ascontiguousarray(rows).view(np.uint64)
+    order = np.lexsort((*words.T, owner))  # the order of `sort_rows` within each sketch
+    rows, owner = rows[order], owner[order]
     dense = np.flatnonzero(vectors > layout.MAX_ROWS)
-    place = np.full(len(vectors), -1)
-    place[dense] = np.arange(len(dense))
     moments = [np.zeros((len(dense), n), np.int64) for n in (layout.MOMENT, AXES, FOURIER)]
-    parts = (stack.moment, stack.vector_sum, stack.fourier_sum)
-    for j, i in enumerate(place[group[stack.dense]]):
-        for total, part in zip(moments, parts, strict=True):
-            total[i] += part[j]
     bounds = np.searchsorted(owner, np.stack([dense, dense + 1]))
     for i, (start, stop) in enumerate(bounds.T):
         if stop > start:
             for total, part in zip(moments, moments_of(rows[start:stop]), strict=True):
-                total[i] += part
-    kept = place[owner] < 0
+                total[i] = part
+    kept = vectors[owner] <= layout.MAX_ROWS
     size = np.bincount(owner[kept], minlength=len(vectors))
-    return _Coordinates(size, rows[kept], dense, *moments)
+    return Coordinates(size, rows[kept], dense, *moments)
+
+
+def _merge_coordinates(stack: SketchStack, group: Int64, vectors: Int64) -> Coordinates:
+    merged = sort_coordinates(stack.rows, np.repeat(group, stack.row_size), vectors)
+    place = np.full(len(vectors), -1)
+    place[merged.dense] = np.arange(len(merged.dense))
+    for j, i in enumerate(place[group[stack.dense]]):
+        merged.moment[i] += stack.moment[j]
+        merged.vector_sum[i] += stack.vector_sum[j]
+        merged.fourier_sum[i] += stack.fourier_sum[j]
+    return merged
 
 
 def _run_starts(*columns: NDArray[Any]) -> NDArray[np.intp]:
