@@ -27,11 +27,20 @@ _SHARDS = 16
 _LENGTH = struct.Struct("<I")
 
 
-class Whole(NamedTuple):
-    """A session and its key."""
+class Keyed(NamedTuple):
+    """A session, or a part of one, and its key."""
 
     key: SessionKey
     sketch: CoverageSketch
+
+
+def keyed(partials: Iterable[Partial], max_length_ms: int) -> Iterator[Keyed]:
+    """Each partial sketch under its account's key and under its payment fingerprint's."""
+    for account, payment, sketch in partials:
+        block = sketch.first_ms // max_length_ms
+        for kind, key in ((ACCOUNT, account), (PAYMENT, payment)):
+            if key:
+                yield Keyed(SessionKey(kind, block, key), sketch)
 
 
 def pack(partials: Iterable[Partial], max_length_ms: int) -> Iterator[tuple[int, bytes]]:
@@ -45,20 +54,17 @@ def pack(partials: Iterable[Partial], max_length_ms: int) -> Iterator[tuple[int,
     """
     names: dict[int, list[str]] = defaultdict(list)
     sketches: dict[int, list[CoverageSketch]] = defaultdict(list)
-    for partial in partials:
-        block = partial.sketch.first_ms // max_length_ms
-        for kind, key in ((ACCOUNT, partial.account), (PAYMENT, partial.payment)):
-            if key:
-                number = block * _SHARDS + crc32(key.encode("utf-8", "replace")) % _SHARDS
-                names[number].append(SessionKey(kind, block, key).encode())
-                sketches[number].append(partial.sketch)
+    for key, sketch in keyed(partials, max_length_ms):
+        number = key.block * _SHARDS + crc32(key.key.encode("utf-8", "replace")) % _SHARDS
+        names[number].append(key.encode())
+        sketches[number].append(sketch)
     for number, several in names.items():
         text = orjson.dumps(several)
         stack = encode_stack(SketchStack.of(sketches[number]))
         yield number, _LENGTH.pack(len(text)) + text + stack
 
 
-def cut(shards: Iterable[bytes], gap_ms: int) -> Iterator[Whole]:
+def cut(shards: Iterable[bytes], gap_ms: int) -> Iterator[Keyed]:
     """Sessions of all shards of one number.
 
     Args:
@@ -72,11 +78,21 @@ def cut(shards: Iterable[bytes], gap_ms: int) -> Iterator[Whole]:
         stop = _LENGTH.size + size
         names += orjson.loads(data[_LENGTH.size : stop])
         stacks.append(decode_stack(data[stop:]))
-    stack = SketchStack.concat(stacks)
+    return cut_stack(names, SketchStack.concat(stacks), gap_ms)
+
+
+def cut_stack(names: Sequence[str], stack: SketchStack, gap_ms: int) -> Iterator[Keyed]:
+    """Sessions of partial sketches.
+
+    Args:
+      names: encoded `SessionKey` of each sketch.
+      stack: the sketches, at least one.
+      gap_ms: a pause this long ends a session.
+    """
     keys, session, count = _sessions(names, stack, gap_ms)
     merged = merge_groups(stack, session, count)
     for name, sketch in zip(keys, merged.sketches(), strict=True):
-        yield Whole(SessionKey.decode(name), sketch)
+        yield Keyed(SessionKey.decode(name), sketch)
 
 
 def _sessions(
