@@ -7,7 +7,6 @@ import json
 import resource
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +18,8 @@ import apache_beam as beam
 from apache_beam.ml.inference.base import RunInference
 
 from bench.baseline import DedupeByGroup, dedupe_by_state, per_event_sessions
-from pipelines.config import Config
+from bench.case import LEVELS, Case, write_scored
+from bench.limit import limit
 from pipelines.console import Console
 from pipelines.detect import DetectOptions, detect
 from pipelines.parts import (
@@ -29,14 +29,9 @@ from pipelines.parts import (
     read_events,
     session_options,
 )
-from pipelines.simulate.compose import simulate
-from pipelines.simulate.scenario import Scenario
-from pipelines.train import TrainOptions, train
 from transforms.ingest.transforms import CleanEvents, DecodeAndPlace
-from transforms.scoring.fit import ACCOUNT_SESSION, PAYMENT_SESSION
-from transforms.scoring.handler import Scored, ScoringHandler, VerifiedBundle
+from transforms.scoring.handler import Scored, ScoringHandler
 from transforms.scoring.levels import rows_of_sketches
-from transforms.sessions.identity import ACCOUNT, PAYMENT
 from transforms.sessions.transforms import (
     FoldEvents,
     Session,
@@ -44,30 +39,6 @@ from transforms.sessions.transforms import (
     SessionizeBounded,
     SessionOptions,
 )
-
-_LEVELS = {ACCOUNT: ACCOUNT_SESSION, PAYMENT: PAYMENT_SESSION}
-
-
-@dataclass(frozen=True)
-class Case:
-    """What every job of a comparison works on.
-
-    Attributes:
-      events: a .jsonl file.
-      count: events in it.
-      bundle: folder of the bundle.
-      config: the settings.
-    """
-
-    events: Path
-    count: int
-    bundle: Path
-    config: Config
-
-    def verified(self) -> VerifiedBundle:
-        """The bundle as workers get it."""
-        manifest = (self.bundle / "manifest.json").read_bytes()
-        return VerifiedBundle(str(self.bundle), hashlib.sha256(manifest).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -86,40 +57,6 @@ class Timing:
     peak_mb: float
     sessions: int
     digest: str
-
-
-def prepare(
-    folder: Path, scenario: Scenario, events: int, config: Config, embedding: str = "none"
-) -> Case:
-    """Makes traffic and a bundle from its history.
-
-    Args:
-      folder: where files go.
-      scenario: with at least `events` live events.
-      events: live events to keep.
-      config: the settings.
-      embedding: `none`, or `hashing` to have the events bring their vectors.
-
-    Raises:
-      ValueError: when the scenario has fewer live events.
-    """
-    live, history = folder / "live.jsonl", folder / "history.jsonl"
-    made = simulate(scenario, embedding).encoded()
-    count = 0
-    with live.open("wb") as new, history.open("wb") as old:
-        for record, time_ms in made:
-            if time_ms < scenario.live_ms:
-                old.write(record + b"\n")
-            elif count < events:
-                new.write(record + b"\n")
-                count += 1
-            else:
-                break
-    if count < events:
-        raise ValueError(f"the scenario has {count} live events, not {events}")
-    with Console(as_json=True) as console:
-        train(TrainOptions([str(history)], folder / "bundle", config, "direct", []), console)
-    return Case(live, count, folder / "bundle", config)
 
 
 def batched_sessions(
@@ -154,18 +91,13 @@ class _KeepFn(beam.DoFn):  # type: ignore[misc]
         self._folder = folder
 
     def start_bundle(self) -> None:
-        self._lines: list[str] = []
+        self._scored: list[Scored[Session]] = []
 
     def process(self, element: Scored[Session]) -> None:
-        session = element.item
-        self._lines.append(
-            json.dumps([session.session_id, session.sketch.events, element.score, element.p_value])
-        )
+        self._scored.append(element)
 
     def finish_bundle(self) -> None:
-        if self._lines:
-            path = Path(self._folder) / uuid.uuid4().hex
-            path.write_text("\n".join(self._lines) + "\n")
+        write_scored(self._folder, self._scored)
 
 
 def _score(
@@ -173,7 +105,7 @@ def _score(
 ) -> None:
     with beam.Pipeline(options=beam_options("direct", [], 1)) as pipeline:
         sessions = make(pipeline, case)
-        for kind, level in _LEVELS.items():
+        for kind, level in LEVELS.items():
             handler: ScoringHandler[Session] = ScoringHandler(
                 case.verified(), level, rows_of_sketches
             )
@@ -203,12 +135,13 @@ def _detect(case: Case, folder: str) -> None:
         found = tables.execute(
             "SELECT session_id, request_count, score, p_value FROM session_scores "
             "WHERE level IN (?, ?)",
-            list(_LEVELS.values()),
+            list(LEVELS.values()),
         ).fetchall()
     Path(folder, "sessions").write_text("".join(json.dumps(row) + "\n" for row in found))
 
 
 JOBS: dict[str, Callable[[Case, str], None]] = {
+    "limit": limit,
     "per-event": partial(_score, partial(event_sessions, DedupeByGroup)),
     "per-event-state": partial(_score, partial(event_sessions, dedupe_by_state)),
     "batched": partial(_score, partial(batched_sessions, SessionizeBounded)),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from bench.jobs import Case
+from bench.case import Case
 from pipelines.parts import decoder, embeds_texts, session_options
 from transforms.coverage.fold import Partial, fold
 from transforms.coverage.sketch import CoverageSketch, decode, encode, merge

@@ -20,7 +20,8 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.jobs import JOBS, Case, Timing, as_dict, prepare, run
+from bench.case import Case, prepare
+from bench.jobs import JOBS, Timing, as_dict, run
 from bench.stages import stage_rates
 from bench.stages import table as stage_table
 from pipelines.config import load_config
@@ -28,10 +29,11 @@ from pipelines.settings import Config
 from pipelines.simulate.scenario import Scenario, demo_scenario
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-_OURS, _THEIRS = "batched", "per-event"
+_OURS, _THEIRS, _LIMIT = "batched", "per-event", "limit"
 _WHAT = {
     "batched": "records to scored sessions, as distilwatch does it",
     "batched-windows": "the same in Beam's session windows, as an unbounded run does it",
+    "limit": "the same functions in one plain process, without Beam",
     "per-event": "the same event by event, in session windows, idiomatic Beam",
     "per-event-state": "per-event, repeats dropped by Beam's DeduplicatePerKey",
     "detect": "the whole of `distilwatch detect`: profiles, clusters, tables, too",
@@ -116,6 +118,12 @@ def job_table(timings: dict[str, list[Timing]], events: int) -> list[str]:
                 f"{_OURS} is {statistics.median(found):.1f} times as fast as {name} "
                 f"({found[0]:.1f} to {found[-1]:.1f} over {len(found)} pairs, processor time)."
             )
+    if _LIMIT in timings and _OURS in timings:
+        shares = [1 / ratio for ratio in ratios(timings[_LIMIT], timings[_OURS])]
+        lines.append(
+            f"{_OURS} reaches {statistics.median(shares):.0%} of the {_LIMIT} "
+            f"({shares[-1]:.0%} to {shares[0]:.0%} over {len(shares)} pairs, processor time)."
+        )
     return lines
 
 
@@ -150,7 +158,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser("python -m bench.throughput", description=__doc__)
     made.add_argument("--events", type=int, default=50_000, help="live events (50000)")
     made.add_argument("--rounds", type=int, default=3, help="runs of each job (3)")
-    made.add_argument("--jobs", nargs="+", choices=JOBS, default=[*list(_WHAT)[:3], "detect"])
+    made.add_argument("--jobs", nargs="+", choices=JOBS, default=[*list(_WHAT)[:4], "detect"])
     made.add_argument("--vectors", action="store_true", help="events bring their vectors")
     made.add_argument("--config", type=Path, help="settings file")
     made.add_argument("--run", choices=JOBS, help=argparse.SUPPRESS)

@@ -1,6 +1,7 @@
 """Folds a batch of events into one partial sketch per account, payment fingerprint and time slice.
 
-The whole batch is sorted a few times in numpy; Python runs once per partial sketch, not per event.
+The whole batch is sorted a few times in numpy; Python runs once per partial sketch, not per event,
+and then only takes that sketch's part of the columns.
 """
 
 from __future__ import annotations
@@ -13,12 +14,8 @@ from numpy.typing import NDArray
 
 from transforms.coverage import layout
 from transforms.coverage.layout import Bins, Items, Sum
-from transforms.coverage.sketch import (
-    CoverageSketch,
-    Int64,
-    moments_of,
-    sort_rows,
-)
+from transforms.coverage.sketch import CoverageSketch, Int64
+from transforms.coverage.stack import SketchStack, sort_coordinates
 from transforms.embedding.space import AXES, NO_CELL
 from transforms.ingest.batch import Events
 from transforms.ingest.hashing import hash64
@@ -34,14 +31,6 @@ class Partial(NamedTuple):
     account: str
     payment: str
     sketch: CoverageSketch
-
-
-class _Runs(NamedTuple):
-    """Rows sorted by group: `order` sorts them, group g is order[starts[g]:stops[g]]."""
-
-    order: NDArray[np.intp]
-    starts: NDArray[np.intp]
-    stops: NDArray[np.intp]
 
 
 def fold(events: Events, slice_ms: int) -> Iterator[Partial]:
@@ -61,50 +50,46 @@ def fold(events: Events, slice_ms: int) -> Iterator[Partial]:
     group_keys, group = np.unique(key, return_inverse=True)
     count = len(group_keys)
     order = np.argsort(group, kind="stable")
-    bounds = np.searchsorted(group[order], np.arange(count + 1))
-    runs = _Runs(order, bounds[:-1], bounds[1:])
+    starts = np.searchsorted(group[order], np.arange(count))
 
-    sums = np.add.reduceat(_sums(events)[order], runs.starts, axis=0)
+    sums = np.add.reduceat(_sums(events)[order], starts, axis=0)
     time = events.time_ms[order]
-    first, last = (
-        np.minimum.reduceat(time, runs.starts),
-        np.maximum.reduceat(time, runs.starts),
-    )
+    first, last = np.minimum.reduceat(time, starts), np.maximum.reduceat(time, starts)
     created = np.where(events.account_created_ms > 0, events.account_created_ms, layout.NEVER_MS)
-    created = np.minimum.reduceat(created[order], runs.starts)
+    created = np.minimum.reduceat(created[order], starts)
     bins = _bins(events, group, count)
-    items = _items(events, accounts, account_index, group, count)
-    groups = _groups(events, account_index, group, count)
-    coordinates, has_vector = events.coordinates[order], (events.cells != NO_CELL)[order]
-
-    pair = group_keys // len(slices)
-    for g in range(count):
-        rows = coordinates[runs.starts[g] : runs.stops[g]][
-            has_vector[runs.starts[g] : runs.stops[g]]
-        ]
-        dense = len(rows) > layout.MAX_ROWS
-        moment, total, fourier = moments_of(rows) if dense else (_EMPTY, _EMPTY, _EMPTY)
-        yield Partial(
-            accounts[pair[g] // len(payments)],
-            payments[pair[g] % len(payments)],
-            CoverageSketch(
-                sums[g],
-                int(first[g]),
-                int(last[g]),
-                int(created[g]),
-                bins.keys[bins.starts[g] : bins.stops[g]],
-                bins.counts[bins.starts[g] : bins.stops[g]],
-                items.keys[items.starts[g] : items.stops[g]],
-                items.counts[items.starts[g] : items.stops[g]],
-                groups.keys[groups.starts[g] : groups.stops[g]],
-                groups.counts[groups.starts[g] : groups.stops[g]],
-                groups.sums[groups.starts[g] : groups.stops[g]],
-                rows[:0] if dense else sort_rows(rows),
-                moment,
-                total,
-                fourier,
-            ),
-        )
+    account_hash = np.array([hash64(a) for a in accounts], np.uint64)[account_index]
+    payment_hash = np.array([hash64(p) if p else 0 for p in payments], np.uint64)[payment_index]
+    items = _items(events, account_hash, payment_hash, group, count)
+    groups = _groups(events, account_hash, group, count)
+    placed = np.flatnonzero(events.cells != NO_CELL)
+    coordinates = sort_coordinates(events.coordinates[placed], group[placed], sums[:, Sum.VECTORS])
+    stack = SketchStack(
+        sums,
+        first,
+        last,
+        created,
+        np.diff(bins.bounds),
+        bins.keys,
+        bins.counts,
+        np.diff(items.bounds),
+        items.keys,
+        items.counts,
+        np.diff(groups.bounds),
+        groups.keys,
+        groups.counts,
+        groups.sums,
+        coordinates.row_size,
+        coordinates.rows,
+        coordinates.dense,
+        coordinates.moment,
+        coordinates.vector_sum,
+        coordinates.fourier_sum,
+    )
+    account, payment = np.divmod(group_keys // len(slices), len(payments))
+    names = zip(account.tolist(), payment.tolist(), strict=True)
+    for (a, p), sketch in zip(names, stack.sketches(), strict=True):
+        yield Partial(accounts[a], payments[p], sketch)
 
 
 def _factorise(values: NDArray[np.object_]) -> tuple[list[str], NDArray[np.int64]]:
@@ -145,8 +130,7 @@ def _sums(events: Events) -> Int64:
 class _Bins(NamedTuple):
     keys: NDArray[np.uint16]
     counts: Int64
-    starts: NDArray[np.intp]
-    stops: NDArray[np.intp]
+    bounds: NDArray[np.intp]
 
 
 def _bucket(hashes: NDArray[np.uint64], start: Bins, size: int) -> Int64:
@@ -178,16 +162,14 @@ def _bins(events: Events, group: NDArray[np.intp], count: int) -> _Bins:
     return _Bins(
         (keys % int(Bins.END)).astype(np.uint16),
         counts.astype(np.int64),
-        bounds[:-1],
-        bounds[1:],
+        bounds,
     )
 
 
 class _Items(NamedTuple):
     keys: NDArray[np.uint64]
     counts: Int64
-    starts: NDArray[np.intp]
-    stops: NDArray[np.intp]
+    bounds: NDArray[np.intp]
 
 
 def _mix(values: NDArray[np.int64], salt: int) -> NDArray[np.uint64]:
@@ -206,14 +188,14 @@ def _hash_strings(values: NDArray[np.object_]) -> NDArray[np.uint64]:
 
 def _items(
     events: Events,
-    accounts: list[str],
-    account_index: NDArray[np.int64],
+    account: NDArray[np.uint64],
+    payment: NDArray[np.uint64],
     group: NDArray[np.intp],
     count: int,
 ) -> _Items:
     columns = {
-        Items.ACCOUNT: np.array([hash64(a) for a in accounts], np.uint64)[account_index],
-        Items.PAYMENT: _hash_strings(events.payment),
+        Items.ACCOUNT: account,
+        Items.PAYMENT: payment,
         Items.NETWORK: events.network,
         Items.CLIENT: events.client,
         Items.PREFIX_SCAFFOLD: events.prefix_scaffold,
@@ -248,28 +230,26 @@ def _items(
     kept = rank < layout.CAPACITY[run % len(Items)]
     keys, owner, counts = keys[kept], owner[kept], counts[kept]
     bounds = np.searchsorted(owner, np.arange(count + 1))
-    return _Items(keys, counts.astype(np.int64), bounds[:-1], bounds[1:])
+    return _Items(keys, counts.astype(np.int64), bounds)
 
 
 class _Groups(NamedTuple):
     keys: NDArray[np.uint64]
     counts: Int64
     sums: Int64
-    starts: NDArray[np.intp]
-    stops: NDArray[np.intp]
+    bounds: NDArray[np.intp]
 
 
 def _groups(
-    events: Events, account_index: NDArray[np.int64], group: NDArray[np.intp], count: int
+    events: Events, account: NDArray[np.uint64], group: NDArray[np.intp], count: int
 ) -> _Groups:
     """Sums of coordinates per conversation, or per account and ten minutes where none is named."""
     at = np.flatnonzero(events.cells != NO_CELL)
     if not len(at):
-        none = np.zeros(count, np.intp)
-        return _Groups(np.empty(0, np.uint64), _EMPTY, np.empty((0, AXES), np.int64), none, none)
+        none = np.zeros(count + 1, np.intp)
+        return _Groups(np.empty(0, np.uint64), _EMPTY, np.empty((0, AXES), np.int64), none)
     slot = events.time_ms[at] // layout.GROUP_SLOT_MS
-    account = np.array([hash64(a) for a in events.account[at]], np.uint64)
-    stand_in = _mix((account ^ slot.astype(np.uint64)).view(np.int64), 3)
+    stand_in = _mix((account[at] ^ slot.astype(np.uint64)).view(np.int64), 3)
     keys = np.where(events.conversation[at] > 0, events.conversation[at], stand_in)
     owner = group[at]
     order = np.lexsort((keys, owner))
@@ -283,4 +263,4 @@ def _groups(
     kept = np.arange(len(owner)) - edge[owner] < layout.GROUPS
     keys, owner, counts, sums = keys[kept], owner[kept], counts[kept], sums[kept]
     bounds = np.searchsorted(owner, np.arange(count + 1))
-    return _Groups(keys, counts.astype(np.int64), sums, bounds[:-1], bounds[1:])
+    return _Groups(keys, counts.astype(np.int64), sums, bounds)

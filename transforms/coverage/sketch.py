@@ -251,6 +251,7 @@ def _merge_coordinates(
 
 _HEADER = struct.Struct("<BqqqHHBB")
 _WIDTHS = ("<i1", "<i2", "<i4", "<i8")
+_WIDTH_BYTES = tuple(bytes((i,)) for i in range(len(_WIDTHS)))
 _PEAKS = tuple(int(np.iinfo(dtype).max) for dtype in _WIDTHS)
 
 
@@ -268,17 +269,34 @@ def encode(sketch: CoverageSketch) -> bytes:
             len(sketch.group_key),
             len(sketch.rows) if not len(sketch.moment) else 255,
         ),
-        sketch.bin_index.astype("<u2").tobytes(),
-        sketch.item_key.astype("<u8").tobytes(),
-        sketch.group_key.astype("<u8").tobytes(),
+        sketch.bin_index.astype("<u2", copy=False).tobytes(),
+        sketch.item_key.astype("<u8", copy=False).tobytes(),
+        sketch.group_key.astype("<u8", copy=False).tobytes(),
         sketch.rows.tobytes(),
     ]
-    for array in _integer_parts(sketch):
-        peak = int(max(array.max(), -int(array.min()) - 1, 0)) if array.size else 0
+    arrays = [array.ravel() for array in _integer_parts(sketch)]
+    for array, peak in zip(arrays, _peaks(arrays), strict=True):
         width = bisect_left(_PEAKS, peak)
-        parts.append(bytes((width,)))
+        parts.append(_WIDTH_BYTES[width])
         parts.append(array.astype(_WIDTHS[width]).tobytes())
     return b"".join(parts)
+
+
+def _peaks(arrays: list[Int64]) -> list[int]:
+    """What each array's numbers reach, −x − 1 for a negative x, 0 for none: in one sweep over all
+    of them, because most are so short that a call costs more than its work."""
+    together = np.concatenate(arrays)
+    together = together ^ (together >> 63)
+    starts, filled, at = [], [], 0
+    for i, array in enumerate(arrays):
+        if len(array):
+            starts.append(at)
+            filled.append(i)
+            at += len(array)
+    peaks = [0] * len(arrays)
+    for i, peak in zip(filled, np.maximum.reduceat(together, starts).tolist(), strict=True):
+        peaks[i] = peak
+    return peaks
 
 
 def _integer_parts(sketch: CoverageSketch) -> tuple[Int64, ...]:

@@ -19,14 +19,11 @@ the text is embedded instead.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -34,9 +31,11 @@ from numpy.typing import NDArray
 
 from transforms.embedding.space import AXES, NO_CELL
 from transforms.ingest.batch import DeadLetter, Decoded, Events, RecordBatch
-from transforms.ingest.hashing import hash64, hash_column
+from transforms.ingest.hashing import hash_column, hash_texts
 from transforms.ingest.pseudonyms import Pseudonymiser
-from transforms.ingest.scaffold import looks_like_code, scaffolds
+from transforms.ingest.scaffold import looks_like_code, scaffold_columns
+from transforms.ingest.times import parse_times
+from transforms.ingest.vectors import Vectors, decode_vectors
 
 
 class RequestEvent(msgspec.Struct, gc=False):
@@ -61,7 +60,7 @@ class RequestEvent(msgspec.Struct, gc=False):
     turn_index: int | None = None
     system_prompt_hash: str | None = None
     prompt_text: str | None = None
-    embedding: str | list[float] | None = None
+    embedding: bytes | list[float] | None = None  # bytes: base64, decoded by the parser
     embedding_model: str | None = None
     embedding_dtype: str | None = None
     input_tokens: int | None = None
@@ -76,10 +75,27 @@ class RequestEvent(msgspec.Struct, gc=False):
     schema_version: int = 1
 
 
+class _AnyVector(RequestEvent, gc=False):
+    """The same with a vector of any text, for records that the parser refuses: what is no base64
+    has a reason of its own, and does not matter in a vector of another model."""
+
+    embedding: str | list[float] | None = None  # type: ignore[assignment]
+
+
+_parse = msgspec.json.Decoder(RequestEvent).decode
+_parse_any = msgspec.json.Decoder(_AnyVector).decode
+
+
 class _Refused(Exception):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
         self.reason, self.detail = reason, detail
+
+
+class _Refusal(NamedTuple):
+    reason: str
+    detail: str
+    time_ms: int = 0
 
 
 def _now_ms() -> int:
@@ -111,191 +127,219 @@ class Decoder:
 
     def decode(self, batch: RecordBatch) -> Decoded:
         """Decodes a batch; every record is either accepted or in `refused`."""
-        parse = msgspec.json.Decoder(RequestEvent).decode
-        latest = self.now_ms() + self.max_future_ms
-        late = batch.watermark_ms - self.allowed_lateness_ms
-        accepted: list[RequestEvent] = []
-        times: list[int] = []
-        vectors: list[NDArray[np.float32] | None] = []
-        refused: list[DeadLetter] = []
-        for offset, raw in zip(batch.offsets, batch.values, strict=True):
-            at = 0
+        refusals: dict[int, _Refusal] = {}  # by place in the batch; the first reason counts
+        events, places = self._parse(batch.values, refusals)
+        times, vectors, created = self._check(events, batch.watermark_ms, places, refusals)
+        if refusals:
+            kept = [i for i, place in enumerate(places) if place not in refusals]
+            events = [events[i] for i in kept]
+            times, created, vectors = times[kept], created[kept], vectors.take(kept)
+        texts = [e.prompt_text[: self.max_text_chars] if e.prompt_text else None for e in events]
+        refused = [
+            DeadLetter(
+                batch.source,
+                batch.partition,
+                int(batch.offsets[place]),
+                refusal.reason,
+                refusal.detail,
+                batch.values[place],
+                refusal.time_ms,
+            )
+            for place, refusal in sorted(refusals.items())
+        ]
+        accepted = self._columns(events, times, created, texts, vectors)
+        return Decoded(accepted, texts, vectors.values, vectors.present, refused)
+
+    def _parse(
+        self, values: list[bytes], refusals: dict[int, _Refusal]
+    ) -> tuple[list[RequestEvent], list[int]]:
+        """Parses records: events, and the place of each among the records."""
+        events: list[RequestEvent] = []
+        places: list[int] = []
+        too_large = max(map(len, values), default=0) > self.max_record_bytes
+        records = enumerate(values)
+        while len(places) + len(refusals) < len(values):
             try:
-                event = self._parse(raw, parse)
-                at = _time_ms(event.event_time, "event_time")
-                if at > latest:
-                    raise _Refused("time_in_future")
-                if at < self.min_event_time_ms:
-                    raise _Refused("time_too_old")
-                if at < late:
-                    raise _Refused("late")
-                vector = self._vector(event)
-                if event.account_created_at is not None:
-                    event.account_created_at = _time_ms(
-                        event.account_created_at, "account_created_at"
-                    )
+                for place, raw in records:  # goes on where the last refusal left it
+                    if too_large and len(raw) > self.max_record_bytes:
+                        raise _Refused("record_too_large", f"{len(raw)} bytes")
+                    event = _parse_record(raw)
+                    if event.schema_version != 1:
+                        raise _Refused("unknown_schema_version")
+                    if not event.event_id or not event.account_id:
+                        raise _Refused("empty_id")
+                    events.append(event)
+                    places.append(place)
             except _Refused as error:
-                refused.append(
-                    DeadLetter(
-                        batch.source,
-                        batch.partition,
-                        int(offset),
-                        error.reason,
-                        error.detail,
-                        raw,
-                        at,
-                    )
-                )
-            else:
-                accepted.append(event)
-                times.append(at)
-                vectors.append(vector)
-        has_vector = np.array([v is not None for v in vectors], bool)
-        block = None
-        if has_vector.any():
-            block = np.zeros((len(accepted), self.dim), np.float32)
-            block[has_vector] = np.stack([v for v in vectors if v is not None])
-        texts = [e.prompt_text[: self.max_text_chars] if e.prompt_text else None for e in accepted]
-        return Decoded(
-            self._columns(accepted, times, texts, block), texts, block, has_vector, refused
-        )
+                refusals[place] = _Refusal(error.reason, error.detail)
+        return events, places
 
-    def _parse(self, raw: bytes, parse: Callable[[bytes], RequestEvent]) -> RequestEvent:
-        if not raw:
-            raise _Refused("tombstone")
-        if len(raw) > self.max_record_bytes:
-            raise _Refused("record_too_large", f"{len(raw)} bytes")
-        try:
-            event = parse(raw)
-        except msgspec.ValidationError as error:
-            # Its message names the field and types, and never quotes a value of ours.
-            text = str(error)
-            reason = "missing_field" if "missing required" in text else "wrong_type"
-            raise _Refused(reason, text if "Invalid value" not in text else "") from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise _Refused("not_json") from None
-        if event.schema_version != 1:
-            raise _Refused("unknown_schema_version")
-        if not event.event_id or not event.account_id:
-            raise _Refused("empty_id")
-        return event
+    def _check(
+        self,
+        events: list[RequestEvent],
+        watermark_ms: int,
+        places: list[int],
+        refusals: dict[int, _Refusal],
+    ) -> tuple[NDArray[np.int64], Vectors, NDArray[np.int64]]:
+        """Times, vectors and times of the accounts' opening of n events; notes what is wrong."""
+        times, readable = parse_times([e.event_time for e in events])
+        created, created_readable = parse_times([e.account_created_at for e in events])
+        latest = self.now_ms() + self.max_future_ms
 
-    def _vector(self, event: RequestEvent) -> NDArray[np.float32] | None:
-        brought = event.embedding
-        if not brought or (event.embedding_model or self.embedding_model) != self.embedding_model:
-            return None
-        if isinstance(brought, str):
-            dtype = "<f4" if event.embedding_dtype == "float32" else "<f2"
-            try:
-                vector = np.frombuffer(base64.b64decode(brought, validate=True), dtype)
-            except (binascii.Error, ValueError):
-                raise _Refused("vector_undecodable", "embedding") from None
-        else:
-            with np.errstate(over="ignore"):  # what is too large becomes infinite and is refused
-                vector = np.array(brought, np.float32)
-        if len(vector) != self.dim:
-            raise _Refused("vector_wrong_length", f"{len(vector)} values, expected {self.dim}")
-        vector = vector.astype(np.float32)
-        if not np.isfinite(vector).all():
-            raise _Refused("vector_not_finite", "embedding")
-        return vector if vector.any() else None
+        def refuse(at: Iterable[int], reason: str, detail: str = "") -> None:
+            for i in at:
+                refusals.setdefault(places[i], _Refusal(reason, detail, int(times[i])))
+
+        refuse(np.flatnonzero(~readable), "time_unparseable", "event_time")
+        refuse(np.flatnonzero(times > latest), "time_in_future")
+        refuse(np.flatnonzero(times < self.min_event_time_ms), "time_too_old")
+        refuse(np.flatnonzero(times < watermark_ms - self.allowed_lateness_ms), "late")
+        ours = self.embedding_model
+        brought = [
+            e.embedding if e.embedding and (e.embedding_model or ours) == ours else None
+            for e in events
+        ]
+        vectors = decode_vectors(brought, [e.embedding_dtype for e in events], self.dim)
+        for i, (reason, detail) in vectors.refused.items():
+            refuse([i], reason, detail)
+        refuse(np.flatnonzero(~created_readable), "time_unparseable", "account_created_at")
+        return times, vectors, created
 
     def _columns(
         self,
         events: list[RequestEvent],
-        times: list[int],
+        times: NDArray[np.int64],
+        created: NDArray[np.int64],
         texts: list[str | None],
-        vectors: NDArray[np.float32] | None,
+        vectors: Vectors,
     ) -> Events:
         n = len(events)
-        heads = [scaffolds(text) if text else (0, 0) for text in texts]
-
-        def count(name: str, missing: int = 0, dtype: Any = np.int64) -> NDArray[Any]:
-            values = (getattr(e, name) for e in events)
-            top = int(np.iinfo(dtype).max)
-            return np.array(
-                [missing if v is None else min(max(v, missing), top) for v in values], dtype
-            )
-
-        prompts = [hash64(text) if text else 0 for text in texts]
-        if vectors is not None:
-            prompts = [
-                p or (hash64(v.tobytes().hex()) if v.any() else 0)
-                for p, v in zip(prompts, vectors, strict=True)
-            ]
+        wording = _wording(texts)
+        prompt = wording.prompt
+        if vectors.values is not None:
+            silent = np.flatnonzero((prompt == 0) & vectors.present)
+            prompt[silent] = hash_texts([vectors.values[i].tobytes().hex() for i in silent])
+        payments = [e.payment_fingerprint for e in events]
+        pseudonyms = {payment: self.pseudonymise(payment) for payment in set(payments)}
+        peers = [(e.account_tier, e.account_segment) for e in events]
+        groups = {peer: f"{peer[0] or ''}|{peer[1] or ''}".lower() for peer in set(peers)}
         return Events(
-            event_hash=np.array(
-                [hash64(f"{e.account_id}\x1f{e.event_id}") for e in events], np.uint64
-            ),
-            time_ms=np.array(times, np.int64),
+            event_hash=hash_texts([f"{e.account_id}\x1f{e.event_id}" for e in events]),
+            time_ms=times,
             account=_strings([e.account_id for e in events]),
-            payment=_strings([self.pseudonymise(e.payment_fingerprint) for e in events]),
-            organization=hash_column(e.organization_id for e in events),
-            credential=hash_column(e.credential_id for e in events),
-            network=hash_column(e.ip_prefix for e in events),
-            asn=count("asn"),
-            country=hash_column(e.country for e in events),
-            client=hash_column(e.client_fingerprint for e in events),
-            model=hash_column(e.model for e in events),
-            conversation=hash_column(e.conversation_id for e in events),
-            turn=count("turn_index", -1, np.int32),
-            system_prompt=hash_column(e.system_prompt_hash for e in events),
-            prefix_scaffold=np.array([head for head, _ in heads], np.uint64),
-            suffix_scaffold=np.array([tail for _, tail in heads], np.uint64),
-            prompt=np.array(prompts, np.uint64),
-            peer=_strings(
-                [f"{e.account_tier or ''}|{e.account_segment or ''}".lower() for e in events]
-            ),
-            account_created_ms=np.array([e.account_created_at or 0 for e in events], np.int64),
-            input_tokens=count("input_tokens"),
-            output_tokens=count("output_tokens"),
-            reasoning_tokens=count("reasoning_tokens"),
-            max_output_tokens=count("max_output_tokens"),
-            temperature=np.array(
-                [math.nan if e.temperature is None else e.temperature for e in events], np.float32
-            ),
+            payment=_strings([pseudonyms[payment] for payment in payments]),
+            organization=hash_column([e.organization_id for e in events]),
+            credential=hash_column([e.credential_id for e in events]),
+            network=hash_column([e.ip_prefix for e in events]),
+            asn=_whole([e.asn for e in events]),
+            country=hash_column([e.country for e in events]),
+            client=hash_column([e.client_fingerprint for e in events]),
+            model=hash_column([e.model for e in events]),
+            conversation=hash_column([e.conversation_id for e in events]),
+            turn=_whole([e.turn_index for e in events], -1, -1, _MOST_32).astype(np.int32),
+            system_prompt=hash_column([e.system_prompt_hash for e in events]),
+            prefix_scaffold=wording.prefix,
+            suffix_scaffold=wording.suffix,
+            prompt=prompt,
+            peer=_strings([groups[peer] for peer in peers]),
+            account_created_ms=created,
+            input_tokens=_whole([e.input_tokens for e in events]),
+            output_tokens=_whole([e.output_tokens for e in events]),
+            reasoning_tokens=_whole([e.reasoning_tokens for e in events]),
+            max_output_tokens=_whole([e.max_output_tokens for e in events]),
+            temperature=_numbers([e.temperature for e in events], math.nan).astype(np.float32),
             tools=np.array([len(e.tool_names or ()) for e in events], np.int32),
-            structured=np.array(
-                [e.response_format not in (None, "", "text") for e in events], bool
-            ),
-            status=np.array(
-                [200 if e.status_code is None else min(max(e.status_code, 0), 999) for e in events],
-                np.int32,
-            ),
-            cost_microusd=np.array([_microusd(e.cost_usd) for e in events], np.int64),
-            prompt_chars=np.array([len(t or "") for t in texts], np.int32),
-            code=np.array([looks_like_code(t) if t else False for t in texts], np.int8),
+            structured=np.array([e.response_format not in _PLAIN for e in events], bool),
+            status=_whole([e.status_code for e in events], 200, 0, 999).astype(np.int32),
+            cost_microusd=_microusd([e.cost_usd for e in events]),
+            prompt_chars=wording.chars,
+            code=wording.code,
             coordinates=np.zeros((n, AXES), np.int8),
             cells=np.full(n, NO_CELL, np.uint16),
             nearness=np.zeros(n, np.int16),
         )
 
 
-def _strings(values: list[str]) -> NDArray[np.object_]:
+_PLAIN = (None, "", "text")  # values of `response_format` that ask for nothing special
+_MOST_32, _MOST_64 = int(np.iinfo(np.int32).max), int(np.iinfo(np.int64).max)
+
+
+def _parse_record(raw: bytes) -> RequestEvent:
+    try:
+        return _parse(raw)
+    except msgspec.ValidationError:
+        return _parse_again(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _Refused("not_json" if raw else "tombstone") from None
+
+
+def _parse_again(raw: bytes) -> RequestEvent:
+    """Parses what was refused, to find the reason, or that only the vector is no base64."""
+    try:
+        return _parse_any(raw)
+    except msgspec.ValidationError as error:
+        # Its message names the field and types, and never quotes a value of ours.
+        text = str(error)
+        reason = "missing_field" if "missing required" in text else "wrong_type"
+        raise _Refused(reason, text if "Invalid value" not in text else "") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _Refused("not_json") from None
+
+
+class _Wording(NamedTuple):
+    """What is kept of n prompts' texts; zeros where there is none."""
+
+    prompt: NDArray[np.uint64]
+    prefix: NDArray[np.uint64]
+    suffix: NDArray[np.uint64]
+    chars: NDArray[np.int32]
+    code: NDArray[np.int8]
+
+
+def _wording(texts: list[str | None]) -> _Wording:
+    """Each distinct text of the batch is looked at once."""
+    distinct = list(dict.fromkeys(text for text in texts if text))
+    place: dict[str | None, int] = {text: i for i, text in enumerate(distinct, 1)}
+    place[None] = 0
+    at = np.fromiter(map(place.__getitem__, texts), np.intp, len(texts))
+
+    def spread(values: Any, dtype: Any) -> Any:
+        return np.concatenate([np.zeros(1, dtype), np.asarray(values, dtype)])[at]
+
+    prefix, suffix = scaffold_columns(distinct)
+    return _Wording(
+        spread(hash_texts(distinct), np.uint64),
+        spread(prefix, np.uint64),
+        spread(suffix, np.uint64),
+        spread([len(text) for text in distinct], np.int32),
+        spread([looks_like_code(text) for text in distinct], np.int8),
+    )
+
+
+def _strings(values: Sequence[str]) -> NDArray[np.object_]:
     out = np.empty(len(values), object)
     out[:] = values
     return out
 
 
-def _microusd(cost: float | None) -> int:
-    if cost is None or not math.isfinite(cost) or cost <= 0:
-        return 0
-    return round(min(cost, 1e9) * 1e6)
+def _whole(
+    values: Sequence[int | None], missing: int = 0, least: int = 0, most: int = _MOST_64
+) -> NDArray[np.int64]:
+    """Whole numbers of any size, brought between `least` and `most`: int64 of shape (n,)."""
+    known = [missing if value is None else value for value in values]
+    try:
+        out = np.array(known, np.int64)
+    except OverflowError:
+        out = np.array([min(max(value, least), most) for value in known], np.int64)
+    return np.clip(out, least, most)
 
 
-def _time_ms(value: str | int, name: str) -> int:
-    """Milliseconds UTC of RFC 3339 text or integer milliseconds."""
-    if isinstance(value, int):
-        if abs(value) > 1 << 53:
-            raise _Refused("time_unparseable", name)
-        return value
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise _Refused("time_unparseable", name) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    try:
-        return round(moment.timestamp() * 1000)
-    except (OverflowError, ValueError):
-        raise _Refused("time_unparseable", name) from None
+def _numbers(values: Sequence[float | None], missing: float) -> NDArray[np.float64]:
+    return np.array([missing if value is None else value for value in values], np.float64)
+
+
+def _microusd(costs: Sequence[float | None]) -> NDArray[np.int64]:
+    """Costs in millionths of a dollar; what is negative or not finite counts as 0."""
+    cost = _numbers(costs, 0.0)
+    cost[~np.isfinite(cost)] = 0
+    return np.rint(np.clip(cost, 0, 1e9) * 1e6).astype(np.int64)

@@ -1,17 +1,40 @@
-"""Hashes of a prompt's fixed wording: its first and its last words, with what varies masked."""
+"""Hashes of a prompt's fixed wording: its first and its last words, with what varies masked.
+
+`scaffolds` says what is meant, one text at a time and with regular expressions. `scaffold_columns`
+gives the same hashes for a whole batch from one buffer of characters in numpy, where a text costs
+array time; the few texts whose masks depend on one another (two kinds of quotes in one window, or a
+URL) go through `scaffolds`.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
 
-from transforms.ingest.hashing import hash64
+import numpy as np
+from numpy.typing import NDArray
+
+from transforms.ingest.hashing import hash64, hash_texts
 
 _WORDS = 8
 _REACH = 400
 _CHARS = 16
 _MASKED = re.compile(r"https?://\S+|\d+|\"[^\"\n]*\"|`[^`\n]*`")
 _SPLIT = re.compile(r"[^\w#]+")
-_CODE = re.compile(r"```|\bdef |\breturn\b|#include|[;{}]\s*\n|</\w+>|\bSELECT\b.+\bFROM\b")
+_CODE = (
+    ("def ", re.compile(r"\bdef ")),
+    ("return", re.compile(r"\breturn\b")),
+    ("</", re.compile(r"</\w+>")),
+    ("SELECT", re.compile(r"\bSELECT\b.+\bFROM\b")),
+)
+_LINE_ENDS = re.compile(r"[;{}]\s*\n")
+
+_CHUNK_CHARS = 1 << 17  # keeps the arrays of a chunk inside the cache
+_ASSIGNED = 0x40000  # beyond lie no letters and no digits
+_WORD, _DIGIT, _DOUBLE, _BACK = 1, 2, 4, 8
+_HASH, _BLANK, _NEWLINE = ord("#"), ord(" "), ord("\n")
 
 
 def scaffolds(text: str) -> tuple[int, int]:
@@ -19,15 +42,207 @@ def scaffolds(text: str) -> tuple[int, int]:
 
     Scripts that do not separate words count their first and last sixteen characters.
     """
-    head = [w for w in _SPLIT.split(_MASKED.sub("#", text[:_REACH]).casefold()) if w]
-    tail = [w for w in _SPLIT.split(_MASKED.sub("#", text[-_REACH:]).casefold()) if w]
+    head = [w for w in _SPLIT.split(_MASKED.sub("#", text[:_REACH])) if w]
     if len(head) <= _WORDS:
-        if len(text) < 2 * _CHARS or text.isascii():
-            return 0, 0
-        return hash64("h" + text[:_CHARS]), hash64("t" + text[-_CHARS:])
-    return hash64("h" + " ".join(head[:_WORDS])), hash64("t" + " ".join(tail[-_WORDS:]))
+        return _edges(text)
+    tail = [w for w in _SPLIT.split(_MASKED.sub("#", text[-_REACH:])) if w]
+    first, last = " ".join(head[:_WORDS]), " ".join(tail[-_WORDS:])
+    return hash64("h" + first.casefold()), hash64("t" + last.casefold()) if last else 0
+
+
+def _edges(text: str) -> tuple[int, int]:
+    if len(text) < 2 * _CHARS or text.isascii():
+        return 0, 0
+    return hash64("h" + text[:_CHARS]), hash64("t" + text[-_CHARS:])
+
+
+def scaffold_columns(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """`scaffolds` of n texts: two uint64 arrays of shape (n,)."""
+    head, tail = np.zeros(len(texts), np.uint64), np.zeros(len(texts), np.uint64)
+    plain = [i for i, text in enumerate(texts) if text.isascii()]
+    other = [i for i, text in enumerate(texts) if not text.isascii()]
+    for rows in (*_chunks(plain, texts), *_chunks(other, texts)):
+        _fill([texts[i] for i in rows], np.array(rows), head, tail)
+    return head, tail
+
+
+def _chunks(rows: list[int], texts: Sequence[str]) -> Iterator[list[int]]:
+    start, size = 0, 0
+    for at, i in enumerate(rows):
+        size += min(len(texts[i]), 2 * _REACH)
+        if size >= _CHUNK_CHARS:
+            yield rows[start : at + 1]
+            start, size = at + 1, 0
+    if start < len(rows):
+        yield rows[start:]
+
+
+def _fill(
+    texts: list[str],
+    rows: NDArray[np.int64],
+    head: NDArray[np.uint64],
+    tail: NDArray[np.uint64],
+) -> None:
+    """Writes the hashes of a chunk of texts, all ASCII or none, to their rows."""
+    long = [i for i, text in enumerate(texts) if len(text) > _REACH]
+    windows = [text[:_REACH] for text in texts] + [texts[i][-_REACH:] for i in long]
+    of_tail = np.arange(len(texts))  # in short texts one window is both
+    of_tail[long] = len(texts) + np.arange(len(long))
+    words = _Words(windows, texts[0].isascii())
+    several = words.count[: len(texts)] > _WORDS
+    awkward = words.awkward[: len(texts)] | words.awkward[of_tail]
+    for i in np.flatnonzero(awkward | ~several).tolist():
+        if awkward[i]:
+            head[rows[i]], tail[rows[i]] = scaffolds(texts[i])
+        else:
+            head[rows[i]], tail[rows[i]] = _edges(texts[i])
+    usual = np.flatnonzero(several & ~awkward)
+    head[rows[usual]] = hash_texts(words.joined("h", usual, first=True))
+    some = usual[words.count[of_tail[usual]] > 0]
+    tail[rows[some]] = hash_texts(words.joined("t", of_tail[some], first=False))
+
+
+class _Words:
+    """Masked words of n windows, ASCII or not.
+
+    Attributes:
+      count: int64 of shape (n,), words in each window.
+      awkward: bool of shape (n,): masks depend on one another, count nothing on the words.
+    """
+
+    def __init__(self, windows: list[str], ascii_only: bool) -> None:
+        text = "\n".join(windows) + "\n"
+        chars, kinds, shown = (_ascii if ascii_only else _unicode)(text)
+        stops = np.cumsum(np.fromiter(map(len, windows), np.int64, len(windows)) + 1)
+        starts = np.concatenate([[0], stops[:-1]])
+        present = np.bitwise_or.reduceat(kinds, starts)
+        self.awkward = (present & (_DOUBLE | _BACK)) == _DOUBLE | _BACK
+        self.awkward |= _has_url(text, stops)
+
+        digit = (kinds & _DIGIT) != 0
+        hidden = np.zeros(len(chars), bool)  # all of a mask but its first character
+        hidden[1:] = digit[1:] & digit[:-1]
+        masked = digit & ~hidden
+        word = (kinds & _WORD) != 0
+        if present.max(initial=0) >= _DOUBLE:
+            _hide_quoted(chars, kinds, hidden, masked)
+            shown[masked] = _HASH
+            word |= masked | hidden
+        edge = np.flatnonzero(word[1:] != word[:-1]) + 1  # the last character is no word's
+        if word[0]:
+            edge = np.concatenate([[0], edge])
+        self._begin, self._end = edge[0::2], edge[1::2]
+        bounds = np.searchsorted(self._begin, np.concatenate([starts, stops[-1:]]))
+        self._first, self._last = bounds[:-1], bounds[1:]
+        self.count = self._last - self._first
+
+        kept = ~hidden
+        kept[1:] &= word[1:] | word[:-1]  # one character between words
+        self._place = np.cumsum(kept, dtype=np.int32)  # one more than the index in what is shown
+        encoding = "ascii" if ascii_only else "utf-32-le"
+        self._text = shown[kept].tobytes().decode(encoding, "surrogatepass")
+        self._ascii_only = ascii_only
+
+    def joined(self, prefix: str, windows: NDArray[np.int64], first: bool) -> list[str]:
+        """The first, or last, eight words of some windows that have any, with blanks between."""
+        if first:
+            low = self._first[windows]
+            high = np.minimum(low + _WORDS, self._last[windows])
+        else:
+            high = self._last[windows]
+            low = np.maximum(high - _WORDS, self._first[windows])
+        begin = (self._place[self._begin[low]] - 1).tolist()
+        # Kept or hidden, a word's last character has the count of those shown up to it.
+        end = self._place[self._end[high - 1] - 1].tolist()
+        text = self._text
+        if self._ascii_only:
+            return [prefix + text[b:e] for b, e in zip(begin, end, strict=True)]
+        return [prefix + text[b:e].casefold() for b, e in zip(begin, end, strict=True)]
+
+
+_Chars = tuple[NDArray[Any], NDArray[np.uint8], NDArray[Any]]
+
+
+def _ascii(text: str) -> _Chars:
+    """Characters, their kinds, and how they are shown: a mask for digits, a blank for what is no
+    word, and the rest in lower case."""
+    raw = text.encode("ascii")
+    kinds, shown = _ascii_tables()
+    return (
+        np.frombuffer(raw, np.uint8),
+        np.frombuffer(raw.translate(kinds), np.uint8),
+        np.frombuffer(bytearray(raw.translate(shown)), np.uint8),
+    )
+
+
+def _unicode(text: str) -> _Chars:
+    """The same of any text; its case is left for later."""
+    chars = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+    kinds = _kinds(_ASSIGNED).take(chars, mode="clip")
+    shown = chars.copy()
+    np.putmask(shown, (kinds & _WORD) == 0, _BLANK)
+    np.putmask(shown, (kinds & _DIGIT) != 0, _HASH)
+    return chars, kinds, shown
+
+
+def _has_url(text: str, stops: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which windows, which end at `stops` in the text, may have a URL: bool of shape (n,)."""
+    found = np.zeros(len(stops), bool)
+    at = text.find("://")
+    while at >= 0:
+        found[np.searchsorted(stops, at, side="right")] = True
+        at = text.find("://", at + 1)
+    return found
+
+
+def _hide_quoted(
+    chars: NDArray[Any],
+    kinds: NDArray[np.uint8],
+    hidden: NDArray[np.bool_],
+    masked: NDArray[np.bool_],
+) -> None:
+    """Masks what stands between the 1st and 2nd, 3rd and 4th, … quote of a line."""
+    quote = np.flatnonzero(kinds & (_DOUBLE | _BACK))
+    line = np.searchsorted(np.flatnonzero(chars == _NEWLINE), quote)
+    first = np.flatnonzero(np.diff(line, prepend=-1))
+    rank = np.arange(len(quote)) - np.repeat(first, np.diff(np.append(first, len(quote))))
+    opens = np.flatnonzero((rank[:-1] % 2 == 0) & (line[1:] == line[:-1]))
+    step = np.zeros(len(chars) + 1, np.int8)
+    step[quote[opens] + 1] = 1
+    step[quote[opens + 1] + 1] = -1
+    quoted = np.cumsum(step[:-1], dtype=np.int8) > 0
+    hidden |= quoted
+    masked &= ~quoted
+    masked[quote[opens]] = True
+
+
+@lru_cache(maxsize=2)
+def _kinds(size: int) -> NDArray[np.uint8]:
+    """What each code point is to the regular expressions above: uint8 flags of shape (size,)."""
+    kinds = np.zeros(size, np.uint8)
+    for code, char in enumerate(map(chr, range(size))):
+        kinds[code] = char.isalnum() * _WORD | char.isdecimal() * _DIGIT
+    kinds[[ord("_"), _HASH]] |= _WORD
+    kinds[ord('"')], kinds[ord("`")] = _DOUBLE, _BACK
+    return kinds
+
+
+@lru_cache(maxsize=1)
+def _ascii_tables() -> tuple[bytes, bytes]:
+    """For `bytes.translate`: kinds, and what is shown."""
+    kinds = _kinds(256)
+    lower = np.frombuffer(bytes(range(256)).lower(), np.uint8)
+    shown = np.where((kinds & _DIGIT) != 0, _HASH, np.where((kinds & _WORD) != 0, lower, _BLANK))
+    return kinds.tobytes(), shown.astype(np.uint8).tobytes()
 
 
 def looks_like_code(text: str) -> bool:
     """A cheap test for source code in the first part of a prompt."""
-    return bool(_CODE.search(text[:2_000]))
+    text = text[:2_000]
+    if "```" in text or "#include" in text:
+        return True
+    # Searching for a fixed string is much faster than for an expression, and mostly enough.
+    for fixed, expression in _CODE:
+        if fixed in text and expression.search(text):
+            return True
+    return "\n" in text and bool(_LINE_ENDS.search(text))

@@ -13,9 +13,10 @@ from apache_beam.utils.windowed_value import PaneInfo, PaneInfoTiming, WindowedV
 
 from transforms.coverage.combine import MergeSketches
 from transforms.coverage.fold import Partial, fold
-from transforms.coverage.sketch import CoverageSketch, decode, empty, encode, merge
+from transforms.coverage.sketch import CoverageSketch, empty
 from transforms.ingest.batch import Events
 from transforms.sessions.identity import ACCOUNT, PAYMENT, SessionKey, session_id
+from transforms.sessions.shards import cut, pack
 
 _PANES = {
     PaneInfoTiming.EARLY: "early",
@@ -144,7 +145,7 @@ class SessionizeBounded(beam.PTransform):  # type: ignore[misc]
     """The sessions of `Sessionize` for input that ends, at a fraction of its cost.
 
     When everything is there, sessions need no windows: the slices of a key are sorted and cut where
-    they pause. Each sketch is encoded once for both keys.
+    they pause. Many keys travel and are cut together, see `shards`.
     """
 
     options: SessionOptions
@@ -154,42 +155,44 @@ class SessionizeBounded(beam.PTransform):  # type: ignore[misc]
         return (
             partials
             | "KeyByAccountAndPayment"
-            >> beam.FlatMap(_keyed_bytes, options.max_length_ms).with_output_types(
-                tuple[str, bytes]
-            )
-            | "SlicesOfKey" >> beam.GroupByKey()
+            >> beam.ParDo(_PackFn(options.max_length_ms)).with_output_types(tuple[int, bytes])
+            | "SlicesOfShard" >> beam.GroupByKey()
             | "CutAtPauses" >> beam.FlatMap(_cut, options.gap_ms).with_output_types(Session)
         )
 
 
-def _keyed_bytes(partial: Partial, max_length_ms: int) -> Iterator[Any]:
-    sketch = partial.sketch
-    data = encode(sketch)
-    block = sketch.first_ms // max_length_ms
-    for kind, key in ((ACCOUNT, partial.account), (PAYMENT, partial.payment)):
-        if key:
-            name = SessionKey(kind, block, key).encode()
-            yield name, data
+class _PackFn(beam.DoFn):  # type: ignore[misc]
+    """Gathers what a bundle brings, up to `_FULL` partial sketches, into shards."""
+
+    _FULL = 20_000
+
+    def __init__(self, max_length_ms: int) -> None:
+        self._max_length_ms = max_length_ms
+
+    def start_bundle(self) -> None:
+        self._waiting: list[Partial] = []
+
+    def process(self, partial: Partial) -> Iterator[Any]:
+        self._waiting.append(partial)
+        if len(self._waiting) >= self._FULL:
+            yield from self._pack()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        bounds = (window.GlobalWindow(),)
+        for shard in self._pack():
+            # Nothing after it looks at the time: sessions are cut by their sketches' own.
+            yield WindowedValue(shard, window.GlobalWindow().max_timestamp(), bounds)
+
+    def _pack(self) -> Iterator[tuple[int, bytes]]:
+        waiting, self._waiting = self._waiting, []
+        yield from pack(waiting, self._max_length_ms)
 
 
-def _cut(element: tuple[str, Iterable[bytes]], gap_ms: int) -> Iterator[Session]:
-    name, slices = element
-    key = SessionKey.decode(name)
-    waiting: list[CoverageSketch] = []
-    end_ms = 0
-    for sketch in sorted(map(decode, slices), key=lambda s: s.first_ms):
-        if waiting and sketch.first_ms >= end_ms + gap_ms:
-            yield _session(key, waiting)
-            waiting, end_ms = [], 0
-        waiting.append(sketch)
-        end_ms = max(end_ms, sketch.last_ms)
-    yield _session(key, waiting)
-
-
-def _session(key: SessionKey, slices: list[CoverageSketch]) -> Session:
-    sketch = slices[0] if len(slices) == 1 else merge(slices)
-    name = session_id(key.kind, key.key, sketch.first_ms)
-    return Session(key.kind, key.key, name, sketch.first_ms, sketch.last_ms, "on_time", sketch)
+def _cut(element: tuple[int, Iterable[bytes]], gap_ms: int) -> Iterator[Session]:
+    for (kind, _, key), sketch in cut(element[1], gap_ms):
+        first_ms, last_ms = sketch.first_ms, sketch.last_ms
+        name = session_id(kind, key, first_ms)
+        yield Session(kind, key, name, first_ms, last_ms, "on_time", sketch)
 
 
 def _keyed(partial: Partial, max_length_ms: int) -> Iterable[Any]:

@@ -1,0 +1,88 @@
+"""What every job of a comparison works on, and how it says what it found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.config import Config
+from pipelines.console import Console
+from pipelines.simulate.compose import simulate
+from pipelines.simulate.scenario import Scenario
+from pipelines.train import TrainOptions, train
+from transforms.scoring.fit import ACCOUNT_SESSION, PAYMENT_SESSION
+from transforms.scoring.handler import Scored, VerifiedBundle
+from transforms.sessions.identity import ACCOUNT, PAYMENT
+from transforms.sessions.transforms import Session
+
+LEVELS = {ACCOUNT: ACCOUNT_SESSION, PAYMENT: PAYMENT_SESSION}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What every job of a comparison works on.
+
+    Attributes:
+      events: a .jsonl file.
+      count: events in it.
+      bundle: folder of the bundle.
+      config: the settings.
+    """
+
+    events: Path
+    count: int
+    bundle: Path
+    config: Config
+
+    def verified(self) -> VerifiedBundle:
+        """The bundle as workers get it."""
+        manifest = (self.bundle / "manifest.json").read_bytes()
+        return VerifiedBundle(str(self.bundle), hashlib.sha256(manifest).hexdigest())
+
+
+def prepare(
+    folder: Path, scenario: Scenario, events: int, config: Config, embedding: str = "none"
+) -> Case:
+    """Makes traffic and a bundle from its history.
+
+    Args:
+      folder: where files go.
+      scenario: with at least `events` live events.
+      events: live events to keep.
+      config: the settings.
+      embedding: `none`, or `hashing` to have the events bring their vectors.
+
+    Raises:
+      ValueError: when the scenario has fewer live events.
+    """
+    live, history = folder / "live.jsonl", folder / "history.jsonl"
+    made = simulate(scenario, embedding).encoded()
+    count = 0
+    with live.open("wb") as new, history.open("wb") as old:
+        for record, time_ms in made:
+            if time_ms < scenario.live_ms:
+                old.write(record + b"\n")
+            elif count < events:
+                new.write(record + b"\n")
+                count += 1
+            else:
+                break
+    if count < events:
+        raise ValueError(f"the scenario has {count} live events, not {events}")
+    with Console(as_json=True) as console:
+        train(TrainOptions([str(history)], folder / "bundle", config, "direct", []), console)
+    return Case(live, count, folder / "bundle", config)
+
+
+def write_scored(folder: str, scored: Iterable[Scored[Session]]) -> None:
+    """Writes one line a scored session to a new file of the folder."""
+    lines = [
+        json.dumps([s.item.session_id, s.item.sketch.events, s.score, s.p_value]) + "\n"
+        for s in scored
+    ]
+    if lines:
+        Path(folder, uuid.uuid4().hex).write_text("".join(lines))

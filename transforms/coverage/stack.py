@@ -1,0 +1,361 @@
+"""Many sketches in columns: merged by group and encoded together, to the bit as one by one.
+
+Most keys have few requests, so that a sketch is small and the cost of handling it is that of some
+thirty numpy calls and as many Python objects. In a stack these calls are made once for thousands of
+sketches.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import DistilwatchError
+from transforms.coverage import layout
+from transforms.coverage.layout import Bins, Items, Sum
+from transforms.coverage.sketch import CoverageSketch, Int64, moments_of
+from transforms.embedding.space import AXES, FOURIER
+
+_NONE = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SketchStack:
+    """n sketches; see `CoverageSketch` for the parts.
+
+    The ragged parts stand one after the other, and `bin_size`, `item_size`, `group_size` and
+    `row_size` (int64, (n,)) say how many entries belong to each sketch. `dense` (int64, (d,)) lists
+    the sketches that have moments, of which there are d.
+    """
+
+    sums: Int64
+    first_ms: Int64
+    last_ms: Int64
+    created_ms: Int64
+    bin_size: Int64
+    bin_index: NDArray[np.uint16]
+    bin_count: Int64
+    item_size: Int64
+    item_key: NDArray[np.uint64]
+    item_count: Int64
+    group_size: Int64
+    group_key: NDArray[np.uint64]
+    group_count: Int64
+    group_sum: Int64
+    row_size: Int64
+    rows: NDArray[np.int8]
+    dense: Int64
+    moment: Int64
+    vector_sum: Int64
+    fourier_sum: Int64
+
+    def __len__(self) -> int:
+        return len(self.first_ms)
+
+    @classmethod
+    def of(cls, sketches: Sequence[CoverageSketch]) -> SketchStack:
+        """Puts sketches, at least one, into columns."""
+        dense = [i for i, s in enumerate(sketches) if len(s.moment)]
+        return cls(
+            np.array([s.sums for s in sketches]),
+            np.array([s.first_ms for s in sketches], np.int64),
+            np.array([s.last_ms for s in sketches], np.int64),
+            np.array([s.created_ms for s in sketches], np.int64),
+            np.array([len(s.bin_index) for s in sketches], np.int64),
+            np.concatenate([s.bin_index for s in sketches]),
+            np.concatenate([s.bin_count for s in sketches]),
+            np.array([len(s.item_key) for s in sketches], np.int64),
+            np.concatenate([s.item_key for s in sketches]),
+            np.concatenate([s.item_count for s in sketches]),
+            np.array([len(s.group_key) for s in sketches], np.int64),
+            np.concatenate([s.group_key for s in sketches]),
+            np.concatenate([s.group_count for s in sketches]),
+            np.concatenate([s.group_sum for s in sketches]),
+            np.array([len(s.rows) for s in sketches], np.int64),
+            np.concatenate([s.rows for s in sketches]),
+            np.array(dense, np.int64),
+            _rows_of([sketches[i].moment for i in dense], layout.MOMENT),
+            _rows_of([sketches[i].vector_sum for i in dense], AXES),
+            _rows_of([sketches[i].fourier_sum for i in dense], FOURIER),
+        )
+
+    @classmethod
+    def concat(cls, stacks: Sequence[SketchStack]) -> SketchStack:
+        """The sketches of all stacks, at least one, in order."""
+        if len(stacks) == 1:
+            return stacks[0]
+        columns = {
+            f.name: np.concatenate([getattr(s, f.name) for s in stacks]) for f in fields(cls)
+        }
+        before = np.cumsum([0, *(len(s) for s in stacks[:-1])])
+        columns["dense"] = np.concatenate(
+            [s.dense + n for s, n in zip(stacks, before, strict=True)]
+        )
+        return cls(**columns)
+
+    def sketches(self) -> Iterator[CoverageSketch]:
+        """The sketches, one by one; their arrays are views of the stack's."""
+        dense = {int(i): j for j, i in enumerate(self.dense)}
+        spans = zip(
+            pairwise(_bounds(self.bin_size)),
+            pairwise(_bounds(self.item_size)),
+            pairwise(_bounds(self.group_size)),
+            pairwise(_bounds(self.row_size)),
+            strict=True,
+        )
+        times = zip(
+            self.first_ms.tolist(), self.last_ms.tolist(), self.created_ms.tolist(), strict=True
+        )
+        for i, ((b0, b1), (i0, i1), (g0, g1), (r0, r1)) in enumerate(spans):
+            first_ms, last_ms, created_ms = next(times)
+            moments = (_NONE, _NONE, _NONE)
+            if i in dense:
+                j = dense[i]
+                moments = (self.moment[j], self.vector_sum[j], self.fourier_sum[j])
+            yield CoverageSketch(
+                self.sums[i],
+                first_ms,
+                last_ms,
+                created_ms,
+                self.bin_index[b0:b1],
+                self.bin_count[b0:b1],
+                self.item_key[i0:i1],
+                self.item_count[i0:i1],
+                self.group_key[g0:g1],
+                self.group_count[g0:g1],
+                self.group_sum[g0:g1],
+                self.rows[r0:r1],
+                *moments,
+            )
+
+
+def _rows_of(arrays: list[Int64], width: int) -> Int64:
+    return np.array(arrays, np.int64).reshape(len(arrays), width)
+
+
+def _bounds(sizes: Int64) -> list[int]:
+    bounds: list[int] = np.concatenate([[0], np.cumsum(sizes)]).tolist()
+    return bounds
+
+
+# --- merging ------------------------------------------------------------------------------------
+
+
+def merge_groups(stack: SketchStack, group: Int64, count: int) -> SketchStack:
+    """Merges the sketches of each group, as `sketch.merge` does, to the bit.
+
+    Args:
+      stack: n sketches.
+      group: int64 of shape (n,), which group each belongs to.
+      count: groups, each with at least one sketch.
+
+    Returns:
+      A stack of `count` sketches.
+    """
+    order = np.argsort(group, kind="stable")
+    starts = np.searchsorted(group[order], np.arange(count))
+    sums = np.add.reduceat(stack.sums[order], starts, axis=0)
+    bin_size, bin_index, bin_count = _merge_bins(stack, group, count)
+    item_size, item_key, item_count = _merge_items(stack, group, count)
+    groups = _merge_conversations(stack, group, count)
+    coordinates = _merge_coordinates(stack, group, sums[:, Sum.VECTORS])
+    return SketchStack(
+        sums,
+        np.minimum.reduceat(stack.first_ms[order], starts),
+        np.maximum.reduceat(stack.last_ms[order], starts),
+        np.minimum.reduceat(stack.created_ms[order], starts),
+        bin_size,
+        bin_index,
+        bin_count,
+        item_size,
+        item_key,
+        item_count,
+        *groups,
+        coordinates.row_size,
+        coordinates.rows,
+        coordinates.dense,
+        coordinates.moment,
+        coordinates.vector_sum,
+        coordinates.fourier_sum,
+    )
+
+
+def _merge_bins(
+    stack: SketchStack, group: Int64, count: int
+) -> tuple[Int64, NDArray[np.uint16], Int64]:
+    packed = np.repeat(group, stack.bin_size) * int(Bins.END) + stack.bin_index
+    order = np.argsort(packed, kind="stable")
+    packed = packed[order]
+    starts = _run_starts(packed)
+    if not len(starts):
+        return np.zeros(count, np.int64), stack.bin_index, stack.bin_count
+    counts = np.add.reduceat(stack.bin_count[order], starts)
+    owner, index = np.divmod(packed[starts], int(Bins.END))
+    return np.bincount(owner, minlength=count), index.astype(np.uint16), counts
+
+
+def _merge_items(
+    stack: SketchStack, group: Int64, count: int
+) -> tuple[Int64, NDArray[np.uint64], Int64]:
+    owner = np.repeat(group, stack.item_size)
+    order = np.lexsort((stack.item_key, owner))
+    key, owner = stack.item_key[order], owner[order]
+    starts = _run_starts(owner, key)
+    if not len(starts):
+        return np.zeros(count, np.int64), stack.item_key, stack.item_count
+    counts = np.add.reduceat(stack.item_count[order], starts)
+    key, owner = key[starts], owner[starts]
+    kind = (key >> layout.HASH_BITS).astype(np.int64)
+    kept = _rank(owner * len(Items) + kind) < layout.CAPACITY[kind]
+    return np.bincount(owner[kept], minlength=count), key[kept], counts[kept]
+
+
+def _merge_conversations(
+    stack: SketchStack, group: Int64, count: int
+) -> tuple[Int64, NDArray[np.uint64], Int64, Int64]:
+    owner = np.repeat(group, stack.group_size)
+    order = np.lexsort((stack.group_key, owner))
+    key, owner = stack.group_key[order], owner[order]
+    starts = _run_starts(owner, key)
+    if not len(starts):
+        return np.zeros(count, np.int64), stack.group_key, stack.group_count, stack.group_sum
+    counts = np.add.reduceat(stack.group_count[order], starts)
+    sums = np.add.reduceat(stack.group_sum[order], starts, axis=0)
+    key, owner = key[starts], owner[starts]
+    kept = _rank(owner) < layout.GROUPS
+    return np.bincount(owner[kept], minlength=count), key[kept], counts[kept], sums[kept]
+
+
+class Coordinates(NamedTuple):
+    """Coordinates of n sketches: the last columns of a `SketchStack`."""
+
+    row_size: Int64
+    rows: NDArray[np.int8]
+    dense: Int64
+    moment: Int64
+    vector_sum: Int64
+    fourier_sum: Int64
+
+
+def sort_coordinates(
+    rows: NDArray[np.int8], owner: NDArray[np.intp] | Int64, vectors: Int64
+) -> Coordinates:
+    """Sorts the rows of sketches that keep rows, and sums up those of the others.
+
+    Args:
+      rows: int8 of shape (m, 64), in any order.
+      owner: of shape (m,), which of n sketches each belongs to.
+      vectors: int64 of shape (n,), how many events with a vector each sketch has.
+    """
+    words = np.ascontiguousarray(rows).view(np.uint64)
+    order = np.lexsort((*words.T, owner))  # the order of `sort_rows` within each sketch
+    rows, owner = rows[order], owner[order]
+    dense = np.flatnonzero(vectors > layout.MAX_ROWS)
+    moments = [np.zeros((len(dense), n), np.int64) for n in (layout.MOMENT, AXES, FOURIER)]
+    bounds = np.searchsorted(owner, np.stack([dense, dense + 1]))
+    for i, (start, stop) in enumerate(bounds.T):
+        if stop > start:
+            for total, part in zip(moments, moments_of(rows[start:stop]), strict=True):
+                total[i] = part
+    kept = vectors[owner] <= layout.MAX_ROWS
+    size = np.bincount(owner[kept], minlength=len(vectors))
+    return Coordinates(size, rows[kept], dense, *moments)
+
+
+def _merge_coordinates(stack: SketchStack, group: Int64, vectors: Int64) -> Coordinates:
+    merged = sort_coordinates(stack.rows, np.repeat(group, stack.row_size), vectors)
+    place = np.full(len(vectors), -1)
+    place[merged.dense] = np.arange(len(merged.dense))
+    for j, i in enumerate(place[group[stack.dense]]):
+        merged.moment[i] += stack.moment[j]
+        merged.vector_sum[i] += stack.vector_sum[j]
+        merged.fourier_sum[i] += stack.fourier_sum[j]
+    return merged
+
+
+def _run_starts(*columns: NDArray[Any]) -> NDArray[np.intp]:
+    """Where, in sorted columns of equal length, a new value begins."""
+    fresh = np.zeros(len(columns[0]), bool)
+    fresh[:1] = True
+    for column in columns:
+        fresh[1:] |= column[1:] != column[:-1]
+    return np.flatnonzero(fresh)
+
+
+def _rank(run: Int64) -> Int64:
+    """Place of each entry in its run of equal values."""
+    starts = _run_starts(run)
+    sizes = np.diff(np.append(starts, len(run)))
+    rank: Int64 = np.arange(len(run)) - np.repeat(starts, sizes)
+    return rank
+
+
+# --- encoding -----------------------------------------------------------------------------------
+
+_HEADER = struct.Struct("<BI")  # layout, sketches
+_COLUMN = struct.Struct("<BI")  # type, entries
+_TYPES = ("<i1", "<i2", "<i4", "<i8", "<u2", "<u8")
+_PEAKS = tuple(int(np.iinfo(dtype).max) for dtype in _TYPES[:4])
+_UNSIGNED = {np.dtype(np.uint16): 4, np.dtype(np.uint64): 5}
+_WIDTHS = {
+    "sums": len(Sum), "group_sum": AXES, "rows": AXES, "moment": layout.MOMENT, "vector_sum": AXES,
+    "fourier_sum": FOURIER,
+}  # fmt: skip
+
+
+def encode_stack(stack: SketchStack) -> bytes:
+    """Compact bytes: each column takes the width that its numbers need."""
+    parts = [_HEADER.pack(layout.LAYOUT_VERSION, len(stack))]
+    for field in fields(stack):
+        column = getattr(stack, field.name)
+        # Sums differ much in size from one to the next, so that each is a column of its own.
+        for array in column.T if field.name == "sums" else (column.ravel(),):
+            code = _UNSIGNED.get(array.dtype)
+            if code is None:
+                peak = max(int(array.max()), -int(array.min()) - 1) if array.size else 0
+                code = bisect_left(_PEAKS, peak)
+            parts.append(_COLUMN.pack(code, len(array)))
+            parts.append(array.astype(_TYPES[code]).tobytes())
+    return b"".join(parts)
+
+
+def decode_stack(data: bytes) -> SketchStack:
+    """Reads what `encode_stack` wrote.
+
+    Raises:
+      DistilwatchError: when the bytes were written under another layout.
+    """
+    if not data or data[0] != layout.LAYOUT_VERSION:
+        raise DistilwatchError(
+            f"coverage sketches of layout {data[0] if data else 'none'}, expected "
+            f"{layout.LAYOUT_VERSION}",
+            where="transported sketches",
+            mend="drain the old job before starting this version",
+        )
+    at = _HEADER.size
+
+    def take() -> NDArray[Any]:
+        nonlocal at
+        code, count = _COLUMN.unpack_from(data, at)
+        array = np.frombuffer(data, _TYPES[code], count, at + _COLUMN.size)
+        at += _COLUMN.size + array.nbytes
+        return array
+
+    columns: dict[str, NDArray[Any]] = {}
+    for field in fields(SketchStack):
+        name = field.name
+        if name == "sums":
+            columns[name] = np.stack([take() for _ in Sum], axis=1).astype(np.int64)
+            continue
+        array = take()
+        if array.dtype.kind == "i" and name != "rows":
+            array = array.astype(np.int64)
+        columns[name] = array.reshape(-1, _WIDTHS[name]) if name in _WIDTHS else array
+    return SketchStack(**columns)
