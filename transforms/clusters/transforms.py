@@ -25,9 +25,10 @@ from transforms.scoring.bundle import Bundle
 from transforms.scoring.handler import Scored, ScoringHandler, VerifiedBundle
 from transforms.scoring.model import FeatureRows, directed
 from transforms.scoring.rows import PeerGroups
-from transforms.sessions.transforms import periodic_windows
+from transforms.sessions.endless import CombineNowAndThen
 
 CLUSTER_LEVEL = "cluster"
+_SOON_MS = 1_000
 V = TypeVar("V")
 
 
@@ -38,6 +39,7 @@ class AccountProfile(NamedTuple):
     window_start_ms: int
     window_end_ms: int
     sketch: CoverageSketch
+    pane: str = "on_time"
 
 
 class Membership(NamedTuple):
@@ -106,22 +108,19 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
         memberships = (
             profiles
             | "PickSharedThings" >> beam.ParDo(_LinkableFn(self.bundle, self.links))
-            | "WindowLinks" >> self._windows()
-            | "NewestLinks" >> beam.CombinePerKey(NewestByName())
+            | "NewestLinks" >> self._newest(NewestByName(), int)
             | "LinkAccounts" >> beam.FlatMap(_memberships, self.links)
         )
         own = profiles | "KeyByAccount" >> beam.Map(lambda s: (s.item.account, s))
         joined = (
             (own, memberships)
             | "ProfilesAndMemberships" >> beam.Flatten()
-            | "WindowJoin" >> self._windows()
-            | "NewestOfEach" >> beam.CombinePerKey(_Join())
+            | "NewestOfEach" >> self._newest(_Join())
             | "Split" >> beam.ParDo(_SplitFn()).with_outputs("single", main="member")
         )
         clusters = (
             joined.member
-            | "WindowMembers" >> self._windows()
-            | "NewestMembers" >> beam.CombinePerKey(NewestByName())
+            | "NewestMembers" >> self._newest(NewestByName())
             | "PoolMembers" >> beam.ParDo(_PoolFn(self.bundle))
             | "ScoreClusters"
             >> RunInference(
@@ -130,8 +129,11 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
         )
         return Found(clusters, joined.single)
 
-    def _windows(self) -> beam.WindowInto:
-        return periodic_windows(self.window_ms, self.early_firing_ms, self.allowed_lateness_ms)
+    def _newest(self, combine: beam.CombineFn, key: type = str) -> CombineNowAndThen:
+        # Profiles set the pace; what follows from them is only gathered for a moment, so that all
+        # members of a cluster meet under the same report of linking.
+        period = min(self.early_firing_ms, _SOON_MS)
+        return CombineNowAndThen(combine, self.window_ms, period, self.allowed_lateness_ms, key)
 
 
 class Versioned(NamedTuple, Generic[V]):
@@ -252,7 +254,8 @@ class _PoolFn(beam.DoFn):  # type: ignore[misc]
         newest = max(entry.version for entry in entries)
         current = [entry.value for entry in entries if entry.version == newest]
         current.sort(key=lambda m: (m.scored.item.sketch.first_ms, m.account))
-        if len(current) > 1:
+        # In a stream members arrive one by one; a part of a cluster is none.
+        if len(current) > 1 and len(current) == current[0].membership.size:
             item = current[0].scored.item
             members = [member_of(m.scored, self._bundle) for m in current]
             yield Cluster(

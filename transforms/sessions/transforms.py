@@ -15,9 +15,10 @@ from transforms.coverage.combine import MergeSketches
 from transforms.coverage.fold import Partial, fold
 from transforms.coverage.sketch import CoverageSketch, decode, empty, encode, merge
 from transforms.ingest.batch import Events
+from transforms.sessions.endless import CombineNowAndThen, OpenSessions, Report
 from transforms.sessions.identity import ACCOUNT, PAYMENT, SessionKey, session_id
 
-_PANES = {
+PANES = {
     PaneInfoTiming.EARLY: "early",
     PaneInfoTiming.ON_TIME: "on_time",
     PaneInfoTiming.LATE: "late",
@@ -162,6 +163,40 @@ class SessionizeBounded(beam.PTransform):  # type: ignore[misc]
         )
 
 
+@dataclass(eq=False)
+class SessionizeEndless(beam.PTransform):  # type: ignore[misc]
+    """The sessions of `Sessionize` with state and timers; see `endless`.
+
+    Prism refuses early and late reports on session windows, so a stream's sessions are cut here.
+    """
+
+    options: SessionOptions
+
+    def expand(self, partials: beam.PCollection[Partial]) -> beam.PCollection[Session]:
+        options = self.options
+        return (
+            partials
+            | "KeyByAccountAndPayment"
+            >> beam.FlatMap(_keyed_bytes, options.max_length_ms).with_output_types(
+                tuple[str, bytes]
+            )
+            | "OpenSessions"
+            >> beam.ParDo(
+                OpenSessions(
+                    options.gap_ms,
+                    options.allowed_lateness_ms,
+                    options.slice_ms,
+                    options.early_firing_ms,
+                )
+            )
+            | "NameSessions" >> beam.MapTuple(_reported).with_output_types(Session)
+        )
+
+
+def _reported(name: str, report: Report) -> Session:
+    return _session(SessionKey.decode(name), [report.sketch], report.pane)
+
+
 def _keyed_bytes(partial: Partial, max_length_ms: int) -> Iterator[Any]:
     sketch = partial.sketch
     data = encode(sketch)
@@ -186,10 +221,10 @@ def _cut(element: tuple[str, Iterable[bytes]], gap_ms: int) -> Iterator[Session]
     yield _session(key, waiting)
 
 
-def _session(key: SessionKey, slices: list[CoverageSketch]) -> Session:
+def _session(key: SessionKey, slices: list[CoverageSketch], pane: str = "on_time") -> Session:
     sketch = slices[0] if len(slices) == 1 else merge(slices)
     name = session_id(key.kind, key.key, sketch.first_ms)
-    return Session(key.kind, key.key, name, sketch.first_ms, sketch.last_ms, "on_time", sketch)
+    return Session(key.kind, key.key, name, sketch.first_ms, sketch.last_ms, pane, sketch)
 
 
 def _keyed(partial: Partial, max_length_ms: int) -> Iterable[Any]:
@@ -221,7 +256,7 @@ class _FreezeFn(beam.DoFn):  # type: ignore[misc]
                 session_id(key.kind, key.key, bounds.start.micros // 1000),
                 sketch.first_ms,
                 sketch.last_ms,
-                _PANES[pane.timing],
+                PANES[pane.timing],
                 sketch,
             )
 
@@ -251,9 +286,10 @@ class Profile(beam.PTransform):  # type: ignore[misc]
             >> beam.Map(lambda p: (p.account, p.sketch)).with_output_types(
                 tuple[str, CoverageSketch]
             )
-            | "ProfileWindows"
-            >> periodic_windows(self.window_ms, self.early_firing_ms, self.allowed_lateness_ms)
-            | "MergeSketches" >> beam.CombinePerKey(MergeSketches())
+            | "MergeSketches"
+            >> CombineNowAndThen(
+                MergeSketches(), self.window_ms, self.early_firing_ms, self.allowed_lateness_ms
+            )
         )
 
 
