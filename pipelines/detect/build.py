@@ -8,6 +8,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.ml.inference.base import RunInference
 
+from pipelines.detect.findings import Findings
 from pipelines.detect.plan import Plan
 from pipelines.parts import (
     decoder,
@@ -16,7 +17,7 @@ from pipelines.parts import (
     read_events,
     session_options,
 )
-from transforms.clusters.rows import Finding, cluster_finding, single_finding
+from transforms.clusters.rows import Finding
 from transforms.clusters.transforms import AccountProfile, Cluster, FindClusters, Found
 from transforms.coverage.sketch import CoverageSketch
 from transforms.ingest.transforms import CleanEvents, DecodeAndPlace, dead_letter_row
@@ -79,11 +80,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
     clusters = profiles | "Clusters" >> FindClusters(
         bundle, link_options(config), policy.max_p, config.profiles.window_ms, early_ms, late_ms,
     )  # fmt: skip
-    findings = (
-        clusters.clusters | "JudgeClusters" >> beam.Map(cluster_finding, policy, run_id),
-        clusters.singles | "JudgeSingles" >> beam.Map(single_finding, policy, run_id),
-    ) | "Findings" >> beam.Flatten()
-    flagged = findings | "OnlyFlagged" >> beam.Filter(lambda finding: finding is not None)
+    flagged = clusters | "Findings" >> Findings(policy, run_id, plan.endless)
 
     tables = {
         "session_scores": (

@@ -32,9 +32,10 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
       DistilwatchError: when input or output cannot be used, or Prism is missing.
     """
     options = plan.options
+    logging.getLogger().addFilter(_worth_reading)
     binary = find_prism(options.beam_args)
     spool = Spool(spool_folder(options.outputs, plan.config.run.tmp, plan.run_id))
-    with spool.locked(), _stopped_by_signals() as stop:
+    with spool.locked(), stopped_by_signals() as stop:
         committer = Committer(spool, options.outputs, plan.run_id, console.warn)
         if left := spool.take_leftovers():
             console.note(f"Batches of results that an earlier run left: {left}")
@@ -45,7 +46,8 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
             pipeline = beam.Pipeline(options=run)
             build(pipeline, plan, spool.staging)
             job = _Job(pipeline.run())
-            _watch(plan, job, stop, committer, console)
+            every_ms = plan.config.run.commit_every_ms
+            watch(job, stop, committer, console, every_ms, options.duration_ms)
             interrupted = stop.is_set()
             with _quiet():
                 job.cancel()
@@ -89,11 +91,21 @@ class _Job:
         self.failure = None
 
 
-def _watch(
-    plan: Plan, job: _Job, stop: threading.Event, committer: Committer, console: Console
+def watch(
+    job: _Job,
+    stop: threading.Event,
+    committer: Committer,
+    console: Console,
+    every_ms: int,
+    duration_ms: int | None,
 ) -> None:
-    every_s = plan.config.run.commit_every_ms / 1000
-    duration_ms = plan.options.duration_ms
+    """Commits now and then, until the job ends, `stop` is set, or the time is over.
+
+    Args:
+      every_ms: between commits.
+      duration_ms: how long at most; None: without a limit.
+    """
+    every_s = every_ms / 1000
     began = said = time.monotonic()
     while not stop.is_set() and not job.ended.is_set():
         passed = time.monotonic() - began
@@ -133,7 +145,7 @@ def _commit_the_rest(committer: Committer, spool: Spool, console: Console) -> No
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
+def stopped_by_signals() -> Iterator[threading.Event]:
     """An event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once."""
     stop = threading.Event()
 
@@ -151,6 +163,11 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _worth_reading(record: logging.LogRecord) -> bool:
+    """Beam says with every model it loads that it cannot tell how much memory that took."""
+    return "memory usage cannot be fetched" not in record.getMessage()
 
 
 @contextmanager

@@ -43,7 +43,7 @@ class AccountProfile(NamedTuple):
 
 
 class Membership(NamedTuple):
-    """Where linking put an account. `version` grows from one report to the next."""
+    """Where linking put an account; alone, the size is 1. `version` grows with each report."""
 
     version: int
     cluster_id: str
@@ -163,12 +163,17 @@ def _memberships(
 ) -> Iterator[tuple[str, Membership]]:
     accounts = [entry.value for entry in element[1]]
     version = sum(account.events for account in accounts)
+    alone = {account.account for account in accounts}
     for component in find_components(accounts, options):
+        alone.difference_update(component.accounts)
         for account, links in zip(component.accounts, component.links, strict=True):
             yield (
                 account,
                 Membership(version, component.cluster_id, len(component.accounts), links),
             )
+    # An account may have been linked before others made what it shares less rare.
+    for name in sorted(alone):
+        yield name, Membership(version, "", 1, ())
 
 
 class NewestByName(beam.CombineFn):  # type: ignore[misc]
@@ -233,10 +238,12 @@ class _Join(beam.CombineFn):  # type: ignore[misc]
 class _SplitFn(beam.DoFn):  # type: ignore[misc]
     def process(self, element: tuple[str, _Joined]) -> Iterator[Any]:
         account, (profile, membership) = element
-        # In a stream, linking may report before the profile does; then the profile will come.
-        if profile is not None and membership is None:
+        # In a stream one reports before the other does; both are there soon.
+        if profile is None or membership is None:
+            return
+        if membership.size == 1:
             yield beam.pvalue.TaggedOutput("single", profile)
-        elif profile is not None and membership is not None:
+        else:
             member = ClusterMember(profile, membership)
             yield membership.cluster_id, Versioned(account, membership.version, member)
 

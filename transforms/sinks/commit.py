@@ -28,53 +28,83 @@ from transforms.sinks.parquet import add_parquet, parquet_folder
 from transforms.sinks.spool import Batch, Spool
 
 _WARN_EVERY_S = 60.0
+_BRIEF_S = 10.0  # others may read for so long without a word
 _REMEMBERED = 200_000
+_HEALTH, _CLUSTERS, _MEMBERS = "run_health", "flagged_clusters", "cluster_members"
+RESOLVED = "resolved"
 # Tables whose rows are made anew, mostly unchanged, whenever anything changes nearby.
-_REPEATING = ("session_scores", "flagged_clusters", "cluster_members")
-_HEALTH = "run_health"
+_REPEATING = ("session_scores", _CLUSTERS, _MEMBERS)
 Row = Mapping[str, Any]
 
 
-class SentAlerts:
-    """Which alerts were sent, kept in a file, so that a restart does not send them again.
+class KnownClusters:
+    """What has been said of clusters, kept in a file, so that a restart goes on from there.
 
-    A cluster is told of when it is flagged first, and again when it reaches a severity that it did
-    not have before: at most once for each cluster, window and severity.
+    An alert is sent when a cluster is flagged first, and again when it reaches a severity that it
+    did not have before: at most once for each cluster, window and severity. A cluster that was
+    flagged and is so no more gets one row more, which says resolved.
     """
 
     def __init__(self, path: Path, run_id: str) -> None:
         self._path = path
         self._run_id = run_id
-        self._sent: set[tuple[str, str, str]] = set()
+        self._sent: set[tuple[str, ...]] = set()
+        self._open: set[tuple[str, ...]] = set()
         if path.exists():
             kept = json.loads(path.read_text(encoding="utf-8"))
             if kept["run_id"] == run_id:
-                self._sent = {(c, w, s) for c, w, s in kept["sent"]}
+                self._sent = {tuple(alert) for alert in kept["sent"]}
+                self._open = {tuple(cluster) for cluster in kept["open"]}
+
+    def worth_saying(self, rows: Iterable[Row]) -> list[bool]:
+        """Of each row whether it is flagged, or takes back what was flagged before.
+
+        In a stream there is a row of every cluster and account that was judged; nobody asked for
+        those that were never flagged.
+        """
+        numbered = sorted(enumerate(rows), key=lambda pair: int(pair[1]["revision"]))
+        flagged, found = set(self._open), [False] * len(numbered)
+        for i, row in numbered:
+            found[i] = row["status"] != RESOLVED or _cluster(row) in flagged
+            (flagged.discard if row["status"] == RESOLVED else flagged.add)(_cluster(row))
+        return found
 
     def due(self, rows: Iterable[Row]) -> list[Row]:
-        """Of each cluster and window the newest row, where its severity is news."""
-        newest: dict[tuple[str, str], Row] = {}
-        for row in rows:
-            name = (str(row["cluster_id"]), _text(row["window_start"]))
-            if name not in newest or row["revision"] >= newest[name]["revision"]:
-                newest[name] = row
-        return [row for row in newest.values() if _alert(row) not in self._sent]
+        """Of each cluster and window the newest row, where it is flagged and its severity news."""
+        newest = {_cluster(row): row for row in _by_revision(rows)}
+        return [
+            row
+            for row in newest.values()
+            if row["status"] != RESOLVED and _alert(row) not in self._sent
+        ]
 
-    def note(self, rows: Iterable[Row]) -> None:
-        """Remembers that these were sent."""
-        self._sent.update(_alert(row) for row in rows)
+    def note(self, rows: Sequence[Row], sent: Sequence[Row]) -> None:
+        """Remembers rows that are in the tables, and alerts that were sent."""
+        if not rows and not sent:
+            return
+        for row in _by_revision(rows):
+            (self._open.discard if row["status"] == RESOLVED else self._open.add)(_cluster(row))
+        self._sent.update(_alert(row) for row in sent)
         partial = self._path.with_suffix(".partial")
-        kept = {"run_id": self._run_id, "sent": sorted(self._sent)}
+        kept = {"run_id": self._run_id, "sent": sorted(self._sent), "open": sorted(self._open)}
         partial.write_text(json.dumps(kept), encoding="utf-8")
         partial.replace(self._path)
+
+
+def _by_revision(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: int(row["revision"]))
 
 
 def _text(moment: Any) -> str:
     return moment.isoformat() if isinstance(moment, datetime) else str(moment)
 
 
+def _cluster(row: Row) -> tuple[str, str]:
+    return str(row["cluster_id"]), _text(row["window_start"])
+
+
 def _alert(row: Row) -> tuple[str, str, str]:
-    return str(row["cluster_id"]), _text(row["window_start"]), str(row["severity"])
+    return *_cluster(row), str(row["severity"])
 
 
 @dataclass
@@ -84,7 +114,7 @@ class Written:
     Attributes:
       health: records by metric, of this process only.
       rows: new and changed rows by table.
-      members: accounts of the newest revision of every flagged cluster, by cluster and window.
+      members: accounts of every cluster that is flagged by now, by cluster and window.
       newest: latest event time among the rows.
     """
 
@@ -97,8 +127,10 @@ class Written:
         """Counts a batch."""
         for name, rows in tables.items():
             self.rows[name] += rows.num_rows
-        for row in tables["flagged_clusters"].to_pylist():
-            self.members[row["cluster_id"], _text(row["window_start"])] = row["account_count"]
+        for row in _by_revision(tables[_CLUSTERS].to_pylist()):
+            self.members[_cluster(row)] = row["account_count"]
+            if row["status"] == RESOLVED:
+                del self.members[_cluster(row)]
         times = [t for t in tables["session_scores"]["session_end"].to_pylist() if t is not None]
         self.newest = max([*times, *([self.newest] if self.newest else [])], default=None)
 
@@ -118,20 +150,21 @@ class Committer:
         spool: to take batches from.
         outputs: URIs of duckdb, parquet and kafka.
         run_id: of the run whose counts are kept.
-        warn: says that something must wait; at most once a minute.
+        warn: says that results have been waiting for a while; once a minute.
         clock: seconds.
         """
         self.written = Written()
         self._spool = spool
         # Tables first: an alert must not speak of what cannot be looked up.
         self._outputs = sorted(outputs, key=lambda uri: uri.startswith("kafka:"))
+        self._tell = any(uri.startswith("kafka:") for uri in outputs)
         self._run_id = run_id
         self._warn = warn
         self._clock = clock
-        self._warned = -_WARN_EVERY_S
+        self._warn_at: float | None = None
         self._defined: set[str] = set()
         self._known: dict[tuple[str, ...], bytes] = {}
-        self._sent = SentAlerts(spool.folder / "alerts.json", run_id)
+        self._clusters = KnownClusters(spool.folder / "clusters.json", run_id)
 
     def commit(self) -> bool:
         """Writes what is there; returns whether nothing has to wait."""
@@ -139,15 +172,19 @@ class Committer:
             try:
                 self._write(batch)
             except DistilwatchError as problem:
-                if self._clock() - self._warned >= _WARN_EVERY_S:
-                    self._warned = self._clock()
+                now = self._clock()
+                if self._warn_at is None:
+                    self._warn_at = now + _BRIEF_S
+                elif now >= self._warn_at:
+                    self._warn_at = now + _WARN_EVERY_S
                     self._warn(f"results wait in {self._spool.folder}: {problem}")
                 return False
             batch.done()
+            self._warn_at = None
         return True
 
     def _write(self, batch: Batch) -> None:
-        tables = batch.rows()
+        tables = self._worth_saying(batch.rows())
         digests = {}
         for name in _REPEATING:
             tables[name], new = self._changed(name, tables[name])
@@ -157,7 +194,8 @@ class Committer:
             for row in tables[_HEALTH].to_pylist():
                 counts[row["metric"]] = max(row["value"], counts.get(row["metric"], 0))
             tables[_HEALTH] = self._health_rows(counts)
-        alerts = self._sent.due(tables["flagged_clusters"].to_pylist())
+        clusters = tables[_CLUSTERS].to_pylist()
+        alerts = self._clusters.due(clusters) if self._tell else []
         for uri in self._outputs:
             if uri.startswith("duckdb:"):
                 path = duckdb_path(uri)
@@ -173,11 +211,21 @@ class Committer:
                 from transforms.sinks.kafka import send_rows
 
                 send_rows(uri, alerts)
-        if alerts and any(uri.startswith("kafka:") for uri in self._outputs):
-            self._sent.note(alerts)
+        self._clusters.note(clusters, alerts)
         self.written.health = counts
         self.written.add(tables)
         self._remember(digests)
+
+    def _worth_saying(self, tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
+        rows = tables[_CLUSTERS].to_pylist()
+        keep = self._clusters.worth_saying(rows)
+        kept = {(r["cluster_id"], r["revision"]) for r, k in zip(rows, keep, strict=True) if k}
+        members = tables[_MEMBERS].select(["cluster_id", "revision"]).to_pylist()
+        of_kept = [(m["cluster_id"], m["revision"]) in kept for m in members]
+        return tables | {
+            _CLUSTERS: tables[_CLUSTERS].filter(pa.array(keep, pa.bool_())),
+            _MEMBERS: tables[_MEMBERS].filter(pa.array(of_kept, pa.bool_())),
+        }
 
     def _health_rows(self, counts: Mapping[str, int]) -> pa.Table:
         """All counts of the run: those of an earlier process that was stopped count no more."""

@@ -5,7 +5,7 @@ A spool is a folder:
     lock                one process at a time works here
     staged/TABLE/…      rows that workers have finished; a file is there whole or not at all
     batch-NUMBER/TABLE/…  rows on their way into the tables, removed when all sinks have them
-    alerts.json         which alerts were sent
+    clusters.json       which clusters are flagged, and which alerts were sent
 
 Whatever a crash leaves is put into the tables when a run begins in the same folder again. Sinks
 replace rows by key, so a batch that was written by half is written again as a whole.
