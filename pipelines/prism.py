@@ -20,7 +20,7 @@ _LOCAL = Path(".local/bin/prism")
 _START_S = 30.0
 # The shell ends Prism when its own input ends, which it does however this process ends, even by
 # kill -9: an orphan would keep its memory and its port for ever.
-_GUARD = '"$@" & read _; kill $! 2>/dev/null; wait $!'
+_GUARD = 'exec 3<&0; "$@" 3<&- </dev/null & p=$!; (read _ <&3; kill $p 2>/dev/null) & wait $p'
 
 
 def find_prism(beam_args: Sequence[str] = ()) -> Path:

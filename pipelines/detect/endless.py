@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -18,6 +19,7 @@ from pipelines.detect.build import build
 from pipelines.detect.plan import DetectSummary, Plan
 from pipelines.parts import prism_options
 from pipelines.prism import find_prism, prism_running
+from schemas.errors import DistilwatchError
 from transforms.sinks.commit import Committer
 from transforms.sinks.spool import Spool, spool_folder
 
@@ -35,7 +37,7 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
     logging.getLogger().addFilter(_worth_reading)
     binary = find_prism(options.beam_args)
     spool = Spool(spool_folder(options.outputs, plan.config.run.tmp, plan.run_id))
-    with spool.locked(), stopped_by_signals() as stop:
+    with spool.locked(), stopped_by_signals() as stop, ExitStack() as quietly:
         committer = Committer(spool, options.outputs, plan.run_id, console.warn)
         if left := spool.take_leftovers():
             console.note(f"Batches of results that an earlier run left: {left}")
@@ -49,8 +51,8 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
             every_ms = plan.config.run.commit_every_ms
             watch(job, stop, committer, console, every_ms, options.duration_ms)
             interrupted = stop.is_set()
-            with _quiet():
-                job.cancel()
+            quietly.enter_context(_quiet())
+            job.cancel()
         console.step("Write what is left")
         _commit_the_rest(committer, spool, console)
     if job.failure is not None and not interrupted:
@@ -77,7 +79,7 @@ class _Job:
         try:
             self._result.wait_until_finish()
         except BaseException as error:
-            self.failure = error
+            self.failure = told_by_a_worker(error) or error
         finally:
             self.ended.set()
 
@@ -89,6 +91,15 @@ class _Job:
             self._result.cancel()
         self.ended.wait(5)
         self.failure = None
+
+
+def told_by_a_worker(error: BaseException) -> DistilwatchError | None:
+    """Our own error out of the text that a runner makes of it; None when it was another."""
+    ours = rf"^{DistilwatchError.__module__}\.{DistilwatchError.__name__}: (.+)$"
+    found = re.findall(ours, str(error), re.MULTILINE)
+    if not found:
+        return None
+    return DistilwatchError(re.sub(r" \[while running '[^']*'\]", "", found[-1]))
 
 
 def watch(
@@ -174,7 +185,9 @@ def _worth_reading(record: logging.LogRecord) -> bool:
 def _quiet() -> Iterator[None]:
     """Cancelling is not quiet in Beam: every thread tells that its connection is gone."""
     logging.disable(logging.CRITICAL)
+    before, threading.excepthook = threading.excepthook, lambda _: None
     try:
         yield
     finally:
+        threading.excepthook = before
         logging.disable(logging.NOTSET)

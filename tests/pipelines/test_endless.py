@@ -19,11 +19,12 @@ import orjson
 import pytest
 
 from infra.local.services import KafkaBroker
+from pipelines import cli
 from pipelines.console import Console
-from pipelines.detect.endless import stopped_by_signals, watch
+from pipelines.detect.endless import stopped_by_signals, told_by_a_worker, watch
 from pipelines.prism import find_prism, prism_running
 from schemas.errors import DistilwatchError
-from tests.support.commands import COMMAND, result, run
+from tests.support.commands import COMMAND, result
 from tests.support.kafka import new_topic
 
 SETTINGS = """
@@ -285,6 +286,16 @@ def test_watching_ends_with_time_a_signal_or_the_job() -> None:
     assert _watch(threading.Event(), job, None)[0] == 0
 
 
+def test_our_errors_are_found_in_what_a_runner_says() -> None:
+    said = (
+        "Traceback (most recent call last):\n  File …\n"
+        "schemas.errors.DistilwatchError: no bundle there [while running 'Score/Run'] (b): make one"
+    )
+    told = told_by_a_worker(RuntimeError(said))
+    assert str(told) == "no bundle there (b): make one"
+    assert told_by_a_worker(RuntimeError("ValueError: 3")) is None
+
+
 def test_signals_stop_gently_and_a_second_ctrl_c_at_once() -> None:
     before = signal.getsignal(signal.SIGINT)
     with stopped_by_signals() as stop:
@@ -329,30 +340,35 @@ def test_prism_is_found_and_missed_with_a_word_how_to_get_it(
     ],
 )
 def test_endless_input_that_cannot_be_read_is_refused_before_anything_starts(
-    more: tuple[str, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    more: tuple[str, ...],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.delenv("DISTILWATCH_PRISM", raising=False)
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.chdir(tmp_path)
-    done = run(
+    code = cli.run([
         "detect", "--input", "kafka://127.0.0.1:1/t?bounded=false", "--bundle", "b",
-        "--output", "duckdb:///o.duckdb", *more, home=tmp_path, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
+        "--output", "duckdb:///o.duckdb", *more,
+    ])  # fmt: skip
+    said = capsys.readouterr().err
+    assert code == 2
+    assert words in said
+    assert "Traceback" not in said
     assert not list(tmp_path.iterdir())
 
 
-def test_a_time_is_only_for_what_has_no_end(tmp_path: Path) -> None:
+def test_a_time_is_only_for_what_has_no_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "e.jsonl").write_text("{}\n")
-    options = (
-        "detect", "--input", tmp_path / "e.jsonl", "--bundle", "b",
+    options = [
+        "detect", "--input", str(tmp_path / "e.jsonl"), "--bundle", "b",
         "--output", f"duckdb:///{tmp_path}/o.duckdb",
-    )  # fmt: skip
-    done = run(*options, "--for", "10 min", home=tmp_path, check=False)
-    assert done.returncode == 2
-    assert "only an endless topic" in done.stderr
-    done = run(*options, "--for", "10 apples", home=tmp_path, check=False)
-    assert done.returncode == 2
-    assert "unknown unit" in done.stderr
+    ]  # fmt: skip
+    assert cli.run([*options, "--for", "10 min"]) == 2
+    assert "only an endless topic" in capsys.readouterr().err
+    assert cli.run([*options, "--for", "10 apples"]) == 2
+    assert "unknown unit" in capsys.readouterr().err
