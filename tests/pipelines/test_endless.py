@@ -37,6 +37,7 @@ clusters: {null_groups: 300}
 alerts: {max_p: 0.05, pages_per_day: 1000}
 ingest: {idle_after: 2 s, allowed_lateness: 20 min, batch_records: 200}
 sessions: {early_firing: 2 s}
+profiles: {window: 1 d}
 run: {commit_every: 1 s}
 """
 LATE = "late-account"
@@ -214,6 +215,10 @@ def test_an_endless_topic_ends_in_the_same_tables_as_a_bounded_one(
     bounded = world.bounded()
     wanted = {sql: world.rows(sql, bounded) for sql in (SESSIONS, PROFILES, CLUSTERS, MEMBERS)}
     until(lambda: all(world.rows(sql) == rows for sql, rows in wanted.items()), 90, second, world)
+    panes = {
+        row[0] for row in world.rows("SELECT pane FROM session_scores WHERE level = 'profile'")
+    }
+    assert panes == {"early", "on_time"}  # of the day that is over, and of the one that is not
     closed = world.rows(CLOSED)
     assert len(closed) > 0.9 * len(wanted[SESSIONS])
     assert set(closed) <= set(wanted[SESSIONS])
@@ -233,7 +238,8 @@ def test_an_endless_topic_ends_in_the_same_tables_as_a_bounded_one(
     assert second.returncode == 130, world.errors()
     summary = json.loads(out)
     assert summary["health"]["read"] == len(world.records) + 1
-    assert summary["rows"]["flagged_clusters"] == len(wanted[CLUSTERS])
+    of_windows = world.rows("SELECT count(*) FROM flagged_clusters", bounded)
+    assert [(summary["rows"]["flagged_clusters"],)] == of_windows
     assert "Traceback" not in world.errors()
 
     # Over the same data again, for a while: the newest revisions are the same.
