@@ -133,7 +133,7 @@ def until(
     while not condition():
         assert process.poll() is None, world.errors()
         assert time.monotonic() < deadline, world.errors()
-        time.sleep(0.3)
+        time.sleep(1)
 
 
 def descendants(pid: int) -> set[int]:
