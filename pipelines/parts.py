@@ -15,6 +15,7 @@ from transforms.clusters.signatures import SignatureOptions
 from transforms.coverage.layout import Items
 from transforms.ingest.decode import Decoder
 from transforms.ingest.files import ReadFiles, ToElement
+from transforms.ingest.kafka_uri import parse_kafka_uri
 from transforms.ingest.pseudonyms import Pseudonymiser, load_key
 from transforms.scoring.signing import home
 from transforms.sessions.transforms import SessionOptions
@@ -40,14 +41,14 @@ def embeds_texts(config: Config) -> bool:
     return config.embedding.kind == "hashing"
 
 
-def session_options(config: Config) -> SessionOptions:
-    """How sessions are cut in a bounded run: nothing is reported early."""
+def session_options(config: Config, endless: bool = False) -> SessionOptions:
+    """How sessions are cut; only where input has no end is anything reported early."""
     sessions = config.sessions
     return SessionOptions(
         gap_ms=sessions.gap_ms,
         max_length_ms=sessions.max_length_ms,
         slice_ms=sessions.slice_ms,
-        early_firing_ms=0,
+        early_firing_ms=sessions.early_firing_ms if endless else 0,
         allowed_lateness_ms=config.ingest.allowed_lateness_ms,
     )
 
@@ -63,34 +64,67 @@ def link_options(config: Config) -> LinkOptions:
 
 
 def read_events(
-    pipeline: beam.Pipeline, inputs: Sequence[str], to_element: ToElement, batch_records: int
+    pipeline: beam.Pipeline,
+    inputs: Sequence[str],
+    to_element: ToElement,
+    batch_records: int,
+    watermark_lag_ms: int = 60_000,
+    idle_after_ms: int = 10_000,
 ) -> beam.PCollection[Any]:
-    """One collection of elements from all inputs."""
+    """One collection of elements from all inputs; the last two as of `ReadKafka`."""
     parts = [
-        pipeline | f"Read{i}" >> source(uri, to_element, batch_records)
+        pipeline
+        | f"Read{i}" >> source(uri, to_element, batch_records, watermark_lag_ms, idle_after_ms)
         for i, uri in enumerate(inputs)
     ]
     return parts[0] if len(parts) == 1 else parts | "AllInputs" >> beam.Flatten()
 
 
-def source(uri: str, to_element: ToElement, batch_records: int) -> beam.PTransform:
+def source(
+    uri: str,
+    to_element: ToElement,
+    batch_records: int,
+    watermark_lag_ms: int = 60_000,
+    idle_after_ms: int = 10_000,
+) -> beam.PTransform:
     """The source of a URI."""
     if uri.startswith("kafka://"):
         from transforms.ingest.kafka import ReadKafka
 
-        return ReadKafka(uri, to_element)
+        return ReadKafka(uri, to_element, batch_records, watermark_lag_ms, idle_after_ms)
     return ReadFiles(uri, to_element, batch_records)
 
 
+def is_endless(inputs: Sequence[str]) -> bool:
+    """Whether reading all inputs would never end."""
+    return any(uri.startswith("kafka://") and not parse_kafka_uri(uri).bounded for uri in inputs)
+
+
+def prism_options(endpoint: str, args: Sequence[str], endless: bool) -> PipelineOptions:
+    """Options for a run on a Prism that listens at `endpoint`; workers are of this process.
+
+    Prism 2.77 divides slow bundles of stateful steps, too, and then loses some of their elements
+    and timers and runs others twice; so it must not divide any. Our source is not divided anyway.
+    """
+    own = [
+        "--experiments=prism_disable_sdf_split",
+        "--runner=PrismRunner",
+        f"--job_endpoint={endpoint}",
+        "--environment_type=LOOPBACK",
+        *(["--streaming"] if endless else []),
+    ]
+    return PipelineOptions([*own, *args])
+
+
 def beam_options(runner: str, args: Sequence[str], parallelism: int) -> PipelineOptions:
-    """Options for Beam.
+    """Options for Beam's embedded runner.
 
     Raises:
-      DistilwatchError: for a runner that is not supported yet.
+      DistilwatchError: for another runner.
     """
     if runner != "direct":
         raise DistilwatchError(
-            f"the runner {runner} is not supported yet", "--runner", "leave it out, or say direct"
+            f"the runner {runner} cannot do this", "--runner", "leave it out, or say direct"
         )
     own = ["--runner=FnApiRunner"]
     if parallelism > 1:

@@ -47,21 +47,20 @@ class Preflight:
         )
 
 
-def check_input(uri: str) -> None:
+def check_input(uri: str, endless: bool = False) -> None:
     """Raises DistilwatchError when there are no events to be had from a URI.
 
     Args:
       uri: a path, or kafka://host:port/topic.
+      endless: whether the topic may go on for ever.
     """
     parts = urlsplit(uri)
     if parts.scheme == "kafka":
         from transforms.ingest.kafka import check_broker, parse_kafka_uri
 
-        if not parse_kafka_uri(uri).bounded:
+        if not parse_kafka_uri(uri).bounded and not endless:
             raise DistilwatchError(
-                "an endless topic cannot be worked through yet: tables are written at the end",
-                f"--input {uri}",
-                "leave bounded=false out, and run again for what has come since then",
+                "history must have an end", f"--input {uri}", "leave bounded=false out"
             )
         check_broker(uri)
         return
@@ -101,6 +100,41 @@ def _near_file(path: Path) -> str:
             return f"did you mean {' or '.join(str(path.parent / name) for name in near)}?"
         return "check the name; `distilwatch simulate --out events.jsonl` makes some events"
     return f"there is no folder {path.parent}"
+
+
+def check_runner(
+    runner: str | None, inputs: Sequence[str], for_ms: int | None, beam_args: Sequence[str]
+) -> None:
+    """Raises DistilwatchError when a runner cannot read the inputs, or is not there.
+
+    Args:
+      runner: direct, prism, or None.
+      inputs: URIs; those that are wrong are passed over here.
+      for_ms: how long to run; None: until stopped.
+      beam_args: Beam's own options.
+    """
+    from pipelines.parts import is_endless
+
+    try:
+        endless = is_endless(inputs)
+    except DistilwatchError:
+        return
+    if endless and runner == "direct":
+        raise DistilwatchError(
+            "the embedded runner cannot read an endless topic",
+            "--runner direct",
+            "leave it out, or say prism",
+        )
+    if for_ms is not None and not endless:
+        raise DistilwatchError(
+            "only an endless topic can be read for a time",
+            "--for",
+            "leave it out, or add ?bounded=false to the topic",
+        )
+    if endless or runner == "prism":
+        from pipelines.prism import find_prism
+
+        find_prism(beam_args)
 
 
 def check_output(uri: str) -> None:

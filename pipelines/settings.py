@@ -89,6 +89,12 @@ class IngestConfig(Section):
         "that much later",
         ge=0,
     )
+    idle_after: Duration = Field(
+        10 * _SECOND,
+        description="a partition that was read to its end and is silent for so long holds no "
+        "session open any more",
+        ge=_SECOND,
+    )
     dedupe_horizon: Duration = Field(
         _HOUR, description="a repeated event id is found within this much event time", ge=0
     )
@@ -115,6 +121,10 @@ class IngestConfig(Section):
     @property
     def watermark_lag_ms(self) -> int:
         return self.watermark_lag
+
+    @property
+    def idle_after_ms(self) -> int:
+        return self.idle_after
 
     @property
     def dedupe_horizon_ms(self) -> int:
@@ -384,6 +394,15 @@ class RunConfig(Section):
 
     parallelism: int = Field(1, description="worker processes of the embedded runner", ge=1, le=256)
     tmp: str | None = Field(None, description="folder for temporary files; null: the system's own")
+    commit_every: Duration = Field(
+        5 * _SECOND,
+        description="how often results of an endless topic are put into the tables",
+        ge=_SECOND,
+    )
+
+    @property
+    def commit_every_ms(self) -> int:
+        return self.commit_every
 
 
 class Config(Section):

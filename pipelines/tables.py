@@ -105,15 +105,16 @@ def columns(table: str, prefix: str = "") -> str:
 
 
 def current_clusters(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """Newest revision of every flagged cluster that was not dismissed, with `first_alert` of its
-    first revision."""
+    """Newest revision of every cluster that is flagged and was not dismissed, with `first_alert`
+    of its first revision."""
     return rows(
         connection,
-        f"""SELECT {columns("flagged_clusters")},
+        f"""SELECT * FROM (SELECT {columns("flagged_clusters")},
               min(epoch_ms(first_alert)) OVER (PARTITION BY cluster_id) AS alerted
             FROM flagged_clusters WHERE status IS DISTINCT FROM 'dismissed'
             QUALIFY row_number() OVER (
-              PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1""",
+              PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1)
+            WHERE status IS DISTINCT FROM 'resolved'""",
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from pipelines.commands import options
+from pipelines.durations import HOW, parse_duration
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -19,12 +20,31 @@ def _run_id(_: click.Context, __: click.Parameter, value: str | None) -> str | N
     return value
 
 
+def _length(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    try:
+        found = parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; {HOW}") from None
+    if not found:
+        raise click.BadParameter("must be more than nothing")
+    return found
+
+
 @click.command(short_help="Score requests and write the flagged clusters.")
 @options.inputs
 @options.bundle("Bundle that `train` wrote; verified before it is used.")
 @options.outputs
 @options.config_file
-@options.runner
+@options.any_runner
+@click.option(
+    "--for",
+    "for_ms",
+    callback=_length,
+    metavar="TIME",
+    help="How long to read an endless topic, such as '10 min'; until stopped without.",
+)
 @click.option(
     "--run-id",
     callback=_run_id,
@@ -39,22 +59,26 @@ def detect(
     bundle: Path,
     outputs: tuple[str, ...],
     config_path: Path | None,
-    runner: str,
+    runner: str | None,
+    for_ms: int | None,
     run_id: str | None,
     as_json: bool,
     beam_args: tuple[str, ...],
-) -> None:
+) -> int:
     """Score requests with a bundle, link accounts, and write the flagged clusters.
 
-    A Kafka topic is read up to the end offsets that it has at the start. Running again over the
-    same events changes nothing: rows are kept by id and revision. Beam's own options may follow
-    after `--`.
+    A Kafka topic is read up to the end offsets that it has at the start; with ?bounded=false it is
+    read on until Ctrl-C, and results are written every few seconds. Running again over the same
+    events changes nothing: rows are kept by id and revision. Beam's own options may follow after
+    `--`.
 
     \b
     Examples:
       distilwatch detect --input live.jsonl --bundle bundle --output duckdb:///out.duckdb
       distilwatch detect --input kafka://127.0.0.1:9092/requests --bundle bundle \\
         --output duckdb:///out.duckdb --output kafka://127.0.0.1:9092/alerts
+      distilwatch detect --input 'kafka://127.0.0.1:9092/requests?bounded=false' \\
+        --bundle bundle --output duckdb:///out.duckdb --for '10 min'
     """
     from pipelines import preflight
     from pipelines.config import load_config
@@ -65,11 +89,12 @@ def detect(
         look = preflight.Preflight()
         config = look.check(lambda: load_config(config_path))
         for uri in inputs:
-            look.check(partial(preflight.check_input, uri))
+            look.check(partial(preflight.check_input, uri, endless=True))
         look.check(lambda: preflight.check_bundle(bundle))
         for uri in outputs:
             look.check(partial(preflight.check_output, uri))
         look.check(lambda: preflight.check_beam_args(beam_args))
+        look.check(lambda: preflight.check_runner(runner, inputs, for_ms, beam_args))
         look.finish()
         assert config is not None  # finish() would have raised
 
@@ -85,6 +110,7 @@ def detect(
                 runner=runner,
                 run_id=run_id,
                 beam_args=list(beam_args),
+                duration_ms=for_ms,
             ),
             console,
         )
@@ -97,3 +123,4 @@ def detect(
                 ]
                 break
         console.result(summary.as_dict(), summary.lines(), wrote=outputs, then=then)
+    return 130 if summary.interrupted else 0

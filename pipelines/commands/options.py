@@ -58,6 +58,13 @@ runner = click.option(
     show_default=True,
     help="Beam runner: in this process.",
 )
+any_runner = click.option(
+    "--runner",
+    type=click.Choice(["direct", "prism"]),
+    default=None,
+    help="Beam runner: direct, in this process, or prism, which can also read without an end. By "
+    "default prism where an input has no end, direct otherwise.",
+)
 beam_args = click.argument("beam_args", nargs=-1, type=click.UNPROCESSED, metavar="[-- BEAM…]")
 
 

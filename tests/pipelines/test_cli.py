@@ -60,7 +60,7 @@ def test_every_option_is_explained(name: str) -> None:
         (["detct"], "Did you mean 'detect'"),
         (["train", "--inptu", "x"], "Did you mean '--input'"),
         (["detect", "--input", "x", "--bundle", "b"], "--output"),
-        (["detect", "--runner", "flnik"], "is not 'direct'"),
+        (["detect", "--runner", "flnik"], "is not one of 'direct', 'prism'"),
         (["train", "--input", "a", "--bundle", "b", "--runner"], "requires an argument"),
     ],
 )

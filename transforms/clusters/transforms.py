@@ -32,9 +32,10 @@ from transforms.scoring.bundle import Bundle
 from transforms.scoring.handler import Scored, ScoringHandler, VerifiedBundle
 from transforms.scoring.model import FeatureRows
 from transforms.scoring.rows import PeerGroups
-from transforms.sessions.transforms import periodic_windows
+from transforms.sessions.endless import CombineNowAndThen
 
 CLUSTER_LEVEL = "cluster"
+_SOON_MS = 1_000
 V = TypeVar("V")
 
 
@@ -45,10 +46,11 @@ class AccountProfile(NamedTuple):
     window_start_ms: int
     window_end_ms: int
     sketch: CoverageSketch
+    pane: str = "on_time"
 
 
 class Membership(NamedTuple):
-    """Where linking put an account. `version` grows from one report to the next."""
+    """Where linking put an account; alone, the size is 1. `version` grows with each report."""
 
     version: int
     cluster_id: str
@@ -113,22 +115,19 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
         memberships = (
             profiles
             | "PickSharedThings" >> beam.ParDo(_LinkableFn(self.bundle, self.links))
-            | "WindowLinks" >> self._windows()
-            | "NewestLinks" >> beam.CombinePerKey(NewestByName())
+            | "NewestLinks" >> self._newest(NewestByName(), int)
             | "LinkAccounts" >> beam.ParDo(_MembershipsFn(self.bundle, self.links))
         )
         own = profiles | "KeyByAccount" >> beam.Map(lambda s: (s.item.account, s))
         joined = (
             (own, memberships)
             | "ProfilesAndMemberships" >> beam.Flatten()
-            | "WindowJoin" >> self._windows()
-            | "NewestOfEach" >> beam.CombinePerKey(_Join())
+            | "NewestOfEach" >> self._newest(_Join())
             | "Split" >> beam.ParDo(_SplitFn()).with_outputs("single", main="member")
         )
         clusters = (
             joined.member
-            | "WindowMembers" >> self._windows()
-            | "NewestMembers" >> beam.CombinePerKey(NewestByName())
+            | "NewestMembers" >> self._newest(NewestByName())
             | "PoolMembers" >> beam.ParDo(_PoolFn(self.bundle))
             | "ScoreClusters"
             >> RunInference(
@@ -137,8 +136,11 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
         )
         return Found(clusters, joined.single)
 
-    def _windows(self) -> beam.WindowInto:
-        return periodic_windows(self.window_ms, self.early_firing_ms, self.allowed_lateness_ms)
+    def _newest(self, combine: beam.CombineFn, key: type = str) -> CombineNowAndThen:
+        # Profiles set the pace; what follows from them is only gathered for a moment, so that all
+        # members of a cluster meet under the same report of linking.
+        period = min(self.early_firing_ms, _SOON_MS)
+        return CombineNowAndThen(combine, self.window_ms, period, self.allowed_lateness_ms, key)
 
 
 class Versioned(NamedTuple, Generic[V]):
@@ -176,11 +178,16 @@ class _MembershipsFn(beam.DoFn):  # type: ignore[misc]
     ) -> Iterator[tuple[str, Membership]]:
         accounts = [entry.value for entry in element[1]]
         version = sum(account.events for account in accounts)
+        alone = {account.account for account in accounts}
         linked = find_components(accounts, self._options)
         for component in with_alike(accounts, linked, self._crowd, self._options):
+            alone.difference_update(component.accounts)
             size = len(component.accounts)
             for account, links in zip(component.accounts, component.links, strict=True):
                 yield account, Membership(version, component.cluster_id, size, links)
+        # An account may have been linked before others made what it shares less rare.
+        for name in sorted(alone):
+            yield name, Membership(version, "", 1, ())
 
 
 class NewestByName(beam.CombineFn):  # type: ignore[misc]
@@ -245,10 +252,12 @@ class _Join(beam.CombineFn):  # type: ignore[misc]
 class _SplitFn(beam.DoFn):  # type: ignore[misc]
     def process(self, element: tuple[str, _Joined]) -> Iterator[Any]:
         account, (profile, membership) = element
-        # In a stream, linking may report before the profile does; then the profile will come.
-        if profile is not None and membership is None:
+        # In a stream one reports before the other does; both are there soon.
+        if profile is None or membership is None:
+            return
+        if membership.size == 1:
             yield beam.pvalue.TaggedOutput("single", profile)
-        elif profile is not None and membership is not None:
+        else:
             member = ClusterMember(profile, membership)
             yield membership.cluster_id, Versioned(account, membership.version, member)
 
@@ -266,7 +275,8 @@ class _PoolFn(beam.DoFn):  # type: ignore[misc]
         newest = max(entry.version for entry in entries)
         current = [entry.value for entry in entries if entry.version == newest]
         current.sort(key=lambda m: (m.scored.item.sketch.first_ms, m.account))
-        if len(current) > 1:
+        # In a stream members arrive one by one; a part of a cluster is none.
+        if len(current) > 1 and len(current) == current[0].membership.size:
             item = current[0].scored.item
             members = [member_of(m.scored, self._bundle) for m in current]
             yield Cluster(

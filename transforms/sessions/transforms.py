@@ -13,12 +13,13 @@ from apache_beam.utils.windowed_value import PaneInfo, PaneInfoTiming, WindowedV
 
 from transforms.coverage.combine import MergeSketches
 from transforms.coverage.fold import Partial, fold
-from transforms.coverage.sketch import CoverageSketch, empty
+from transforms.coverage.sketch import CoverageSketch, empty, encode
 from transforms.ingest.batch import Events
+from transforms.sessions.endless import CombineNowAndThen, OpenSessions, Report
 from transforms.sessions.identity import ACCOUNT, PAYMENT, SessionKey, session_id
 from transforms.sessions.shards import cut, pack
 
-_PANES = {
+PANES = {
     PaneInfoTiming.EARLY: "early",
     PaneInfoTiming.ON_TIME: "on_time",
     PaneInfoTiming.LATE: "late",
@@ -195,6 +196,54 @@ def _cut(element: tuple[int, Iterable[bytes]], gap_ms: int) -> Iterator[Session]
         yield Session(kind, key, name, first_ms, last_ms, "on_time", sketch)
 
 
+@dataclass(eq=False)
+class SessionizeEndless(beam.PTransform):  # type: ignore[misc]
+    """The sessions of `Sessionize` with state and timers; see `endless`.
+
+    Prism refuses early and late reports on session windows, so a stream's sessions are cut here.
+    """
+
+    options: SessionOptions
+
+    def expand(self, partials: beam.PCollection[Partial]) -> beam.PCollection[Session]:
+        options = self.options
+        return (
+            partials
+            | "KeyByAccountAndPayment"
+            >> beam.FlatMap(_keyed_bytes, options.max_length_ms).with_output_types(
+                tuple[str, bytes]
+            )
+            | "OpenSessions"
+            >> beam.ParDo(
+                OpenSessions(
+                    options.gap_ms,
+                    options.allowed_lateness_ms,
+                    options.slice_ms,
+                    options.early_firing_ms,
+                )
+            )
+            | "NameSessions" >> beam.MapTuple(_reported).with_output_types(Session)
+        )
+
+
+def _reported(name: str, report: Report) -> Session:
+    key, sketch = SessionKey.decode(name), report.sketch
+    identity = session_id(key.kind, key.key, sketch.first_ms)
+    return Session(
+        key.kind, key.key, identity, sketch.first_ms, sketch.last_ms, report.pane, sketch
+    )
+
+
+def _keyed_bytes(partial: Partial, max_length_ms: int) -> Iterator[Any]:
+    sketch = partial.sketch
+    data = encode(sketch)
+    block = sketch.first_ms // max_length_ms
+    for kind, key in ((ACCOUNT, partial.account), (PAYMENT, partial.payment)):
+        if key:
+            name = SessionKey(kind, block, key).encode()
+            yield name, data
+
+
 def _keyed(partial: Partial, max_length_ms: int) -> Iterable[Any]:
     sketch = partial.sketch
     block = sketch.first_ms // max_length_ms
@@ -224,7 +273,7 @@ class _FreezeFn(beam.DoFn):  # type: ignore[misc]
                 session_id(key.kind, key.key, bounds.start.micros // 1000),
                 sketch.first_ms,
                 sketch.last_ms,
-                _PANES[pane.timing],
+                PANES[pane.timing],
                 sketch,
             )
 
@@ -254,9 +303,10 @@ class Profile(beam.PTransform):  # type: ignore[misc]
             >> beam.Map(lambda p: (p.account, p.sketch)).with_output_types(
                 tuple[str, CoverageSketch]
             )
-            | "ProfileWindows"
-            >> periodic_windows(self.window_ms, self.early_firing_ms, self.allowed_lateness_ms)
-            | "MergeSketches" >> beam.CombinePerKey(MergeSketches())
+            | "MergeSketches"
+            >> CombineNowAndThen(
+                MergeSketches(), self.window_ms, self.early_firing_ms, self.allowed_lateness_ms
+            )
         )
 
 

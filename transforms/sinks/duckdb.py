@@ -1,18 +1,21 @@
-"""Rows into DuckDB: staged by the workers, written once, in one transaction.
+"""Rows into DuckDB: staged by the workers, written by the launcher, in one transaction each time.
 
-DuckDB has one writing process. Workers therefore stage rows as Arrow files in a folder of the run,
-and the launcher puts them into the database when the pipeline has ended: all or nothing, and a
-second run over the same data replaces rows by key and changes nothing.
+DuckDB has one writing process. Workers therefore stage rows as files in a folder, and the launcher
+puts them into the database: all or nothing, and a second run over the same data replaces rows by
+key and changes nothing. The file is open only while it is written, so that others can read it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES, VIEWS
+from transforms.sinks.newest import newest
 from transforms.sinks.staging import staged
 
 
@@ -25,23 +28,50 @@ def write_database(path: Path, folder: str) -> dict[str, int]:
     Raises:
       DistilwatchError: when the file is no database, is locked, or cannot be written.
     """
-    counts = {}
+    rows = {name: staged(folder, name) for name in TABLES}
+    write_tables(path, {name: newest(TABLES[name], part) for name, part in rows.items()})
+    return {name: part.num_rows for name, part in rows.items()}
+
+
+def write_tables(
+    path: Path,
+    rows: Mapping[str, pa.Table],
+    counts_of: str | None = None,
+    define: bool = True,
+) -> None:
+    """Puts rows into a database, in one transaction.
+
+    Args:
+      path: of the database.
+      rows: by table; no two with the same key.
+      counts_of: a run of which `run_health` holds all counts; others of that run are removed.
+      define: whether tables and views are to be made, too.
+
+    Raises:
+      DistilwatchError: when the file is no database, is locked, or cannot be written.
+    """
     try:
         with duckdb.connect(str(path)) as connection:
             connection.execute("BEGIN")
             for name, table in TABLES.items():
-                connection.execute(table.duckdb_ddl())
-                rows = staged(folder, name)
-                counts[name] = rows.num_rows
-                if rows.num_rows:
-                    connection.register("incoming", rows)
+                if define:
+                    connection.execute(table.duckdb_ddl())
+                part = rows.get(name)
+                if part is None:
+                    continue
+                if part.num_rows:
+                    connection.register("incoming", part)
                     key = ", ".join(f'"{k}"' for k in table.key)
                     connection.execute(
-                        f'INSERT OR REPLACE INTO "{name}" SELECT * FROM incoming '
-                        f"QUALIFY row_number() OVER (PARTITION BY {key}) = 1 ORDER BY {key}"
+                        f'INSERT OR REPLACE INTO "{name}" SELECT * FROM incoming ORDER BY {key}'
                     )
                     connection.unregister("incoming")
-            for view in VIEWS.values():
+                if name == "run_health" and counts_of is not None:
+                    connection.execute(
+                        "DELETE FROM run_health WHERE run_id = ? AND NOT list_contains(?, metric)",
+                        [counts_of, part["metric"].to_pylist()],
+                    )
+            for view in VIEWS.values() if define else ():
                 connection.execute(view)
             connection.execute("COMMIT")
     except duckdb.Error as error:
@@ -50,4 +80,3 @@ def write_database(path: Path, folder: str) -> dict[str, int]:
             str(path),
             "close other programs that have the file open, free some space, or choose another file",
         ) from error
-    return counts

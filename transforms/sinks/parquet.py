@@ -8,6 +8,7 @@ hold the same row; the key of the table says which rows are one.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 from schemas.errors import DistilwatchError
 from schemas.model import Table
 from schemas.tables import TABLES
+from transforms.sinks.newest import newest
 from transforms.sinks.staging import staged
 
 
@@ -62,11 +64,7 @@ def write_parquet(folder: Path, run_id: str, stage: str) -> dict[str, int]:
     try:
         return {name: _write_table(folder, run_id, stage, t) for name, t in TABLES.items()}
     except (OSError, pa.ArrowException) as error:
-        raise DistilwatchError(
-            f"Parquet files cannot be written: {str(error).splitlines()[0]}",
-            str(folder),
-            "free some space, or choose another folder",
-        ) from error
+        raise _cannot_write(folder, error) from error
 
 
 def _write_table(folder: Path, run_id: str, stage: str, table: Table) -> int:
@@ -76,16 +74,70 @@ def _write_table(folder: Path, run_id: str, stage: str, table: Table) -> int:
     for day, part in _by_day(rows, table):
         path = home / f"day={day}" / f"{run_id}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-        try:
-            pq.write_table(part, partial, compression="zstd")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        _put(path, part)
         before.discard(path)
     for stale in before:  # days that this run has no rows of any more
         stale.unlink()
     return int(rows.num_rows)
+
+
+_MANY = 32
+
+
+def add_parquet(folder: Path, run_id: str, batch: str, rows: Mapping[str, pa.Table]) -> None:
+    """Adds a batch of a run that goes on, a file for each table and day.
+
+    The counts of `run_health` are one file of the run, written anew. When a day has many files of
+    the run, they are made one, with one version of each row.
+
+    Args:
+      folder: made when it is not there.
+      run_id: of the run, names its files.
+      batch: name of the batch; the same batch again replaces itself.
+      rows: by table.
+
+    Raises:
+      DistilwatchError: when a file cannot be written.
+    """
+    try:
+        for name, part in rows.items():
+            whole = name == "run_health"
+            for day, piece in _by_day(part, TABLES[name]):
+                home = folder / name / f"day={day}"
+                home.mkdir(parents=True, exist_ok=True)
+                _put(home / (f"{run_id}.parquet" if whole else f"{run_id}-{batch}.parquet"), piece)
+                if not whole:
+                    _join_files(home, run_id, TABLES[name])
+    except (OSError, pa.ArrowException) as error:
+        raise _cannot_write(folder, error) from error
+
+
+def _join_files(home: Path, run_id: str, table: Table) -> None:
+    files = sorted(home.glob(f"{run_id}-batch-*.parquet"))
+    if len(files) < _MANY:
+        return
+    # In place of the latest; a crash before the others are removed leaves rows twice, never none.
+    rows = pa.concat_tables([pq.read_table(f, schema=table.arrow()) for f in files])
+    _put(files[-1], newest(table, rows))
+    for file in files[:-1]:
+        file.unlink()
+
+
+def _put(path: Path, rows: pa.Table) -> None:
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        pq.write_table(rows, partial, compression="zstd")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _cannot_write(folder: Path, error: Exception) -> DistilwatchError:
+    return DistilwatchError(
+        f"Parquet files cannot be written: {str(error).splitlines()[0]}",
+        str(folder),
+        "free some space, or choose another folder",
+    )
 
 
 def _by_day(rows: pa.Table, table: Table) -> list[tuple[str, pa.Table]]:

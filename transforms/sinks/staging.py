@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -50,14 +51,15 @@ class _StageFn(beam.DoFn):  # type: ignore[misc]
             return
         folder = Path(self._folder) / self._table
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{uuid.uuid4().hex}.parquet"
+        # Sorted names are in the order of time: of two versions of a row the later one counts.
+        path = folder / f"{time.time_ns():020d}-{uuid.uuid4().hex}.parquet"
         partial = path.with_suffix(".partial")
         pq.write_table(TABLES[self._table].to_arrow(rows), partial)
         partial.rename(path)
 
 
 def staged(folder: str, table: str) -> pa.Table:
-    """Everything that was staged for a table."""
+    """Everything that was staged for a table, in the order of time."""
     definition = TABLES[table]
     files = sorted((Path(folder) / table).glob("*.parquet"))
     if not files:

@@ -1,0 +1,30 @@
+"""`distilwatch detect`: request events in, flagged clusters out.
+
+`plan` says what is to be done, `build` makes the pipeline, `bounded` runs it over input that ends,
+and `endless` over input that does not.
+"""
+
+from __future__ import annotations
+
+from pipelines.console import Console
+from pipelines.detect.build import build
+from pipelines.detect.plan import DetectOptions, DetectSummary, Plan, make_plan
+
+__all__ = ["DetectOptions", "DetectSummary", "Plan", "build", "detect", "make_plan"]
+
+
+def detect(options: DetectOptions, console: Console) -> DetectSummary:
+    """Runs the main job and writes its tables.
+
+    Raises:
+      DistilwatchError: when bundle, input or output cannot be used.
+    """
+    console.step("Verify the bundle")
+    plan = make_plan(options)
+    if plan.runner == "prism":
+        from pipelines.detect.endless import run_until_stopped
+
+        return run_until_stopped(plan, console)
+    from pipelines.detect.bounded import run_to_the_end
+
+    return run_to_the_end(plan, console)

@@ -1,0 +1,49 @@
+"""Runs `detect` over input that ends: in this process, the tables are written when all is done."""
+
+from __future__ import annotations
+
+import tempfile
+
+import apache_beam as beam
+
+from pipelines.console import Console
+from pipelines.detect.build import build
+from pipelines.detect.plan import DetectSummary, Plan
+from pipelines.parts import beam_options
+from schemas.tables import TABLES
+from transforms.sinks import duckdb_path
+from transforms.sinks.duckdb import write_database
+from transforms.sinks.parquet import parquet_folder, write_parquet
+from transforms.sinks.staging import staged
+
+
+def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
+    """Runs a plan on Beam's embedded runner.
+
+    Raises:
+      DistilwatchError: when input or output cannot be used.
+    """
+    options, run = plan.options, plan.config.run
+    with tempfile.TemporaryDirectory(prefix="distilwatch-detect-", dir=run.tmp) as folder:
+        console.step("Score sessions, profiles and clusters")
+        beam_run = beam_options(plan.runner, options.beam_args, run.parallelism)
+        with beam.Pipeline(options=beam_run) as pipeline:
+            build(pipeline, plan, folder)
+        console.step("Write the tables")
+        # Tables first: an alert must not speak of what cannot be looked up.
+        for uri in sorted(options.outputs, key=lambda uri: uri.startswith("kafka:")):
+            _write(uri, plan.run_id, folder)
+        rows = {name: staged(folder, name).num_rows for name in TABLES}
+        health = {row["metric"]: row["value"] for row in staged(folder, "run_health").to_pylist()}
+    return DetectSummary(plan.run_id, plan.bundle_version, health, rows)
+
+
+def _write(uri: str, run_id: str, folder: str) -> None:
+    if uri.startswith("duckdb:"):
+        write_database(duckdb_path(uri), folder)
+    elif uri.startswith("parquet:"):
+        write_parquet(parquet_folder(uri), run_id, folder)
+    else:
+        from transforms.sinks.kafka import send_rows
+
+        send_rows(uri, staged(folder, "flagged_clusters").to_pylist())

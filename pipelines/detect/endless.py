@@ -1,0 +1,193 @@
+"""Runs `detect` on Prism until it is stopped, and puts results into the tables meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+import apache_beam as beam
+
+from pipelines.console import Console
+from pipelines.detect.build import build
+from pipelines.detect.plan import DetectSummary, Plan
+from pipelines.parts import prism_options
+from pipelines.prism import find_prism, prism_running
+from schemas.errors import DistilwatchError
+from transforms.sinks.commit import Committer
+from transforms.sinks.spool import Spool, spool_folder
+
+_LAST_TRIES_S = 30.0
+_SAY_EVERY_S = 10.0
+
+
+def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
+    """Runs a plan until it is interrupted, its time is over, or its input has ended.
+
+    Raises:
+      DistilwatchError: when input or output cannot be used, or Prism is missing.
+    """
+    options = plan.options
+    logging.getLogger().addFilter(_worth_reading)
+    binary = find_prism(options.beam_args)
+    spool = Spool(spool_folder(options.outputs, plan.config.run.tmp, plan.run_id))
+    with spool.locked(), stopped_by_signals() as stop, ExitStack() as quietly:
+        committer = Committer(spool, options.outputs, plan.run_id, console.warn)
+        if left := spool.take_leftovers():
+            console.note(f"Batches of results that an earlier run left: {left}")
+            committer.commit()
+        console.step("Score sessions, profiles and clusters as they come; Ctrl-C stops")
+        with prism_running(binary) as endpoint:
+            run = prism_options(endpoint, options.beam_args, plan.endless)
+            pipeline = beam.Pipeline(options=run)
+            build(pipeline, plan, spool.staging)
+            job = _Job(pipeline.run())
+            every_ms = plan.config.run.commit_every_ms
+            watch(job, stop, committer, console, every_ms, options.duration_ms)
+            interrupted = stop.is_set()
+            quietly.enter_context(_quiet())
+            job.cancel()
+        console.step("Write what is left")
+        _commit_the_rest(committer, spool, console)
+    if job.failure is not None and not interrupted:
+        raise job.failure
+    written = committer.written
+    rows = written.rows | {
+        "flagged_clusters": len(written.members),
+        "cluster_members": sum(written.members.values()),
+    }
+    return DetectSummary(plan.run_id, plan.bundle_version, written.health, rows, interrupted)
+
+
+class _Job:
+    """A running pipeline, looked after by a thread."""
+
+    def __init__(self, result: Any) -> None:
+        self.failure: BaseException | None = None
+        self.ended = threading.Event()
+        self._result = result
+        self._thread = threading.Thread(target=self._wait, daemon=True)
+        self._thread.start()
+
+    def _wait(self) -> None:
+        try:
+            self._result.wait_until_finish()
+        except BaseException as error:
+            self.failure = told_by_a_worker(error) or error
+        finally:
+            self.ended.set()
+
+    def cancel(self) -> None:
+        """Stops it, unless it has ended; what happens to it then is no failure."""
+        if self.ended.is_set():
+            return
+        with suppress(Exception):
+            self._result.cancel()
+        self.ended.wait(5)
+        self.failure = None
+
+
+def told_by_a_worker(error: BaseException) -> DistilwatchError | None:
+    """Our own error out of the text that a runner makes of it; None when it was another."""
+    ours = rf"^{DistilwatchError.__module__}\.{DistilwatchError.__name__}: (.+)$"
+    found = re.findall(ours, str(error), re.MULTILINE)
+    if not found:
+        return None
+    return DistilwatchError(re.sub(r" \[while running '[^']*'\]", "", found[-1]))
+
+
+def watch(
+    job: _Job,
+    stop: threading.Event,
+    committer: Committer,
+    console: Console,
+    every_ms: int,
+    duration_ms: int | None,
+) -> None:
+    """Commits now and then, until the job ends, `stop` is set, or the time is over.
+
+    Args:
+      every_ms: between commits.
+      duration_ms: how long at most; None: without a limit.
+    """
+    every_s = every_ms / 1000
+    began = said = time.monotonic()
+    while not stop.is_set() and not job.ended.is_set():
+        passed = time.monotonic() - began
+        left_s = every_s if duration_ms is None else duration_ms / 1000 - passed
+        if left_s <= 0:
+            return
+        _wait_for_either(stop, job.ended, min(every_s, left_s))
+        committer.commit()
+        if time.monotonic() - said >= _SAY_EVERY_S:
+            said = time.monotonic()
+            written = committer.written
+            newest = written.newest.isoformat(" ", "seconds") if written.newest else "none"
+            console.progress(
+                written.health.get("read", 0),
+                None,
+                f"records; newest event {newest}; {len(written.members):,} clusters flagged",
+            )
+
+
+def _wait_for_either(one: threading.Event, other: threading.Event, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not other.is_set() and (left := deadline - time.monotonic()) > 0:
+        if one.wait(min(left, 0.2)):
+            return
+
+
+def _commit_the_rest(committer: Committer, spool: Spool, console: Console) -> None:
+    deadline = time.monotonic() + _LAST_TRIES_S
+    while not committer.commit():
+        if time.monotonic() > deadline:
+            console.warn(
+                f"{spool.waiting()} files of results wait in {spool.folder}; the next run with "
+                "this output writes them"
+            )
+            return
+        time.sleep(0.5)
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once."""
+    stop = threading.Event()
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _worth_reading(record: logging.LogRecord) -> bool:
+    """Beam says with every model it loads that it cannot tell how much memory that took."""
+    return "memory usage cannot be fetched" not in record.getMessage()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Cancelling is not quiet in Beam: every thread tells that its connection is gone."""
+    logging.disable(logging.CRITICAL)
+    before, threading.excepthook = threading.excepthook, lambda _: None
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+        logging.disable(logging.NOTSET)

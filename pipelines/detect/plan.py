@@ -1,0 +1,127 @@
+"""What a run of `detect` is to do, decided before anything starts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.config import Config
+from pipelines.parts import is_endless
+from transforms.alerts.policy import AlertPolicy, budgeted_max_p
+from transforms.scoring.bundle import load_bundle
+from transforms.scoring.handler import VerifiedBundle
+
+
+@dataclass(frozen=True)
+class DetectOptions:
+    """What to read, score with, and write to.
+
+    Attributes:
+      runner: direct or prism; None: prism for input without an end, direct otherwise.
+      duration_ms: how long to run over input without an end; None: until stopped.
+    """
+
+    inputs: list[str]
+    bundle: Path
+    outputs: list[str]
+    config: Config
+    runner: str | None
+    run_id: str | None
+    beam_args: list[str]
+    duration_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Options with what follows from them.
+
+    Attributes:
+      endless: whether an input has no end, so that reports come early.
+    """
+
+    options: DetectOptions
+    bundle: VerifiedBundle
+    bundle_version: str
+    policy: AlertPolicy
+    run_id: str
+    endless: bool
+    runner: str
+
+    @property
+    def config(self) -> Config:
+        """All settings."""
+        return self.options.config
+
+
+def make_plan(options: DetectOptions) -> Plan:
+    """Verifies the bundle and decides what is left open.
+
+    Raises:
+      DistilwatchError: when the bundle cannot be used.
+    """
+    bundle = load_bundle(options.bundle)
+    manifest = (options.bundle / "manifest.json").read_bytes()
+    alerts, window_ms = options.config.alerts, options.config.profiles.window_ms
+    policy = AlertPolicy(
+        budgeted_max_p(
+            alerts.max_p, alerts.pages_per_day, window_ms, int(bundle.training["accounts"])
+        ),
+        high_exposure_usd=alerts.severity.high_exposure_usd,
+        critical_exposure_usd=alerts.severity.critical_exposure_usd,
+        high_accounts=alerts.severity.high_accounts,
+    )
+    endless = is_endless(options.inputs)
+    return Plan(
+        options,
+        VerifiedBundle(str(options.bundle), hashlib.sha256(manifest).hexdigest()),
+        bundle.version,
+        policy,
+        options.run_id or _run_id(options, bundle.version),
+        endless,
+        options.runner or ("prism" if endless else "direct"),
+    )
+
+
+def _run_id(options: DetectOptions, version: str) -> str:
+    """The same run over the same input, with the same bundle and settings, has the same name."""
+    text = "\x1f".join([*options.inputs, version, options.config.model_dump_json()])
+    return "run-" + hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class DetectSummary:
+    """What the run did.
+
+    Attributes:
+      health: records by metric.
+      rows: rows written by table; of clusters and members the newest revisions only.
+      interrupted: whether somebody stopped it before its time.
+    """
+
+    run_id: str
+    bundle_version: str
+    health: Mapping[str, int]
+    rows: Mapping[str, int]
+    interrupted: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "run_id": self.run_id,
+            "bundle_version": self.bundle_version,
+            "health": dict(self.health),
+            "rows": dict(self.rows),
+        }
+
+    def lines(self) -> list[str]:
+        """For people."""
+        health = self.health
+        return [
+            f"{health.get('read', 0):,} records read: {health.get('scored', 0):,} scored, "
+            f"{health.get('refused', 0):,} refused, {health.get('duplicate', 0):,} repeats.",
+            f"{self.rows.get('flagged_clusters', 0):,} clusters flagged with "
+            f"{self.rows.get('cluster_members', 0):,} accounts (bundle {self.bundle_version}).",
+        ]

@@ -1,0 +1,384 @@
+"""Rows of a run that goes on: staged, gathered, written, never lost, never doubled."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.dataset as ds
+import pytest
+
+from schemas.errors import DistilwatchError
+from schemas.tables import TABLES
+from transforms.sinks import commit as commit_module
+from transforms.sinks.commit import Committer, KnownClusters
+from transforms.sinks.newest import newest
+from transforms.sinks.spool import Spool, spool_folder
+from transforms.sinks.staging import _StageFn
+
+T0 = 1_780_272_000_000
+Row = dict[str, Any]
+
+
+def session(name: str, revision: int, pane: str = "early", **columns: Any) -> Row:
+    return {
+        "session_id": name, "revision": revision, "level": "session_account",
+        "key_kind": "account", "key": name, "session_start": T0, "session_end": T0 + revision,
+        "pane": pane, "request_count": revision, "input_tokens": 0, "output_tokens": 0,
+        "features": [], "score": 0.5, "p_value": 0.5,
+    } | columns  # fmt: skip
+
+
+def cluster(name: str, revision: int, severity: str = "low") -> Row:
+    return {
+        "cluster_id": name, "revision": revision, "window_start": T0, "window_end": T0 + 1,
+        "status": "open", "severity": severity, "score": 1.0, "p_value": 0.001, "first_seen": T0,
+        "last_seen": T0, "account_count": 3, "request_count": revision, "reasons": [],
+        "tactics": [],
+    }  # fmt: skip
+
+
+def count(metric: str, value: int, run_id: str = "run-1") -> Row:
+    return {"run_id": run_id, "metric": metric, "value": value}
+
+
+def stage(spool: Spool, table: str, *rows: Row) -> None:
+    """Stages rows as a worker does."""
+    worker = _StageFn(table, spool.staging)
+    worker.start_bundle()
+    for row in rows:
+        list(worker.process(row))
+    worker.finish_bundle()
+
+
+class Place:
+    """A spool beside a database, and committers on them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.database = folder / "out.duckdb"
+        self.parquet = folder / "tables"
+        self.outputs = [f"duckdb:///{self.database}", f"parquet:///{self.parquet}"]
+        self.warnings: list[str] = []
+        self.now = 0.0
+        self.spool = self.new_spool()
+
+    def new_spool(self) -> Spool:
+        return Spool(spool_folder(self.outputs, None, "run-1"))
+
+    def committer(self, *more: str) -> Committer:
+        return Committer(
+            self.spool, [*more, *self.outputs], "run-1", self.warnings.append, lambda: self.now
+        )
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(self.database), read_only=True) as connection:
+            return connection.execute(sql).fetchall()
+
+    def files(self, table: str) -> list[Path]:
+        return sorted((self.parquet / table).rglob("*.parquet"))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(tmp_path)
+    with place.spool.locked():
+        yield place
+
+
+SESSIONS = "SELECT session_id, revision, pane FROM session_scores ORDER BY ALL"
+
+
+def test_what_is_staged_gets_into_every_output_once(place: Place) -> None:
+    committer = place.committer()
+    stage(place.spool, "session_scores", session("a", 1), session("b", 2, "on_time"))
+    assert committer.commit()
+    stage(place.spool, "session_scores", session("a", 3, "on_time"))
+    assert committer.commit()
+    assert place.rows(SESSIONS) == [("a", 1, "early"), ("a", 3, "on_time"), ("b", 2, "on_time")]
+    rows = ds.dataset(place.parquet / "session_scores", schema=TABLES["session_scores"].arrow())
+    assert rows.count_rows() == 3
+    assert place.spool.waiting() == 0
+    assert committer.commit()  # nothing to do
+    assert committer.written.rows["session_scores"] == 3
+
+
+def test_the_later_version_of_a_row_counts_and_on_time_beats_early(place: Place) -> None:
+    committer = place.committer()
+    stage(place.spool, "session_scores", session("a", 1, "on_time", score=1.0))
+    stage(place.spool, "session_scores", session("a", 1, "early", score=2.0))
+    stage(place.spool, "session_scores", session("b", 1, combined_p_value=0.1))
+    stage(place.spool, "session_scores", session("b", 1, combined_p_value=0.2))
+    committer.commit()
+    found = place.rows("SELECT session_id, pane, score, combined_p_value FROM session_scores")
+    assert sorted(found) == [("a", "on_time", 1.0, None), ("b", "early", 0.5, 0.2)]
+
+
+def test_rows_that_did_not_change_are_not_written_again(place: Place) -> None:
+    committer = place.committer()
+    for _ in range(3):
+        stage(place.spool, "session_scores", session("a", 1), session("b", 1))
+        committer.commit()
+    stage(place.spool, "session_scores", session("a", 1, "on_time"), session("b", 1))
+    committer.commit()
+    assert committer.written.rows["session_scores"] == 3
+    assert len(place.files("session_scores")) == 2
+
+
+_HOLD = """
+import duckdb, sys
+connection = duckdb.connect(sys.argv[1], read_only=True)
+print("open", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def reader() -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
+    """Processes that hold a database open for reading until told to leave."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(database: Path) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _HOLD, str(database)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.communicate("\n")
+
+
+def test_a_locked_database_delays_the_commit_and_loses_nothing(
+    place: Place, reader: Callable[[Path], subprocess.Popen[str]]
+) -> None:
+    committer = place.committer()
+    stage(place.spool, "session_scores", session("a", 1))
+    assert committer.commit()
+    holding = reader(place.database)
+    stage(place.spool, "session_scores", session("a", 2))
+    assert not committer.commit()
+    stage(place.spool, "session_scores", session("a", 3), session("b", 1))
+    assert not committer.commit()
+    assert not place.warnings  # it may be brief
+    for seconds, said in ((11, 1), (20, 1), (50, 2)):
+        place.now += seconds
+        assert not committer.commit()
+        assert len(place.warnings) == said
+    assert "close other programs" in place.warnings[0]
+    assert place.spool.waiting() > 0
+    holding.communicate("\n")
+    assert committer.commit()
+    assert [row[:2] for row in place.rows(SESSIONS)] == [("a", 1), ("a", 2), ("a", 3), ("b", 1)]
+    assert place.spool.waiting() == 0
+
+
+def test_what_a_crash_left_is_written_at_the_next_start(place: Place) -> None:
+    stage(place.spool, "session_scores", session("a", 1))
+    left = next(place.spool.batches())  # it was about to be written
+    assert left.fresh
+    stage(place.spool, "session_scores", session("a", 2))
+    half = Path(place.spool.staging) / "session_scores" / "1.partial"
+    half.write_bytes(b"half a file")
+    place.spool = place.new_spool()
+    assert place.spool.take_leftovers() == 2
+    committer = place.committer()
+    assert committer.commit()
+    assert [row[:2] for row in place.rows(SESSIONS)] == [("a", 1), ("a", 2)]
+    assert place.spool.waiting() == 0
+    assert not half.exists()
+
+
+def test_a_batch_that_was_written_by_half_is_written_again_as_a_whole(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committer = place.committer()
+    stage(place.spool, "session_scores", session("a", 1), session("b", 1))
+
+    def full(*_: object) -> None:
+        raise DistilwatchError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commit_module, "add_parquet", full)
+        assert not committer.commit()  # the database has it, Parquet has not
+    assert len(place.rows(SESSIONS)) == 2
+    assert not place.files("session_scores")
+    place.spool = place.new_spool()
+    place.spool.take_leftovers()
+    assert place.committer().commit()
+    assert len(place.rows(SESSIONS)) == 2
+    assert len(place.files("session_scores")) == 1
+
+
+def test_counts_are_those_of_this_process_and_only_grow(place: Place) -> None:
+    committer = place.committer()
+    stage(place.spool, "run_health", count("read", 10), count("scored", 8), count("refused", 2))
+    committer.commit()
+    stage(place.spool, "run_health", count("read", 30), count("read", 20))
+    stage(place.spool, "run_health", count("scored", 28))
+    committer.commit()
+    sums = "SELECT records_read, scored, refused, unaccounted FROM run_balance"
+    assert place.rows(sums) == [(30, 28, 2, 0)]
+    # The same run starts anew and reads from the first record: what it counted before is void.
+    stage(place.spool, "run_health", count("read", 31))
+    place.spool = place.new_spool()
+    place.spool.take_leftovers()
+    again = place.committer()
+    again.commit()
+    assert place.rows(sums)[0][0] == 31
+    stage(place.spool, "run_health", count("read", 5), count("scored", 5))
+    again.commit()
+    assert place.rows(sums) == [(5, 5, 0, 0)]
+    assert again.written.health == {"read": 5, "scored": 5}
+    [file] = place.files("run_health")
+    counts = ds.dataset(file, schema=TABLES["run_health"].arrow()).to_table().to_pylist()
+    assert {(c["metric"], c["value"]) for c in counts} == {("read", 5), ("scored", 5)}
+
+
+def test_counts_of_other_runs_stay(place: Place) -> None:
+    stage(place.spool, "run_health", count("read", 7, "run-0"))
+    place.spool = place.new_spool()
+    place.spool.take_leftovers()
+    committer = place.committer()
+    committer.commit()
+    stage(place.spool, "run_health", count("read", 1))
+    committer.commit()
+    assert place.rows("SELECT run_id, records_read FROM run_balance ORDER BY ALL") == [
+        ("run-0", 7),
+        ("run-1", 1),
+    ]
+
+
+def test_many_files_of_a_day_become_one_with_one_version_of_each_row(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transforms.sinks.parquet._MANY", 4)
+    committer = place.committer()
+    for score in range(6):
+        stage(place.spool, "session_scores", session("a", 1, score=float(score)))
+        committer.commit()
+    files = place.files("session_scores")
+    assert len(files) == 3  # one of four, and two more
+    joined = ds.dataset(files[0], schema=TABLES["session_scores"].arrow()).to_table()
+    assert joined["score"].to_pylist() == [3.0]
+
+
+class Topic:
+    """Takes alerts instead of a broker."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.sent: list[tuple[str, int, str]] = []
+
+    def __call__(self, uri: str, rows: list[Row]) -> int:
+        if self.away:
+            raise DistilwatchError("no Kafka broker answers", uri, "start it")
+        self.sent += [(row["cluster_id"], row["revision"], row["severity"]) for row in rows]
+        return len(rows)
+
+
+@pytest.fixture
+def topic(monkeypatch: pytest.MonkeyPatch) -> Topic:
+    topic = Topic()
+    monkeypatch.setattr("transforms.sinks.kafka.send_rows", topic)
+    return topic
+
+
+ALERTS = "kafka://127.0.0.1:9/alerts"
+
+
+def test_a_cluster_is_told_of_once_for_each_severity(place: Place, topic: Topic) -> None:
+    committer = place.committer(ALERTS)
+    for revision, severity in ((1, "low"), (2, "low"), (3, "high"), (4, "low"), (5, "high")):
+        stage(place.spool, "flagged_clusters", cluster("c", revision, severity))
+        committer.commit()
+    assert topic.sent == [("c", 1, "low"), ("c", 3, "high")]
+    assert len(place.rows("SELECT * FROM flagged_clusters")) == 5
+    # Several revisions at once: only the newest is told.
+    stage(place.spool, "flagged_clusters", cluster("d", 1, "low"), cluster("d", 2, "medium"))
+    committer.commit()
+    assert topic.sent[2:] == [("d", 2, "medium")]
+    assert committer.written.members == {
+        (name, "2026-06-01T00:00:00+00:00"): 3 for name in ("c", "d")
+    }
+
+
+def member(name: str, revision: int) -> Row:
+    return {"cluster_id": name, "revision": revision, "account_id": "a", "since": T0, "links": []}
+
+
+def test_a_cluster_that_is_flagged_no_more_is_resolved_also_after_a_restart(
+    place: Place, topic: Topic
+) -> None:
+    committer = place.committer(ALERTS)
+    stage(place.spool, "flagged_clusters", cluster("c", 1, "high"))
+    committer.commit()
+    gone = {"status": "resolved"}
+    stage(place.spool, "flagged_clusters", cluster("c", 2) | gone, cluster("never", 2) | gone)
+    stage(place.spool, "cluster_members", member("c", 2), member("never", 2))
+    again = place.committer(ALERTS)
+    again.commit()
+    assert place.rows("SELECT cluster_id, revision, status FROM current_clusters") == [
+        ("c", 2, "resolved")
+    ]
+    assert place.rows("SELECT cluster_id, revision FROM cluster_members") == [("c", 2)]
+    assert topic.sent == [("c", 1, "high")]
+    assert not again.written.members
+    # It stays so until it is flagged again.
+    stage(place.spool, "flagged_clusters", cluster("c", 3) | gone)
+    again.commit()
+    stage(place.spool, "flagged_clusters", cluster("c", 4))
+    again.commit()
+    revisions = place.rows("SELECT revision, status FROM flagged_clusters ORDER BY revision")
+    assert revisions == [(1, "open"), (2, "resolved"), (4, "open")]
+
+
+def test_a_restart_does_not_tell_again_but_another_run_does(place: Place, topic: Topic) -> None:
+    stage(place.spool, "flagged_clusters", cluster("c", 1))
+    place.committer(ALERTS).commit()
+    stage(place.spool, "flagged_clusters", cluster("c", 1), cluster("d", 1))
+    place.committer(ALERTS).commit()
+    assert [name for name, *_ in topic.sent] == ["c", "d"]
+    other = KnownClusters(place.spool.folder / "clusters.json", "run-2")
+    assert other.due([cluster("c", 1)])
+
+
+def test_alerts_come_after_the_tables_and_wait_for_the_broker(place: Place, topic: Topic) -> None:
+    committer = place.committer(ALERTS)
+    topic.away = True
+    stage(place.spool, "flagged_clusters", cluster("c", 1))
+    assert not committer.commit()
+    assert len(place.rows("SELECT * FROM flagged_clusters")) == 1
+    place.now += 20
+    assert not committer.commit()
+    assert "no Kafka broker answers" in place.warnings[0]
+    topic.away = False
+    assert committer.commit()
+    assert topic.sent == [("c", 1, "low")]
+
+
+def test_two_runs_cannot_share_a_spool(place: Place) -> None:
+    with pytest.raises(DistilwatchError, match="another run"), place.new_spool().locked():
+        pass
+
+
+def test_the_spool_lies_beside_the_first_local_output(tmp_path: Path) -> None:
+    outputs = ["kafka://h/t", f"parquet:///{tmp_path}/p", f"duckdb:///{tmp_path}/o.duckdb"]
+    assert spool_folder(outputs, None, "r") == tmp_path / "o.duckdb.spool"
+    assert spool_folder(outputs[:2], None, "r") == tmp_path / "p.spool"
+    assert spool_folder(outputs[:1], str(tmp_path), "r") == tmp_path / "distilwatch-r.spool"
+
+
+def test_newest_keeps_one_row_of_each_key() -> None:
+    table = TABLES["run_health"]
+    rows = table.to_arrow([count("read", n) for n in (3, 9, 5)] + [count("scored", 1)])
+    kept = newest(table, rows).to_pylist()
+    assert sorted((row["metric"], row["value"]) for row in kept) == [("read", 9), ("scored", 1)]

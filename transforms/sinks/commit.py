@@ -1,0 +1,251 @@
+"""Puts what workers have staged into the tables while the run goes on; no Beam here.
+
+The launcher calls `Committer.commit` every few seconds. It takes what is staged by then as a batch,
+writes it to every output, tables before alerts, and only then forgets it. An output that cannot be
+written just now delays the batch: nothing is lost, and nothing is written twice, because rows are
+replaced by key.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from schemas.errors import DistilwatchError
+from schemas.tables import TABLES
+from transforms.sinks import duckdb_path
+from transforms.sinks.duckdb import write_tables
+from transforms.sinks.parquet import add_parquet, parquet_folder
+from transforms.sinks.spool import Batch, Spool
+
+_WARN_EVERY_S = 60.0
+_BRIEF_S = 10.0  # others may read for so long without a word
+_REMEMBERED = 200_000
+_HEALTH, _CLUSTERS, _MEMBERS = "run_health", "flagged_clusters", "cluster_members"
+RESOLVED = "resolved"
+# Tables whose rows are made anew, mostly unchanged, whenever anything changes nearby.
+_REPEATING = ("session_scores", _CLUSTERS, _MEMBERS)
+Row = Mapping[str, Any]
+
+
+class KnownClusters:
+    """What has been said of clusters, kept in a file, so that a restart goes on from there.
+
+    An alert is sent when a cluster is flagged first, and again when it reaches a severity that it
+    did not have before: at most once for each cluster, window and severity. A cluster that was
+    flagged and is so no more gets one row more, which says resolved.
+    """
+
+    def __init__(self, path: Path, run_id: str) -> None:
+        self._path = path
+        self._run_id = run_id
+        self._sent: set[tuple[str, ...]] = set()
+        self._open: set[tuple[str, ...]] = set()
+        if path.exists():
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if kept["run_id"] == run_id:
+                self._sent = {tuple(alert) for alert in kept["sent"]}
+                self._open = {tuple(cluster) for cluster in kept["open"]}
+
+    def worth_saying(self, rows: Iterable[Row]) -> list[bool]:
+        """Of each row whether it is flagged, or takes back what was flagged before.
+
+        In a stream there is a row of every cluster and account that was judged; nobody asked for
+        those that were never flagged.
+        """
+        numbered = sorted(enumerate(rows), key=lambda pair: int(pair[1]["revision"]))
+        flagged, found = set(self._open), [False] * len(numbered)
+        for i, row in numbered:
+            found[i] = row["status"] != RESOLVED or _cluster(row) in flagged
+            (flagged.discard if row["status"] == RESOLVED else flagged.add)(_cluster(row))
+        return found
+
+    def due(self, rows: Iterable[Row]) -> list[Row]:
+        """Of each cluster and window the newest row, where it is flagged and its severity news."""
+        newest = {_cluster(row): row for row in _by_revision(rows)}
+        return [
+            row
+            for row in newest.values()
+            if row["status"] != RESOLVED and _alert(row) not in self._sent
+        ]
+
+    def note(self, rows: Sequence[Row], sent: Sequence[Row]) -> None:
+        """Remembers rows that are in the tables, and alerts that were sent."""
+        if not rows and not sent:
+            return
+        for row in _by_revision(rows):
+            (self._open.discard if row["status"] == RESOLVED else self._open.add)(_cluster(row))
+        self._sent.update(_alert(row) for row in sent)
+        partial = self._path.with_suffix(".partial")
+        kept = {"run_id": self._run_id, "sent": sorted(self._sent), "open": sorted(self._open)}
+        partial.write_text(json.dumps(kept), encoding="utf-8")
+        partial.replace(self._path)
+
+
+def _by_revision(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: int(row["revision"]))
+
+
+def _text(moment: Any) -> str:
+    return moment.isoformat() if isinstance(moment, datetime) else str(moment)
+
+
+def _cluster(row: Row) -> tuple[str, str]:
+    return str(row["cluster_id"]), _text(row["window_start"])
+
+
+def _alert(row: Row) -> tuple[str, str, str]:
+    return *_cluster(row), str(row["severity"])
+
+
+@dataclass
+class Written:
+    """What a process has put into the tables so far.
+
+    Attributes:
+      health: records by metric, of this process only.
+      rows: new and changed rows by table.
+      members: accounts of every cluster that is flagged by now, by cluster and window.
+      newest: latest event time among the rows.
+    """
+
+    health: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TABLES, 0))
+    members: dict[tuple[str, str], int] = field(default_factory=dict)
+    newest: datetime | None = None
+
+    def add(self, tables: Mapping[str, pa.Table]) -> None:
+        """Counts a batch."""
+        for name, rows in tables.items():
+            self.rows[name] += rows.num_rows
+        for row in _by_revision(tables[_CLUSTERS].to_pylist()):
+            self.members[_cluster(row)] = row["account_count"]
+            if row["status"] == RESOLVED:
+                del self.members[_cluster(row)]
+        times = [t for t in tables["session_scores"]["session_end"].to_pylist() if t is not None]
+        self.newest = max([*times, *([self.newest] if self.newest else [])], default=None)
+
+
+class Committer:
+    """Writes a spool's batches to outputs, inside the spool's lock."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        outputs: Sequence[str],
+        run_id: str,
+        warn: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Args:
+        spool: to take batches from.
+        outputs: URIs of duckdb, parquet and kafka.
+        run_id: of the run whose counts are kept.
+        warn: says that results have been waiting for a while; once a minute.
+        clock: seconds.
+        """
+        self.written = Written()
+        self._spool = spool
+        # Tables first: an alert must not speak of what cannot be looked up.
+        self._outputs = sorted(outputs, key=lambda uri: uri.startswith("kafka:"))
+        self._tell = any(uri.startswith("kafka:") for uri in outputs)
+        self._run_id = run_id
+        self._warn = warn
+        self._clock = clock
+        self._warn_at: float | None = None
+        self._defined: set[str] = set()
+        self._known: dict[tuple[str, ...], bytes] = {}
+        self._clusters = KnownClusters(spool.folder / "clusters.json", run_id)
+
+    def commit(self) -> bool:
+        """Writes what is there; returns whether nothing has to wait."""
+        for batch in self._spool.batches():
+            try:
+                self._write(batch)
+            except DistilwatchError as problem:
+                now = self._clock()
+                if self._warn_at is None:
+                    self._warn_at = now + _BRIEF_S
+                elif now >= self._warn_at:
+                    self._warn_at = now + _WARN_EVERY_S
+                    self._warn(f"results wait in {self._spool.folder}: {problem}")
+                return False
+            batch.done()
+            self._warn_at = None
+        return True
+
+    def _write(self, batch: Batch) -> None:
+        tables = self._worth_saying(batch.rows())
+        digests = {}
+        for name in _REPEATING:
+            tables[name], new = self._changed(name, tables[name])
+            digests.update(new)
+        counts = dict(self.written.health)
+        if batch.fresh:
+            for row in tables[_HEALTH].to_pylist():
+                counts[row["metric"]] = max(row["value"], counts.get(row["metric"], 0))
+            tables[_HEALTH] = self._health_rows(counts)
+        clusters = tables[_CLUSTERS].to_pylist()
+        alerts = self._clusters.due(clusters) if self._tell else []
+        for uri in self._outputs:
+            if uri.startswith("duckdb:"):
+                path = duckdb_path(uri)
+                whole_run = self._run_id if batch.fresh and counts else None
+                define = uri not in self._defined or not path.exists()
+                write_tables(path, tables, whole_run, define)
+                self._defined.add(uri)
+            elif uri.startswith("parquet:"):
+                # Counts are one file with all of them, which what was left by a crash has not.
+                named = {n: t for n, t in tables.items() if batch.fresh or n != _HEALTH}
+                add_parquet(parquet_folder(uri), self._run_id, batch.name, named)
+            elif alerts:
+                from transforms.sinks.kafka import send_rows
+
+                send_rows(uri, alerts)
+        self._clusters.note(clusters, alerts)
+        self.written.health = counts
+        self.written.add(tables)
+        self._remember(digests)
+
+    def _worth_saying(self, tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
+        rows = tables[_CLUSTERS].to_pylist()
+        keep = self._clusters.worth_saying(rows)
+        kept = {(r["cluster_id"], r["revision"]) for r, k in zip(rows, keep, strict=True) if k}
+        members = tables[_MEMBERS].select(["cluster_id", "revision"]).to_pylist()
+        of_kept = [(m["cluster_id"], m["revision"]) in kept for m in members]
+        return tables | {
+            _CLUSTERS: tables[_CLUSTERS].filter(pa.array(keep, pa.bool_())),
+            _MEMBERS: tables[_MEMBERS].filter(pa.array(of_kept, pa.bool_())),
+        }
+
+    def _health_rows(self, counts: Mapping[str, int]) -> pa.Table:
+        """All counts of the run: those of an earlier process that was stopped count no more."""
+        rows = [{"run_id": self._run_id, "metric": m, "value": n} for m, n in counts.items()]
+        return TABLES[_HEALTH].to_arrow(rows)
+
+    def _changed(self, name: str, rows: pa.Table) -> tuple[pa.Table, dict[tuple[str, ...], bytes]]:
+        """Rows that the tables do not hold yet as they are, with their digests by key."""
+        table, keep, new = TABLES[name], [], {}
+        for i, row in enumerate(rows.to_pylist()):
+            key = (name, *(str(row[k]) for k in table.key))
+            digest = blake2b(pickle.dumps(row), digest_size=16).digest()
+            if self._known.get(key) != digest:
+                keep.append(i)
+                new[key] = digest
+        return (rows if len(keep) == rows.num_rows else rows.take(pa.array(keep, pa.int64()))), new
+
+    def _remember(self, digests: Mapping[tuple[str, ...], bytes]) -> None:
+        for key, digest in digests.items():
+            self._known.pop(key, None)
+            self._known[key] = digest
+        for key in list(self._known)[: max(0, len(self._known) - _REMEMBERED)]:
+            del self._known[key]
