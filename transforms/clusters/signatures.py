@@ -188,24 +188,79 @@ def alike(
     table, history = _Table.of(contents), _Table.of(normal)
     expected = history.shares() + 1
     expected /= expected.sum()
-    free, everyone = table.total >= _LEAST_REQUESTS, [""] * len(normal)
+    tests = [
+        test for i in seeds if (test := _Test.of(i, groups[i], table, history, expected, options))
+    ]
+    if not tests:
+        return {}
+    free = table.total >= _LEAST_REQUESTS
     for group in groups:
         free[group] = False
     best_p, best = np.ones(len(contents)), np.zeros(len(contents), np.int64)
     closest = np.full(len(contents), -np.inf)
-    for seed in seeds:
-        asked = table.shares(groups[seed]) + _PRIOR * expected
-        signature = asked / asked.sum() / expected
-        normal_ratios, ratios = history.ratios(signature), table.ratios(signature)
-        p = calibrate(normal_ratios, everyone).p_values(ratios, [""] * len(contents))
-        # P-values end where the history does; which cluster fits best needs a finer measure.
-        low, high = np.quantile(normal_ratios, [0.5, 0.9])
-        closeness = (ratios - low) / max(float(high - low), 1e-9)
-        nearer = closeness > closest
-        closest[nearer], best[nearer], best_p[nearer] = closeness[nearer], seed, p[nearer]
-    best_p = np.minimum(best_p * len(seeds), 1.0)  # Bonferroni
+    for test in tests:
+        ratios = table.ratios(test.signature)
+        nearer = (close := test.closeness(ratios)) > closest
+        closest[nearer], best[nearer] = close[nearer], test.group
+        best_p[nearer] = test.p_values(ratios)[nearer]
+    best_p = np.minimum(best_p * len(tests), 1.0)  # Bonferroni
     found = np.flatnonzero(free & (best_p <= options.max_p))
     return {int(i): (int(best[i]), float(best_p[i])) for i in found}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Test:
+    """The signature of a group, and what the history's ratios for it are.
+
+    Attributes:
+      group: its index.
+      signature: q / p, float64 of shape (1024,).
+      normal: float64 of shape (h,), ratios of the accounts of the history.
+    """
+
+    group: int
+    signature: Float
+    normal: Float
+
+    @classmethod
+    def of(
+        cls,
+        number: int,
+        group: NDArray[np.intp],
+        table: _Table,
+        history: _Table,
+        expected: Float,
+        options: SignatureOptions,
+    ) -> _Test | None:
+        """The test of a group, None when its members do not carry one signature themselves.
+
+        Each half of the members is tested for the signature of the other half; that most of them
+        pass is what makes a signature of what they ask.
+        """
+
+        def test(members: NDArray[np.intp]) -> _Test:
+            asked = table.shares(members) + _PRIOR * expected
+            signature = asked / asked.sum() / expected
+            return cls(number, signature, history.ratios(signature))
+
+        passed = 0
+        for half, other in ((group[::2], group[1::2]), (group[1::2], group[::2])):
+            halved = test(half)
+            passed += int(
+                (halved.p_values(table.ratios(halved.signature))[other] <= options.max_p).sum()
+            )
+        return test(group) if 2 * passed > len(group) else None
+
+    def p_values(self, ratios: Float) -> Float:
+        """Conformal p-values of n ratios, float64 of shape (n,)."""
+        names = [""] * len(self.normal)
+        return calibrate(self.normal, names).p_values(ratios, [""] * len(ratios))
+
+    def closeness(self, ratios: Float) -> Float:
+        """How well n accounts fit, in spreads of the history: p-values end where that does."""
+        low, high = np.quantile(self.normal, [0.5, 0.9])
+        closeness: Float = (ratios - low) / max(float(high - low), 1e-9)
+        return closeness
 
 
 def _seeds(
