@@ -73,7 +73,9 @@ def chart(
         return f"{across:.1f},{_TOP + _HEIGHT * (1 - y.place(point[1])):.1f}"
 
     right, bottom = _LEFT + _WIDTH, _TOP + _HEIGHT
-    width, height = right + 230, max(bottom + 56, _TOP + 20 * len(lines) + 20)
+    longest = max((len(line.name) for line in lines), default=0)
+    width = right + 60 + 7 * longest
+    height = max(bottom + 56, _TOP + 20 * len(lines) + 20)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         f'width="{width}" role="img" font-family="system-ui, sans-serif" font-size="12">',

@@ -19,7 +19,7 @@ from pipelines.protocol.windows import OURS, OURS_COORDINATES, Power, WindowRow,
 from schemas.errors import DistilwatchError
 
 HEADER = ("protocol", "group", "cell", "system", "measure", "value", "low", "high", "n")
-CHOSEN_LEVEL = 0.0005
+CHOSEN_LEVEL = 0.001
 """The level our window detector is used at, chosen on the fit and choose parts."""
 
 # Published figures, arXiv 2606.05725: windows of 1,500; benign flagged, then mixtures.
