@@ -48,6 +48,7 @@ DROPS: Mapping[str, tuple[str, ...]] = {
                  "output_tokens", "reasoning_tokens", "status_code", "model", "endpoint"),
 }  # fmt: skip
 """Fields taken out of the events before they are trained on and detected, by ablation."""
+_NO_CONTENT = "request"  # history without any text is refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +261,7 @@ def _sized(campaigns: Sequence[Campaign], events: int, cell: Cell) -> tuple[Camp
 
 
 def drop_fields(path: Path, names: Sequence[str]) -> None:
-    """Rewrites a file of events without some fields."""
+    """Rewrites a file of events without some fields; a prompt becomes the same for everybody."""
     if not names:
         return
     kept = path.with_suffix(".kept")
@@ -269,6 +270,8 @@ def drop_fields(path: Path, names: Sequence[str]) -> None:
             event = orjson.loads(line)
             for name in names:
                 event.pop(name, None)
+            if "prompt_text" in names:
+                event["prompt_text"] = _NO_CONTENT
             out.write(orjson.dumps(event) + b"\n")
     kept.replace(path)
 

@@ -61,11 +61,13 @@ def test_a_broken_event_is_named(tmp_path: Path) -> None:
 
 def test_ablations_keep_what_an_event_must_have(tmp_path: Path) -> None:
     full = event("a", 1, prompt_text="x", payment_fingerprint="y", cost_usd=1.0)
-    for drop, gone in (("content", "prompt_text"), ("metadata", "payment_fingerprint")):
+    full["response_format"] = "text"
+    for drop, gone in (("content", "response_format"), ("metadata", "payment_fingerprint")):
         path = write(tmp_path / f"{drop}.jsonl", [full])
         drop_fields(path, DROPS[drop])
         left = json.loads(path.read_text())
         assert gone not in left
+        assert (left["prompt_text"] == "x") == (drop == "metadata")
         assert {"event_id", "event_time", "account_id"} < left.keys()
     assert not {"event_id", "event_time", "account_id"} & {n for d in DROPS.values() for n in d}
 
