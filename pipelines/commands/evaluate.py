@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -11,10 +12,9 @@ from pipelines.commands import options
 
 
 @click.command(short_help="Compare what was found with labels.")
-@options.tables
+@click.option("--output", metavar="URI", help="What `detect` wrote: duckdb:///file.duckdb")
 @click.option(
     "--labels",
-    required=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="The truth, one JSON object a line; `simulate` writes it.",
@@ -31,16 +31,156 @@ from pipelines.commands import options
     metavar="DIR",
     help="Write the ROC curve and the calibration as SVG pictures too.",
 )
+@click.option(
+    "--protocol",
+    is_flag=True,
+    help="Run the whole protocol on corpora instead, beside published baselines.",
+)
+@click.option(
+    "--corpus",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="With --protocol: corpora, as `simulate` takes them.",
+)
+@click.option(
+    "--traces",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="With --protocol: traces to take the timing of accounts from.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="With --protocol: the results."
+)
+@click.option(
+    "--part",
+    type=click.Choice(["fit", "choose", "report"]),
+    default="report",
+    show_default=True,
+    help="With --protocol: which corpora to judge on; choose on the others.",
+)
+@click.option(
+    "--budget",
+    type=click.Choice(["small", "full"]),
+    default="small",
+    show_default=True,
+    help="With --protocol: about an hour, or a night.",
+)
+@click.option(
+    "--only",
+    type=click.Choice(["both", "windows", "accounts"]),
+    default="both",
+    show_default=True,
+    help="With --protocol: windows of prompts, whole accounts, or both.",
+)
+@click.option(
+    "--seed",
+    "seeds",
+    type=click.IntRange(0),
+    multiple=True,
+    default=(11,),
+    show_default=True,
+    help="With --protocol: seeds of the main account cells. Repeat for several.",
+)
+@click.option(
+    "--max-cells",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="With --protocol: only the first N account cells.",
+)
 @options.as_json
 def evaluate(
-    output: str, labels: Path, markdown: Path | None, plots: Path | None, as_json: bool
+    output: str | None,
+    labels: Path | None,
+    markdown: Path | None,
+    plots: Path | None,
+    protocol: bool,
+    corpus: Path | None,
+    traces: Path | None,
+    out: Path | None,
+    part: str,
+    budget: str,
+    only: str,
+    seeds: tuple[int, ...],
+    max_cells: int,
+    as_json: bool,
 ) -> None:
     """Compare what `detect` wrote with the truth; the unit of judgement is the account.
 
+    With --protocol: simulate, train, detect and judge over a folder of corpora, beside published
+    baselines, and write one table (CSV, Markdown) and charts (SVG).
+
     \b
-    Example:
+    Examples:
       distilwatch evaluate --output duckdb:///out.duckdb --labels labels.jsonl
+      distilwatch evaluate --protocol --corpus prompts --traces traces --out results
     """
+    given = {"--corpus": corpus, "--traces": traces, "--out": out}
+    if protocol:
+        _needs({"--corpus": corpus, "--out": out}, "--protocol")
+        _refuses({"--output": output, "--labels": labels, "--plots": plots}, "with --protocol")
+        assert corpus is not None  # _needs() would have raised
+        assert out is not None
+        _protocol(corpus, traces, out, (part, budget, only, seeds, max_cells), as_json)
+        return
+    _needs({"--output": output, "--labels": labels}, "evaluate")
+    _refuses(given, "without --protocol")
+    assert output is not None  # _needs() would have raised
+    assert labels is not None
+    _tables(output, labels, markdown, plots, as_json)
+
+
+def _needs(given: Mapping[str, object], whom: str) -> None:
+    missing = [name for name, value in given.items() if value is None]
+    if missing:
+        raise click.UsageError(f"{whom} needs {' and '.join(missing)}.")
+
+
+def _refuses(given: Mapping[str, object], when: str) -> None:
+    extra = [name for name, value in given.items() if value is not None]
+    if extra:
+        raise click.UsageError(f"{' and '.join(extra)} cannot be used {when}.")
+
+
+def _protocol(
+    corpus: Path,
+    traces: Path | None,
+    out: Path,
+    how: tuple[str, str, str, tuple[int, ...], int],
+    as_json: bool,
+) -> None:
+    from pipelines import preflight
+    from pipelines.console import Console
+
+    part, budget, only, seeds, max_cells = how
+    with Console(as_json) as console:
+        console.step("Check corpora and where to write")
+        look = preflight.Preflight()
+        look.check(partial(preflight.check_writable, out, "--out"))
+        look.finish()
+
+        from pipelines.protocol.run import ProtocolOptions, run
+
+        command = (
+            f"distilwatch evaluate --protocol --corpus {corpus.name}"
+            + (f" --traces {traces.name}" if traces else "")
+            + f" --out {out.name} --part {part} --budget {budget} --only {only}"
+            + "".join(f" --seed {seed}" for seed in seeds)
+            + (f" --max-cells {max_cells}" if max_cells else "")
+        )
+        summary = run(
+            ProtocolOptions(corpus, traces, out, part, seeds, budget, only, max_cells=max_cells),
+            command,
+            console,
+        )
+        console.result(
+            summary.as_dict(), summary.lines(), wrote=summary.wrote, then=["read protocol.md there"]
+        )
+
+
+def _tables(
+    output: str, labels: Path, markdown: Path | None, plots: Path | None, as_json: bool
+) -> None:
     from pipelines import preflight
     from pipelines.console import Console
     from pipelines.tables import check_tables

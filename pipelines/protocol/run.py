@@ -1,0 +1,131 @@
+"""`distilwatch evaluate --protocol`: both protocols over a folder of corpora and traces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.console import Console
+from pipelines.protocol.accounts import CellResult, cells, part_corpora, run_cells
+from pipelines.protocol.report import CHOSEN_LEVEL, Results, write
+from pipelines.protocol.windows import BENIGN, OURS, WindowOptions, WindowRow, powers, run_windows
+
+BUDGETS = ("small", "full")
+ONLY = ("both", "windows", "accounts")
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolOptions:
+    """What to run.
+
+    Attributes:
+      corpora, traces: folders; no traces: the simulator's own timing.
+      out: folder of the results.
+      part: of the corpora.
+      seeds: of the draws.
+      budget: how many account cells, and how large, see `accounts.cells`.
+      only: which protocol.
+      windows: how many windows; None: by budget.
+      max_cells: of the account protocol; 0 for all.
+    """
+
+    corpora: Path
+    traces: Path | None
+    out: Path
+    part: str = "report"
+    seeds: tuple[int, ...] = (11,)
+    budget: str = "small"
+    only: str = "both"
+    windows: WindowOptions | None = None
+    max_cells: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolSummary:
+    """What was measured and written."""
+
+    windows: list[WindowRow]
+    cells: list[CellResult]
+    wrote: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For machines: the main figures."""
+        found: dict[str, Any] = {
+            "windows": [
+                {
+                    "method": p.method,
+                    "size": p.size,
+                    "level": p.level,
+                    "benign": p.benign,
+                    "detected": {f"{m:g}": v for m, v in p.detected.items()},
+                    "benign_windows": p.windows,
+                }
+                for p in powers(self.windows)
+            ]
+        }
+        found["accounts"] = [
+            {
+                "cell": c.cell.name,
+                "system": s.system,
+                "recall_at_0.001": s.at_001.value,
+                "recall_at_0.01": s.at_01.value,
+                "auroc": s.auroc,
+                "average_precision": s.average_precision,
+            }
+            for c in self.cells
+            for s in c.systems
+        ]
+        return found
+
+    def lines(self) -> list[str]:
+        """For people."""
+        told = []
+        for p in powers(self.windows):
+            if p.method == OURS and p.level == CHOSEN_LEVEL:
+                shares = ", ".join(
+                    f"{100 * v:.1f} % at {100 * m:g} %" for m, v in p.detected.items()
+                )
+                told.append(
+                    f"Windows of {p.size:,}: {100 * p.benign:.2f} % of {p.windows:,} {BENIGN} "
+                    f"windows flagged; with attack prompts in them: {shares}."
+                )
+        for c in self.cells:
+            own = c.systems[0]
+            told.append(
+                f"{c.cell.name}: recall {100 * own.at_001.value:.1f} % at 0.1 % and "
+                f"{100 * own.at_01.value:.1f} % at 1 % of {own.benign:,} benign accounts, AUROC "
+                f"{own.auroc:.3f}."
+            )
+        return told
+
+
+def run(options: ProtocolOptions, command: str, console: Console) -> ProtocolSummary:
+    """Runs what was asked for and writes the results.
+
+    Args:
+      options: what to run.
+      command: as it is written into the page.
+      console: told of the progress.
+
+    Raises:
+      DistilwatchError: corpora or traces cannot be used, or the results cannot be written.
+    """
+    rows: list[WindowRow] = []
+    found: list[CellResult] = []
+    if options.only != "accounts":
+        console.step("Windows")
+        size = options.windows
+        if size is None:
+            size = WindowOptions() if options.budget == "full" else WindowOptions(seeds=(1,))
+        rows = run_windows(options.corpora, options.part, size, console)
+    if options.only != "windows":
+        wanted = cells(
+            options.part, options.seeds, options.budget, part_corpora(options.corpora, options.part)
+        )
+        if options.max_cells:
+            wanted = wanted[: options.max_cells]
+        found = run_cells(options.corpora, options.traces, wanted, console)
+    console.step("Write the results")
+    wrote = write(Results(command, options.part, rows, found), options.out)
+    return ProtocolSummary(rows, found, [str(path) for path in wrote])
