@@ -79,7 +79,6 @@ def test_linked_accounts_that_ask_different_things_have_no_signature(crowd: Crow
     ]
     like_one = [Content(np.array([50, 51], np.uint16), np.array([40, 40])) for _ in range(3)]
     assert found([*strangers, *like_one], [0.001] * 7, [0, 1, 2, 3], crowd) == {}
-    assert all(group == 0 and p <= 0.01 for group, p in added.values())
 
 
 def test_without_a_suspicious_seed_nobody_is_added(crowd: Crowd) -> None:
