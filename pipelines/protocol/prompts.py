@@ -21,8 +21,6 @@ from transforms.embedding.space import (
     UNIT,
     EmbeddingSpace,
     fit_space,
-    project,
-    to_coordinates,
 )
 from transforms.ingest.scaffold import scaffolds
 
@@ -37,14 +35,12 @@ class Prompts:
 
     Attributes:
       vectors: unit vectors of the built-in embedder, float32 of shape (n, 384).
-      projected: float32 of shape (n, 64), see `space.project`.
       sizes: octave of the number of tokens, taken as a quarter of the bytes; int64 (n,).
       prefixes, suffixes: scaffold bucket as the sketch has it, 256 for none; int64 (n,).
       chinese: share of prompts with a Chinese character among the first 200.
     """
 
     vectors: NDArray[np.float32]
-    projected: NDArray[np.float32]
     sizes: Ids
     prefixes: Ids
     suffixes: Ids
@@ -56,8 +52,8 @@ class Prompts:
     def take(self, index: Ids) -> Prompts:
         """The prompts at `index`."""
         return Prompts(
-            self.vectors[index], self.projected[index], self.sizes[index],
-            self.prefixes[index], self.suffixes[index], self.chinese,
+            self.vectors[index], self.sizes[index], self.prefixes[index],
+            self.suffixes[index], self.chinese,
         )  # fmt: skip
 
 
@@ -65,7 +61,6 @@ def join(parts: Sequence[Prompts]) -> Prompts:
     """All prompts of the parts, in order."""
     return Prompts(
         np.concatenate([p.vectors for p in parts]),
-        np.concatenate([p.projected for p in parts]),
         np.concatenate([p.sizes for p in parts]),
         np.concatenate([p.prefixes for p in parts]),
         np.concatenate([p.suffixes for p in parts]),
@@ -110,7 +105,6 @@ def embed(texts: Sequence[str]) -> Prompts:
     chinese = [any("\u4e00" <= c <= "\u9fff" for c in text[:200]) for text in texts]
     return Prompts(
         vectors[kept],
-        project(vectors[kept]),
         np.minimum(np.log2(tokens).astype(np.int64), 23),
         buckets[:, 0],
         buckets[:, 1],
@@ -123,8 +117,8 @@ def space_of(
 ) -> EmbeddingSpace:
     """The embedding space of several sources, each with at most `most` prompts."""
     rng = np.random.default_rng((seed, 0x5BACE))
-    rows = [p.projected[rng.permutation(len(p))[:most]] for p in parts]
-    return fit_space(np.concatenate(rows), name, 384, cells, seed)
+    rows = [p.vectors[rng.permutation(len(p))[:most]] for p in parts]
+    return fit_space(np.concatenate(rows), name, cells, seed)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,13 +164,13 @@ class Pool:
 
 def place(prompts: Prompts, space: EmbeddingSpace) -> Pool:
     """Puts prompts into a space."""
-    coordinates = to_coordinates(prompts.projected, space.centre)
+    coordinates = space.coordinates(prompts.vectors)
     unit = (coordinates / np.float32(UNIT)).astype(np.float32)
     moments = np.empty((len(unit), len(_UPPER[0])), np.float32)
     for start in range(0, len(unit), 2_048):  # the full outer products would not fit in memory
         part = unit[start : start + 2_048]
         moments[start : start + 2_048] = part[:, _UPPER[0]] * part[:, _UPPER[1]]
-    return Pool(prompts, unit, space.nearest(coordinates).astype(np.int64), moments)
+    return Pool(prompts, unit, space.nearest(coordinates)[0].astype(np.int64), moments)
 
 
 def topic_blocks(pool: Pool, topics: int, seed: int) -> Blocks:

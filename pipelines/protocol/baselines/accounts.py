@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipelines.protocol.baselines import distance, kernel
 from schemas.errors import DistilwatchError
 from transforms.embedding.hashing import HashingEmbedder
-from transforms.embedding.space import UNIT, EmbeddingSpace, project, to_coordinates
+from transforms.embedding.space import UNIT, EmbeddingSpace
 from transforms.ingest.scaffold import scaffolds
 
 Float = NDArray[np.float64]
@@ -150,7 +150,7 @@ def _content(
     embedder = HashingEmbedder()
 
     def unit(texts: Sequence[str]) -> NDArray[np.int8]:
-        rows = to_coordinates(project(embedder.embed(texts)), space.centre)
+        rows = space.coordinates(embedder.embed(texts))
         return rows[rows.any(axis=1)]
 
     sample = [text for own in history.texts.values() for text in own[:20]]
@@ -173,5 +173,5 @@ def _content(
         cross = kernel.mean_kernel(own, reference, median).mean()
         out["MMD"][row] = float(kernel.mmd2(pairs, within, np.array([cross]))[0])
         out["PRADA"][row] = distance.prada(own)
-        out["CAP"][row] = len(np.unique(space.nearest(coordinates))) / space.cells
+        out["CAP"][row] = len(np.unique(space.nearest(coordinates)[0])) / space.cells
     return out
