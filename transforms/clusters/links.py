@@ -104,6 +104,11 @@ class Link(NamedTuple):
     weight: float
 
 
+def weighted_degree(links: Iterable[Link]) -> float:
+    """Weights of the things an account shares, added up; likeness of content does not count."""
+    return float(sum(link.weight for link in links if link.kind != CONTENT))
+
+
 class Component(NamedTuple):
     """Accounts that belong together.
 

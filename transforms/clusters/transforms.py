@@ -24,6 +24,7 @@ from transforms.clusters.links import (
     LinkOptions,
     find_components,
     linkable,
+    weighted_degree,
     with_alike,
 )
 from transforms.coverage.features import COLUMNS
@@ -278,7 +279,7 @@ class _PoolFn(beam.DoFn):  # type: ignore[misc]
         # In a stream members arrive one by one; a part of a cluster is none.
         if len(current) > 1 and len(current) == current[0].membership.size:
             item = current[0].scored.item
-            members = [member_of(m.scored, self._bundle) for m in current]
+            members = [member_of(m) for m in current]
             yield Cluster(
                 cluster_id,
                 item.window_start_ms,
@@ -288,10 +289,12 @@ class _PoolFn(beam.DoFn):  # type: ignore[misc]
             )
 
 
-def member_of(scored: Scored[AccountProfile], bundle: Bundle) -> Member:
-    """What pooling needs of a scored profile."""
+def member_of(member: ClusterMember) -> Member:
+    """What pooling needs of a cluster's member."""
+    scored = member.scored
     z = scored.z if len(scored.z) else np.zeros(len(COLUMNS))
-    return Member(scored.item.account, scored.item.sketch, scored.p_value, z)
+    degree = weighted_degree(member.membership.links)
+    return Member(scored.item.account, scored.item.sketch, scored.p_value, z, degree)
 
 
 def cluster_rows(clusters: Any, bundle: Bundle, peers: PeerGroups) -> FeatureRows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from schemas.errors import DistilwatchError
 from transforms.clusters.features import CLUSTER_FEATURES, Member, group_row
-from transforms.clusters.links import LinkOptions, common_things, find_components, linkable
+from transforms.clusters.links import (
+    LinkOptions,
+    common_things,
+    find_components,
+    linkable,
+    weighted_degree,
+)
 from transforms.clusters.signatures import crowd_of
 from transforms.coverage.features import COLUMNS, Reference
 from transforms.coverage.sketch import CoverageSketch
@@ -184,9 +190,11 @@ def _fit_clusters(
             options.fit.calibration_share if is_calibration else 1 - options.fit.calibration_share
         )
         index = _linked_groups([profiles[int(i)] for i in at], options.links, common)
-        index += _random_groups([groups[i] for i in at], int(options.null_groups * share), rng)
+        drawn = _random_groups([groups[i] for i in at], int(options.null_groups * share), rng)
+        index += [[(i, math.nan) for i in chosen] for chosen in drawn]
         for chosen in index:
-            rows.append(group_row([members[at[i]] for i in chosen], references.get("")))
+            group = [replace(members[at[i]], degree=degree) for i, degree in chosen]
+            rows.append(group_row(group, references.get("")))
             calibrates.append(is_calibration)
     return fit_model(
         CLUSTER,
@@ -205,10 +213,17 @@ def _fit_clusters(
 
 def _linked_groups(
     profiles: Sequence[KeyedSketch], links: LinkOptions, common: NDArray[np.uint64]
-) -> list[list[int]]:
+) -> list[list[tuple[int, float]]]:
+    """Indices of the linked accounts of each group, with their weighted degrees."""
     position = {k.key: i for i, k in enumerate(profiles)}
     found = find_components([linkable(k.key, k.sketch, links, common) for k in profiles], links)
-    return [[position[a] for a in component.accounts] for component in found]
+    return [
+        [
+            (position[account], weighted_degree(own))
+            for account, own in zip(component.accounts, component.links, strict=True)
+        ]
+        for component in found
+    ]
 
 
 def _random_groups(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from transforms.clusters.features import (
     pool_sketches,
     synchrony,
 )
+from transforms.clusters.links import Link, weighted_degree
 from transforms.coverage.features import COLUMNS, feature_matrix
 from transforms.coverage.layout import HOUR_MS
 from transforms.coverage.sketch import CoverageSketch, empty, encode, merge
@@ -188,3 +190,19 @@ def test_a_member_without_vectors_does_not_hide_the_others() -> None:
 def test_every_feature_has_words_and_a_name_of_its_own() -> None:
     assert len(set(NAMES)) == len(NAMES)
     assert all(feature.words for feature in CLUSTER_FEATURES)
+
+
+def test_linkage_is_the_mean_weighted_degree() -> None:
+    links = [Link("payment", "0" * 14, 3, 0.8), Link("network", "1" * 14, 9, 0.2)]
+    added = Link("content", "2" * 14, 5, 1.0)
+    assert weighted_degree([*links, added]) == pytest.approx(1.0)
+    members = [
+        replace(member(f"a{i}", s), degree=d)
+        for i, (s, d) in enumerate(zip(same_topics(2, 20), (1.0, 0.5), strict=True))
+    ]
+    row = dict(zip(NAMES, group_row(members, None).features, strict=True))
+    assert row["linkage"] == pytest.approx(0.75)
+
+
+def test_nobody_looked_for_links_of_a_random_group() -> None:
+    assert math.isnan(row_of(*same_topics(2, 20))["linkage"])
