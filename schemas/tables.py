@@ -57,7 +57,11 @@ _REASONS = _many(
 _LINKS = _many(
     "links",
     "strongest things shared with other members, strongest first",
-    _may("kind", "STRING", "what is shared: payment, network, client, prefix_scaffold …"),
+    _may(
+        "kind",
+        "STRING",
+        "what is shared: payment, network, client, prefix_scaffold …; content: what is asked",
+    ),
     _may("thing", "STRING", "hash of the shared thing, 14 hex digits"),
     _may("accounts", "INT64", "accounts that share it", "accounts"),
     _may("weight", "FLOAT64", "strength, falling with the number of accounts", "0 to 1"),

@@ -25,6 +25,7 @@ LINKS = {
     "system_prompt": "same system prompt",
     "prefix_scaffold": "same wording before what is asked",
     "suffix_scaffold": "same wording after what is asked",
+    "content": "asks what only the linked members ask",
 }
 
 

@@ -29,8 +29,8 @@ def name_tactics(z: Mapping[str, float], pool: CoverageSketch, accounts: int) ->
         return any(z.get(name, 0.0) > _CLEAR for name in names)
 
     broad = clear(
-        "hill_cells", "effective_rank", "unseen_share", "pooled_hill_cells",
-        "pooled_effective_rank", "pooled_unseen_share", "complementarity",
+        "hill_cells", "own_rank", "unseen_share", "pooled_hill_cells", "pooled_own_rank",
+        "pooled_unseen_share", "complementarity",
     )  # fmt: skip
     found = []
     if broad:
