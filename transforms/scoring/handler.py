@@ -18,6 +18,7 @@ from transforms.scoring.bundle import Bundle, read_verified
 from transforms.scoring.model import FeatureRows, Reason
 from transforms.scoring.rows import PeerGroups
 
+_ITEM_BYTES = 2_000  # of a usual session's sketch
 T = TypeVar("T")
 RowsOf = Callable[[Sequence[Any], Bundle, PeerGroups], FeatureRows]
 
@@ -122,6 +123,10 @@ class ScoringHandler(ModelHandler[T, Scored[T], Bundle], Generic[T]):  # type: i
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
         return {"min_batch_size": 16, "max_batch_size": 512}
+
+    def get_num_bytes(self, batch: Sequence[T]) -> int:
+        """A rough size for Beam's metrics; Beam itself would pickle every sketch to count it."""
+        return _ITEM_BYTES * len(batch)
 
     def get_metrics_namespace(self) -> str:
         return f"distilwatch_{self._level}"
