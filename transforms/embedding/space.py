@@ -5,7 +5,7 @@ product is exact whatever the size of a batch and whatever the machine: an event
 coordinates in a live run, in a replay and in a test, and sketches merge to the bit.
 
 Steps for a vector x of any length d: divide by its norm, round to 1/2048, project to 64 axes,
-subtract the projected centre of the history, divide by the norm again, round to 1/254. The
+subtract the projected centre of the history, divide by the norm again, round to 1/127. The
 projection is made once; cells, second moment and random Fourier features all start from those
 64 coordinates.
 
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 AXES = 64
-UNIT = 254  # a coordinate of 1.0; int8 then holds ±0.5, four standard deviations of a random axis
+UNIT = 127  # a coordinate of 1.0, so that int8 holds any unit vector; rounding costs 2 % of a norm
 NO_CELL = 65535
 FOURIER = 256
 _INPUT_SCALE = 2048
@@ -107,7 +107,7 @@ def fourier_features(coordinates: NDArray[np.int8]) -> NDArray[np.int16]:
     events.
 
     Args:
-      coordinates: int8 of shape (n, 64), in units of 1/254.
+      coordinates: int8 of shape (n, 64), in units of 1/127.
 
     Returns:
       int16 of shape (n, 256): cosines then sines, in units of 1/1024.
@@ -144,7 +144,7 @@ class EmbeddingSpace:
       dim: length of the vectors of that model.
       projection: integers in float32 of shape (dim, 64).
       centre: float64 of shape (64,), the projected mean of the history (integers).
-      codebook: int8 of shape (cells, 64), unit vectors in units of 1/254.
+      codebook: int8 of shape (cells, 64), unit vectors in units of 1/127.
     """
 
     embedding_model: str
@@ -179,13 +179,18 @@ class EmbeddingSpace:
         cell, cosine = np.full(n, NO_CELL, np.uint16), np.zeros(n, np.int16)
         rows = coordinates.astype(np.float32)
         book = np.ascontiguousarray(self.codebook.T.astype(np.float32))
+        squares = (book.astype(np.float64) ** 2).sum(axis=0)
         for start in range(0, n, 1024):  # keeps the product inside the cache
             products = rows[start : start + 1024] @ book
             best = np.argmax(products, axis=1)
             largest = np.take_along_axis(products, best[:, None], axis=1)[:, 0]
             cell[start : start + 1024] = best
-            # Products are exact integers, and so is what is floored here.
-            cosine[start : start + 1024] = np.floor(largest.astype(np.float64) * (1000 / UNIT**2))
+            # Products and squares are exact integers below 2**24, whatever the batch.
+            block = rows[start : start + 1024]
+            length = np.sqrt((block * block).sum(axis=1, dtype=np.float64) * squares[best])
+            cosine[start : start + 1024] = np.floor(
+                1000 * largest.astype(np.float64) / np.maximum(length, 1)
+            )
         nothing = ~coordinates.any(axis=1)
         cell[nothing], cosine[nothing] = NO_CELL, 0
         return cell, cosine
@@ -235,7 +240,7 @@ def fit_space(
     unique = np.unique(coordinates, axis=0)
     count = int(max(1, min(cells, len(projected) // 4, len(unique))))
     kmeans = MiniBatchKMeans(
-        count, random_state=seed, batch_size=4096, n_init=1, max_iter=30, reassignment_ratio=0.005
+        count, random_state=seed, batch_size=4096, n_init=1, max_iter=30, reassignment_ratio=0.0
     ).fit(unique.astype(np.float32))
     centres = kmeans.cluster_centers_
     norms = np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-9)

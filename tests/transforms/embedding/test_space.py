@@ -102,3 +102,15 @@ def test_zero_rows_have_no_cell(space: EmbeddingSpace) -> None:
 def test_no_vector_at_all_is_refused() -> None:
     with pytest.raises(ValueError, match="no vectors"):
         fit_space(np.zeros((5, DIM), np.float32), "made-up", 8, 7)
+
+
+def test_what_a_few_accounts_asked_has_a_cell_too() -> None:
+    """One fixed prompt with small changes, 1 % of the history, far from all else in it."""
+    rows, _ = texts_like(6_000, 9)
+    rng = np.random.default_rng(10)
+    fixed = 3 * rng.standard_normal(DIM) + 0.3 * rng.standard_normal((60, DIM))
+    history = np.concatenate([rows, fixed.astype(np.float32)])
+    found = fit_space(history, "made-up", 256, 7)
+    cells, nearness = found.nearest(found.coordinates(fixed.astype(np.float32)))
+    assert np.median(nearness) > 700
+    assert len(set(cells.tolist())) < 20

@@ -198,7 +198,7 @@ class SketchBlock:
 
     @cached_property
     def vector_sum(self) -> Float:
-        """Σ of each key's coordinates in units of 1/254: float64 of shape (n, 64)."""
+        """Σ of each key's coordinates in units of 1/127: float64 of shape (n, 64)."""
         out = np.zeros((len(self), AXES))
         if len(self._rows.key):
             wide = self._rows.rows.astype(np.float64)
