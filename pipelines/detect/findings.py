@@ -9,8 +9,9 @@ from typing import Any
 import apache_beam as beam
 
 from transforms.alerts.policy import AlertPolicy
+from transforms.clusters.links import cluster_id
 from transforms.clusters.rows import Finding, cluster_finding, single_finding
-from transforms.clusters.transforms import Found
+from transforms.clusters.transforms import Cluster, Found
 from transforms.scoring.handler import Scored
 from transforms.sinks.commit import RESOLVED
 
@@ -48,6 +49,10 @@ class Findings(beam.PTransform):  # type: ignore[misc]
                     judged_again if self.endless else _judged, judge, self.policy, self.run_id
                 )
             )
+        if self.endless:
+            judged.append(
+                found.clusters | "TakeBack" >> beam.FlatMap(taken_back, self.policy, self.run_id)
+            )
         return judged | "Together" >> beam.Flatten()
 
 
@@ -69,3 +74,21 @@ def judged_again(
         assert finding is not None  # a p-value is at most 1
         finding.cluster.update(status=RESOLVED, severity="low")
     yield finding
+
+
+def taken_back(scored: Scored[Cluster], policy: AlertPolicy, run_id: str) -> Iterator[Finding]:
+    """Resolves what the members were before: flagged alone, or founders of another cluster.
+
+    A cluster is named after its founder, and an account alone after itself, so the name that a
+    member could have had says it all. The revision is the new cluster's, which has all that the old
+    one had.
+    """
+    cluster = scored.item
+    for member in cluster.members:
+        if cluster_id(member.account) != cluster.cluster_id:
+            finding = single_finding(member.scored, replace(policy, max_p=1.0), run_id)
+            assert finding is not None  # a p-value is at most 1
+            finding.cluster.update(
+                status=RESOLVED, severity="low", revision=cluster.row.pool.events
+            )
+            yield Finding(finding.cluster, [])

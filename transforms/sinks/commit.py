@@ -122,15 +122,25 @@ class Written:
     rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TABLES, 0))
     members: dict[tuple[str, str], int] = field(default_factory=dict)
     newest: datetime | None = None
+    _revisions: dict[tuple[str, str], int] = field(default_factory=dict)
 
-    def add(self, tables: Mapping[str, pa.Table]) -> None:
-        """Counts a batch."""
+    def add(self, tables: Mapping[str, pa.Table], clusters: Sequence[Row]) -> None:
+        """Counts a batch.
+
+        Args:
+          tables: rows that the tables did not hold yet.
+          clusters: all that was said of clusters; as in the tables, the largest revision counts.
+        """
         for name, rows in tables.items():
             self.rows[name] += rows.num_rows
-        for row in _by_revision(tables[_CLUSTERS].to_pylist()):
-            self.members[_cluster(row)] = row["account_count"]
+        for row in _by_revision(clusters):
+            key, revision = _cluster(row), int(row["revision"])
+            if revision < self._revisions.get(key, 0):
+                continue
+            self._revisions[key] = revision
+            self.members[key] = row["account_count"]
             if row["status"] == RESOLVED:
-                del self.members[_cluster(row)]
+                del self.members[key]
         times = [t for t in tables["session_scores"]["session_end"].to_pylist() if t is not None]
         self.newest = max([*times, *([self.newest] if self.newest else [])], default=None)
 
@@ -185,6 +195,7 @@ class Committer:
 
     def _write(self, batch: Batch) -> None:
         tables = self._worth_saying(batch.rows())
+        clusters = tables[_CLUSTERS].to_pylist()
         digests = {}
         for name in _REPEATING:
             tables[name], new = self._changed(name, tables[name])
@@ -194,7 +205,6 @@ class Committer:
             for row in tables[_HEALTH].to_pylist():
                 counts[row["metric"]] = max(row["value"], counts.get(row["metric"], 0))
             tables[_HEALTH] = self._health_rows(counts)
-        clusters = tables[_CLUSTERS].to_pylist()
         alerts = self._clusters.due(clusters) if self._tell else []
         for uri in self._outputs:
             if uri.startswith("duckdb:"):
@@ -213,7 +223,7 @@ class Committer:
                 send_rows(uri, alerts)
         self._clusters.note(clusters, alerts)
         self.written.health = counts
-        self.written.add(tables)
+        self.written.add(tables, clusters)
         self._remember(digests)
 
     def _worth_saying(self, tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
