@@ -7,9 +7,13 @@ that logs stay readable; with `--json` nothing is said before the one JSON objec
 from __future__ import annotations
 
 import json
+import logging
+import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _PLAIN_EVERY_S = 5.0
+# Beam warns of the first at every start, and of the second with every model that it loads; both
+# concern what is not used here.
+_BESIDE_THE_POINT = ("apitools not found", "memory usage cannot be fetched")
 
 
 class Console:
@@ -35,6 +42,7 @@ class Console:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._label = ""
+        logging.getLogger().addFilter(_worth_reading)
 
     # --- while it runs -----------------------------------------------------------------------
 
@@ -100,6 +108,7 @@ class Console:
           then: commands, or advice.
         """
         self.close()
+        then = [as_called(item) for item in then]
         if self.as_json:
             print(json.dumps({**summary, "wrote": list(wrote), "next": list(then)}, default=str))
             return
@@ -174,6 +183,21 @@ class Console:
             total = max(task.completed, 1)
             self._bar.update(self._task, completed=total, total=total)
         self._task = None
+
+
+def as_called(text: str) -> str:
+    """A command of ours as it can be typed here: by its path where PATH does not have it."""
+    called = Path(sys.argv[0])
+    if not text.startswith("distilwatch ") or called.name != "distilwatch":
+        return text
+    if shutil.which("distilwatch") is not None:
+        return text
+    return os.path.relpath(called) + text.removeprefix("distilwatch")
+
+
+def _worth_reading(record: logging.LogRecord) -> bool:
+    said = record.getMessage()
+    return not any(words in said for words in _BESIDE_THE_POINT)
 
 
 def _escape(text: str) -> str:

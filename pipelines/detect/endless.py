@@ -34,7 +34,6 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
       DistilwatchError: when input or output cannot be used, or Prism is missing.
     """
     options = plan.options
-    logging.getLogger().addFilter(_worth_reading)
     binary = find_prism(options.beam_args)
     spool = Spool(spool_folder(options.outputs, plan.config.run.tmp, plan.run_id))
     with spool.locked(), stopped_by_signals() as stop, ExitStack() as quietly:
@@ -174,11 +173,6 @@ def stopped_by_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _worth_reading(record: logging.LogRecord) -> bool:
-    """Beam says with every model it loads that it cannot tell how much memory that took."""
-    return "memory usage cannot be fetched" not in record.getMessage()
 
 
 @contextmanager

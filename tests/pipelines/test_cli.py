@@ -223,3 +223,35 @@ def test_closed_pipes_are_no_failure() -> None:
         shell=True, capture_output=True, text=True, check=False, env={**os.environ},
     )  # fmt: skip
     assert "Traceback" not in done.stderr
+
+
+def test_what_to_do_next_can_be_typed_where_the_command_is_not_on_the_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.console import Console
+
+    program = tmp_path / ".venv" / "bin" / "distilwatch"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(program), "demo"])
+    monkeypatch.setenv("PATH", "")
+    Console().result({}, then=["distilwatch explain", "open it"])
+    assert ".venv/bin/distilwatch explain\n  open it\n" in capsys.readouterr().out
+    monkeypatch.setenv("PATH", str(program.parent))
+    Console().result({}, then=["distilwatch explain"])
+    assert "\n  distilwatch explain\n" in capsys.readouterr().out
+
+
+def test_warnings_of_beam_that_concern_nobody_are_not_heard(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import logging
+
+    from pipelines.console import Console
+
+    Console()
+    logging.warning("apitools not found, and bigquery client libraries are not available")
+    logging.warning("the disk is nearly full")
+    assert [record.getMessage() for record in caplog.records] == ["the disk is nearly full"]
