@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from schemas.errors import DistilwatchError
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -24,6 +26,8 @@ _PLAIN_EVERY_S = 5.0
 # Beam warns of the first at every start, and of the second with every model that it loads; both
 # concern what is not used here.
 _BESIDE_THE_POINT = ("apitools not found", "memory usage cannot be fetched")
+# Loggers that say these, and that say with a traceback what our own errors say in a line.
+_OF_BEAM = (None, "apache_beam.runners.common", "apache_beam.runners.worker.sdk_worker")
 
 
 class Console:
@@ -42,7 +46,8 @@ class Console:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._label = ""
-        logging.getLogger().addFilter(_worth_reading)
+        for name in _OF_BEAM:
+            logging.getLogger(name).addFilter(_worth_reading)
 
     # --- while it runs -----------------------------------------------------------------------
 
@@ -197,7 +202,9 @@ def as_called(text: str) -> str:
 
 def _worth_reading(record: logging.LogRecord) -> bool:
     said = record.getMessage()
-    return not any(words in said for words in _BESIDE_THE_POINT)
+    told = isinstance(record.exc_info[1], DistilwatchError) if record.exc_info else False
+    told |= f"{DistilwatchError.__module__}.{DistilwatchError.__name__}: " in said
+    return not told and not any(words in said for words in _BESIDE_THE_POINT)
 
 
 def _escape(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import signal
 import threading
 import time
@@ -13,13 +12,14 @@ from types import FrameType
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.runners.worker import sdk_worker
 
 from pipelines.console import Console
 from pipelines.detect.build import build
 from pipelines.detect.plan import DetectSummary, Plan
 from pipelines.parts import prism_options
 from pipelines.prism import find_prism, prism_running
-from schemas.errors import DistilwatchError
+from schemas.errors import told_by_a_worker
 from transforms.sinks.commit import Committer
 from transforms.sinks.spool import Spool, spool_folder
 
@@ -34,6 +34,7 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
       DistilwatchError: when input or output cannot be used, or Prism is missing.
     """
     options = plan.options
+    vars(sdk_worker)["print"] = _not_twice
     binary = find_prism(options.beam_args)
     spool = Spool(spool_folder(options.outputs, plan.config.run.tmp, plan.run_id))
     with spool.locked(), stopped_by_signals() as stop, ExitStack() as quietly:
@@ -90,15 +91,6 @@ class _Job:
             self._result.cancel()
         self.ended.wait(5)
         self.failure = None
-
-
-def told_by_a_worker(error: BaseException) -> DistilwatchError | None:
-    """Our own error out of the text that a runner makes of it; None when it was another."""
-    ours = rf"^{DistilwatchError.__module__}\.{DistilwatchError.__name__}: (.+)$"
-    found = re.findall(ours, str(error), re.MULTILINE)
-    if not found:
-        return None
-    return DistilwatchError(re.sub(r" \[while running '[^']*'\]", "", found[-1]))
 
 
 def watch(
@@ -173,6 +165,10 @@ def stopped_by_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _not_twice(*_: object, **__: object) -> None:
+    """In place of the worker's `print`, which it uses for a traceback that it logs as well."""
 
 
 @contextmanager

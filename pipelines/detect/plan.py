@@ -119,9 +119,23 @@ class DetectSummary:
     def lines(self) -> list[str]:
         """For people."""
         health = self.health
+        reasons = sorted(
+            (
+                (n, name.removeprefix("refused_"))
+                for name, n in health.items()
+                if n and name.startswith("refused_")
+            ),
+            key=lambda pair: (-pair[0], pair[1]),
+        )
+        named = ", ".join(f"{n:,} {reason}" for n, reason in reasons)
         return [
             f"{health.get('read', 0):,} records read: {health.get('scored', 0):,} scored, "
             f"{health.get('refused', 0):,} refused, {health.get('duplicate', 0):,} repeats.",
+            *(
+                [f"Refused: {named}; each is in the table dead_letters, with its place."]
+                if named
+                else []
+            ),
             f"{self.rows.get('flagged_clusters', 0):,} clusters flagged with "
             f"{self.rows.get('cluster_members', 0):,} accounts (bundle {self.bundle_version}).",
         ]

@@ -161,7 +161,7 @@ class Cluster:
         parts = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         said = [f"{count:,} {name}" for name, count in parts[:_MOST_TRUTHS]]
         if rest := sum(count for _, count in parts[_MOST_TRUTHS:]):
-            said.append(f"{rest:,} others")
+            said.append(f"{rest:,} more")
         if known and (unknown := len(self.members) - len(known)):
             said.append(f"{unknown:,} without a label")
         return ", ".join(said)

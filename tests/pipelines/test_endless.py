@@ -21,9 +21,9 @@ import pytest
 from infra.local.services import KafkaBroker
 from pipelines import cli
 from pipelines.console import Console
-from pipelines.detect.endless import stopped_by_signals, told_by_a_worker, watch
+from pipelines.detect.endless import stopped_by_signals, watch
 from pipelines.prism import find_prism, prism_running
-from schemas.errors import DistilwatchError
+from schemas.errors import DistilwatchError, told_by_a_worker
 from tests.support.commands import COMMAND, result
 from tests.support.kafka import new_topic
 

@@ -156,7 +156,7 @@ def test_the_truth_of_a_mixed_cluster_counts_every_member() -> None:
     members = [_member(f"acct-{i}", i, Truth("attack", kind, "c1")) for i, kind in enumerate(kinds)]
     members += [_member("acct-6", 0, Truth("benign", "ci", "")), _member("acct-7", 0)]
     mixed = replace(cluster, members=tuple(members))
-    assert mixed.truth() == ("3 drip (c1), 1 benign ci, 1 bulk (c1), 2 others, 1 without a label")
+    assert mixed.truth() == ("3 drip (c1), 1 benign ci, 1 bulk (c1), 2 more, 1 without a label")
     assert replace(cluster, members=(members[6],)).truth() == "benign, ci"
 
 
