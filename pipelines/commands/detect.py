@@ -124,5 +124,6 @@ def detect(
                     f"distilwatch report --output {uri} --html report.html",
                 ]
                 break
-        console.result(summary.as_dict(), summary.lines(), wrote=outputs, then=then)
-    return 130 if summary.interrupted else 0
+        wrote = outputs if summary.complete else ()
+        console.result(summary.as_dict(), summary.lines(), wrote, then if wrote else ())
+    return 130 if summary.interrupted else 0 if summary.complete else 2

@@ -54,7 +54,7 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
             quietly.enter_context(_quiet())
             job.cancel()
         console.step("Write what is left")
-        _commit_the_rest(committer, spool, console)
+        complete = _commit_the_rest(committer, spool, console)
     if job.failure is not None and not interrupted:
         raise job.failure
     written = committer.written
@@ -62,7 +62,9 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
         "flagged_clusters": len(written.members),
         "cluster_members": sum(written.members.values()),
     }
-    return DetectSummary(plan.run_id, plan.bundle_version, written.health, rows, interrupted)
+    return DetectSummary(
+        plan.run_id, plan.bundle_version, written.health, rows, interrupted, complete
+    )
 
 
 class _Job:
@@ -134,7 +136,7 @@ def _wait_for_either(one: threading.Event, other: threading.Event, seconds: floa
             return
 
 
-def _commit_the_rest(committer: Committer, spool: Spool, console: Console) -> None:
+def _commit_the_rest(committer: Committer, spool: Spool, console: Console) -> bool:
     deadline = time.monotonic() + _LAST_TRIES_S
     while not committer.commit():
         if time.monotonic() > deadline:
@@ -142,8 +144,9 @@ def _commit_the_rest(committer: Committer, spool: Spool, console: Console) -> No
                 f"{spool.waiting()} files of results wait in {spool.folder}; the next run with "
                 "this output writes them"
             )
-            return
+            return False
         time.sleep(0.5)
+    return True
 
 
 @contextmanager

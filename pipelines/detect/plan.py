@@ -99,6 +99,7 @@ class DetectSummary:
       health: records by metric.
       rows: rows written by table; of clusters and members the newest revisions only.
       interrupted: whether somebody stopped it before its time.
+      complete: whether all results are in the outputs.
     """
 
     run_id: str
@@ -106,6 +107,7 @@ class DetectSummary:
     health: Mapping[str, int]
     rows: Mapping[str, int]
     interrupted: bool = False
+    complete: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""

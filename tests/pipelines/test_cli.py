@@ -224,6 +224,34 @@ def test_interruption_exits_130(
     assert _run(capsys, "config", "show")[0] == 130
 
 
+@pytest.mark.parametrize(
+    ("interrupted", "complete", "code"),
+    [(False, True, 0), (True, True, 130), (False, False, 2), (True, False, 130)],
+)
+def test_detect_claims_only_what_was_written(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    interrupted: bool,
+    complete: bool,
+    code: int,
+) -> None:
+    from pipelines.detect import DetectSummary
+
+    health = {"read": 9, "scored": 6, "refused": 3, "refused_not_json": 1, "refused_late": 2}
+    summary = DetectSummary("run-1", "b1", health, {}, interrupted, complete)
+    monkeypatch.setattr("pipelines.preflight.check_bundle", lambda _: None)
+    monkeypatch.setattr("pipelines.detect.detect", lambda *_: summary)
+    (tmp_path / "events.jsonl").write_text("{}\n")
+    output = f"duckdb:///{tmp_path}/out.duckdb"
+    exits, out, _ = _run(
+        capsys, "detect", "--input", f"{tmp_path}/events.jsonl", "--bundle", "b", "--output", output
+    )
+    assert exits == code
+    assert "Refused: 2 late, 1 not_json; each is in the table dead_letters" in out
+    assert (output in out) == complete
+
+
 def test_config_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, shown, _ = _run(capsys, "config", "show")
     assert code == 0
