@@ -138,6 +138,11 @@ class DetectSummary:
                 if named
                 else []
             ),
-            f"{self.rows.get('flagged_clusters', 0):,} clusters flagged with "
-            f"{self.rows.get('cluster_members', 0):,} accounts (bundle {self.bundle_version}).",
+            f"{_counted(self.rows.get('flagged_clusters', 0), 'cluster')} flagged with "
+            f"{_counted(self.rows.get('cluster_members', 0), 'account')} "
+            f"(bundle {self.bundle_version}).",
         ]
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
