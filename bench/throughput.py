@@ -32,7 +32,7 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 _OURS, _THEIRS, _LIMIT = "batched", "per-event", "limit"
 _WHAT = {
     "batched": "records to scored sessions, as distilwatch does it",
-    "batched-windows": "the same in Beam's session windows, as an unbounded run does it",
+    "batched-windows": "the same in Beam's own session windows",
     "limit": "the same functions in one plain process, without Beam",
     "per-event": "the same event by event, in session windows, idiomatic Beam",
     "per-event-state": "per-event, repeats dropped by Beam's DeduplicatePerKey",

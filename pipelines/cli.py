@@ -102,7 +102,7 @@ def run(args: Sequence[str]) -> int:
     own = list(args[: args.index("--")] if "--" in args else args)
     as_json = "--json" in own
     try:
-        from schemas.errors import DistilwatchError
+        from schemas.errors import DistilwatchError, plain, told_by_a_worker
     except ImportError as problem:
         _say(as_json, "unexpected", f"distilwatch is not installed as a whole: {problem}")
         return UNEXPECTED
@@ -126,8 +126,9 @@ def run(args: Sequence[str]) -> int:
         return OK
     except Exception as error:
         for cause in _chain(error):
-            if isinstance(cause, DistilwatchError):
-                _say(as_json, "mistake", str(cause))
+            ours = cause if isinstance(cause, DistilwatchError) else told_by_a_worker(cause)
+            if ours is not None:
+                _say(as_json, "mistake", plain(str(ours)))
                 return MISTAKE
         traceback.print_exc()
         _say(

@@ -7,16 +7,27 @@ that logs stay readable; with `--json` nothing is said before the one JSON objec
 from __future__ import annotations
 
 import json
+import logging
+import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+
+from schemas.errors import DistilwatchError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _PLAIN_EVERY_S = 5.0
+# Beam warns of the first at every start, and of the second with every model that it loads; both
+# concern what is not used here.
+_BESIDE_THE_POINT = ("apitools not found", "memory usage cannot be fetched")
+# Loggers that say these, and that say with a traceback what our own errors say in a line.
+_OF_BEAM = (None, "apache_beam.runners.common", "apache_beam.runners.worker.sdk_worker")
 
 
 class Console:
@@ -35,6 +46,8 @@ class Console:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._label = ""
+        for name in _OF_BEAM:
+            logging.getLogger(name).addFilter(_worth_reading)
 
     # --- while it runs -----------------------------------------------------------------------
 
@@ -100,6 +113,7 @@ class Console:
           then: commands, or advice.
         """
         self.close()
+        then = [as_called(item) for item in then]
         if self.as_json:
             print(json.dumps({**summary, "wrote": list(wrote), "next": list(then)}, default=str))
             return
@@ -174,6 +188,23 @@ class Console:
             total = max(task.completed, 1)
             self._bar.update(self._task, completed=total, total=total)
         self._task = None
+
+
+def as_called(text: str) -> str:
+    """A command of ours as it can be typed here: by its path where PATH does not have it."""
+    called = Path(sys.argv[0])
+    if not text.startswith("distilwatch ") or called.name != "distilwatch":
+        return text
+    if shutil.which("distilwatch") is not None:
+        return text
+    return os.path.relpath(called) + text.removeprefix("distilwatch")
+
+
+def _worth_reading(record: logging.LogRecord) -> bool:
+    said = record.getMessage()
+    told = isinstance(record.exc_info[1], DistilwatchError) if record.exc_info else False
+    told |= f"{DistilwatchError.__module__}.{DistilwatchError.__name__}: " in said
+    return not told and not any(words in said for words in _BESIDE_THE_POINT)
 
 
 def _escape(text: str) -> str:

@@ -10,11 +10,13 @@ from pipelines.console import Console
 from pipelines.detect import DetectOptions, detect
 from pipelines.evaluate import evaluate
 from pipelines.report import read_story, write_report
-from pipelines.report.terminal import clusters_table, truth_tables
+from pipelines.report.terminal import clusters_list, truth_tables
 from pipelines.simulate.run import SimulateOptions
 from pipelines.simulate.run import run as simulate
 from pipelines.simulate.scenario import demo_scenario
 from pipelines.train import TrainOptions, train
+
+_MOST_CLUSTERS = 8
 
 
 def run(folder: Path, seed: int, console: Console) -> None:
@@ -42,7 +44,8 @@ def run(folder: Path, seed: int, console: Console) -> None:
     page = write_report(database, folder / "report.html", labels)
     story = read_story(database, labels)
     console.print("\n[bold]Flagged clusters[/bold]")
-    console.print(clusters_table(story))
+    for part in clusters_list(story, _MOST_CLUSTERS):
+        console.print(part)
     console.print("\n[bold]The truth[/bold]")
     for part in truth_tables(story):
         console.print(part)

@@ -137,15 +137,37 @@ def check_runner(
         find_prism(beam_args)
 
 
-def check_output(uri: str) -> None:
+def check_output(uri: str, inputs: Sequence[str] = ()) -> None:
     """Raises DistilwatchError when rows could not be written to a URI.
 
     Args:
       uri: duckdb:///file, parquet:///folder, or kafka://host:port/topic.
+      inputs: URIs; where one has no end, a database may be in use by others just now.
     """
+    from pipelines.parts import is_endless
     from transforms.sinks import check_sink
 
-    check_sink(uri)
+    try:
+        endless = is_endless(inputs)
+    except DistilwatchError:
+        endless = True  # that is told of the input; the lock is looked at next time
+    check_sink(uri, wait=endless)
+
+
+def check_scratch(config: Config) -> None:
+    """Raises DistilwatchError when there is no folder for what is passing."""
+    import tempfile
+
+    try:
+        folder = Path(config.run.tmp or tempfile.gettempdir())
+    except FileNotFoundError:
+        raise DistilwatchError(
+            "no folder for temporary files can be written", "run.tmp", "set it to one that can"
+        ) from None
+    if not folder.is_dir():
+        raise DistilwatchError("the folder does not exist", f"run.tmp {folder}", "make it")
+    if not os.access(folder, os.W_OK):
+        raise DistilwatchError("may not be written", f"run.tmp {folder}", "choose another folder")
 
 
 def check_writable(path: Path, option: str) -> None:

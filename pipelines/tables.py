@@ -17,6 +17,7 @@ from pipelines.labels import Label, read_labels
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from transforms.sinks import duckdb_path
+from transforms.sinks.duckdb_refusal import why_not
 
 NEEDED = ("session_scores", "flagged_clusters", "cluster_members", "run_health")
 
@@ -62,10 +63,9 @@ def connect(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
         connection = duckdb.connect(str(path), read_only=True)
     except duckdb.Error as error:
+        refused = why_not(error)
         raise DistilwatchError(
-            f"the tables cannot be opened: {str(error).splitlines()[0]}",
-            str(path),
-            "wait until the program that writes them has ended, or give another file",
+            f"the tables cannot be read: {refused.what}", str(path), refused.mend
         ) from error
     try:
         there = {

@@ -34,6 +34,7 @@ from transforms.scoring.detectors import DetectorSpec
 from transforms.scoring.fit import PROFILE, BundleOptions, KeyedSketch, fit_bundle
 from transforms.scoring.model import FitOptions
 from transforms.sessions.transforms import FoldEvents, Profile, Session, SessionizeBounded
+from transforms.sinks.staging import cannot_keep
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,10 @@ def _fit_space(options: TrainOptions, folder: str) -> EmbeddingSpace:
 
 
 def _save_sample(sample: NDArray[np.float32], folder: str) -> None:
-    np.save(Path(folder) / "sample.npy", sample)
+    try:
+        np.save(Path(folder) / "sample.npy", sample)
+    except OSError as error:
+        raise cannot_keep(folder, error) from error
 
 
 _Sample = tuple[NDArray[np.uint64], NDArray[np.float32]]
@@ -238,7 +242,11 @@ class _KeepFn(beam.DoFn):  # type: ignore[misc]
     def finish_bundle(self) -> None:
         if self._waiting:
             path = Path(self._folder) / f"{self._name}-{uuid.uuid4().hex}.msgpack"
-            path.write_bytes(msgspec.msgpack.encode(self._waiting))
+            data = msgspec.msgpack.encode(self._waiting)
+            try:
+                path.write_bytes(data)
+            except OSError as error:
+                raise cannot_keep(self._folder, error) from error
         self._waiting = []
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class DistilwatchError(Exception):
     """Something that the user can mend.
@@ -19,3 +21,18 @@ class DistilwatchError(Exception):
     def __str__(self) -> str:
         place = f" ({self.where})" if self.where else ""
         return f"{self.what}{place}" + (f": {self.mend}" if self.mend else "")
+
+
+_WHILE = re.compile(r" \[while running '[^']*'\]")  # put by Beam into what a step raises
+
+
+def plain(text: str) -> str:
+    """A message without what Beam has put into it."""
+    return _WHILE.sub("", text)
+
+
+def told_by_a_worker(error: BaseException) -> DistilwatchError | None:
+    """Our own error out of the text that a runner makes of it; None when it was another."""
+    ours = rf"^{DistilwatchError.__module__}\.{DistilwatchError.__name__}: (.+)$"
+    found = re.findall(ours, str(error), re.MULTILINE)
+    return DistilwatchError(plain(found[-1])) if found else None

@@ -11,14 +11,25 @@ from pipelines.commands import options
 
 @click.group(short_help="Show or check settings.")
 def config() -> None:
-    """Show or check settings."""
+    """Show or check settings.
+
+    \b
+    Example:
+      distilwatch config show > settings.yaml
+      distilwatch config check settings.yaml
+    """
 
 
 @config.command()
 @options.config_file
 @options.as_json
 def show(config_path: Path | None, as_json: bool) -> None:
-    """Print every setting with its meaning, as a file that --config accepts."""
+    """Print every setting with its meaning, as a file that --config accepts.
+
+    \b
+    Example:
+      distilwatch config show > settings.yaml
+    """
     import json
 
     from pipelines.config import describe, load_config
@@ -34,7 +45,12 @@ def show(config_path: Path | None, as_json: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @options.as_json
 def check(file: Path, as_json: bool) -> None:
-    """Check a settings file; list every mistake with its line and how to mend it."""
+    """Check a settings file; list every mistake with its line and how to mend it.
+
+    \b
+    Example:
+      distilwatch config check settings.yaml
+    """
     import json
 
     from pipelines.config import Config, load_config

@@ -33,6 +33,10 @@ def demo(folder: Path, seed: int, as_json: bool) -> None:
 
     Nothing leaves this machine, and no broker, cloud or network is needed. It ends with the flagged
     clusters, what the truth was, and a page to open.
+
+    \b
+    Example:
+      distilwatch demo --dir /tmp/distilwatch-demo
     """
     from functools import partial
 

@@ -92,8 +92,10 @@ def detect(
             look.check(partial(preflight.check_input, uri, endless=True))
         look.check(lambda: preflight.check_bundle(bundle))
         for uri in outputs:
-            look.check(partial(preflight.check_output, uri))
+            look.check(partial(preflight.check_output, uri, inputs))
         look.check(lambda: preflight.check_beam_args(beam_args))
+        if config is not None:
+            look.check(lambda: preflight.check_scratch(config))
         look.check(lambda: preflight.check_runner(runner, inputs, for_ms, beam_args))
         look.finish()
         assert config is not None  # finish() would have raised
@@ -122,5 +124,6 @@ def detect(
                     f"distilwatch report --output {uri} --html report.html",
                 ]
                 break
-        console.result(summary.as_dict(), summary.lines(), wrote=outputs, then=then)
-    return 130 if summary.interrupted else 0
+        wrote = outputs if summary.complete else ()
+        console.result(summary.as_dict(), summary.lines(), wrote, then if wrote else ())
+    return 130 if summary.interrupted else 0 if summary.complete else 2

@@ -28,7 +28,7 @@ def explain(cluster_id: str | None, output: str, labels: Path | None, as_json: b
     from dataclasses import asdict
 
     from pipelines import preflight
-    from pipelines.console import Console
+    from pipelines.console import Console, as_called
     from pipelines.report import terminal
     from pipelines.report.read import find_cluster, read_story
     from pipelines.tables import check_tables
@@ -44,8 +44,10 @@ def explain(cluster_id: str | None, output: str, labels: Path | None, as_json: b
                 return
             console.print(story.headline())
             if story.clusters:
-                console.print(terminal.clusters_table(story))
-                click.echo(f"\nNext:\n  distilwatch explain CLUSTER_ID --output {output}")
+                for part in terminal.clusters_list(story):
+                    console.print(part)
+                then = as_called(f"distilwatch explain CLUSTER_ID --output {output}")
+                click.echo(f"\nNext:\n  {then}")
             return
         cluster = find_cluster(story, cluster_id)
         if as_json:

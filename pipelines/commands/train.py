@@ -48,6 +48,7 @@ def train(
         look.check(lambda: preflight.check_beam_args(beam_args))
         if config is not None:
             look.check(lambda: preflight.check_detectors(config))
+            look.check(lambda: preflight.check_scratch(config))
         look.finish()
         assert config is not None  # finish() would have raised
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import signal
 import threading
 import time
@@ -13,13 +12,14 @@ from types import FrameType
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.runners.worker import sdk_worker
 
 from pipelines.console import Console
 from pipelines.detect.build import build
 from pipelines.detect.plan import DetectSummary, Plan
 from pipelines.parts import prism_options
 from pipelines.prism import find_prism, prism_running
-from schemas.errors import DistilwatchError
+from schemas.errors import told_by_a_worker
 from transforms.sinks.commit import Committer
 from transforms.sinks.spool import Spool, spool_folder
 
@@ -34,7 +34,7 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
       DistilwatchError: when input or output cannot be used, or Prism is missing.
     """
     options = plan.options
-    logging.getLogger().addFilter(_worth_reading)
+    vars(sdk_worker)["print"] = _not_twice
     binary = find_prism(options.beam_args)
     spool = Spool(spool_folder(options.outputs, plan.config.run.tmp, plan.run_id))
     with spool.locked(), stopped_by_signals() as stop, ExitStack() as quietly:
@@ -54,7 +54,7 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
             quietly.enter_context(_quiet())
             job.cancel()
         console.step("Write what is left")
-        _commit_the_rest(committer, spool, console)
+        complete = _commit_the_rest(committer, spool, console)
     if job.failure is not None and not interrupted:
         raise job.failure
     written = committer.written
@@ -62,7 +62,9 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
         "flagged_clusters": len(written.members),
         "cluster_members": sum(written.members.values()),
     }
-    return DetectSummary(plan.run_id, plan.bundle_version, written.health, rows, interrupted)
+    return DetectSummary(
+        plan.run_id, plan.bundle_version, written.health, rows, interrupted, complete
+    )
 
 
 class _Job:
@@ -91,15 +93,6 @@ class _Job:
             self._result.cancel()
         self.ended.wait(5)
         self.failure = None
-
-
-def told_by_a_worker(error: BaseException) -> DistilwatchError | None:
-    """Our own error out of the text that a runner makes of it; None when it was another."""
-    ours = rf"^{DistilwatchError.__module__}\.{DistilwatchError.__name__}: (.+)$"
-    found = re.findall(ours, str(error), re.MULTILINE)
-    if not found:
-        return None
-    return DistilwatchError(re.sub(r" \[while running '[^']*'\]", "", found[-1]))
 
 
 def watch(
@@ -143,7 +136,7 @@ def _wait_for_either(one: threading.Event, other: threading.Event, seconds: floa
             return
 
 
-def _commit_the_rest(committer: Committer, spool: Spool, console: Console) -> None:
+def _commit_the_rest(committer: Committer, spool: Spool, console: Console) -> bool:
     deadline = time.monotonic() + _LAST_TRIES_S
     while not committer.commit():
         if time.monotonic() > deadline:
@@ -151,8 +144,9 @@ def _commit_the_rest(committer: Committer, spool: Spool, console: Console) -> No
                 f"{spool.waiting()} files of results wait in {spool.folder}; the next run with "
                 "this output writes them"
             )
-            return
+            return False
         time.sleep(0.5)
+    return True
 
 
 @contextmanager
@@ -176,9 +170,8 @@ def stopped_by_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _worth_reading(record: logging.LogRecord) -> bool:
-    """Beam says with every model it loads that it cannot tell how much memory that took."""
-    return "memory usage cannot be fetched" not in record.getMessage()
+def _not_twice(*_: object, **__: object) -> None:
+    """In place of the worker's `print`, which it uses for a traceback that it logs as well."""
 
 
 @contextmanager

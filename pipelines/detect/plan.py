@@ -99,6 +99,7 @@ class DetectSummary:
       health: records by metric.
       rows: rows written by table; of clusters and members the newest revisions only.
       interrupted: whether somebody stopped it before its time.
+      complete: whether all results are in the outputs.
     """
 
     run_id: str
@@ -106,6 +107,7 @@ class DetectSummary:
     health: Mapping[str, int]
     rows: Mapping[str, int]
     interrupted: bool = False
+    complete: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
@@ -119,9 +121,28 @@ class DetectSummary:
     def lines(self) -> list[str]:
         """For people."""
         health = self.health
+        reasons = sorted(
+            (
+                (n, name.removeprefix("refused_"))
+                for name, n in health.items()
+                if n and name.startswith("refused_")
+            ),
+            key=lambda pair: (-pair[0], pair[1]),
+        )
+        named = ", ".join(f"{n:,} {reason}" for n, reason in reasons)
         return [
             f"{health.get('read', 0):,} records read: {health.get('scored', 0):,} scored, "
             f"{health.get('refused', 0):,} refused, {health.get('duplicate', 0):,} repeats.",
-            f"{self.rows.get('flagged_clusters', 0):,} clusters flagged with "
-            f"{self.rows.get('cluster_members', 0):,} accounts (bundle {self.bundle_version}).",
+            *(
+                [f"Refused: {named}; each is in the table dead_letters, with its place."]
+                if named
+                else []
+            ),
+            f"{_counted(self.rows.get('flagged_clusters', 0), 'cluster')} flagged with "
+            f"{_counted(self.rows.get('cluster_members', 0), 'account')} "
+            f"(bundle {self.bundle_version}).",
         ]
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

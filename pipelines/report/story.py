@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 SEVERITIES = ("critical", "high", "medium", "low")
@@ -28,6 +29,8 @@ LINKS = {
     "content": "asks what only the linked members ask",
 }
 
+_MOST_TRUTHS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:
@@ -44,6 +47,11 @@ class Reason:
     words: str
     z: float
     contribution: float
+
+    @property
+    def name(self) -> str:
+        """What it is, without figures."""
+        return self.words.partition(":")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,11 @@ class Truth:
     def __str__(self) -> str:
         kind = self.kind.replace("_", " ")
         return f"{kind}, {self.campaign}" if self.campaign else f"{self.label}, {kind}"
+
+    def short(self) -> str:
+        """The same among others, as in "3 benign reseller"."""
+        kind = self.kind.replace("_", " ")
+        return f"{kind} ({self.campaign})" if self.campaign else f"{self.label} {kind}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,19 +148,23 @@ class Cluster:
         doing = [TACTICS.get(t, t.replace("_", " ")) for t in self.tactics]
         return f"{text}; what stands out: {', '.join(doing)}." if doing else f"{text}."
 
+    def stands_out(self, most: int) -> str:
+        """What contributed most, without figures; "" without reasons."""
+        return "; ".join(reason.name for reason in self.reasons[:most])
+
     def truth(self) -> str:
         """What the labels say of its members; "" without labels."""
         known = [m.truth for m in self.members if m.truth is not None]
-        if not known:
-            return ""
-        counts: dict[str, int] = {}
-        for truth in known:
-            counts[str(truth)] = counts.get(str(truth), 0) + 1
+        if len(self.members) == 1:
+            return str(known[0]) if known else ""
+        counts = Counter(truth.short() for truth in known)
         parts = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        return "; ".join(
-            f"{count} of {len(self.members)} {name}" if len(self.members) > 1 else name
-            for name, count in parts[:3]
-        )
+        said = [f"{count:,} {name}" for name, count in parts[:_MOST_TRUTHS]]
+        if rest := sum(count for _, count in parts[_MOST_TRUTHS:]):
+            said.append(f"{rest:,} more")
+        if known and (unknown := len(self.members) - len(known)):
+            said.append(f"{unknown:,} without a label")
+        return ", ".join(said)
 
     def is_attack(self) -> bool | None:
         """Whether most labelled members attack; None without labels."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
 from rich.padding import Padding
@@ -18,31 +18,44 @@ _WIDTH = 48
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
-def clusters_table(story: Story) -> Table:
-    """All flagged clusters, gravest first, with the truth where it is known."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("severity")
-    table.add_column("cluster", no_wrap=True)
-    for name in ("accounts", "requests", "worth", "p-value"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("what stands out most")
-    truth = any(c.truth() for c in story.clusters)
-    if truth:
-        table.add_column("truth")
-    for c in story.clusters:
-        row: list[RenderableType] = [
-            Text(c.severity, _COLOURS.get(c.severity, "")),
-            Text(c.cluster_id),
+def clusters_list(story: Story, most: int | None = None) -> Iterator[RenderableType]:
+    """Flagged clusters, gravest first: figures and the truth where it is known, then the reason.
+
+    Args:
+      story: of the run.
+      most: how many at most; None for all.
+    """
+    heads = ("severity", "cluster", "accounts", "requests", "worth", "p-value")
+    shown = story.clusters[:most]
+    rows = [
+        (
+            c.severity,
+            c.cluster_id,
             f"{c.accounts:,}",
             f"{c.requests:,}",
             money(c.exposure_usd) if c.exposure_usd is not None else "–",
             p_text(c.p_value),
-            Text(c.reasons[0].words if c.reasons else "–"),
+        )
+        for c in shown
+    ]
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> list[str]:
+        return [
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ]
-        if truth:
-            row.append(_verdict(c))
-        table.add_row(*row)
-    return table
+
+    yield Text("  ".join(line(heads)), "bold")
+    for c, cells in zip(shown, rows, strict=True):
+        first, *others = line(cells)
+        yield Text.assemble((first, _COLOURS.get(c.severity, "")), "  ", "  ".join(others))
+        if c.truth():
+            yield Padding(_verdict(c), (0, 0, 0, widths[0] + 2))
+        if c.reasons:
+            yield Padding(Text(c.reasons[0].words, "dim"), (0, 0, 0, widths[0] + 2))
+    if len(shown) < len(story.clusters):
+        yield Text(f"… and {len(story.clusters) - len(shown):,} more", "dim")
 
 
 def truth_tables(story: Story) -> Iterator[RenderableType]:

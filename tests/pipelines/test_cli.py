@@ -49,6 +49,7 @@ def test_every_option_is_explained(name: str) -> None:
     found = [command] if name != "config" else list(config_command.commands.values())
     for one in found:
         assert one.help
+        assert "\n      distilwatch " in one.help, "an example"
         for parameter in one.params:
             if isinstance(parameter, click.Option):
                 assert parameter.help, parameter.name
@@ -89,17 +90,19 @@ def test_all_problems_of_detect_are_told_at_once_and_nothing_is_made(
         "--bundle", str(tmp_path / "bundle"),
         "--output", f"duckdb:///{tmp_path}/file/out.duckdb",
         "--output", "bigqeury://p/d",
+        "--output", "paquet:///p",
         "--config", str(settings),
         "--", "--direct_num_worker=2",
     )  # fmt: skip
     assert code == 2
     assert not out
     assert "Traceback" not in err
-    assert "7 things" in err
+    assert "8 things" in err
     for words in (
         "did you mean gap?",
         f"did you mean {tmp_path}/events.jsonl?",
         "did you mean kafka://?",
+        "did you mean parquet:?",
         "no bundle there",
         "out.duckdb",
         "bigqeury",
@@ -113,7 +116,10 @@ def test_all_problems_of_train_are_told_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = tmp_path / "settings.yaml"
-    settings.write_text("scoring:\n  detectors:\n    - {name: KNN, params: {n_neighbours: 3}}\n")
+    settings.write_text(
+        "scoring:\n  detectors:\n    - {name: KNN, params: {n_neighbours: 3}}\n"
+        f"run:\n  tmp: {tmp_path}/gone\n"
+    )
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "precious").write_text("x")
     code, _, err = _run(
@@ -125,7 +131,8 @@ def test_all_problems_of_train_are_told_at_once(
     )  # fmt: skip
     assert code == 2
     assert "Traceback" not in err
-    assert "3 things" in err
+    assert "4 things" in err
+    assert f"the folder does not exist (run.tmp {tmp_path}/gone)" in err
     assert "there is no folder" in err
     assert "something else than a bundle" in err
     assert "did you mean n_neighbors?" in err
@@ -191,6 +198,22 @@ def test_our_errors_are_found_inside_what_a_runner_wraps(
     assert "Traceback" not in err
 
 
+def test_our_errors_are_found_in_the_text_of_a_worker_and_lose_what_beam_put_in(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError(
+            "Traceback (most recent call last):\n  File x\nschemas.errors.DistilwatchError: disk "
+            "full [while running 'Stage/Stage'] (/tmp): free some space\n"
+        )
+
+    monkeypatch.setattr("pipelines.config.load_config", fail)
+    code, _, err = _run(capsys, "config", "show")
+    assert code == 2
+    assert err.endswith("error: disk full (/tmp): free some space\n")
+    assert "Traceback" not in err
+
+
 def test_interruption_exits_130(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +222,34 @@ def test_interruption_exits_130(
 
     monkeypatch.setattr("pipelines.config.load_config", stop)
     assert _run(capsys, "config", "show")[0] == 130
+
+
+@pytest.mark.parametrize(
+    ("interrupted", "complete", "code"),
+    [(False, True, 0), (True, True, 130), (False, False, 2), (True, False, 130)],
+)
+def test_detect_claims_only_what_was_written(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    interrupted: bool,
+    complete: bool,
+    code: int,
+) -> None:
+    from pipelines.detect import DetectSummary
+
+    health = {"read": 9, "scored": 6, "refused": 3, "refused_not_json": 1, "refused_late": 2}
+    summary = DetectSummary("run-1", "b1", health, {}, interrupted, complete)
+    monkeypatch.setattr("pipelines.preflight.check_bundle", lambda _: None)
+    monkeypatch.setattr("pipelines.detect.detect", lambda *_: summary)
+    (tmp_path / "events.jsonl").write_text("{}\n")
+    output = f"duckdb:///{tmp_path}/out.duckdb"
+    exits, out, _ = _run(
+        capsys, "detect", "--input", f"{tmp_path}/events.jsonl", "--bundle", "b", "--output", output
+    )
+    assert exits == code
+    assert "Refused: 2 late, 1 not_json; each is in the table dead_letters" in out
+    assert (output in out) == complete
 
 
 def test_config_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,3 +274,40 @@ def test_closed_pipes_are_no_failure() -> None:
         shell=True, capture_output=True, text=True, check=False, env={**os.environ},
     )  # fmt: skip
     assert "Traceback" not in done.stderr
+
+
+def test_what_to_do_next_can_be_typed_where_the_command_is_not_on_the_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.console import Console
+
+    program = tmp_path / ".venv" / "bin" / "distilwatch"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(program), "demo"])
+    monkeypatch.setenv("PATH", "")
+    Console().result({}, then=["distilwatch explain", "open it"])
+    assert ".venv/bin/distilwatch explain\n  open it\n" in capsys.readouterr().out
+    monkeypatch.setenv("PATH", str(program.parent))
+    Console().result({}, then=["distilwatch explain"])
+    assert "\n  distilwatch explain\n" in capsys.readouterr().out
+
+
+def test_warnings_of_beam_that_concern_nobody_are_not_heard(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import logging
+
+    from pipelines.console import Console
+    from schemas.errors import DistilwatchError
+
+    Console()
+    logging.warning("apitools not found, and bigquery client libraries are not available")
+    logging.warning("the disk is nearly full")
+    try:
+        raise DistilwatchError("told by the command in one line")
+    except DistilwatchError as error:
+        logging.getLogger("apache_beam.runners.common").exception(error)
+    assert [record.getMessage() for record in caplog.records] == ["the disk is nearly full"]

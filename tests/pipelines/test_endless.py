@@ -21,11 +21,13 @@ import pytest
 from infra.local.services import KafkaBroker
 from pipelines import cli
 from pipelines.console import Console
-from pipelines.detect.endless import stopped_by_signals, told_by_a_worker, watch
+from pipelines.detect import endless
+from pipelines.detect.endless import stopped_by_signals, watch
 from pipelines.prism import find_prism, prism_running
-from schemas.errors import DistilwatchError
+from schemas.errors import DistilwatchError, told_by_a_worker
 from tests.support.commands import COMMAND, result
 from tests.support.kafka import new_topic
+from transforms.sinks.spool import Spool
 
 SETTINGS = """
 scoring:
@@ -316,6 +318,21 @@ def test_watching_ends_with_time_a_signal_or_the_job() -> None:
     job = _Job()
     job.ended.set()
     assert _watch(threading.Event(), job, None)[0] == 0
+
+
+def test_results_that_have_to_wait_at_the_end_are_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(_Committer):
+        def commit(self) -> bool:
+            return False
+
+    monkeypatch.setattr(endless, "_LAST_TRIES_S", 0.0)
+    console, spool = Console(as_json=True), Spool(tmp_path)
+    assert endless._commit_the_rest(_Committer(), spool, console)  # type: ignore[arg-type]
+    assert not capsys.readouterr().err
+    assert not endless._commit_the_rest(Full(), spool, console)  # type: ignore[arg-type]
+    assert "the next run with this output writes them" in capsys.readouterr().err
 
 
 def test_our_errors_are_found_in_what_a_runner_says() -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+
+from rich.console import Console
 
 from pipelines.report import charts
 from pipelines.report.render import render
@@ -16,6 +19,7 @@ from pipelines.report.story import (
     Story,
     Truth,
 )
+from pipelines.report.terminal import clusters_list
 
 NOON = 1_780_000_000_000
 HOUR = 3_600_000
@@ -144,6 +148,32 @@ def test_unlabelled_runs_claim_no_truth() -> None:
     html = render(story)
     assert "truth" not in html.lower()
     assert "False alarm" not in html
+
+
+def test_the_truth_of_a_mixed_cluster_counts_every_member() -> None:
+    (cluster,) = _story().clusters
+    kinds = ("drip", "drip", "bulk", "mixture", "hydra_random", "drip")
+    members = [_member(f"acct-{i}", i, Truth("attack", kind, "c1")) for i, kind in enumerate(kinds)]
+    members += [_member("acct-6", 0, Truth("benign", "ci", "")), _member("acct-7", 0)]
+    mixed = replace(cluster, members=tuple(members))
+    assert mixed.truth() == ("3 drip (c1), 1 benign ci, 1 bulk (c1), 2 more, 1 without a label")
+    assert replace(cluster, members=(members[6],)).truth() == "benign, ci"
+
+
+def test_the_terminal_lists_clusters_in_a_few_lines_each() -> None:
+    story = _story()
+    (cluster,) = story.clusters
+    other = replace(cluster, cluster_id="c-0a", severity="low", reasons=())
+    out = io.StringIO()
+    console = Console(file=out, width=110)
+    for part in clusters_list(replace(story, clusters=(cluster, other, other)), 2):
+        console.print(part)
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert lines[1].split() == ["high", "c-00ff", "3", "1,234", "$322", "7.0e-04"]
+    assert lines[2].strip() == "✓ 3 hydra disjoint (campaign-1)"
+    assert lines[3].strip() == "topics acct-1: 310, where 20 to 41 is normal"
+    assert [line.split()[0] for line in lines[4:]] == ["low", "✓", "…"]
+    assert lines[-1] == "… and 1 more"
 
 
 def test_charts_stay_inside_their_frame() -> None:

@@ -244,7 +244,7 @@ def test_tables_that_are_none(run: tuple[Path, Path], tmp_path: Path) -> None:
         check_tables(f"duckbd:///{run[0]}")
     text = tmp_path / "text.duckdb"
     text.write_text("no database" * 1000)
-    with pytest.raises(DistilwatchError, match="cannot be opened"):
+    with pytest.raises(DistilwatchError, match="no DuckDB database"):
         check_tables(f"duckdb:///{text}")
     other = tmp_path / "other.duckdb"
     duckdb.connect(str(other)).close()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import glob
 import gzip
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import apache_beam as beam
 import numpy as np
@@ -54,13 +55,12 @@ def read_range(path: str, start: int, stop: int, batch_records: int) -> Iterator
     name = os.path.basename(path)
     offsets: list[int] = []
     values: list[bytes] = []
-    opener = gzip.open if path.endswith(".gz") else open
-    with opener(path, "rb") as lines:
+    with _opened(path) as lines:
         at = start
         if start:
             lines.seek(start - 1)
             at = start - 1 + len(lines.readline())  # the line before, up to its end
-        while (path.endswith(".gz") or at < stop) and (line := lines.readline()):
+        while (path.endswith(".gz") or at < stop) and (line := _next_line(lines, path)):
             if record := line.strip():
                 offsets.append(at)
                 values.append(record)
@@ -70,6 +70,22 @@ def read_range(path: str, start: int, stop: int, batch_records: int) -> Iterator
             at += len(line)
     if values:
         yield RecordBatch(name, 0, np.array(offsets, np.int64), values, NO_WATERMARK)
+
+
+def _opened(path: str) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path)) if path.endswith(".gz") else open(path, "rb")
+
+
+def _next_line(lines: BinaryIO, path: str) -> bytes:
+    try:
+        return lines.readline()
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        cut = isinstance(error, EOFError)
+        raise DistilwatchError(
+            "the file is cut off" if cut else "the file is not gzip, or damaged",
+            path,
+            "get it anew; what is in it was not used" if cut else "check how it was made",
+        ) from error
 
 
 @dataclass(eq=False)

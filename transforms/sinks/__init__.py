@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,8 +22,13 @@ def duckdb_path(uri: str) -> Path:
     return Path(path)
 
 
-def check_sink(uri: str) -> None:
-    """Raises DistilwatchError when rows could not be written to a URI; creates nothing."""
+def check_sink(uri: str, wait: bool = False) -> None:
+    """Raises DistilwatchError when rows could not be written to a URI; creates nothing.
+
+    Args:
+      uri: duckdb:///file, parquet:///folder, or kafka://host:port/topic.
+      wait: whether a database may be locked by others now, because writing waits for them.
+    """
     scheme = urlsplit(uri).scheme
     if scheme == "kafka":
         from transforms.ingest.kafka import check_broker
@@ -35,10 +41,13 @@ def check_sink(uri: str) -> None:
         check_parquet(uri)
         return
     if scheme != "duckdb":
+        near = difflib.get_close_matches(scheme, ("duckdb", "parquet", "kafka"), n=1)
         raise DistilwatchError(
             f"rows cannot be written to {scheme or 'a plain path'}",
             f"--output {uri}",
-            "give duckdb:///file.duckdb, parquet:///folder or kafka://host:port/topic",
+            f"did you mean {near[0]}:?"
+            if near
+            else "give duckdb:///file.duckdb, parquet:///folder or kafka://host:port/topic",
         )
     path = duckdb_path(uri)
     folder = path.absolute().parent
@@ -46,3 +55,6 @@ def check_sink(uri: str) -> None:
         raise DistilwatchError("the folder does not exist", f"--output {uri}", f"make {folder}")
     if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
         raise DistilwatchError("may not be written", f"--output {uri}", "choose another file")
+    from transforms.sinks.duckdb_refusal import check_database
+
+    check_database(path, wait)

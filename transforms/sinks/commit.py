@@ -181,7 +181,7 @@ class Committer:
         for batch in self._spool.batches():
             try:
                 self._write(batch)
-            except DistilwatchError as problem:
+            except (DistilwatchError, OSError) as problem:
                 now = self._clock()
                 if self._warn_at is None:
                     self._warn_at = now + _BRIEF_S

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES, VIEWS
+from transforms.sinks.duckdb_refusal import why_not
 from transforms.sinks.newest import newest
 from transforms.sinks.staging import staged
 
@@ -50,6 +51,7 @@ def write_tables(
     Raises:
       DistilwatchError: when the file is no database, is locked, or cannot be written.
     """
+    there = path.exists()
     try:
         with duckdb.connect(str(path)) as connection:
             connection.execute("BEGIN")
@@ -75,8 +77,10 @@ def write_tables(
                 connection.execute(view)
             connection.execute("COMMIT")
     except duckdb.Error as error:
+        refused = why_not(error)
+        if not there and not refused.locked:
+            for made in (path, path.with_name(f"{path.name}.wal")):
+                made.unlink(missing_ok=True)  # nobody has tables there yet; half of them are none
         raise DistilwatchError(
-            f"the tables cannot be written: {str(error).splitlines()[0]}",
-            str(path),
-            "close other programs that have the file open, free some space, or choose another file",
+            f"the tables cannot be written: {refused.what}", str(path), refused.mend
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 
 Row = Mapping[str, Any]
@@ -49,13 +51,26 @@ class _StageFn(beam.DoFn):  # type: ignore[misc]
         rows, self._rows = self._rows, []
         if not rows:
             return
+        part = TABLES[self._table].to_arrow(rows)
         folder = Path(self._folder) / self._table
-        folder.mkdir(parents=True, exist_ok=True)
         # Sorted names are in the order of time: of two versions of a row the later one counts.
         path = folder / f"{time.time_ns():020d}-{uuid.uuid4().hex}.parquet"
         partial = path.with_suffix(".partial")
-        pq.write_table(TABLES[self._table].to_arrow(rows), partial)
-        partial.rename(path)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            pq.write_table(part, partial)
+            partial.rename(path)
+        except OSError as error:
+            raise cannot_keep(self._folder, error) from error
+
+
+def cannot_keep(folder: str, error: OSError) -> DistilwatchError:
+    """What to say when there is no room for what is passing."""
+    return DistilwatchError(
+        f"what is passing cannot be kept ({os.strerror(error.errno) if error.errno else error})",
+        folder,
+        "free some space, or set run.tmp in the settings to a folder on another disk",
+    )
 
 
 def staged(folder: str, table: str) -> pa.Table:

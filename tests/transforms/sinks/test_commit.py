@@ -173,7 +173,7 @@ def test_a_locked_database_delays_the_commit_and_loses_nothing(
         place.now += seconds
         assert not committer.commit()
         assert len(place.warnings) == said
-    assert "close other programs" in place.warnings[0]
+    assert "close the program that has it open" in place.warnings[0]
     assert place.spool.waiting() > 0
     holding.communicate("\n")
     assert committer.commit()

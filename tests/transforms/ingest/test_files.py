@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import DistilwatchError
+from transforms.ingest.files import read_range
+
+
+def test_files_that_are_not_gzip_or_cut_off_are_told_of_by_name(tmp_path: Path) -> None:
+    whole = gzip.compress(b"".join(b'{"event_id": "%d"}\n' % i for i in range(3_000)))
+    for content, what in (
+        (b'{"event_id": "1"}\n', "not gzip, or damaged"),
+        (whole[:-9], "cut off"),
+        (whole[:100] + bytes(50) + whole[150:], "not gzip, or damaged"),
+    ):
+        path = tmp_path / "events.jsonl.gz"
+        path.write_bytes(content)
+        with pytest.raises(DistilwatchError, match=rf"the file is {what} \(.*events\.jsonl\.gz\)"):
+            list(read_range(str(path), 0, len(content), 100))
+    path.write_bytes(whole)
+    assert sum(len(b.values) for b in read_range(str(path), 0, len(whole), 100)) == 3_000

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from schemas.errors import DistilwatchError
+from transforms.sinks import check_sink
+from transforms.sinks import duckdb as sink
+from transforms.sinks.duckdb import write_tables
+from transforms.sinks.staging import _StageFn
+
+HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(1, flush=True); sys.stdin.read()"
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Path]:
+    """A database that another process keeps open."""
+    path = tmp_path / "held.duckdb"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        yield path
+        assert holder.stdin is not None
+        holder.stdin.close()
+
+
+def test_a_locked_database_is_told_of_before_anything_starts(held: Path) -> None:
+    with pytest.raises(DistilwatchError, match=r"in use by \S+ \(process \d+\).*close the program"):
+        check_sink(f"duckdb:///{held}")
+    check_sink(f"duckdb:///{held}", wait=True)
+    with pytest.raises(DistilwatchError, match="in use by"):
+        write_tables(held, {})
+    assert held.exists()
+
+
+def test_what_is_no_database_is_told_of_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.duckdb"
+    path.write_text("precious\n")
+    for wait in (False, True):
+        with pytest.raises(DistilwatchError, match="no DuckDB database"):
+            check_sink(f"duckdb:///{path}", wait)
+    with pytest.raises(DistilwatchError, match="no DuckDB database"):
+        write_tables(path, {})
+    assert path.read_text() == "precious\n"
+    check_sink(f"duckdb:///{tmp_path}/new.duckdb")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_no_half_of_a_new_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink, "VIEWS", {"v": "SELECT error('No space left on device')"})
+    new, old = tmp_path / "new.duckdb", tmp_path / "old.duckdb"
+    with duckdb.connect(str(old)) as connection:
+        connection.execute("CREATE TABLE mine AS SELECT 7 AS n")
+    for path in (new, old):
+        with pytest.raises(DistilwatchError, match="no space is left on the disk"):
+            write_tables(path, {})
+    assert [p.name for p in tmp_path.iterdir()] == ["old.duckdb"]
+    with duckdb.connect(str(old), read_only=True) as connection:
+        assert connection.execute("SELECT n FROM mine").fetchall() == [(7,)]
+        tables = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+    assert tables == [("mine",)]
+
+
+def test_a_worker_without_room_says_how_to_get_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("transforms.sinks.staging.pq.write_table", full)
+    stage = _StageFn("run_health", str(tmp_path))
+    stage.start_bundle()
+    stage.process({"run_id": "r", "metric": "read", "value": 1})
+    with pytest.raises(DistilwatchError, match=r"No space left on device.*set run\.tmp"):
+        stage.finish_bundle()

@@ -1,0 +1,61 @@
+"""Why DuckDB refuses a file, in words; without Beam, so that commands that only read start fast."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+
+from schemas.errors import DistilwatchError
+
+
+class Refusal(NamedTuple):
+    """Why DuckDB refuses a file, in words."""
+
+    what: str
+    mend: str
+    locked: bool = False
+
+
+_HOLDER = re.compile(r"held in (?P<program>.+?) \(PID (?P<process>\d+)\)")
+
+
+def why_not(error: duckdb.Error) -> Refusal:
+    """What is wrong with a database's file, and what to do about it."""
+    said = str(error).splitlines()[0]
+    if "Could not set lock" in said:
+        holder = _HOLDER.search(said)
+        by = ""
+        if holder is not None:
+            by = f" by {os.path.basename(holder['program'])} (process {holder['process']})"
+        return Refusal(
+            f"the file is in use{by}",
+            "close the program that has it open, or give another file",
+            True,
+        )
+    if "not a valid DuckDB database" in said:
+        return Refusal("the file is no DuckDB database", "give another file")
+    if "No space left" in said:
+        return Refusal("no space is left on the disk", "free some space, or choose another file")
+    return Refusal(said, "check the file and its folder, or choose another file")
+
+
+def check_database(path: Path, wait: bool = False) -> None:
+    """Raises DistilwatchError when rows could not be written to a file; changes nothing.
+
+    Args:
+      path: of the database, which need not be there.
+      wait: whether a lock does not matter, because writing waits until it is gone.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return
+    try:
+        duckdb.connect(str(path)).close()
+    except duckdb.Error as error:
+        refused = why_not(error)
+        if refused.locked and wait:
+            return
+        raise DistilwatchError(refused.what, f"--output duckdb:///{path}", refused.mend) from None
