@@ -43,7 +43,7 @@ ACCOUNT_LINES = (
         ("hill_cells", "own_rank", "chao_cells", "heaps_slope", "log_volume", "unseen_share"),
         1.0,
     ),
-    Line("strangeness", ("strangeness",), 2.0),
+    Line("strangeness", ("strangeness",), 1.0),
     Line("networks", ("networks",), 0.8),
     Line("newness", ("account_age",), 0.8),
 )
@@ -62,7 +62,7 @@ CLUSTER_LINES = (
         ),
         1.0,
     ),
-    Line("pooled strangeness", ("pooled_strangeness",), 2.0),
+    Line("members' strangeness", ("member_strangeness",), 1.0),
 )
 """For groups of accounts."""
 
