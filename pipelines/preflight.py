@@ -78,6 +78,10 @@ def check_input(uri: str, endless: bool = False) -> None:
         return
     if not path.exists():
         raise DistilwatchError("the file does not exist", f"--input {uri}", _near_file(path))
+    if path.is_dir():
+        raise DistilwatchError(
+            "is a folder, not a file", f"--input {uri}", f"give its files: '{path / '*.jsonl'}'"
+        )
     if not os.access(path, os.R_OK):
         raise DistilwatchError(
             "the file may not be read", f"--input {uri}", "ask for the permission to read it"
@@ -217,6 +221,13 @@ def check_folder_target(path: Path, option: str) -> None:
             "is a file, not a folder", f"{option} {path}", "choose another place"
         )
     check_writable(path, option)
+
+
+def check_folder(path: Path, option: str) -> None:
+    """Raises DistilwatchError when there is no folder to read from."""
+    if not path.is_dir():
+        what = "is a file, not a folder" if path.exists() else "the folder does not exist"
+        raise DistilwatchError(what, f"{option} {path}", "give an existing folder")
 
 
 def check_labels(path: Path) -> None:

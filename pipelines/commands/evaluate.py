@@ -156,6 +156,9 @@ def _protocol(
     with Console(as_json) as console:
         console.step("Check corpora and where to write")
         look = preflight.Preflight()
+        look.check(partial(preflight.check_folder, corpus, "--corpus"))
+        if traces is not None:
+            look.check(partial(preflight.check_folder, traces, "--traces"))
         look.check(partial(preflight.check_writable, out, "--out"))
         look.finish()
 

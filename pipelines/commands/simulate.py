@@ -151,6 +151,9 @@ def simulate(
         for uri, option in ((out, "--out"), (history, "--history")):
             if uri is not None:
                 look.check(partial(preflight.check_event_target, uri, option))
+        for folder, option in ((corpus, "--corpus"), (traces, "--traces")):
+            if folder is not None:
+                look.check(partial(preflight.check_folder, folder, option))
         if labels is not None:
             look.check(lambda: preflight.check_file_target(labels, "--labels"))
         campaigns = base.campaigns

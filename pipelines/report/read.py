@@ -181,14 +181,23 @@ def _member(row: Mapping[str, Any], sessions: Sequence[Session], label: Label | 
         row["since"] or 0,
         row["p_value"],
         row["request_count"] or sum(s.requests for s in sessions),
-        tuple(
-            f"{LINKS.get(link['kind'], link['kind'])} ({link['accounts']:,} accounts)"
-            for link in row["links"] or ()
-        ),
+        _links(row["links"] or ()),
         tuple(sessions),
         None
         if label is None
         else Truth("attack" if label.attack else "benign", label.kind, label.campaign),
+    )
+
+
+def _links(links: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """In words, each kind once."""
+    kinds: dict[str, list[int]] = {}
+    for link in links:
+        kinds.setdefault(link["kind"], []).append(link["accounts"])
+    return tuple(
+        f"{LINKS.get(kind, kind)} ({first:,} accounts)"
+        + (f" and {len(others)} more such" if others else "")
+        for kind, (first, *others) in kinds.items()
     )
 
 

@@ -158,6 +158,26 @@ def test_tables_and_labels_that_are_missing(
     assert not list(tmp_path.iterdir())
 
 
+def test_folders_to_read_from_are_looked_at_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    folders = ["--corpus", f"{tmp_path}/none", "--traces", f"{tmp_path}/file"]
+    for command in (
+        ["simulate", "--out", f"{tmp_path}/out.jsonl"],
+        ["evaluate", "--protocol", "--out", f"{tmp_path}/out"],
+    ):
+        code, _, err = _run(capsys, *command, *folders)
+        assert code == 2
+        assert "2 things" in err
+        assert f"the folder does not exist (--corpus {tmp_path}/none)" in err
+        assert f"is a file, not a folder (--traces {tmp_path}/file)" in err
+    code, _, err = _run(capsys, "train", "--input", str(tmp_path), "--bundle", f"{tmp_path}/b")
+    assert code == 2
+    assert f"give its files: '{tmp_path}/*.jsonl'" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_json_speaks_json_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = _run(
         capsys, "explain", "c-1", "--output", f"duckdb:///{tmp_path}/none.duckdb", "--json"

@@ -73,7 +73,10 @@ def _cluster(name: str, revision: int, **more: Any) -> dict[str, Any]:
 
 
 def _member(cluster: str, revision: int, account: str, requests: int) -> dict[str, Any]:
-    links = [{"kind": "payment", "thing": "00ff", "accounts": 2, "weight": 1.0}]
+    links = [
+        {"kind": kind, "thing": thing, "accounts": 2, "weight": 1.0}
+        for kind, thing in (("payment", "00ff"), ("network", "01"), ("network", "02"))
+    ]
     return {
         "cluster_id": cluster, "revision": revision, "account_id": account, "since": NOON,
         "request_count": requests, "score": 3.0, "p_value": 0.01, "links": links,
@@ -146,7 +149,10 @@ def test_the_story_has_newest_revisions_and_gravest_first(run: tuple[Path, Path]
     assert first.first_alert_ms == NOON + 2 * HOUR, "of its first revision"
     assert [m.account for m in first.members] == ["a1", "a2"]
     assert [s.requests for s in first.members[0].sessions] == [120, 180]
-    assert first.members[0].links == ("same payment fingerprint (2 accounts)",)
+    assert first.members[0].links == (
+        "same payment fingerprint (2 accounts)",
+        "same network (2 accounts) and 1 more such",
+    )
     assert first.reasons[0].z == 6.0
     assert (story.accounts, story.requests, story.run_id) == (41, 890, "run-1")
     assert (story.first_ms, story.last_ms) == (NOON, NOON + 30 * HOUR)

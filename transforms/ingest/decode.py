@@ -165,9 +165,7 @@ class Decoder:
                         raise _Refused("record_too_large", f"{len(raw)} bytes")
                     event = _parse_record(raw)
                     if event.schema_version != 1:
-                        raise _Refused(
-                            "unknown_schema_version", f"{event.schema_version}, expected 1"
-                        )
+                        raise _Refused("unknown_schema_version", "expected 1")
                     if not event.event_id or not event.account_id:
                         raise _Refused("empty_id")
                     events.append(event)

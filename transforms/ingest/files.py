@@ -52,7 +52,7 @@ def read_range(path: str, start: int, stop: int, batch_records: int) -> Iterator
 
     Every line belongs to exactly one range. Blank lines are no records.
     """
-    name = os.path.basename(path)
+    name = os.path.normpath(path)  # the whole of it: files of two folders may have one name
     offsets: list[int] = []
     values: list[bytes] = []
     with _opened(path) as lines:

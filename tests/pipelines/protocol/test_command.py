@@ -18,7 +18,7 @@ from pipelines.protocol.windows import BENIGN, OURS, WindowRow
         (["--protocol", "--corpus", "x", "--out", "y", "--labels", "z"], "--labels cannot be used"),
         (["--labels", "z"], "needs --output"),
         (["--output", "duckdb:///x", "--labels", "z", "--out", "y"], "without --protocol"),
-        (["--protocol", "--corpus", "nowhere", "--out", "y"], "folder of corpora does not exist"),
+        (["--protocol", "--corpus", "nowhere", "--out", "y"], "folder does not exist (--corpus"),
     ],
 )
 def test_mistakes_are_told(

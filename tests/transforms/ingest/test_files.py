@@ -9,6 +9,16 @@ from schemas.errors import DistilwatchError
 from transforms.ingest.files import read_range
 
 
+def test_records_of_files_with_one_name_have_different_places(tmp_path: Path) -> None:
+    places = set()
+    for day in ("mon", "tue"):
+        path = tmp_path / day / "events.jsonl"
+        path.parent.mkdir()
+        path.write_text("spoilt\n")
+        places |= {batch.source for batch in read_range(str(path), 0, 7, 100)}
+    assert places == {f"{tmp_path}/mon/events.jsonl", f"{tmp_path}/tue/events.jsonl"}
+
+
 def test_files_that_are_not_gzip_or_cut_off_are_told_of_by_name(tmp_path: Path) -> None:
     whole = gzip.compress(b"".join(b'{"event_id": "%d"}\n' % i for i in range(3_000)))
     for content, what in (
