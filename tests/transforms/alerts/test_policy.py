@@ -36,7 +36,7 @@ def test_chance_alone_stays_within_the_budget(
 ) -> None:
     p = budgeted_max_p(max_p, pages, window_ms, tests)
     assert 0 <= p <= max_p
-    assert p * tests <= pages * window_ms / DAY_MS * (1 + 1e-9)
+    assert p * tests <= pages * window_ms / DAY_MS * (1 + 1e-9) + 1e-300  # below that floats fray
 
 
 @pytest.mark.parametrize(("p", "flagged"), [(0.0, True), (0.003, True), (0.00301, False)])
