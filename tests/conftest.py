@@ -12,7 +12,6 @@ from hypothesis import settings
 
 from infra.local.services import KafkaBroker, ServiceError, kafka_libs, prism_location
 
-
 # Machines are shared and slow at times; and what CI says must not depend on the draw.
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
