@@ -11,7 +11,7 @@ from typing import Any
 from pipelines.config import Config
 from pipelines.parts import is_endless
 from transforms.alerts.policy import AlertPolicy, budgeted_max_p
-from transforms.scoring.bundle import load_bundle
+from transforms.scoring.bundle import read_verified, signed_manifest
 from transforms.scoring.handler import VerifiedBundle
 
 
@@ -62,8 +62,9 @@ def make_plan(options: DetectOptions) -> Plan:
     Raises:
       DistilwatchError: when the bundle cannot be used.
     """
-    bundle = load_bundle(options.bundle)
-    manifest = (options.bundle / "manifest.json").read_bytes()
+    # Read once: workers trust the very bytes whose signature was checked, whatever comes after.
+    manifest = signed_manifest(options.bundle)
+    bundle = read_verified(options.bundle, manifest)
     alerts, window_ms = options.config.alerts, options.config.profiles.window_ms
     policy = AlertPolicy(
         budgeted_max_p(

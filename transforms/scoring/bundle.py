@@ -211,13 +211,15 @@ def _refuse(what: str, folder: Path, mend: str) -> DistilwatchError:
     return DistilwatchError(f"bundle refused: {what}", str(folder), mend)
 
 
-def verify_bundle(
-    folder: Path, trusted: list[Ed25519PublicKey] | None = None
-) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Checks signature, hashes and fit, and returns the manifest and the files' bytes.
+def signed_manifest(folder: Path, trusted: list[Ed25519PublicKey] | None = None) -> bytes:
+    """The bytes of a bundle's manifest, after its signature was checked.
+
+    Args:
+      folder: of the bundle.
+      trusted: public keys to accept; by default those of `signing.trusted_keys()`.
 
     Raises:
-      DistilwatchError: saying what is wrong and how to mend it.
+      DistilwatchError: there is no bundle, or nobody who is trusted has signed it.
     """
     manifest_path = folder / "manifest.json"
     if not manifest_path.is_file():
@@ -234,7 +236,18 @@ def verify_bundle(
             folder,
             f"{again}; or copy the signer's public key to {signing.home() / 'trusted'}",
         )
-    return _verified_files(folder, data)
+    return data
+
+
+def verify_bundle(
+    folder: Path, trusted: list[Ed25519PublicKey] | None = None
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Checks signature, hashes and fit, and returns the manifest and the files' bytes.
+
+    Raises:
+      DistilwatchError: saying what is wrong and how to mend it.
+    """
+    return _verified_files(folder, signed_manifest(folder, trusted))
 
 
 def _verified_files(folder: Path, data: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
