@@ -28,13 +28,15 @@ class Line:
 
     Attributes:
       name: for people.
-      features: names of the columns that make it.
+      features: names of the columns that make it; two-sided ones count here when they are high.
       weight: how far one standard deviation of it moves a key, for the detectors.
+      low: two-sided columns that count here when they are low.
     """
 
     name: str
     features: tuple[str, ...]
     weight: float
+    low: tuple[str, ...] = ()
 
 
 ACCOUNT_LINES = (
@@ -51,7 +53,7 @@ ACCOUNT_LINES = (
 networks and a young account are what it usually comes with."""
 
 CLUSTER_LINES = (
-    Line("division", ("complementarity", "overlap"), 0.5),
+    Line("division", ("complementarity",), 0.5, low=("overlap",)),
     Line("members", ("member_surprise", "member_breadth"), 1.0),
     Line("alikeness", ("behaviour_spread", "volume_spread", "synchrony"), 1.0),
     Line(
@@ -109,8 +111,8 @@ def fit_evidence(
     Args:
       z: standard scores of the n training keys, float64 of shape (n, f).
       columns: names of the f features.
-      directions: int64 of shape (f,): the suspicious side of each, +1 or −1; two-sided features (0)
-        count upwards.
+      directions: int64 of shape (f,): the suspicious side of each, +1 or −1, or 0 where a line has
+        to say it.
       lines: to make; features that are not among the columns are an error.
 
     Raises:
@@ -119,9 +121,10 @@ def fit_evidence(
     index = {name: i for i, name in enumerate(columns)}
     mixing = np.zeros((len(columns), len(lines)))
     for k, line in enumerate(lines):
-        for name in line.features:
-            sign = directions[index[name]] or 1
-            mixing[index[name], k] = sign / len(line.features)
+        signs = {name: int(directions[index[name]]) or 1 for name in line.features}
+        signs |= dict.fromkeys(line.low, -1)
+        for name, sign in signs.items():
+            mixing[index[name], k] = sign / len(signs)
     low, high = np.quantile(z @ mixing, [0.5, 0.84], axis=0)
     # A line that no training key has anything to say on stays at nothing.
     reach = np.where(high - low > 1e-6, high - low, 1.0)
