@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from transforms.coverage.layout import MAX_CELLS
 from transforms.coverage.sketch import CoverageSketch
 from transforms.ingest.hashing import hash64
-from transforms.scoring.calibration import calibrate
+from transforms.scoring.calibration import Calibration
 
 Float = NDArray[np.float64]
 
@@ -215,7 +215,7 @@ class _Test:
     Attributes:
       group: its index.
       signature: q / p, float64 of shape (1024,).
-      normal: float64 of shape (h,), ratios of the accounts of the history.
+      normal: float64 of shape (h,), ascending, ratios of the accounts of the history.
     """
 
     group: int
@@ -241,7 +241,7 @@ class _Test:
         def test(members: NDArray[np.intp]) -> _Test:
             asked = table.shares(members) + _PRIOR * expected
             signature = asked / asked.sum() / expected
-            return cls(number, signature, history.ratios(signature))
+            return cls(number, signature, np.sort(history.ratios(signature)))
 
         passed = 0
         for half, other in ((group[::2], group[1::2]), (group[1::2], group[::2])):
@@ -253,8 +253,7 @@ class _Test:
 
     def p_values(self, ratios: Float) -> Float:
         """Conformal p-values of n ratios, float64 of shape (n,)."""
-        names = [""] * len(self.normal)
-        return calibrate(self.normal, names).p_values(ratios, [""] * len(ratios))
+        return Calibration({"": self.normal}).p_values(ratios, [""] * len(ratios))
 
     def closeness(self, ratios: Float) -> Float:
         """How well n accounts fit, in spreads of the history: p-values end where that does."""

@@ -94,13 +94,19 @@ def test_where_attackers_ask_what_people_ask_nobody_is_added(crowd: Crowd) -> No
 
 
 def test_chance_adds_no_more_than_it_says(crowd: Crowd) -> None:
-    """Signatures of random groups, tried on accounts like those of the history."""
+    """Signatures of companies, each on topics of its own, tried on ordinary accounts."""
     people = [asking(f"p{i}", 3_000 + i, 0, 40) for i in range(150)]
-    added = sum(
-        len(found(people, [0.001] * 150, list(range(k, k + 5)), crowd, max_p=0.05))
-        for k in range(0, 100, 5)
-    )
-    assert added / (20 * 145) < 0.1
+    tried = added = 0
+    for k in range(20):
+        company = [content_of(sketch_of(harvester(f"c{i}", k, 40, usual(k)))) for i in range(5)]
+        colleague = content_of(sketch_of(harvester("c5", k, 40, usual(k))))
+        found_now = found(
+            [*company, colleague, *people], [0.001] * 156, list(range(5)), crowd, max_p=0.05
+        )
+        tried += 5 in found_now  # the colleague fits: there was a signature
+        added += len(set(found_now) - {5})
+    assert tried >= 10
+    assert added / (tried * 150) < 0.1
 
 
 def test_a_history_without_contents_adds_nobody() -> None:
