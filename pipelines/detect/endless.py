@@ -34,10 +34,9 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
       DistilwatchError: when input or output cannot be used, or Prism is missing.
     """
     options = plan.options
-    vars(sdk_worker)["print"] = _not_twice
     binary = find_prism(options.beam_args)
     spool = Spool(spool_folder(options.outputs, plan.config.run.tmp, plan.run_id))
-    with spool.locked(), stopped_by_signals() as stop, ExitStack() as quietly:
+    with spool.locked(), _told_once(), stopped_by_signals() as stop, ExitStack() as quietly:
         committer = Committer(spool, options.outputs, plan.run_id, console.warn)
         if left := spool.take_leftovers():
             console.note(f"Batches of results that an earlier run left: {left}")
@@ -170,8 +169,15 @@ def stopped_by_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _not_twice(*_: object, **__: object) -> None:
-    """In place of the worker's `print`, which it uses for a traceback that it logs as well."""
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """Beam's worker prints the traceback of a failure, and logs it as well: here it only logs."""
+    names = vars(sdk_worker)
+    names["print"] = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        del names["print"]
 
 
 @contextmanager

@@ -9,7 +9,6 @@ replaced by key.
 from __future__ import annotations
 
 import json
-import pickle
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -247,7 +246,7 @@ class Committer:
         table, keep, new = TABLES[name], [], {}
         for i, row in enumerate(rows.to_pylist()):
             key = (name, *(str(row[k]) for k in table.key))
-            digest = blake2b(pickle.dumps(row), digest_size=16).digest()
+            digest = blake2b(repr(row).encode(), digest_size=16).digest()
             if self._known.get(key) != digest:
                 keep.append(i)
                 new[key] = digest

@@ -382,3 +382,20 @@ def test_newest_keeps_one_row_of_each_key() -> None:
     rows = table.to_arrow([count("read", n) for n in (3, 9, 5)] + [count("scored", 1)])
     kept = newest(table, rows).to_pylist()
     assert sorted((row["metric"], row["value"]) for row in kept) == [("read", 9), ("scored", 1)]
+
+
+def test_what_is_flagged_by_now_is_what_the_largest_revision_says(place: Place) -> None:
+    committer = place.committer()
+    stage(place.spool, "flagged_clusters", cluster("a", 2), cluster("b", 5))
+    committer.commit()
+    assert sum(committer.written.members.values()) == 6
+    taken_back = cluster("a", 9) | {"status": "resolved"}
+    stage(place.spool, "flagged_clusters", taken_back)
+    committer.commit()
+    # An older row of it that comes once more, and the same news again, change nothing.
+    for again in (cluster("a", 2), taken_back):
+        stage(place.spool, "flagged_clusters", again)
+        committer.commit()
+        assert [name for name, _ in committer.written.members] == ["b"]
+    open_now = "SELECT cluster_id FROM current_clusters WHERE status <> 'resolved'"
+    assert place.rows(open_now) == [("b",)]

@@ -1,0 +1,66 @@
+"""What a stream takes back when accounts come together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pipelines.detect.findings import judged_again, taken_back
+from tests.support.events import START_MS
+from tests.support.sketches import person, sketch_of
+from transforms.alerts.policy import AlertPolicy
+from transforms.clusters.features import Member, group_row
+from transforms.clusters.links import cluster_id
+from transforms.clusters.rows import single_finding
+from transforms.clusters.transforms import AccountProfile, Cluster, ClusterMember, Membership
+from transforms.coverage.features import COLUMNS
+from transforms.coverage.layout import DAY_MS
+from transforms.scoring.handler import Scored
+
+POLICY = AlertPolicy(0.01, high_exposure_usd=1e6, critical_exposure_usd=1e6, high_accounts=50)
+NOTHING = np.empty(0)
+
+
+def scored(item: Any, p_value: float = 0.5) -> Scored[Any]:
+    return Scored(item, "", 1.0, p_value, (), NOTHING, NOTHING, NOTHING, NOTHING, (), "bundle")
+
+
+def profile(name: str, p_value: float = 0.5) -> Scored[AccountProfile]:
+    sketch = sketch_of(person(name, 1, 20))
+    return scored(AccountProfile(name, START_MS, START_MS + DAY_MS, sketch, "early"), p_value)
+
+
+def cluster(*names: str) -> Scored[Cluster]:
+    """A cluster that the first account founded."""
+    profiles = [profile(name) for name in names]
+    members = [
+        ClusterMember(p, Membership(1, cluster_id(names[0]), len(names), ())) for p in profiles
+    ]
+    zeros = np.zeros(len(COLUMNS))
+    row = group_row([Member(p.item.account, p.item.sketch, 0.5, zeros) for p in profiles], None)
+    found = Cluster(cluster_id(names[0]), START_MS, START_MS + DAY_MS, tuple(members), row)
+    return scored(found, 0.001)
+
+
+def test_members_that_were_flagged_alone_are_resolved_under_their_own_names() -> None:
+    grown = cluster("a", "b", "c")
+    found = list(taken_back(grown, POLICY, "run"))
+    assert {f.cluster["cluster_id"] for f in found} == {cluster_id("b"), cluster_id("c")}
+    assert {f.cluster["status"] for f in found} == {"resolved"}
+    assert all(not f.members for f in found)
+
+
+def test_a_row_that_takes_back_is_newer_than_what_it_takes_back() -> None:
+    alone = single_finding(profile("b", 0.001), POLICY, "run")
+    assert alone is not None
+    (back,) = taken_back(cluster("a", "b"), POLICY, "run")
+    for column in ("cluster_id", "window_start"):
+        assert back.cluster[column] == alone.cluster[column]
+    assert back.cluster["revision"] > alone.cluster["revision"]
+
+
+def test_what_is_not_flagged_any_more_says_so() -> None:
+    (open_row,) = judged_again(profile("a", 0.001), single_finding, POLICY, "run")
+    (resolved,) = judged_again(profile("a", 0.5), single_finding, POLICY, "run")
+    assert (open_row.cluster["status"], resolved.cluster["status"]) == ("open", "resolved")
