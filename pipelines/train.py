@@ -162,13 +162,15 @@ class SmallestHashes(beam.CombineFn):  # type: ignore[misc]
         return np.empty(0, np.uint64), np.empty((0, self._dim), np.float32)
 
     def add_input(self, accumulator: _Sample, element: _Sample) -> _Sample:
-        if not len(element[0]):
+        hashes, rows = element
+        if len(accumulator[0]) == self._size:  # full: hardly anything gets in any more
+            smaller = hashes < accumulator[0][-1]
+            hashes, rows = hashes[smaller], rows[smaller]
+        if not len(hashes):
             return accumulator
-        hashes = np.concatenate([accumulator[0], element[0]])
-        _, index = np.unique(hashes, return_index=True)
+        hashes, index = np.unique(np.concatenate([accumulator[0], hashes]), return_index=True)
         index = index[: self._size]
-        rows = np.concatenate([accumulator[1], element[1]])[index]
-        return hashes[index], rows
+        return hashes[: self._size], np.concatenate([accumulator[1], rows])[index]
 
     def merge_accumulators(self, accumulators: Iterable[_Sample]) -> _Sample:
         merged = self.create_accumulator()
