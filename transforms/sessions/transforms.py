@@ -16,8 +16,8 @@ from transforms.coverage.fold import Partial, fold
 from transforms.coverage.sketch import CoverageSketch, empty, encode
 from transforms.ingest.batch import Events
 from transforms.sessions.endless import CombineNowAndThen, OpenSessions, Report
-from transforms.sessions.identity import ACCOUNT, PAYMENT, SessionKey, session_id
-from transforms.sessions.shards import cut, pack
+from transforms.sessions.identity import SessionKey, session_id
+from transforms.sessions.shards import cut, keyed, pack
 
 PANES = {
     PaneInfoTiming.EARLY: "early",
@@ -115,6 +115,9 @@ class Sessionize(beam.PTransform):  # type: ignore[misc]
     sketch enters at its first event; an empty one at its last event makes the window reach as far
     as that event's would. So Beam's own session windows, which every engine knows, give exactly the
     sessions that single events would give.
+
+    This is the plain way, which tests hold the two others against; `detect` takes
+    `SessionizeBounded`, which costs less, or `SessionizeEndless`, which Prism can run.
     """
 
     options: SessionOptions
@@ -235,22 +238,14 @@ def _reported(name: str, report: Report) -> Session:
 
 
 def _keyed_bytes(partial: Partial, max_length_ms: int) -> Iterator[Any]:
-    sketch = partial.sketch
-    data = encode(sketch)
-    block = sketch.first_ms // max_length_ms
-    for kind, key in ((ACCOUNT, partial.account), (PAYMENT, partial.payment)):
-        if key:
-            name = SessionKey(kind, block, key).encode()
-            yield name, data
+    data = encode(partial.sketch)
+    for key, _ in keyed([partial], max_length_ms):
+        yield key.encode(), data
 
 
-def _keyed(partial: Partial, max_length_ms: int) -> Iterable[Any]:
-    sketch = partial.sketch
-    block = sketch.first_ms // max_length_ms
-    for kind, key in ((ACCOUNT, partial.account), (PAYMENT, partial.payment)):
-        if not key:
-            continue
-        name = SessionKey(kind, block, key).encode()
+def _keyed(partial: Partial, max_length_ms: int) -> Iterator[Any]:
+    for key, sketch in keyed([partial], max_length_ms):
+        name = key.encode()
         yield window.TimestampedValue((name, sketch), at_ms(sketch.first_ms))
         if sketch.last_ms > sketch.first_ms:
             yield window.TimestampedValue((name, empty()), at_ms(sketch.last_ms))
@@ -308,18 +303,6 @@ class Profile(beam.PTransform):  # type: ignore[misc]
                 MergeSketches(), self.window_ms, self.early_firing_ms, self.allowed_lateness_ms
             )
         )
-
-
-def periodic_windows(
-    window_ms: int, early_firing_ms: int, allowed_lateness_ms: int
-) -> beam.WindowInto:
-    """Aligned windows that report what they have so far, now and then, until they close."""
-    return beam.WindowInto(
-        window.FixedWindows(window_ms / 1000),
-        trigger=now_and_then(early_firing_ms),
-        accumulation_mode=trigger.AccumulationMode.ACCUMULATING,
-        allowed_lateness=Duration(micros=allowed_lateness_ms * 1000),
-    )
 
 
 def now_and_then(early_firing_ms: int) -> trigger.TriggerFn:

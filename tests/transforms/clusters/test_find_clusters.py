@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that
-from apache_beam.transforms.window import TimestampedValue
+from apache_beam.transforms.window import FixedWindows, TimestampedValue
 
 from tests.support.events import START_MS
 from tests.support.sketches import (
@@ -42,7 +42,6 @@ from transforms.coverage.sketch import CoverageSketch, encode, merge
 from transforms.scoring.bundle import load_bundle
 from transforms.scoring.handler import Scored, score_items
 from transforms.scoring.levels import rows_of_sketches
-from transforms.sessions.transforms import periodic_windows
 
 WEEK_MS = 7 * DAY_MS
 POLICY = AlertPolicy(0.05, high_exposure_usd=0.1, critical_exposure_usd=1_000, high_accounts=50)
@@ -86,7 +85,7 @@ def run(saved: Path, profiles: list[Scored[AccountProfile]]) -> tuple[list[Any],
             pipeline
             | beam.Create(timed)
             | beam.Map(lambda timed: timed)
-            | periodic_windows(WEEK_MS, 0, 0)
+            | beam.WindowInto(FixedWindows(WEEK_MS / 1000))
             | FindClusters(verified(saved), LinkOptions(), 0.05, WEEK_MS, 0, 0)
         )
         assert_that(found.clusters, keep("clusters"), label="clusters")
