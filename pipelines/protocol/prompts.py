@@ -12,9 +12,9 @@ import orjson
 from numpy.typing import NDArray
 
 from pipelines.protocol.baselines.kernel import times
+from pipelines.protocol.novelty import Blocks
 from pipelines.simulate.corpora import MAX_ROWS
 from schemas.errors import DistilwatchError
-from transforms.coverage.novelty import Blocks
 from transforms.embedding.hashing import HashingEmbedder
 from transforms.embedding.space import (
     AXES,

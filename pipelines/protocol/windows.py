@@ -26,6 +26,13 @@ from numpy.typing import NDArray
 
 from pipelines.console import Console
 from pipelines.protocol.baselines import distance, kernel
+from pipelines.protocol.novelty import (
+    COORDINATES,
+    STATISTICS,
+    Blocks,
+    fit_combination,
+    fit_reference,
+)
 from pipelines.protocol.prompts import (
     Pool,
     Prompts,
@@ -38,13 +45,6 @@ from pipelines.protocol.prompts import (
 )
 from pipelines.simulate.corpora import SPLITS, corpus_files, part_of
 from schemas.errors import DistilwatchError
-from transforms.coverage.novelty import (
-    COORDINATES,
-    STATISTICS,
-    Blocks,
-    fit_combination,
-    fit_reference,
-)
 from transforms.embedding.hashing import NAME
 from transforms.embedding.space import EmbeddingSpace
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.support.sketches import population
-from transforms.coverage.novelty import (
+from pipelines.protocol.novelty import (
     COORDINATES,
     STATISTICS,
     Blocks,
@@ -14,6 +13,7 @@ from transforms.coverage.novelty import (
     fit_combination,
     fit_reference,
 )
+from tests.support.sketches import population
 from transforms.coverage.sketch import merge
 
 UPPER = np.triu_indices(64)
