@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from bench import memory, throughput
+from bench import detectors, memory, throughput
 from bench.case import Case, prepare
 from bench.jobs import JOBS, run
 from bench.stages import stage_rates
 from bench.stages import table as stage_table
 from pipelines.config import load_config
-from pipelines.simulate.scenario import Scenario
+from pipelines.simulate.scenario import Scenario, parse_attack
+from transforms.scoring.evidence import ACCOUNT_LINES
 
 EVENTS = 300
 FAST = """
@@ -142,3 +143,17 @@ def test_a_bench_without_enough_traffic_says_so(tmp_path: Path) -> None:
 def test_the_command_line_takes_a_number_of_events() -> None:
     args = throughput.parser().parse_args(["--events", "1000", "--rounds", "2"])
     assert (args.events, args.rounds, args.run) == (1_000, 2, None)
+
+
+def test_detectors_are_compared_on_populations_of_their_own() -> None:
+    campaigns = (parse_attack("hydra-random:m=10,rate=40"), parse_attack("bulk:rate=200"))
+    small = Scenario(3, days=8, history_days=5, accounts=120, events=8_000, campaigns=campaigns)
+    population = detectors.measure(small)
+    assert population.attack.any()
+    assert not population.attack.all()
+    assert len(population.live) == len(population.attack)
+    head, _, *rows = detectors.table({"small": population})
+    assert head.split("|")[2:4] == [" small ", " mean "]
+    values = {row.split("|")[1].strip(): float(row.split("|")[2]) for row in rows}
+    assert values["lines, ensemble"] > 0.55
+    assert {f"line {line.name}" for line in ACCOUNT_LINES} <= set(values)
