@@ -86,7 +86,7 @@ CLUSTER_FEATURES: tuple[ClusterFeature, ...] = (
     ClusterFeature("member_surprise", "", _HIGH, "unusualness of a typical member"),
     ClusterFeature("member_breadth", "F1", _HIGH, "breadth of a typical member"),
     ClusterFeature(
-        "member_strangeness", "F5", _HIGH, "distance of a typical member from all asked before"
+        "member_novelty", "F5", _HIGH, "distance of a typical member from all asked before"
     ),
     ClusterFeature("behaviour_spread", "", _LOW, "difference in behaviour from member to member"),
     ClusterFeature("volume_spread", "", _LOW, "difference in volume from member to member"),
@@ -144,7 +144,7 @@ def group_row(members: Sequence[Member], reference: Reference | None) -> GroupRo
         member_likeness(sketches, pool),
         float(np.median([-math.log10(max(member.p_value, 1e-6)) for member in members])),
         float(np.median(z[:, breadth].mean(axis=1))),
-        float(np.median(z[:, index["strangeness"]])),
+        float(np.median(z[:, index["novelty"]])),
         float(z.std(axis=0).mean()) if len(members) > 2 else math.nan,
         float(np.std([math.log(max(s.events, 1)) for s in sketches])),
         synchrony(sketches),

@@ -18,11 +18,11 @@ from scipy.sparse.csgraph import connected_components
 
 from transforms.clusters.signatures import (
     NO_CONTENT,
+    Background,
     Content,
-    Crowd,
     SignatureOptions,
-    alike,
     content_of,
+    match_signatures,
 )
 from transforms.coverage import layout
 from transforms.coverage.layout import Items
@@ -211,10 +211,10 @@ def find_components(accounts: Sequence[Linkable], options: LinkOptions) -> list[
     return found
 
 
-def with_alike(
+def with_matches(
     accounts: Sequence[Linkable],
     components: Sequence[Component],
-    crowd: Crowd,
+    background: Background,
     options: LinkOptions,
 ) -> list[Component]:
     """Components with the accounts added that carry their signature; see `signatures`.
@@ -224,17 +224,17 @@ def with_alike(
     Args:
       accounts: that the components were found among.
       components: of linked accounts.
-      crowd: what the accounts of the history ask.
+      background: what the accounts of the history ask.
       options: how sure to be.
     """
     accounts = sorted(accounts, key=lambda a: (a.since_ms, a.account))
     place = {a.account: i for i, a in enumerate(accounts)}
     groups = [np.array([place[a] for a in c.accounts], np.intp) for c in components]
-    found = alike(
+    found = match_signatures(
         [a.content for a in accounts],
         np.array([a.p_value for a in accounts]),
         groups,
-        crowd,
+        background,
         options.signatures,
     )
     members = [dict(zip(c.accounts, c.links, strict=True)) for c in components]

@@ -108,7 +108,7 @@ def _sum(index: NDArray[Any], values: Float, size: int) -> Float:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Crowd:
+class Background:
     """What the accounts of the history ask, to compare with; kept in the bundle.
 
     Attributes:
@@ -127,18 +127,18 @@ class Crowd:
         return [Content(cells, counts) for cells, counts in parts] if len(self.sizes) else []
 
 
-def crowd_of(history: Sequence[tuple[str, CoverageSketch]]) -> Crowd:
+def background_of(history: Sequence[tuple[str, CoverageSketch]]) -> Background:
     """What benign accounts ask; of many accounts a sample by the hash of their names.
 
     Args:
       history: names and profiles of accounts.
     """
-    known = [(hash64(f"crowd\x1f{a}"), s) for a, s in history if s.vectors >= _LEAST_REQUESTS]
+    known = [(hash64(f"background\x1f{a}"), s) for a, s in history if s.vectors >= _LEAST_REQUESTS]
     known.sort(key=lambda pair: pair[0])
     contents = [content_of(sketch) for _, sketch in known[:_MOST_ACCOUNTS]]
     if not contents:
-        return Crowd()
-    return Crowd(
+        return Background()
+    return Background(
         np.array([len(c.cells) for c in contents], np.int64),
         np.concatenate([c.cells for c in contents]),
         np.concatenate([c.counts for c in contents]),
@@ -162,11 +162,11 @@ class SignatureOptions:
     seed_p: float = 1e-3
 
 
-def alike(
+def match_signatures(
     contents: Sequence[Content],
     p_values: Float,
     groups: Sequence[NDArray[np.intp]],
-    crowd: Crowd,
+    background: Background,
     options: SignatureOptions,
 ) -> dict[int, tuple[int, float]]:
     """Finds accounts without a group that carry the signature of one.
@@ -175,14 +175,14 @@ def alike(
       contents: of n accounts.
       p_values: of n accounts, each by itself.
       groups: indices of the accounts of each group.
-      crowd: what is normal.
+      background: what is normal.
       options: how sure to be.
 
     Returns:
       Account to its group and the p-value of the match, over all signatures.
     """
     seeds = _seeds(p_values, groups, options) if options.max_p > 0 else []
-    normal = crowd.contents()
+    normal = background.contents()
     if not seeds or not normal:
         return {}
     table, history = _Table.of(contents), _Table.of(normal)

@@ -25,7 +25,7 @@ from transforms.clusters.links import (
     find_components,
     linkable,
     weighted_degree,
-    with_alike,
+    with_matches,
 )
 from transforms.coverage.features import COLUMNS
 from transforms.coverage.sketch import CoverageSketch
@@ -172,7 +172,7 @@ class _MembershipsFn(beam.DoFn):  # type: ignore[misc]
         self._options = options
 
     def setup(self) -> None:
-        self._crowd = self._verified.load().crowd
+        self._background = self._verified.load().background
 
     def process(
         self, element: tuple[int, list[Versioned[Linkable]]]
@@ -181,7 +181,7 @@ class _MembershipsFn(beam.DoFn):  # type: ignore[misc]
         version = sum(account.events for account in accounts)
         alone = {account.account for account in accounts}
         linked = find_components(accounts, self._options)
-        for component in with_alike(accounts, linked, self._crowd, self._options):
+        for component in with_matches(accounts, linked, self._background, self._options):
             alone.difference_update(component.accounts)
             size = len(component.accounts)
             for account, links in zip(component.accounts, component.links, strict=True):

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import DistilwatchError
 from transforms.clusters.features import CLUSTER_FEATURES
-from transforms.clusters.signatures import Crowd
+from transforms.clusters.signatures import Background
 from transforms.coverage import layout
 from transforms.coverage.features import COLUMNS, Reference
 from transforms.embedding.space import EmbeddingSpace
@@ -61,7 +61,7 @@ class Bundle:
       models: level to scoring model.
       training: what it was trained on (counts, times, settings).
       common: ascending uint64, things that benign accounts share and that link nobody.
-      crowd: what benign accounts ask, to compare the signatures of clusters with.
+      background: what benign accounts ask, to compare the signatures of clusters with.
     """
 
     version: str
@@ -70,7 +70,7 @@ class Bundle:
     models: Mapping[str, ScoringModel]
     training: Mapping[str, Any]
     common: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
-    crowd: Crowd = field(default_factory=Crowd)
+    background: Background = field(default_factory=Background)
 
     def reference(self, peer_group: str) -> Reference | None:
         """The peer group's mean features, everyone's where it has none."""
@@ -96,10 +96,10 @@ def _pack(bundle: Bundle) -> dict[str, bytes]:
             events=np.array([r.events for r in bundle.references.values()]),
         ),
     }
-    crowd = bundle.crowd
+    background = bundle.background
     files["links.npz"] = _npz(
-        common=bundle.common, crowd_sizes=crowd.sizes, crowd_cells=crowd.cells,
-        crowd_counts=crowd.counts,
+        common=bundle.common, background_sizes=background.sizes, background_cells=background.cells,
+        background_counts=background.counts,
     )  # fmt: skip
     for level, model in bundle.models.items():
         groups = list(model.calibration.scores)
@@ -369,5 +369,7 @@ def unpack(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
         models,
         manifest["training"],
         links["common"],
-        Crowd(links["crowd_sizes"], links["crowd_cells"], links["crowd_counts"]),
+        Background(
+            links["background_sizes"], links["background_cells"], links["background_counts"]
+        ),
     )

@@ -45,11 +45,11 @@ ACCOUNT_LINES = (
         ("hill_cells", "own_rank", "chao_cells", "heaps_slope", "log_volume", "unseen_share"),
         1.0,
     ),
-    Line("strangeness", ("strangeness",), 1.0),
+    Line("novelty", ("novelty",), 1.0),
     Line("networks", ("networks",), 0.8),
     Line("newness", ("account_age",), 0.8),
 )
-"""For sessions and profiles. Breadth and strangeness are what distillation cannot do without; many
+"""For sessions and profiles. Breadth and novelty are what distillation cannot do without; many
 networks and a young account are what it usually comes with."""
 
 CLUSTER_LINES = (
@@ -64,7 +64,7 @@ CLUSTER_LINES = (
         ),
         1.0,
     ),
-    Line("members' strangeness", ("member_strangeness",), 1.0),
+    Line("members' novelty", ("member_novelty",), 1.0),
 )
 """For groups of accounts."""
 

@@ -20,7 +20,7 @@ from transforms.clusters.links import (
     linkable,
     weighted_degree,
 )
-from transforms.clusters.signatures import crowd_of
+from transforms.clusters.signatures import background_of
 from transforms.coverage.features import COLUMNS, Reference
 from transforms.coverage.sketch import CoverageSketch
 from transforms.embedding.space import FOURIER, EmbeddingSpace, fourier_mean
@@ -126,8 +126,8 @@ def fit_bundle(
         "keys": {level: len(keys) for level, keys in kept.items()},
         "peer_groups": sorted(name for name in references if name),
     }
-    crowd = crowd_of([(k.key, k.sketch) for k in profiles])
-    return Bundle("", space, references, models, summary, common, crowd)
+    background = background_of([(k.key, k.sketch) for k in profiles])
+    return Bundle("", space, references, models, summary, common, background)
 
 
 def held_out(keys: Sequence[str], share: float) -> NDArray[np.bool_]:

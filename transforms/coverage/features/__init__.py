@@ -17,7 +17,7 @@ from transforms.coverage.features.breadth import (
     own_rank,
     unseen_share,
 )
-from transforms.coverage.features.distance import Reference, mmd2, strangeness
+from transforms.coverage.features.distance import Reference, mmd2, novelty
 from transforms.coverage.features.table import (
     COLUMNS,
     FEATURES,
@@ -73,12 +73,12 @@ __all__ = [
     "log_volume",
     "longest_idle_gap",
     "mmd2",
+    "novelty",
     "output_ratio",
     "own_rank",
     "pace_evenness",
     "repeated_prompts",
     "size_entropy",
-    "strangeness",
     "top_scaffold_share",
     "unseen_share",
 ]

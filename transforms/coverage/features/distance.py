@@ -21,7 +21,7 @@ class Reference:
     events: float
 
 
-def strangeness(block: SketchBlock) -> Float:
+def novelty(block: SketchBlock) -> Float:
     """F5: mean distance, 1 − cosine, of a request from the nearest cell centre of the history.
 
     The quantisation error of the codebook (Gersho and Gray, "Vector Quantization and Signal

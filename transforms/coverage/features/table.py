@@ -21,7 +21,7 @@ from transforms.coverage.features.breadth import (
     own_rank,
     unseen_share,
 )
-from transforms.coverage.features.distance import Reference, mmd2, strangeness
+from transforms.coverage.features.distance import Reference, mmd2, novelty
 from transforms.coverage.features.templates import repeated_prompts, top_scaffold_share
 from transforms.coverage.features.timing import (
     burstiness,
@@ -102,7 +102,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature("chao_cells", "F3", chao_richness, _HIGH, "topics in reach", "exp"),
     Feature("heaps_slope", "F4", heaps_slope, _HIGH, "pace of new topics"),
     Feature("log_volume", "F6", log_volume, _HIGH, "volume of the covered space"),
-    Feature("strangeness", "F5", strangeness, _HIGH, "distance from all that was asked before"),
+    Feature("novelty", "F5", novelty, _HIGH, "distance from all that was asked before"),
     Feature("common_direction", "", common_direction, _LOW, "likeness of two of its prompts"),
     Feature("coherence", "F29", coherence, _LOW, "likeness of consecutive prompts beyond chance"),
     Feature("idle_gap_hours", "F19", longest_idle_gap, _LOW, "hours of the day it rests"),

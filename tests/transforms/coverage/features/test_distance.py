@@ -31,7 +31,7 @@ from transforms.embedding.space import (
 def test_strangeness_is_the_mean_distance_from_the_nearest_cell() -> None:
     events = one_account(80, seed=2)
     near = events.nearness[events.cells != NO_CELL] / 1000
-    assert value_of(f.strangeness, sketch_of(events)) == pytest.approx(1 - near.mean(), rel=1e-9)
+    assert value_of(f.novelty, sketch_of(events)) == pytest.approx(1 - near.mean(), rel=1e-9)
 
 
 def test_what_nobody_asked_is_strange() -> None:
@@ -39,8 +39,8 @@ def test_what_nobody_asked_is_strange() -> None:
     time = START_MS + np.arange(50) * HOUR_MS
     nowhere = rng.standard_normal((50, AXES))
     nowhere /= np.linalg.norm(nowhere, axis=1, keepdims=True)
-    usual = value_of(f.strangeness, sketch_of(on_topics(np.arange(50))))
-    assert value_of(f.strangeness, sketch_of(events_of("a", time, to_int8(nowhere)))) > 2 * usual
+    usual = value_of(f.novelty, sketch_of(on_topics(np.arange(50))))
+    assert value_of(f.novelty, sketch_of(events_of("a", time, to_int8(nowhere)))) > 2 * usual
 
 
 def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
