@@ -280,6 +280,9 @@ def request_of(
     }
     bins = [(at - _MONDAY_MS) // layout.HOUR_MS % 168 + int(Bins.HOUR_OF_WEEK)]
     bins += [cell] if cell >= 0 else []
+    day, topics = at // layout.DAY_MS % layout.TRAIL_DAYS, layout.TRAIL_TOPICS
+    topic = cell % (topics - 1) if cell >= 0 else topics - 1
+    bins += [day * topics + topic + int(Bins.TRAIL)]
     bins += [bin_of(head, Bins.PREFIX_SCAFFOLD, 256)] if head else []
     bins += [bin_of(tail, Bins.SUFFIX_SCAFFOLD, 256)] if tail else []
     bins += [bin_of(system, Bins.SYSTEM_PROMPT, 128)] if system else []

@@ -86,6 +86,9 @@ def key_events(count: int, seed: int = 7) -> Iterator[Events]:
             coordinates=np.clip(np.rint(unit), -127, 127).astype(np.int8),
             cells=rng.integers(0, layout.MAX_CELLS, n).astype(np.uint16),
             nearness=rng.integers(0, 1_000, n).astype(np.int16),
+            capability=rng.integers(-1, 16, n).astype(np.int8),
+            intent=rng.integers(-1, 8, n).astype(np.int8),
+            known=rng.integers(-1, 16, n).astype(np.int8),
             **drawn,
         )
 

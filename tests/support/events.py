@@ -64,4 +64,7 @@ def random_events(
         coordinates=coordinates,
         cells=cells,
         nearness=np.where(no_vector, 0, rng.integers(-50, 1_000, n)).astype(np.int16),
+        capability=rng.integers(-1, 16, n).astype(np.int8),
+        intent=rng.integers(-1, 8, n).astype(np.int8),
+        known=rng.integers(-1, 16, n).astype(np.int8),
     )

@@ -105,6 +105,9 @@ def events_of(account: str, time_ms: np.ndarray, coordinates: np.ndarray, **colu
         "coordinates": coordinates,
         "cells": cells,
         "nearness": nearness,
+        "capability": np.full(n, -1, np.int8),
+        "intent": np.full(n, -1, np.int8),
+        "known": np.full(n, -1, np.int8),
     }
     for name, value in columns.items():
         like = given[name]

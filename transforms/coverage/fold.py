@@ -143,6 +143,17 @@ def _octave(tokens: Int64, start: Bins) -> Int64:
     return np.where(tokens > 0, octave, _NO_BIN)
 
 
+def _trail(events: Events) -> Int64:
+    day = events.time_ms // layout.DAY_MS % layout.TRAIL_DAYS
+    topics = layout.TRAIL_TOPICS
+    topic = np.where(events.cells != NO_CELL, events.cells % (topics - 1), topics - 1)
+    return day * topics + topic + int(Bins.TRAIL)
+
+
+def _label(labels: NDArray[np.int8], start: Bins) -> Int64:
+    return np.where(labels >= 0, labels.astype(np.int64) + int(start), _NO_BIN)
+
+
 def _bins(events: Events, group: NDArray[np.intp], count: int) -> _Bins:
     hour = ((events.time_ms - _MONDAY_MS) // layout.HOUR_MS) % 168 + int(Bins.HOUR_OF_WEEK)
     columns = np.stack(
@@ -154,6 +165,10 @@ def _bins(events: Events, group: NDArray[np.intp], count: int) -> _Bins:
             _bucket(events.system_prompt, Bins.SYSTEM_PROMPT, 128),
             _octave(events.input_tokens, Bins.INPUT_SIZE),
             _octave(events.output_tokens, Bins.OUTPUT_SIZE),
+            _trail(events),
+            _label(events.capability, Bins.CAPABILITY),
+            _label(events.intent, Bins.INTENT),
+            _label(events.known, Bins.KNOWN),
         ]
     )
     packed = (columns + group * int(Bins.END))[columns != _NO_BIN]

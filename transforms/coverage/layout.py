@@ -12,7 +12,7 @@ import numpy as np
 
 from transforms.embedding.space import AXES
 
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 
 
 class Sum(IntEnum):
@@ -49,10 +49,16 @@ class Bins(IntEnum):
     SYSTEM_PROMPT = 1704  # 128
     INPUT_SIZE = 1832  # 24 octaves of input tokens
     OUTPUT_SIZE = 1856  # 24 octaves of output tokens
-    END = 1880
+    TRAIL = 1880  # 32 days, the day since 1970 modulo 32, of 16 coarse topics each
+    CAPABILITY = 2392  # 16, see `ingest.capabilities`
+    INTENT = 2408  # 8, see `ingest.intents`
+    KNOWN = 2416  # 16 collections of known texts
+    END = 2432
 
 
 MAX_CELLS = int(Bins.HOUR_OF_WEEK)
+TRAIL_DAYS = 32  # longer than a profile window, so that no two of its days meet in one slot
+TRAIL_TOPICS = 16  # a cell's topic is its number modulo 15; what has no vector is the last
 
 
 class Items(IntEnum):

@@ -45,7 +45,7 @@ _TYPES: dict[str, str] = {
     "reasoning_tokens": "<i8", "max_output_tokens": "<i8", "temperature": "<f4", "tools": "<i4",
     "structured": "|b1", "status": "<i4", "cost_microusd": "<i8", "prompt_chars": "<i4",
     "code": "|i1", "coordinates": "|i1", "cells": "<u2",
-    "nearness": "<i2",
+    "nearness": "<i2", "capability": "|i1", "intent": "|i1", "known": "|i1",
 }  # fmt: skip
 
 
@@ -53,10 +53,10 @@ _TYPES: dict[str, str] = {
 class Events:
     """Columns of n accepted events: no prompt text, no raw payment fingerprint.
 
-    Hash columns hold 0, and token, time and asn columns 0, where the event says nothing;
-    `turn` −1, `temperature` NaN, strings "". `coordinates` (int8, (n, 64)), `cells` (uint16,
-    65535 for none) and `nearness` (cosine to the cell's centre in thousandths) are filled in by the
-    embedding stage.
+    Hash columns hold 0, and token, time and asn columns 0, where the event says nothing; `turn` and
+    the labels `capability`, `intent` and `known` −1, `temperature` NaN, strings "". `coordinates`
+    (int8, (n, 64)), `cells` (uint16, 65535 for none) and `nearness` (cosine to the cell's centre in
+    thousandths) are filled in by the embedding stage.
     """
 
     event_hash: NDArray[np.uint64]
@@ -92,6 +92,9 @@ class Events:
     coordinates: NDArray[np.int8]
     cells: NDArray[np.uint16]
     nearness: NDArray[np.int16]
+    capability: NDArray[np.int8]
+    intent: NDArray[np.int8]
+    known: NDArray[np.int8]
 
     def __len__(self) -> int:
         return len(self.time_ms)

@@ -257,6 +257,9 @@ class Decoder:
             coordinates=np.zeros((n, AXES), np.int8),
             cells=np.full(n, NO_CELL, np.uint16),
             nearness=np.zeros(n, np.int16),
+            capability=np.full(n, -1, np.int8),
+            intent=np.full(n, -1, np.int8),
+            known=np.full(n, -1, np.int8),
         )
 
 
