@@ -22,7 +22,7 @@ class Account:
       account: its id.
       attack: what the label says.
       kind, campaign: of the label; campaign "" when it has none.
-      p_value: the smaller of its own and its cluster's p-value, doubled where it has both; 1 when
+      p_value: its own, combined with its cluster's where it is in one; 1 when
         it was never scored.
       score: of its profile; ranks accounts of equal p-value; -inf when it was never scored.
       own_p: of its profile alone; NaN when it was never scored.

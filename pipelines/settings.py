@@ -251,6 +251,12 @@ class ScoringConfig(Section):
         gt=0,
         lt=1,
     )
+    kinds: int = Field(
+        6,
+        description="kinds of use that are told apart within each peer group, at most; 0: none",
+        ge=0,
+        le=50,
+    )
     max_training_keys: int = Field(
         20_000,
         description="more keys than this are sampled down before fitting, because detectors that "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,22 @@ from pipelines.parts import (
     session_options,
 )
 from schemas.errors import DistilwatchError
-from transforms.coverage.sketch import decode, encode
+from transforms.coverage.sketch import CoverageSketch, decode, encode
 from transforms.embedding.space import EmbeddingSpace, fit_space
 from transforms.ingest.hashing import hash64
 from transforms.ingest.transforms import CleanEvents, DecodeAndEmbed, DecodeAndPlace, FittedSpace
 from transforms.scoring.bundle import save_bundle
 from transforms.scoring.detectors import DetectorSpec
 from transforms.scoring.fit import PROFILE, BundleOptions, KeyedSketch, fit_bundle
+from transforms.scoring.history import (
+    Part,
+    TwoParts,
+    middle_ms,
+    part_ms,
+    profiles,
+    two_parts,
+    whole,
+)
 from transforms.scoring.model import FitOptions
 from transforms.sessions.transforms import FoldEvents, Profile, Session, SessionizeBounded
 from transforms.sinks.staging import cannot_keep
@@ -83,7 +92,7 @@ def train(options: TrainOptions, console: Console) -> TrainSummary:
         console.step("Fit the embedding space to the history")
         space = _fit_space(options, folder)
         console.step("Sketch the history")
-        levels, peers = _sketch_history(options, space, folder)
+        levels, peers, parts = _sketch_history(options, space, folder)
     console.step("Fit and calibrate the detectors")
     profiles = levels.get(PROFILE, [])
     events = sum(key.sketch.events for key in profiles)
@@ -103,6 +112,7 @@ def train(options: TrainOptions, console: Console) -> TrainSummary:
                 tuple(DetectorSpec(d.name, d.params) for d in config.scoring.detectors),
                 config.scoring.calibration_share,
                 config.scoring.trim_share,
+                config.scoring.kinds,
                 config.scoring.seed,
             ),
             links=link_options(config),
@@ -110,6 +120,8 @@ def train(options: TrainOptions, console: Console) -> TrainSummary:
             seed=config.scoring.seed,
         ),
         console.note,
+        _two_parts(profiles, parts, config.scoring.min_requests),
+        ((name, whole(own)) for name, own in parts.items()),
     )
     version = save_bundle(bundle, options.bundle)
     return TrainSummary(str(options.bundle), version, events, bundle.training["keys"])
@@ -184,9 +196,11 @@ class SmallestHashes(beam.CombineFn):  # type: ignore[misc]
 
 def _sketch_history(
     options: TrainOptions, space: EmbeddingSpace, folder: str
-) -> tuple[dict[str, list[KeyedSketch]], list[str]]:
+) -> tuple[dict[str, list[KeyedSketch]], list[str], dict[str, list[Part]]]:
+    """Training keys by level, the peer groups, and the parts of every account's history."""
     config = options.config
     sessions = session_options(config)
+    days = Profile(part_ms(config.profiles.window_ms), 0, sessions.allowed_lateness_ms)
     with beam.Pipeline(options=beam_options(options.runner, options.beam_args, 1)) as pipeline:
         clean = read_events(
             pipeline,
@@ -200,13 +214,14 @@ def _sketch_history(
             | "Sessions" >> SessionizeBounded(sessions)
             | "SessionKeys" >> beam.Map(_of_session)
         )
-        of_profiles = (
+        _ = of_sessions | "Keep" >> beam.ParDo(_KeepFn(folder))
+        _ = (
             partials
-            | "Profiles" >> Profile(config.profiles.window_ms, 0, sessions.allowed_lateness_ms)
-            | "ProfileKeys" >> beam.Map(lambda kv: (PROFILE, kv[0], encode(kv[1])))
+            | "Profiles" >> days
+            | "NameParts" >> beam.ParDo(_PartFn())
             | "LeaveWindows" >> beam.WindowInto(beam.window.GlobalWindows())
+            | "KeepParts" >> beam.ParDo(_KeepFn(folder, "parts"))
         )
-        _ = (of_sessions, of_profiles) | beam.Flatten() | "Keep" >> beam.ParDo(_KeepFn(folder))
         _ = (
             clean.events
             | "PeerGroups" >> beam.FlatMap(lambda events: set(events.peer))
@@ -216,16 +231,44 @@ def _sketch_history(
     levels: dict[str, list[KeyedSketch]] = {}
     for level, key, data in sorted(_kept(folder, "sketches")):
         levels.setdefault(level, []).append(KeyedSketch(key, decode(data)))
+    parts: dict[str, list[Part]] = {}
+    for part in sorted(Part(*values) for values in _kept(folder, "parts")):
+        parts.setdefault(part.account, []).append(part)
     most = config.scoring.max_training_keys
+    chosen = sorted(parts, key=lambda account: hash64("sample\x1f" + account))[:most]
+    levels[PROFILE] = [
+        KeyedSketch(account, sketch)
+        for account in sorted(chosen)
+        for sketch in profiles(parts[account], config.profiles.window_ms)
+    ]
     sampled = {
         level: sorted(keys, key=lambda k: hash64(f"{k.key}{k.sketch.first_ms}"))[:most]
         for level, keys in levels.items()
     }
-    return sampled, sorted(_kept(folder, "peers"))
+    return sampled, sorted(_kept(folder, "peers")), parts
+
+
+def _two_parts(
+    keys: Sequence[KeyedSketch], parts: Mapping[str, Sequence[Part]], least_events: int
+) -> list[TwoParts]:
+    """The accounts that are learnt from, before and after the middle of the history."""
+    middle = middle_ms(part for own in parts.values() for part in own)
+    if middle is None:
+        return []
+    found = (two_parts(parts[a], middle, least_events) for a in sorted({k.key for k in keys}))
+    return [both for both in found if both is not None]
 
 
 def _of_session(session: Session) -> tuple[str, str, bytes]:
     return f"session_{session.kind}", session.key, encode(session.sketch)
+
+
+class _PartFn(beam.DoFn):  # type: ignore[misc]
+    def process(
+        self, element: tuple[str, CoverageSketch], window: Any = beam.DoFn.WindowParam
+    ) -> Iterator[Part]:
+        account, sketch = element
+        yield Part(account, window.start.micros // 1000, sketch.events, encode(sketch))
 
 
 class _KeepFn(beam.DoFn):  # type: ignore[misc]

@@ -99,7 +99,7 @@ _SESSION_SCORES = Table(
         _must("session_start", "TIMESTAMP", "first request", "UTC"),
         _must("session_end", "TIMESTAMP", "last request", "UTC"),
         _may("pane", "STRING", "early, on_time or late"),
-        _may("peer_group", "STRING", "tier|segment; empty where the bundle knows none"),
+        _may("peer_group", "STRING", "tier|segment#kind of use; empty where the bundle knows none"),
         _must("request_count", "INT64", "requests", "requests"),
         *_TOKENS,
         _FEATURES,

@@ -21,10 +21,10 @@ from transforms.clusters.rows import Finding
 from transforms.clusters.transforms import AccountProfile, Cluster, FindClusters, Found
 from transforms.coverage.sketch import CoverageSketch
 from transforms.ingest.transforms import CleanEvents, DecodeAndPlace, dead_letter_row
-from transforms.scoring.calibration import combine_bonferroni
+from transforms.scoring.calibration import combine_with_cluster
 from transforms.scoring.fit import ACCOUNT_SESSION, PAYMENT_SESSION, PROFILE
 from transforms.scoring.handler import Scored, ScoringHandler
-from transforms.scoring.levels import rows_of_sketches, score_row
+from transforms.scoring.levels import rows_of_profiles, rows_of_sketches, score_row
 from transforms.sessions.endless import CombineNowAndThen
 from transforms.sessions.identity import ACCOUNT, session_id
 from transforms.sessions.transforms import (
@@ -75,7 +75,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
         | "Profiles" >> Profile(config.profiles.window_ms, early_ms, late_ms)
         | "NameWindow" >> beam.ParDo(_ProfileFn())
         | "ScoreProfiles"
-        >> RunInference(ScoringHandler(bundle, PROFILE, rows_of_sketches, policy.max_p))
+        >> RunInference(ScoringHandler(bundle, PROFILE, rows_of_profiles, policy.max_p))
     )
     clusters = profiles | "Clusters" >> FindClusters(
         bundle, link_options(config), policy.max_p, config.profiles.window_ms, early_ms, late_ms,
@@ -157,7 +157,7 @@ def _cluster_profiles(scored: Scored[Cluster], run_id: str) -> Iterator[dict[str
     for member in scored.item.members:
         row = _profile_row(member.scored, run_id)
         yield row | {
-            "combined_p_value": combine_bonferroni(member.scored.p_value, scored.p_value),
+            "combined_p_value": combine_with_cluster(member.scored.p_value, scored.p_value),
             "cluster_id": scored.item.cluster_id,
         }
 

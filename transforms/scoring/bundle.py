@@ -6,8 +6,9 @@ bundle/
   manifest.sig    Ed25519 signature of manifest.json
   links.npz       what benign accounts share, and what they ask
   space.npz       projection, centre and codebook of the embedding space
-  peers.npz       mean Fourier features of each peer group
-  <level>.npz     normal values and calibration scores of a level
+  peers.npz       mean Fourier features of each peer group, models that were asked
+  past.npz        what each account did in the history
+  <level>.npz     kinds of use, normal values and calibration scores of a level
   <level>.joblib  fitted detectors of a level
 ```
 
@@ -44,9 +45,11 @@ from transforms.scoring.calibration import Calibration
 from transforms.scoring.conditioning import Conditioner
 from transforms.scoring.detectors import Ensemble
 from transforms.scoring.evidence import Evidence
+from transforms.scoring.kinds import Kinds
 from transforms.scoring.model import ScoringModel
+from transforms.scoring.past import Past
 
-FORMAT = 2
+FORMAT = 3
 _LIBRARIES = ("numpy", "pyod", "scikit-learn", "joblib")
 
 
@@ -62,6 +65,7 @@ class Bundle:
       training: what it was trained on (counts, times, settings).
       common: ascending uint64, things that benign accounts share and that link nobody.
       background: what benign accounts ask, to compare the signatures of clusters with.
+      past: what each account did in the history.
     """
 
     version: str
@@ -71,6 +75,7 @@ class Bundle:
     training: Mapping[str, Any]
     common: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     background: Background = field(default_factory=Background)
+    past: Past = field(default_factory=Past)
 
     def reference(self, peer_group: str) -> Reference | None:
         """The peer group's mean features, everyone's where it has none."""
@@ -94,8 +99,13 @@ def _pack(bundle: Bundle) -> dict[str, bytes]:
             names=np.array(list(bundle.references), dtype=str),
             means=np.stack([r.mean for r in bundle.references.values()]),
             events=np.array([r.events for r in bundle.references.values()]),
+            models=bundle.references[""].models,
         ),
-    }
+        "past.npz": _npz(
+            account=bundle.past.account, vectors=bundle.past.vectors, mean=bundle.past.mean,
+            excuse=bundle.past.excuse,
+        ),
+    }  # fmt: skip
     background = bundle.background
     files["links.npz"] = _npz(
         common=bundle.common, background_sizes=background.sizes, background_cells=background.cells,
@@ -105,6 +115,10 @@ def _pack(bundle: Bundle) -> dict[str, bytes]:
         groups = list(model.calibration.scores)
         files[f"{level}.npz"] = _npz(
             directions=model.directions,
+            kind_columns=model.kinds.columns,
+            kind_middle=model.kinds.middle,
+            kind_reach=model.kinds.reach,
+            kind_centres=model.kinds.centres,
             lines=np.array(model.evidence.names, dtype=str),
             line_mixing=model.evidence.mixing,
             line_middle=model.evidence.middle,
@@ -319,6 +333,8 @@ def unpack(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
     space = arrays("space.npz")
     peers = arrays("peers.npz")
     links = arrays("links.npz")
+    past = arrays("past.npz")
+    asked_models = peers["models"]
     models = {}
     for level, columns in manifest["levels"].items():
         stored = arrays(f"{level}.npz")
@@ -328,6 +344,12 @@ def unpack(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
             level,
             tuple(columns),
             stored["directions"],
+            Kinds(
+                stored["kind_columns"],
+                stored["kind_middle"],
+                stored["kind_reach"],
+                stored["kind_centres"],
+            ),
             Evidence(
                 tuple(str(name) for name in stored["lines"]),
                 stored["line_mixing"],
@@ -361,7 +383,7 @@ def unpack(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
             space["codebook"],
         ),
         {
-            str(name): Reference(mean, float(events))
+            str(name): Reference(mean, float(events), asked_models)
             for name, mean, events in zip(
                 peers["names"], peers["means"], peers["events"], strict=True
             )
@@ -372,4 +394,5 @@ def unpack(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
         Background(
             links["background_sizes"], links["background_cells"], links["background_counts"]
         ),
+        Past(past["account"], past["vectors"], past["mean"], past["excuse"]),
     )

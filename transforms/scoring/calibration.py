@@ -8,10 +8,13 @@ and not a promise that the data cannot keep.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from transforms.scoring.kinds import parent
 
 Float = NDArray[np.float64]
 
@@ -35,24 +38,36 @@ class Calibration:
         """Conformal p-values, (1 + #{calibration ≥ s}) / (n + 1): float64 of shape (n,).
 
         Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005; grouped
-        calibration as in their Mondrian predictors. A group with n < `enough` counts everyone's
-        scores with weight (enough − n) / everyone, so a new peer group starts from the whole.
+        calibration as in their Mondrian predictors. A group with n < `enough` counts the scores of
+        the one that it is part of, in the end everyone's, with the weight that makes up for what is
+        missing, so that a new peer group starts from the whole.
         """
-        everyone = self.scores.get("", np.empty(0))
         out = np.ones(len(scores))
         labels = np.array(groups, dtype=object)
         for name in set(groups):
             rows = labels == name
-            own = self.scores.get(name, np.empty(0))
-            parts = [(own, 1.0)]
-            if name and len(own) < self.enough and len(everyone):
-                parts.append((everyone, min(1.0, (self.enough - len(own)) / len(everyone))))
+            parts = self._parts(name)
             total = sum(weight * len(values) for values, weight in parts)
             above = sum(weight * _at_least(values, scores[rows]) for values, weight in parts)
             conformal = (1 + above) / (total + 1)
             pooled = np.sort(np.concatenate([values for values, _ in parts]))
             out[rows] = np.minimum(conformal, _tail(pooled, scores[rows], 1 / (total + 1)))
         return out
+
+    def _parts(self, name: str) -> list[tuple[Float, float]]:
+        """Scores to compare a group with, and how much each counts."""
+        parts: list[tuple[Float, float]] = []
+        missing = float(self.enough)
+        while missing > 0:
+            values = self.scores.get(name, np.empty(0))
+            if not parts or len(values):
+                weight = 1.0 if not parts else min(1.0, missing / len(values))
+                parts.append((values, weight))
+                missing -= weight * len(values)
+            if not name:
+                break
+            name = parent(name)
+        return parts
 
 
 def _tail(ordered: Float, scores: Float, resolution: float) -> Float:
@@ -77,14 +92,26 @@ def _at_least(ordered: Float, scores: Float) -> Float:
 
 def calibrate(scores: Float, groups: list[str], enough: int = 400) -> Calibration:
     """Keeps the scores of calibration keys, float64 of shape (n,), by peer group."""
-    labels = np.array(groups, dtype=object)
     table = {"": np.sort(scores)}
-    for name in sorted(set(groups)):
-        if name:
+    for names in ([parent(name) or name for name in groups], groups):
+        labels = np.array(names, dtype=object)
+        for name in sorted(set(names) - {""}):
             table[name] = np.sort(scores[labels == name])
     return Calibration(table, enough)
 
 
-def combine_bonferroni(*p_values: float) -> float:
-    """The smallest p-value times their number, at most 1: valid whatever their dependence."""
-    return min(1.0, len(p_values) * min(p_values))
+def combine_with_cluster(account: float, cluster: float) -> float:
+    """One p-value of an account and of the cluster that it is in.
+
+    Good's weighted product ("On the Weighted Combination of Significance Tests", JRSS B 1955) with
+    half the weight for the cluster: a member that is unremarkable by itself is not drawn in by the
+    company it keeps as much as one that is remarkable. With x = p_a √p_c that is 2x − x² for
+    independent p-values. An account is part of what its cluster is judged by, so the two may agree
+    for one and the same reason: the result is never below the smaller of them, which is exact when
+    they are the same test.
+
+    Args:
+      account, cluster: p-values.
+    """
+    x = account * math.sqrt(cluster)
+    return max(2 * x - x * x, min(account, cluster))

@@ -2,16 +2,21 @@
 
 Breadth grows with volume, and differs between a business and a person: a raw feature says little.
 The conditioner keeps, on a grid over one or two covariates (log requests; for clusters also log
-members), the median and the spread of every feature among the nearest benign keys, for everyone and
-for each peer group that is large enough; a small group is drawn towards everyone.
+members), the median and the spread of every feature among the nearest benign keys, for everyone,
+for each peer group that is large enough, and for each kind of use within it; a small group is drawn
+towards the one that it is part of.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from transforms.scoring.kinds import parent
 
 Float = NDArray[np.float64]
 
@@ -43,10 +48,10 @@ class Conditioner:
 
         Args:
           covariates: float64 of shape (n, len(axes)); values outside the grid count as its edge.
-          groups: peer group of each key; unknown ones count as EVERYONE.
+          groups: peer group of each key; an unknown one counts as what it is part of.
         """
         known = {name: i for i, name in enumerate(self.groups)}
-        group = np.array([known.get(name, 0) for name in groups], np.int64)
+        group = np.array([_nearest_known(name, known) for name in groups], np.int64)
         corners = [(group, np.ones(len(group)))]
         index: list[list[NDArray[np.int64]]] = [[]]
         for axis, values in zip(self.axes, covariates.T, strict=True):
@@ -91,24 +96,43 @@ def fit_conditioner(features: Float, covariates: Float, groups: list[str]) -> Co
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     shape = grid.shape[:-1]
     points = grid.reshape(-1, dims)
-    everyone = _local(features, covariates, points, None)
-    names, medians, spreads = [EVERYONE], [everyone[0]], [everyone[1]]
+    normal = {EVERYONE: _local(features, covariates, points, None)}
     labels = np.array(groups, dtype=object)
-    for name in sorted(set(groups)):
-        rows = np.flatnonzero(labels == name)
-        if name == EVERYONE or len(rows) < MIN_GROUP or len(rows) == n:
-            continue
-        own = _local(features[rows], covariates[rows], points, everyone)
-        share = len(rows) / (len(rows) + _BORROW)
-        names.append(name)
-        medians.append(share * own[0] + (1 - share) * everyone[0])
-        spreads.append(
-            np.where(np.isinf(everyone[1]), np.inf, share * own[1] + (1 - share) * everyone[1])
-        )
+    bases = np.array([parent(name) or name for name in groups], dtype=object)
+    # Peer groups before the kinds within them, which borrow from them.
+    for of_each in (bases, labels):
+        for name in sorted(set(of_each)):
+            rows = np.flatnonzero(of_each == name)
+            if name in normal or not MIN_GROUP <= len(rows) < n:
+                continue
+            above = _nearest_known(parent(name), normal)
+            own = _local(features[rows], covariates[rows], points, above)
+            normal[name] = _drawn_towards(above, own, len(rows))
+    names = tuple(normal)
     full = (len(names), *shape, features.shape[1])
     return Conditioner(
-        tuple(names), axes, np.array(medians).reshape(full), np.array(spreads).reshape(full)
+        names,
+        axes,
+        np.array([median for median, _ in normal.values()]).reshape(full),
+        np.array([spread for _, spread in normal.values()]).reshape(full),
     )
+
+
+_Normal = tuple[Float, Float]
+_Name = TypeVar("_Name")
+
+
+def _nearest_known(name: str, known: Mapping[str, _Name]) -> _Name:
+    """What is known of a group, of the one it is part of, or of everyone."""
+    while name not in known and name:
+        name = parent(name)
+    return known[name]
+
+
+def _drawn_towards(above: _Normal, own: _Normal, keys: int) -> _Normal:
+    share = keys / (keys + _BORROW)
+    median = share * own[0] + (1 - share) * above[0]
+    return median, np.where(np.isinf(above[1]), np.inf, share * own[1] + (1 - share) * above[1])
 
 
 def _axis(values: Float, nodes: int) -> Float:

@@ -48,9 +48,11 @@ ACCOUNT_LINES = (
     Line("novelty", ("novelty",), 1.0),
     Line("networks", ("networks",), 0.8),
     Line("newness", ("account_age",), 0.8),
+    Line("change", ("past_change",), 0.3),
 )
 """For sessions and profiles. Breadth and novelty are what distillation cannot do without; many
-networks and a young account are what it usually comes with."""
+networks and a young account are what it usually comes with, and an account that changed hands asks
+something else than it did."""
 
 CLUSTER_LINES = (
     Line("division", ("complementarity",), 0.5, low=("overlap",)),

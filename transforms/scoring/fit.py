@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,15 +21,24 @@ from transforms.clusters.links import (
     weighted_degree,
 )
 from transforms.clusters.signatures import background_of
-from transforms.coverage.features import COLUMNS, Reference
+from transforms.coverage.features import (
+    COLUMNS,
+    PAST_CHANGE,
+    Reference,
+    SketchBlock,
+    column_index,
+)
+from transforms.coverage.layout import Items
 from transforms.coverage.sketch import CoverageSketch
 from transforms.embedding.space import FOURIER, EmbeddingSpace, fourier_mean
 from transforms.ingest.hashing import hash64
 from transforms.scoring.bundle import Bundle
 from transforms.scoring.conditioning import MIN_GROUP
 from transforms.scoring.evidence import CLUSTER_LINES
-from transforms.scoring.model import FeatureRows, FitOptions, ScoringModel, fit_model
-from transforms.scoring.rows import PeerGroups, sketch_rows
+from transforms.scoring.history import TwoParts
+from transforms.scoring.model import FeatureRows, FitOptions, Scores, ScoringModel, fit_model
+from transforms.scoring.past import Past, lasting_share, past_of
+from transforms.scoring.rows import PeerGroups, account_rows, sketch_rows
 
 ACCOUNT_SESSION = "session_account"
 PAYMENT_SESSION = "session_payment"
@@ -75,6 +84,8 @@ def fit_bundle(
     training: Mapping[str, Any],
     options: BundleOptions,
     report: Report = lambda text: None,
+    two_parts: Sequence[TwoParts] = (),
+    accounts: Iterable[tuple[str, CoverageSketch]] = (),
 ) -> Bundle:
     """Fits every level for which the history has enough keys.
 
@@ -85,6 +96,9 @@ def fit_bundle(
       training: kept in the manifest.
       options: how to fit.
       report: told what is being done.
+      two_parts: accounts before and after the middle of the history; without any, own pasts count
+        for nothing.
+      accounts: each account once with all that it did, for the bundle to remember.
 
     Raises:
       DistilwatchError: when there are too few accounts to learn from.
@@ -110,6 +124,8 @@ def fit_bundle(
             continue
         report(f"{level}: {len(keys):,} keys")
         rows = sketch_rows([k.sketch for k in keys], [peers.of(k.sketch) for k in keys], references)
+        if level == PROFILE:
+            rows.features[:, column_index()[PAST_CHANGE.name]] = _changes(keys, two_parts)
         models[level] = fit_model(
             level,
             [c.name for c in COLUMNS],
@@ -120,19 +136,85 @@ def fit_bundle(
         )
     report(f"{CLUSTER}: {options.null_groups:,} groups of benign accounts")
     common = common_things([k.sketch for k in profiles], options.links)
-    models[CLUSTER] = _fit_clusters(profiles, models[PROFILE], peers, references, common, options)
+    own = _OwnPast(models[PROFILE], peers, references, two_parts)
+    models[CLUSTER] = _fit_clusters(profiles, own, common, options)
     summary = {
         **training,
         "keys": {level: len(keys) for level, keys in kept.items()},
         "peer_groups": sorted(name for name in references if name),
     }
     background = background_of([(k.key, k.sketch) for k in profiles])
-    return Bundle("", space, references, models, summary, common, background)
+    past = own.of(accounts, options.least_events)
+    return Bundle("", space, references, models, summary, common, background, past)
 
 
 def held_out(keys: Sequence[str], share: float) -> NDArray[np.bool_]:
     """Which keys calibrate: by hash, so an account is on one side in every level and every run."""
     return np.array([hash64("calibration\x1f" + key) % 10_000 < share * 10_000 for key in keys])
+
+
+def _changes(keys: Sequence[KeyedSketch], two_parts: Sequence[TwoParts]) -> NDArray[np.float64]:
+    """How far each account moved from its earlier to its later part: float64 of shape (n,)."""
+    names = [parts.account for parts in two_parts]
+    past = past_of(names, [parts.earlier for parts in two_parts])
+    later = SketchBlock([parts.later for parts in two_parts])
+    moved = dict(zip(names, past.change(past.find(names), later).tolist(), strict=True))
+    return np.array([moved.get(key.key, math.nan) for key in keys])
+
+
+class _OwnPast:
+    """Turns what accounts did into what is usual for them; see `past`.
+
+    Attributes:
+      model: of profiles.
+      two_parts: by account.
+    """
+
+    def __init__(
+        self,
+        model: ScoringModel,
+        peers: PeerGroups,
+        references: Mapping[str, Reference],
+        two_parts: Sequence[TwoParts],
+    ) -> None:
+        self.model = model
+        self.two_parts = {parts.account: parts for parts in two_parts}
+        self.peers, self.references = peers, references
+        earlier = self._standard([parts.earlier for parts in two_parts])
+        later = self._standard([parts.later for parts in two_parts])
+        self._lasting = lasting_share(earlier, later)
+        self._lasting[np.setdiff1d(np.arange(len(self._lasting)), model.evidence.used)] = 0
+        self._earlier = past_of(
+            list(self.two_parts), [p.earlier for p in two_parts], earlier, *self._directions
+        )
+
+    @property
+    def _directions(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        return self._lasting, self.model.directions
+
+    def _standard(self, sketches: Sequence[CoverageSketch]) -> NDArray[np.float64]:
+        groups = [self.peers.of(s) for s in sketches]
+        return self.model.standard_scores(sketch_rows(sketches, groups, self.references))
+
+    def of(self, accounts: Iterable[tuple[str, CoverageSketch]], least_events: int) -> Past:
+        """The past of accounts; of nobody when no history says what lasts."""
+        if len(self.two_parts) < LEAST_PROFILES:
+            return Past()
+        known = [(name, sketch) for name, sketch in accounts if sketch.events >= least_events]
+        names, sketches = [name for name, _ in known], [sketch for _, sketch in known]
+        return past_of(names, sketches, self._standard(sketches), *self._directions)
+
+    def score(self, profiles: Sequence[KeyedSketch]) -> Scores:
+        """Scores of accounts as they will be scored: the later part, knowing the earlier one."""
+        parts = [self.two_parts.get(k.key) for k in profiles]
+        sketches = [
+            k.sketch if p is None else p.later for k, p in zip(profiles, parts, strict=True)
+        ]
+        groups = [self.peers.of(s) for s in sketches]
+        names = [k.key for k in profiles]
+        return self.model.score(
+            account_rows(names, sketches, groups, self.references, self._earlier)
+        )
 
 
 def _references(profiles: Sequence[KeyedSketch], peer_names: Sequence[str]) -> dict[str, Reference]:
@@ -154,18 +236,17 @@ def _references(profiles: Sequence[KeyedSketch], peer_names: Sequence[str]) -> d
         for name in {"", group}:
             totals[name] = totals.get(name, np.zeros(FOURIER)) + weight * mean
             weights[name] += weight
-    found = {"": Reference(np.zeros(FOURIER), 0.0)}
+    models = np.unique(np.concatenate([key.sketch.items(Items.MODEL)[0] for key in profiles]))
+    found = {"": Reference(np.zeros(FOURIER), 0.0, models)}
     for name, total in totals.items():
         if not name or sizes[name] >= MIN_GROUP:
-            found[name] = Reference(total / weights[name], float(weights[name]))
+            found[name] = Reference(total / weights[name], float(weights[name]), models)
     return found
 
 
 def _fit_clusters(
     profiles: Sequence[KeyedSketch],
-    model: ScoringModel,
-    peers: PeerGroups,
-    references: Mapping[str, Reference],
+    own: _OwnPast,
     common: NDArray[np.uint64],
     options: BundleOptions,
 ) -> ScoringModel:
@@ -175,8 +256,8 @@ def _fit_clusters(
     groups of the same kinds of account stand beside them. Groups are made within the training and
     within the calibration accounts, never across.
     """
-    groups = [peers.of(k.sketch) for k in profiles]
-    scores = model.score(sketch_rows([k.sketch for k in profiles], groups, references))
+    groups = [own.peers.of(k.sketch) for k in profiles]
+    scores = own.score(profiles)
     members = [
         Member(k.key, k.sketch, float(p), z)
         for k, p, z in zip(profiles, scores.p_value, scores.z, strict=True)
@@ -194,7 +275,7 @@ def _fit_clusters(
         index += [[(i, math.nan) for i in chosen] for chosen in drawn]
         for chosen in index:
             group = [replace(members[at[i]], degree=degree) for i, degree in chosen]
-            rows.append(group_row(group, references.get("")))
+            rows.append(group_row(group, own.references.get("")))
             calibrates.append(is_calibration)
     return fit_model(
         CLUSTER,
@@ -206,7 +287,7 @@ def _fit_clusters(
             [""] * len(rows),
         ),
         np.array(calibrates),
-        options.fit,
+        replace(options.fit, kinds=0),
         CLUSTER_LINES,
     )
 

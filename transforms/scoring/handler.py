@@ -146,7 +146,7 @@ def score_items(
             )
             for item, group in zip(batch, rows.groups, strict=True)
         ]
-    scores = model.score(rows)
+    scores, groups = model.score(rows), model.peer_groups(rows)
     explained = np.flatnonzero(scores.p_value <= explain_below)
     reasons: dict[int, tuple[Reason, ...]] = {}
     if len(explained):
@@ -156,7 +156,7 @@ def score_items(
     return [
         Scored(
             item,
-            rows.groups[i],
+            groups[i],
             float(scores.score[i]),
             float(scores.p_value[i]),
             model.columns,

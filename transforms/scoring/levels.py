@@ -12,13 +12,21 @@ from transforms.coverage.sketch import CoverageSketch
 from transforms.scoring.bundle import Bundle
 from transforms.scoring.handler import Scored
 from transforms.scoring.model import FeatureRows
-from transforms.scoring.rows import PeerGroups, sketch_rows
+from transforms.scoring.rows import PeerGroups, account_rows, sketch_rows
 
 
 def rows_of_sketches(items: Sequence[Any], bundle: Bundle, peers: PeerGroups) -> FeatureRows:
     """Feature rows of items that have a `sketch`."""
     sketches = [item.sketch for item in items]
     return sketch_rows(sketches, [peers.of(s) for s in sketches], bundle.references)
+
+
+def rows_of_profiles(items: Sequence[Any], bundle: Bundle, peers: PeerGroups) -> FeatureRows:
+    """Feature rows of items that have a `sketch` and the `account` that it is of."""
+    sketches = [item.sketch for item in items]
+    groups = [peers.of(s) for s in sketches]
+    accounts = [item.account for item in items]
+    return account_rows(accounts, sketches, groups, bundle.references, bundle.past)
 
 
 def score_row(

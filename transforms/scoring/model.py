@@ -8,7 +8,7 @@ scored alike.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from transforms.scoring.calibration import Calibration, calibrate
 from transforms.scoring.conditioning import Conditioner, fit_conditioner
 from transforms.scoring.detectors import DEFAULT_DETECTORS, DetectorSpec, Ensemble, fit_ensemble
 from transforms.scoring.evidence import ACCOUNT_LINES, Evidence, Line, fit_evidence
+from transforms.scoring.kinds import Kinds, fit_kinds
 
 Float = NDArray[np.float64]
 
@@ -30,11 +31,14 @@ class FeatureRows:
       features: float64 of shape (n, f), NaN where unknown.
       covariates: float64 of shape (n, c), what "normal" depends on; c is 1 or 2.
       groups: peer group of each key.
+      excused: float64 of shape (n, f), what of its standard scores a key's own past explains; None:
+        nothing.
     """
 
     features: Float
     covariates: Float
     groups: list[str]
+    excused: Float | None = None
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -42,7 +46,10 @@ class FeatureRows:
     def take(self, index: NDArray[np.intp]) -> FeatureRows:
         """The rows at `index`."""
         return FeatureRows(
-            self.features[index], self.covariates[index], [self.groups[i] for i in index]
+            self.features[index],
+            self.covariates[index],
+            [self.groups[i] for i in index],
+            None if self.excused is None else self.excused[index],
         )
 
 
@@ -85,12 +92,14 @@ class ScoringModel:
       level: its name.
       columns: feature names, in the order of the rows.
       directions: +1, −1 or 0 for each column, the side that counts.
+      kinds: of use, within the peer groups.
       evidence: what the detectors see of the columns.
     """
 
     level: str
     columns: tuple[str, ...]
     directions: NDArray[np.int64]
+    kinds: Kinds
     evidence: Evidence
     conditioner: Conditioner
     ensemble: Ensemble
@@ -98,11 +107,23 @@ class ScoringModel:
 
     def score(self, rows: FeatureRows) -> Scores:
         """Scores and calibrates n keys."""
-        median, spread = self.conditioner.normal(rows.covariates, rows.groups)
-        z = self.conditioner.standardise(rows.features, rows.covariates, rows.groups)
+        groups = self.peer_groups(rows)
+        median, spread = self.conditioner.normal(rows.covariates, groups)
+        if rows.excused is not None:
+            median = median + rows.excused * spread
+        z = self.standard_scores(rows)
         score = self.ensemble.score(self.evidence.lines(z))
-        p_value = self.calibration.p_values(score, rows.groups)
+        p_value = self.calibration.p_values(score, groups)
         return Scores(score, p_value, z, median - spread, median + spread)
+
+    def standard_scores(self, rows: FeatureRows) -> Float:
+        """Robust deviations of n keys from what is normal for them: float64 of shape (n, f)."""
+        z = self.conditioner.standardise(rows.features, rows.covariates, self.peer_groups(rows))
+        return z if rows.excused is None else z - rows.excused
+
+    def peer_groups(self, rows: FeatureRows) -> list[str]:
+        """The kind of use, within its peer group, that each key is compared with."""
+        return self.kinds.refine(rows.features, rows.groups)
 
     def explain(self, rows: FeatureRows, scores: Scores, most: int = 5) -> list[list[Reason]]:
         """The features that made the difference, for each key, largest contribution first.
@@ -144,12 +165,14 @@ class FitOptions:
       calibration_share: share of the keys kept for calibration alone.
       trim_share: share of the training keys, the most outlying by consensus, left out of the
         second fit, because no history is clean.
-      seed: of the detectors.
+      kinds: of use that are told apart, at most.
+      seed: of the detectors, and of the search for kinds.
     """
 
     detectors: tuple[DetectorSpec, ...] = DEFAULT_DETECTORS
     calibration_share: float = 0.4
     trim_share: float = 0.02
+    kinds: int = 6
     seed: int = 7
 
 
@@ -175,6 +198,8 @@ def fit_model(
     Raises:
       ValueError: when there are fewer than 20 keys to train on or 10 to calibrate with.
     """
+    kinds = fit_kinds(rows.features, columns, options.kinds, options.seed)
+    rows = replace(rows, groups=kinds.refine(rows.features, rows.groups))
     train, calibration = rows.take(np.flatnonzero(~held_out)), rows.take(np.flatnonzero(held_out))
     if len(train) < 20 or len(calibration) < 10:
         raise ValueError(f"{len(train)} keys to train on and {len(calibration)} to calibrate with")
@@ -197,6 +222,7 @@ def fit_model(
         level,
         tuple(columns),
         sides,
+        kinds,
         evidence,
         conditioner,
         ensemble,

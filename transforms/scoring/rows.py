@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from transforms.coverage import layout
-from transforms.coverage.features import Reference, feature_matrix
+from transforms.coverage.features import (
+    PAST_CHANGE,
+    Reference,
+    SketchBlock,
+    column_index,
+    feature_matrix,
+)
 from transforms.coverage.layout import Items
 from transforms.coverage.sketch import CoverageSketch
 from transforms.ingest.hashing import hash64
 from transforms.scoring.model import FeatureRows
+from transforms.scoring.past import Past
 
 
 def peer_hash(name: str) -> int:
@@ -50,6 +58,26 @@ def sketch_rows(
     known = [references.get(group, everyone) for group in groups]
     volume = np.array([[math.log(max(s.events, 1))] for s in sketches]).reshape(-1, 1)
     return FeatureRows(feature_matrix(sketches, known), volume, groups)
+
+
+def account_rows(
+    accounts: Sequence[str],
+    sketches: Sequence[CoverageSketch],
+    groups: list[str],
+    references: Mapping[str, Reference],
+    past: Past,
+) -> FeatureRows:
+    """Features of n accounts, which have a past of their own; see `sketch_rows`.
+
+    Args:
+      accounts: their ids.
+      sketches, groups, references: as there.
+      past: what they did in the history.
+    """
+    rows = sketch_rows(sketches, groups, references)
+    at = past.find(accounts)
+    rows.features[:, column_index()[PAST_CHANGE.name]] = past.change(at, SketchBlock(sketches))
+    return replace(rows, excused=past.excused(at, rows.features.shape[1]))
 
 
 def hour_profile(sketch: CoverageSketch) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

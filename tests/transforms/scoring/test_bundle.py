@@ -28,6 +28,7 @@ FILES = (
     "manifest.sig",
     "links.npz",
     "space.npz",
+    "past.npz",
     "peers.npz",
     *(f"{level}.{kind}" for level in LEVELS for kind in ("npz", "joblib")),
 )

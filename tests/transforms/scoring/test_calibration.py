@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.scoring.calibration import Calibration, calibrate, combine_bonferroni
+from transforms.scoring.calibration import Calibration, calibrate, combine_with_cluster
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 DRAWS: dict[str, Draw] = {
@@ -133,16 +133,40 @@ def test_without_any_calibration_key_everything_is_normal() -> None:
     assert Calibration({}).p_values(np.array([5.0]), ["g"]).tolist() == [1.0]
 
 
-@pytest.mark.parametrize(
-    ("p_values", "expected"), [((0.01,), 0.01), ((0.01, 0.5), 0.02), ((0.7, 0.9), 1.0)]
-)
-def test_bonferroni_is_the_smallest_times_their_number(
-    p_values: tuple[float, ...], expected: float
-) -> None:
-    assert combine_bonferroni(*p_values) == pytest.approx(expected)
+@pytest.mark.parametrize("dependence", ["independent", "the same", "opposite", "half the same"])
+def test_a_combined_p_value_holds_whatever_ties_an_account_to_its_cluster(dependence: str) -> None:
+    rng = np.random.default_rng(4)
+    account, other = rng.random((2, 40_000))
+    cluster = {
+        "independent": other,
+        "the same": account,
+        "opposite": 1 - account,
+        "half the same": np.where(rng.random(len(other)) < 0.5, account, other),
+    }[dependence]
+    combined = np.array(list(map(combine_with_cluster, account, cluster)))
+    for level in (0.2, 0.05, 0.01):
+        assert (combined <= level).mean() <= level + 3 * (level * (1 - level) / 40_000) ** 0.5
 
 
-def test_bonferroni_holds_for_dependent_tests() -> None:
-    p = np.random.default_rng(4).random(4_000)
-    combined = np.array([combine_bonferroni(a, b) for a, b in zip(p, 1 - p, strict=True)])
-    assert (combined <= 0.05).mean() <= 0.05 + 3 * (0.05 * 0.95 / 4_000) ** 0.5
+def test_company_alone_does_not_make_a_member_suspicious_and_evidence_of_both_kinds_does() -> None:
+    assert combine_with_cluster(0.9, 0.0002) > 0.02
+    assert combine_with_cluster(0.01, 0.0002) < 0.001
+    assert combine_with_cluster(1.0, 1.0) == 1.0
+
+
+@given(st.floats(1e-6, 1), st.floats(1e-6, 1), st.floats(1e-6, 1))
+def test_more_evidence_never_makes_a_combined_p_value_larger(a: float, b: float, c: float) -> None:
+    low, high = sorted([a, b])
+    assert combine_with_cluster(low, c) <= combine_with_cluster(high, c) <= 1
+    assert combine_with_cluster(c, low) <= combine_with_cluster(c, high)
+
+
+def test_a_kind_borrows_from_its_peer_group_before_everyone() -> None:
+    rng = np.random.default_rng(8)
+    scores = np.concatenate([rng.normal(0, 1, 1_000), rng.normal(5, 1, 500), rng.normal(5, 1, 20)])
+    groups = ["b"] * 1_000 + ["a"] * 500 + ["a#1"] * 20
+    fitted = calibrate(scores, groups)
+    usual = np.array([5.0])
+    for name in ("a#1", "a#7"):  # a small kind, and one that nobody has seen
+        assert fitted.p_values(usual, [name])[0] == pytest.approx(0.5, abs=0.1)
+    assert fitted.p_values(usual, ["c#1"])[0] == pytest.approx(0.17, abs=0.03)

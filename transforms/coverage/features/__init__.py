@@ -17,11 +17,13 @@ from transforms.coverage.features.breadth import (
     own_rank,
     unseen_share,
 )
-from transforms.coverage.features.distance import Reference, mmd2, novelty
+from transforms.coverage.features.distance import Reference, mmd2, new_model_share, novelty
 from transforms.coverage.features.table import (
     COLUMNS,
     FEATURES,
     MMD,
+    NEW_MODELS,
+    PAST_CHANGE,
     Feature,
     Suspicious,
     column_index,
@@ -37,6 +39,7 @@ from transforms.coverage.features.timing import (
     longest_idle_gap,
     pace_evenness,
 )
+from transforms.coverage.features.trail import days_to_peak, surge, topic_shift
 from transforms.coverage.features.usage import (
     log_age_days,
     log_clients,
@@ -50,6 +53,8 @@ __all__ = [
     "COLUMNS",
     "FEATURES",
     "MMD",
+    "NEW_MODELS",
+    "PAST_CHANGE",
     "Feature",
     "Reference",
     "SketchBlock",
@@ -61,6 +66,7 @@ __all__ = [
     "coherence",
     "column_index",
     "common_direction",
+    "days_to_peak",
     "effective_rank",
     "feature_matrix",
     "heaps_slope",
@@ -73,12 +79,15 @@ __all__ = [
     "log_volume",
     "longest_idle_gap",
     "mmd2",
+    "new_model_share",
     "novelty",
     "output_ratio",
     "own_rank",
     "pace_evenness",
     "repeated_prompts",
     "size_entropy",
+    "surge",
     "top_scaffold_share",
+    "topic_shift",
     "unseen_share",
 ]

@@ -139,6 +139,19 @@ class SketchBlock:
         flat = np.bincount(place, weights=self.hours.count, minlength=len(self) * 24)
         return flat.reshape(len(self), 24).astype(np.float64, copy=False)
 
+    @cached_property
+    def trail(self) -> Float:
+        """Requests by day since the first and by coarse topic, float64 of shape (n, 32, 16).
+
+        A key of more than 32 days has the days that share a slot added up.
+        """
+        days, topics = layout.TRAIL_DAYS, layout.TRAIL_TOPICS
+        found = self.histogram(Bins.TRAIL, Bins.CAPABILITY)
+        day = (found.index // topics - self.first_ms[found.owner] // layout.DAY_MS) % days
+        place = (found.owner * days + day) * topics + found.index % topics
+        flat = np.bincount(place, weights=found.count, minlength=len(self) * days * topics)
+        return flat.reshape(len(self), days, topics).astype(np.float64, copy=False)
+
     # --- samples of items -------------------------------------------------------------------------
 
     @cached_property
@@ -158,6 +171,12 @@ class SketchBlock:
         start, size = items.start[:, kind], items.stop[:, kind] - items.start[:, kind]
         owner = np.repeat(np.arange(len(self)), size)
         return Ragged(len(self), owner, items.count[ranges(start, size)], NO_INDEX)
+
+    def hashes(self, kind: Items) -> NDArray[np.uint64]:
+        """56-bit hashes of the sampled items of one set, as `items` counts them."""
+        items = self._items
+        start, size = items.start[:, kind], items.stop[:, kind] - items.start[:, kind]
+        return items.key[ranges(start, size)] & layout.HASH_MASK
 
     def distinct(self, kind: Items) -> Float:
         """Estimated number of distinct items, float64 of shape (n,); see `CoverageSketch`."""

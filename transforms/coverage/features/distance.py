@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from transforms.coverage.features.arrays import Float, Int64, divide
 from transforms.coverage.features.block import SketchBlock
-from transforms.coverage.layout import Sum
+from transforms.coverage.layout import Items, Sum
 from transforms.embedding.space import FOURIER, fourier_mean
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reference:
-    """Mean Fourier feature map of a peer group: float64 of shape (256,), and its event count."""
+    """What a peer group asks.
+
+    Attributes:
+      mean: of the Fourier feature maps of its events, float64 of shape (256,).
+      events: how many these were.
+      models: uint64, ascending, 56-bit hashes of the models that anybody asked.
+    """
 
     mean: Float
     events: float
+    models: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
 
 
 def novelty(block: SketchBlock) -> Float:
@@ -54,6 +62,26 @@ def mmd2(block: SketchBlock, references: Sequence[Reference | None]) -> Float:
     between = (mean * means[which]).sum(axis=1)
     distance: Float = own + other[which] - 2 * between
     return distance
+
+
+def new_model_share(block: SketchBlock, references: Sequence[Reference | None]) -> Float:
+    """F23: share of the requests to models that nobody asked in the history.
+
+    Half of a campaign moves to a new model within a day; so do the curious, but not half of them.
+
+    Returns:
+      float64 of shape (n,), NaN where no model is said or the history's are unknown.
+    """
+    out = np.full(len(block), np.nan)
+    asked = block.items(Items.MODEL)
+    hashes = block.hashes(Items.MODEL)
+    total = asked.total()
+    for models in {id(r.models): r.models for r in references if r is not None}.values():
+        of_these = np.array([r is not None and r.models is models for r in references], bool)
+        known = of_these & (total > 0) & (len(models) > 0)
+        new = asked.sum(np.where(np.isin(hashes, models), 0.0, asked.count))
+        out = np.where(known, divide(new, total, known), out)
+    return out
 
 
 def _distinct(references: Sequence[Reference | None]) -> tuple[Float, Float, Int64]:

@@ -21,7 +21,7 @@ from transforms.coverage.features.breadth import (
     own_rank,
     unseen_share,
 )
-from transforms.coverage.features.distance import Reference, mmd2, novelty
+from transforms.coverage.features.distance import Reference, mmd2, new_model_share, novelty
 from transforms.coverage.features.templates import repeated_prompts, top_scaffold_share
 from transforms.coverage.features.timing import (
     burstiness,
@@ -32,6 +32,7 @@ from transforms.coverage.features.timing import (
     longest_idle_gap,
     pace_evenness,
 )
+from transforms.coverage.features.trail import days_to_peak, surge, topic_shift
 from transforms.coverage.features.usage import (
     log_age_days,
     log_clients,
@@ -169,18 +170,35 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "blocked_share", "F22", share(Sum.BLOCKED), _HIGH, "share of requests refused", "share"
     ),
+    Feature("topic_shift", "", topic_shift, _HIGH, "change of topics from one day to the next"),
+    Feature("surge", "F24", surge, _HIGH, "busiest day against the days before", "exp"),
+    Feature("days_to_peak", "F24", days_to_peak, _LOW, "days from opening to its busiest", "exp"),
 )
 
-MMD = Feature(
-    "mmd2",
-    "F5",
-    lambda block: np.full(
-        len(block), np.nan
-    ),  # needs the peer group's reference: `feature_matrix` fills it in
-    _BOTH,
-    "distance from what its peers ask",
+
+def _filled_in_later(block: SketchBlock) -> Float:
+    return np.full(len(block), np.nan)
+
+
+# These need more than the sketch: what the peer group, or the account itself, did in the history.
+MMD = Feature("mmd2", "F5", _filled_in_later, _BOTH, "distance from what its peers ask")
+NEW_MODELS = Feature(
+    "new_model_share",
+    "F23",
+    _filled_in_later,
+    _HIGH,
+    "share of requests to models that the history did not have",
+    "share",
 )
-COLUMNS: tuple[Feature, ...] = (*FEATURES, MMD)
+PAST_CHANGE = Feature(
+    "past_change",
+    "F5",
+    _filled_in_later,
+    _HIGH,
+    "distance of what it asks from its own past",
+    "exp",
+)
+COLUMNS: tuple[Feature, ...] = (*FEATURES, MMD, NEW_MODELS, PAST_CHANGE)
 
 
 @lru_cache(maxsize=1)
@@ -211,5 +229,8 @@ def feature_matrix(
         block = SketchBlock(sketches[start:stop])
         for i, feature in enumerate(FEATURES):
             out[start:stop, i] = feature.compute(block)
-        out[start:stop, -1] = mmd2(block, references[start:stop])
+        later = len(FEATURES)
+        out[start:stop, later] = mmd2(block, references[start:stop])
+        out[start:stop, later + 1] = new_model_share(block, references[start:stop])
+        out[start:stop, later + 2] = np.nan  # `scoring.rows` knows the accounts and their past
     return out

@@ -45,7 +45,7 @@ def test_tiny_inputs_are_finite_or_unknown_and_never_warn(n: int, seed: int) -> 
     assert not np.isinf(row).any()
     if n < 2:
         assert {f.COLUMNS[i].name for i in np.flatnonzero(~np.isnan(row))} <= {
-            "networks", "clients", "account_age", "output_ratio", "reasoning_share",
+            "networks", "clients", "account_age", "days_to_peak", "output_ratio", "reasoning_share",
         }  # fmt: skip
 
 
