@@ -22,7 +22,7 @@ from transforms.coverage.features import (
     feature_matrix,
     hill_number,
 )
-from transforms.coverage.layout import MAX_CELLS, Bins, Sum
+from transforms.coverage.layout import MAX_CELLS, Bins, Items, Sum
 from transforms.coverage.sketch import CoverageSketch, merge
 from transforms.embedding.space import UNIT
 from transforms.scoring.rows import hour_profile
@@ -63,11 +63,11 @@ class ClusterFeature:
     scale: str = "plain"
 
 
-_POOLED = tuple(
-    name
-    for name in (feature.name for feature in COLUMNS)
-    if name not in ("account_age", "networks", "clients", "blocked_share", "busy_hours")
-)
+_OF_MEMBERS = (  # say nothing of accounts taken together
+    "account_age", "networks", "clients", "blocked_share", "busy_hours", "surge", "days_to_peak",
+    "past_change",
+)  # fmt: skip
+_POOLED = tuple(name for name in (feature.name for feature in COLUMNS) if name not in _OF_MEMBERS)
 _HIGH, _LOW, _BOTH = Suspicious.HIGH, Suspicious.LOW, Suspicious.BOTH
 
 CLUSTER_FEATURES: tuple[ClusterFeature, ...] = (
@@ -92,6 +92,17 @@ CLUSTER_FEATURES: tuple[ClusterFeature, ...] = (
     ClusterFeature("volume_spread", "", _LOW, "difference in volume from member to member"),
     ClusterFeature("synchrony", "F21", _HIGH, "sameness of the members' hours"),
     ClusterFeature("linkage", "F25", _BOTH, "weight of what a member shares with others"),
+    ClusterFeature(
+        "marginal_gain",
+        "F7",
+        _HIGH,
+        "share of a member's topics that nobody before it had",
+        "share",
+    ),
+    ClusterFeature("union_coverage", "F16", _HIGH, "topics covered by anybody", "exp"),
+    ClusterFeature(
+        "scaffold_members", "F11", _HIGH, "share of members with the most shared wording", "share"
+    ),
     *(
         ClusterFeature(
             "pooled_" + f.name, f.code, f.suspicious, f.words + ", taken together", f.scale
@@ -149,6 +160,9 @@ def group_row(members: Sequence[Member], reference: Reference | None) -> GroupRo
         float(np.std([math.log(max(s.events, 1)) for s in sketches])),
         synchrony(sketches),
         linkage([member.degree for member in members]),
+        marginal_gain(sketches),
+        union_coverage(pool),
+        scaffold_members(sketches),
     ]
     features = np.array(own + [pooled[index[name]] for name in _POOLED])
     covariates = np.array([math.log(max(pool.events, 1)), math.log(len(members))])
@@ -162,6 +176,43 @@ def linkage(degrees: Sequence[float]) -> float:
     strongly as campaigns, so it explains a cluster and decides nothing.
     """
     return float(np.mean(degrees))
+
+
+def marginal_gain(sketches: Sequence[CoverageSketch]) -> float:
+    """F7: mean share of a member's cells that the members before it, by first request, had not.
+
+    High where a plan hands each account what is still missing.
+    """
+    ordered = sorted(sketches, key=lambda s: (s.first_ms, s.last_ms, s.events))
+    cells = [s.bin_index[: len(s.cell_counts())] for s in ordered]
+    owner = np.repeat(np.arange(len(cells)), [len(own) for own in cells])
+    _, first = np.unique(np.concatenate(cells), return_index=True)  # the earliest member's
+    new = np.bincount(owner[first], minlength=len(cells))[1:]
+    own = np.bincount(owner, minlength=len(cells))[1:]
+    return float((new[own > 0] / own[own > 0]).mean()) if own.any() else math.nan
+
+
+def union_coverage(pool: CoverageSketch) -> float:
+    """F16: log of the cells that any member visited; what its volume leads to expect is taken off
+    where features are standardised."""
+    visited = len(pool.cell_counts())
+    return math.log(visited) if visited else math.nan
+
+
+def scaffold_members(sketches: Sequence[CoverageSketch], least_share: float = 0.1) -> float:
+    """F11: share of the members that carry the wording which most of them carry.
+
+    Args:
+      sketches: of the members.
+      least_share: of a member's requests that must begin, or end, with it.
+    """
+    carried = []
+    for sketch in sketches:
+        own = [sketch.items(kind) for kind in (Items.PREFIX_SCAFFOLD, Items.SUFFIX_SCAFFOLD)]
+        kept = [hashes[counts >= least_share * sketch.events] for hashes, counts in own]
+        carried.append(np.unique(np.concatenate(kept)))
+    _, members = np.unique(np.concatenate(carried), return_counts=True)
+    return float(members.max(initial=0)) / len(sketches)
 
 
 def complementarity(sketches: Sequence[CoverageSketch], pool: CoverageSketch) -> float:

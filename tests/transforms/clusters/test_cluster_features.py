@@ -17,6 +17,7 @@ from tests.support.sketches import (
     harvester,
     person,
     sketch_of,
+    token,
     topic_coordinates,
 )
 from transforms.clusters.features import (
@@ -24,10 +25,13 @@ from transforms.clusters.features import (
     Member,
     complementarity,
     group_row,
+    marginal_gain,
     member_likeness,
     overlap,
     pool_sketches,
+    scaffold_members,
     synchrony,
+    union_coverage,
 )
 from transforms.clusters.links import Link, weighted_degree
 from transforms.coverage.features import COLUMNS, feature_matrix
@@ -206,3 +210,41 @@ def test_linkage_is_the_mean_weighted_degree() -> None:
 
 def test_nobody_looked_for_links_of_a_random_group() -> None:
     assert math.isnan(row_of(*same_topics(2, 20))["linkage"])
+
+
+def test_marginal_gain_is_the_share_of_cells_that_nobody_before_had() -> None:
+    first, second, third = (
+        replace_start(sketch_of(on_topics(f"a{i}", t)), i)
+        for i, t in enumerate([[1, 2, 3], [3, 4], [1, 2, 4, 5]])
+    )
+    assert marginal_gain([first, second, third]) == pytest.approx((1 / 2 + 1 / 4) / 2)
+    assert marginal_gain([third, first, second]) == pytest.approx((1 / 2 + 1 / 4) / 2)
+    assert math.isnan(marginal_gain([first, empty()]))
+
+
+def replace_start(sketch: CoverageSketch, hours: int) -> CoverageSketch:
+    return replace(sketch, first_ms=sketch.first_ms + hours * HOUR_MS)
+
+
+def test_a_plan_that_hands_out_what_is_missing_gains_more_than_a_shared_interest() -> None:
+    assert marginal_gain(shards(6)) > marginal_gain(same_topics(6)) + 0.4
+
+
+def test_union_coverage_is_the_log_of_the_cells_that_anybody_visited() -> None:
+    pool = pool_sketches([sketch_of(on_topics("a", [1, 2, 2])), sketch_of(on_topics("b", [2, 7]))])
+    assert union_coverage(pool) == pytest.approx(math.log(3))
+    assert math.isnan(union_coverage(empty()))
+
+
+def test_scaffold_members_is_the_share_of_members_with_one_wording() -> None:
+    def worded(account: str, words: list[str]) -> CoverageSketch:
+        hashes = np.array([token(word) for word in words])
+        coordinates = topic_coordinates(np.arange(len(words)), np.random.default_rng(0))
+        time = START_MS + np.arange(len(words))
+        return sketch_of(events_of(account, time, coordinates, prefix_scaffold=hashes))
+
+    once_in_twenty = ["fixed", *(f"own {i}" for i in range(19))]
+    members = [worded("a", ["fixed"] * 3), worded("b", ["fixed", "x"]), worded("c", ["y"] * 4)]
+    assert scaffold_members(members) == pytest.approx(2 / 3)
+    assert scaffold_members([*members, worded("d", once_in_twenty)]) == pytest.approx(2 / 4)
+    assert scaffold_members([empty(), empty()]) == 0
