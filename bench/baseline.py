@@ -28,9 +28,12 @@ from transforms.coverage import layout
 from transforms.coverage.layout import Bins, Items, Sum
 from transforms.coverage.sketch import CoverageSketch
 from transforms.embedding.hashing import HashingEmbedder
+from transforms.ingest.capabilities import NONE, Capability, capabilities_of
 from transforms.ingest.decode import Decoder
 from transforms.ingest.hashing import hash64
+from transforms.ingest.intents import intents_of
 from transforms.ingest.scaffold import looks_like_code, scaffolds
+from transforms.ingest.terms import Terms
 from transforms.scoring.handler import VerifiedBundle
 from transforms.sessions.identity import ACCOUNT, PAYMENT, SessionKey, session_id
 from transforms.sessions.transforms import Session, SessionOptions
@@ -283,6 +286,7 @@ def request_of(
     day, topics = at // layout.DAY_MS % layout.TRAIL_DAYS, layout.TRAIL_TOPICS
     topic = cell % (topics - 1) if cell >= 0 else topics - 1
     bins += [day * topics + topic + int(Bins.TRAIL)]
+    bins += _labels(event, text)
     bins += [bin_of(head, Bins.PREFIX_SCAFFOLD, 256)] if head else []
     bins += [bin_of(tail, Bins.SUFFIX_SCAFFOLD, 256)] if tail else []
     bins += [bin_of(system, Bins.SYSTEM_PROMPT, 128)] if system else []
@@ -320,6 +324,19 @@ def request_of(
         talk or mix(hash64(account) ^ (at // layout.GROUP_SLOT_MS), 3),
         coordinates,
     )
+
+
+def _labels(event: Json, text: str) -> list[int]:
+    """Bins of what is asked for, and of its tell-tale wording."""
+    capability, intent = NONE, NONE
+    if text:
+        terms = [Terms(text)]
+        capability = int(capabilities_of(terms, [looks_like_code(text)])[0])
+        intent = int(intents_of(terms)[0])
+    if event.get("tool_names"):
+        capability = int(Capability.TOOL_USE)
+    bins = [capability + int(Bins.CAPABILITY)] if capability != NONE else []
+    return [*bins, intent + int(Bins.INTENT)] if intent != NONE else bins
 
 
 def _keyed(element: tuple[str, Request], max_length_ms: int) -> Iterator[tuple[str, Request]]:
