@@ -72,9 +72,9 @@ def _lexicon() -> _Lexicon:
         if line.startswith("["):
             section = Capability[line.strip("[]").upper()].value
         elif line and not line.startswith("#"):
-            weight, *entries = line.split()
+            heaviness, *entries = line.split()
             for form in chain.from_iterable(map(_forms, entries)):
-                weights[form, section] = max(int(weight), weights.get((form, section), 0))
+                weights[form, section] = max(int(heaviness), weights.get((form, section), 0))
     words: dict[bytes, list[tuple[bytes, int]]] = {}
     han: dict[str, list[int]] = {}
     for (form, capability), weight in weights.items():

@@ -4,6 +4,7 @@
 bundle/
   manifest.json   version, SHA-256 of every file, library versions, feature schema, training summary
   manifest.sig    Ed25519 signature of manifest.json
+  capabilities.npz  what the history asked for in each cell
   links.npz       what benign accounts share, and what they ask
   space.npz       projection, centre and codebook of the embedding space
   peers.npz       mean Fourier features of each peer group
@@ -38,6 +39,7 @@ from transforms.clusters.features import CLUSTER_FEATURES
 from transforms.clusters.signatures import Background
 from transforms.coverage import layout
 from transforms.coverage.features import COLUMNS, Reference
+from transforms.embedding.labels import CapabilityTable
 from transforms.embedding.space import EmbeddingSpace
 from transforms.scoring import signing
 from transforms.scoring.calibration import Calibration
@@ -46,7 +48,7 @@ from transforms.scoring.detectors import Ensemble
 from transforms.scoring.evidence import Evidence
 from transforms.scoring.model import ScoringModel
 
-FORMAT = 2
+FORMAT = 3
 _LIBRARIES = ("numpy", "pyod", "scikit-learn", "joblib")
 
 
@@ -62,6 +64,7 @@ class Bundle:
       training: what it was trained on (counts, times, settings).
       common: ascending uint64, things that benign accounts share and that link nobody.
       background: what benign accounts ask, to compare the signatures of clusters with.
+      capabilities: what the history asked for in each cell.
     """
 
     version: str
@@ -71,6 +74,7 @@ class Bundle:
     training: Mapping[str, Any]
     common: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     background: Background = field(default_factory=Background)
+    capabilities: CapabilityTable = field(default_factory=CapabilityTable)
 
     def reference(self, peer_group: str) -> Reference | None:
         """The peer group's mean features, everyone's where it has none."""
@@ -101,6 +105,7 @@ def _pack(bundle: Bundle) -> dict[str, bytes]:
         common=bundle.common, background_sizes=background.sizes, background_cells=background.cells,
         background_counts=background.counts,
     )  # fmt: skip
+    files["capabilities.npz"] = _npz(counts=bundle.capabilities.counts)
     for level, model in bundle.models.items():
         groups = list(model.calibration.scores)
         files[f"{level}.npz"] = _npz(
@@ -372,4 +377,5 @@ def unpack(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
         Background(
             links["background_sizes"], links["background_cells"], links["background_counts"]
         ),
+        CapabilityTable(arrays("capabilities.npz")["counts"]),
     )
