@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.ingest.terms import Terms
+from transforms.ingest.terms import Pairs, Terms
 
 NONE = -1
 _MANY = (
@@ -38,70 +38,62 @@ class Intent(IntEnum):
     SELF_CHAT = 6  # a talk of a user with an assistant is to be invented
 
 
-class _Wording(NamedTuple):
-    """The wordings of one intent.
+class _Wordings(NamedTuple):
+    """Expressions of all intents, the most telling first.
 
     Attributes:
-      intent: its number.
-      words: only texts with one of these are looked at.
-      latin: for texts in other letters than Chinese.
-      characters: the same as `words`, of Chinese texts.
-      han: for Chinese texts.
+      found: (intent, expression) pairs.
+      latin: by word, the expressions of texts that have it.
+      words: those words.
+      han: the same for Chinese texts, by two and more characters.
+      pairs: finds those.
     """
 
-    intent: int
+    found: list[tuple[int, re.Pattern[str]]]
+    latin: dict[bytes, list[int]]
     words: frozenset[bytes]
-    latin: re.Pattern[str]
-    characters: list[str]
-    han: re.Pattern[str]
+    han: dict[str, list[int]]
+    pairs: Pairs
 
 
 @lru_cache(maxsize=1)
-def _wordings() -> tuple[_Wording, ...]:
-    """Of every intent, the most telling first."""
+def _wordings() -> _Wordings:
     listed = files("transforms.ingest").joinpath("words/intents.txt").read_text("utf-8")
-    lines = [line for line in listed.splitlines() if line and not line.startswith("#")]
-    parts: dict[str, dict[str, list[str]]] = {}
-    for line in lines:
+    found: list[tuple[int, re.Pattern[str]]] = []
+    latin: dict[bytes, list[int]] = {}
+    han: dict[str, list[int]] = {}
+    intent = NONE
+    for line in listed.splitlines():
         if line.startswith("["):
-            part = parts.setdefault(line.strip("[]"), {})
-        else:
-            kind, _, value = line.partition(" ")
-            part.setdefault(kind, []).append(value)
-    return tuple(
-        _Wording(
-            Intent[name.upper()].value,
-            frozenset(word.encode() for word in part["words"][0].split()),
-            _any_of(part["latin"]),
-            part["characters"][0].split(),
-            _any_of(part["han"]),
-        )
-        for name, part in parts.items()
-    )
-
-
-def _any_of(expressions: Sequence[str]) -> re.Pattern[str]:
-    return re.compile("|".join(expressions).replace("<many>", _MANY), re.DOTALL)
-
-
-@lru_cache(maxsize=1)
-def _all_words() -> frozenset[bytes]:
-    return frozenset[bytes]().union(*(wording.words for wording in _wordings()))
+            intent = Intent[line.strip("[]").upper()].value
+        elif line and not line.startswith("#"):
+            letters, words, expression = line.split(" ", 2)
+            for word in words.split(","):
+                if letters == "latin":
+                    latin.setdefault(word.encode(), []).append(len(found))
+                else:
+                    han.setdefault(word, []).append(len(found))
+            found.append((intent, re.compile(expression.replace("<many>", _MANY), re.DOTALL)))
+    return _Wordings(found, latin, frozenset(latin), han, Pairs(han))
 
 
 def intents_of(terms: Sequence[Terms]) -> NDArray[np.int8]:
     """The most telling wording of each of n texts, −1 where there is none: int8 of shape (n,)."""
-    return np.array([_intent_of(text) for text in terms], np.int8)
+    wordings = _wordings()
+    places = [
+        {i for word in wordings.words & text.words for i in wordings.latin[word]} for text in terms
+    ]
+    han = [i for i, text in enumerate(terms) if text.han]
+    for at, part in wordings.pairs.found([terms[i].lower for i in han]):
+        places[han[at]].update(wordings.han[part])
+    labels = map(_first_found, terms, places)
+    return np.fromiter(labels, np.int8, len(terms))
 
 
-def _intent_of(text: Terms) -> int:
-    there = _all_words() & text.words
-    if there:
-        for wording in _wordings():
-            if not wording.words.isdisjoint(there) and wording.latin.search(text.lower):
-                return wording.intent
-    if text.han:
-        for wording in _wordings():
-            if any(c in text.lower for c in wording.characters) and wording.han.search(text.lower):
-                return wording.intent
+def _first_found(text: Terms, places: set[int]) -> int:
+    wordings = _wordings()
+    for i in sorted(places):
+        intent, expression = wordings.found[i]
+        if expression.search(text.lower):
+            return intent
     return NONE
