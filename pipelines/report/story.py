@@ -42,7 +42,9 @@ LINKS = {
 
 _MOST_TRUTHS = 3
 _MOST_CAPABILITIES = 3
-_LEAST_SHARE = 0.05  # of the labelled requests, for a capability that is not taken to be told of
+# A capability that was not taken is told of from this share of the labelled requests, and so many.
+_LEAST_SHARE = 0.05
+_LEAST_REQUESTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +203,11 @@ class Cluster:
 
     def asked_for(self) -> tuple[AskedCapability, ...]:
         """The capabilities to tell of: those it took first."""
-        told = [c for c in self.capabilities if c.taken or c.share >= _LEAST_SHARE]
+        told = [
+            c
+            for c in self.capabilities
+            if c.taken or (c.share >= _LEAST_SHARE and c.requests >= _LEAST_REQUESTS)
+        ]
         return tuple(told[:_MOST_CAPABILITIES])
 
     def stands_out(self, most: int) -> str:

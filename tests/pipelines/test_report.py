@@ -126,9 +126,10 @@ def test_page_and_terminal_say_what_a_cluster_asked_for() -> None:
         AskedCapability("tool_use", 40, 0.04, 9.0, None, None, True),
         AskedCapability("code", 800, 0.8, 1.1, 0.4, 0.5, False),
         AskedCapability("law", 9, 0.01, 0.2, 0.0, 0.1, False),
+        AskedCapability("logic", 2, 0.15, 3.0, 0.0, 0.1, False),
     )
     told = replace(cluster, capabilities=asked)
-    assert told.asked_for() == asked[:2]  # what was not taken and is rare says nothing
+    assert told.asked_for() == asked[:2]  # what was not taken and is rare is not told of
     html = render(replace(_story(), clusters=(told,)))
     _read(html)
     out = io.StringIO()
@@ -139,6 +140,7 @@ def test_page_and_terminal_say_what_a_cluster_asked_for() -> None:
         assert "Tool use: 40 requests" in page
         assert "they reach 40% of what is usually asked for" in page
         assert "Law" not in page
+        assert "Logic" not in page
     assert "What it asked for" not in render(_story())
 
 
