@@ -82,7 +82,7 @@ def _lexicon() -> _Lexicon:
         if is_han(form[0]):
             han.setdefault(form, []).append(number)
         else:
-            joined = Terms(form).joined
+            joined = Terms(form).joined()
             several = joined.split()
             # The longest word is the rarest, as a rule, so that most phrases are never looked for.
             key = max(several, key=len)
@@ -113,7 +113,7 @@ def capabilities_of(terms: Sequence[Terms], code: Sequence[bool]) -> NDArray[np.
     for i, text in enumerate(terms):
         for word in lexicon.known & text.words:
             for phrase, entry in lexicon.words[word]:
-                if not phrase or phrase in text.joined:
+                if not phrase or phrase in text.joined():
                     owners.append(i)
                     entries.append(entry)
     han = [i for i, text in enumerate(terms) if text.han]
@@ -123,7 +123,7 @@ def capabilities_of(terms: Sequence[Terms], code: Sequence[bool]) -> NDArray[np.
     capability, weight = np.divmod(np.array(entries, np.int64), _WEIGHTS)
     np.add.at(scores, (np.array(owners, np.int64), capability), weight)
     for i in np.flatnonzero(scores[:, Capability.MATHEMATICS]).tolist():
-        if terms[i].numbers >= _MANY_NUMBERS:
+        if terms[i].numbers() >= _MANY_NUMBERS:
             scores[i, Capability.MATHEMATICS] += 1
     # Of equals the smaller number, whatever the order of the words.
     best = scores.argmax(axis=1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
 
 import numpy as np
 
@@ -43,12 +42,13 @@ class Terms:
       han: whether it has Chinese characters.
     """
 
-    __slots__ = ("__dict__", "_ordered", "han", "lower", "words")
+    __slots__ = ("_joined", "_ordered", "han", "lower", "words")
 
     def __init__(self, text: str) -> None:
         if len(text) > HEAD_CHARS + TAIL_CHARS:
             text = text[:HEAD_CHARS] + "\n" + text[-TAIL_CHARS:]
         self.lower = text.lower()
+        self._joined = b""
         self.han = False
         if text.isascii():
             self._ordered = text.encode("ascii").translate(_TABLE).split()
@@ -65,12 +65,12 @@ class Terms:
             plain = plain.replace(mark, " ")
         return plain.encode("utf-8", "surrogatepass").translate(_TABLE).split()
 
-    @cached_property
     def joined(self) -> bytes:
         """Its words in order, UTF-8, with one blank before and after each."""
-        return b" " + b" ".join(self._ordered) + b" "
+        if not self._joined:  # most texts are never asked
+            self._joined = b" " + b" ".join(self._ordered) + b" "
+        return self._joined
 
-    @cached_property
     def numbers(self) -> int:
         """How many numbers are written in digits."""
         return len(_NUMBER.findall(self.lower))
