@@ -19,7 +19,7 @@ setup(
             "report/*.css",
             "simulate/words/*",
         ],
-        "transforms": ["py.typed"],
+        "transforms": ["py.typed", "ingest/words/*.txt"],
         "schemas": ["py.typed", "generated/*"],
     },
     install_requires=[

@@ -28,9 +28,12 @@ from transforms.coverage import layout
 from transforms.coverage.layout import Bins, Items, Sum
 from transforms.coverage.sketch import CoverageSketch
 from transforms.embedding.hashing import HashingEmbedder
+from transforms.ingest.capabilities import NONE, Capability, capabilities_of
 from transforms.ingest.decode import Decoder
 from transforms.ingest.hashing import hash64
+from transforms.ingest.intents import intents_of
 from transforms.ingest.scaffold import looks_like_code, scaffolds
+from transforms.ingest.terms import Terms
 from transforms.scoring.handler import VerifiedBundle
 from transforms.sessions.identity import ACCOUNT, PAYMENT, SessionKey, session_id
 from transforms.sessions.transforms import Session, SessionOptions
@@ -197,7 +200,8 @@ class EmbedFn(beam.DoFn):  # type: ignore[misc]
         self._bundle = bundle
 
     def setup(self) -> None:
-        self._space = self._bundle.load().space
+        bundle = self._bundle.load()
+        self._space, self._labels = bundle.space, bundle.capabilities.labels
         self._embedder = HashingEmbedder()
 
     def process(self, element: tuple[Json, int]) -> Iterator[Request]:
@@ -208,8 +212,12 @@ class EmbedFn(beam.DoFn):  # type: ignore[misc]
         coordinates = self._space.coordinates(vector[None])[0]
         placed = bool(coordinates.any())
         cell, nearness = self._space.nearest(coordinates[None])
-        place = (coordinates.tobytes(), int(cell[0]), int(nearness[0])) if placed else (b"", -1, 0)
-        yield request_of(event, at, self._decoder, *place)
+        if not placed:
+            yield request_of(event, at, self._decoder, b"", -1, 0, NONE)
+            return
+        label = int(self._labels[cell[0]]) if len(self._labels) else NONE
+        place = coordinates.tobytes(), int(cell[0]), int(nearness[0])
+        yield request_of(event, at, self._decoder, *place, label)
 
 
 def _vector(event: Json, decoder: Decoder) -> NDArray[np.float32] | None:
@@ -231,7 +239,13 @@ def _vector(event: Json, decoder: Decoder) -> NDArray[np.float32] | None:
 
 
 def request_of(
-    event: Json, at: int, decoder: Decoder, coordinates: bytes, cell: int, nearness: int
+    event: Json,
+    at: int,
+    decoder: Decoder,
+    coordinates: bytes,
+    cell: int,
+    nearness: int,
+    label: int,
 ) -> Request:
     """What is counted of an event."""
 
@@ -283,6 +297,7 @@ def request_of(
     day, topics = at // layout.DAY_MS % layout.TRAIL_DAYS, layout.TRAIL_TOPICS
     topic = cell % (topics - 1) if cell >= 0 else topics - 1
     bins += [day * topics + topic + int(Bins.TRAIL)]
+    bins += _label_bins(event, text, label)
     bins += [bin_of(head, Bins.PREFIX_SCAFFOLD, 256)] if head else []
     bins += [bin_of(tail, Bins.SUFFIX_SCAFFOLD, 256)] if tail else []
     bins += [bin_of(system, Bins.SYSTEM_PROMPT, 128)] if system else []
@@ -320,6 +335,19 @@ def request_of(
         talk or mix(hash64(account) ^ (at // layout.GROUP_SLOT_MS), 3),
         coordinates,
     )
+
+
+def _label_bins(event: Json, text: str, label: int) -> list[int]:
+    """Bins of what is asked for, without a text by the cell's label, and of its wording."""
+    capability, intent = label, NONE
+    if text:
+        terms = [Terms(text)]
+        capability = int(capabilities_of(terms, [looks_like_code(text)])[0])
+        intent = int(intents_of(terms)[0])
+    if event.get("tool_names"):
+        capability = int(Capability.TOOL_USE)
+    bins = [capability + int(Bins.CAPABILITY)] if capability != NONE else []
+    return [*bins, intent + int(Bins.INTENT)] if intent != NONE else bins
 
 
 def _keyed(element: tuple[str, Request], max_length_ms: int) -> Iterator[tuple[str, Request]]:

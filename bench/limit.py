@@ -30,11 +30,11 @@ _BATCH = 512  # sessions scored at once, as the pipeline does
 def sessions_without_beam(case: Case) -> Iterator[Session]:
     """All sessions of a case."""
     config, options = case.config, session_options(case.config)
-    decoding, space = decoder(config), case.verified().load().space
+    decoding, bundle = decoder(config), case.verified().load()
     embedder = HashingEmbedder() if embeds_texts(config) else None
     size = case.events.stat().st_size
     events = Events.concat([
-        place(decoding.decode(batch), space, embedder)
+        place(decoding.decode(batch), bundle.space, embedder, bundle.capabilities.labels)
         for batch in read_range(str(case.events), 0, size, config.ingest.batch_records)
     ])  # fmt: skip
     events = events.take(first_seen(events.event_hash, []))

@@ -83,7 +83,7 @@ def stage_rates(case: Case) -> list[Stage]:
     decoded = [decoding.decode(batch) for batch in records]
     clock.note("decode, check, pseudonymise", "events", case.count, began)
     began = time.process_time()
-    events = [place(batch, bundle.space, embedder) for batch in decoded]
+    events = [place(batch, bundle.space, embedder, bundle.capabilities.labels) for batch in decoded]
     clock.note("embed and place", "events", case.count, began)
     began = time.process_time()
     whole = Events.concat(events)

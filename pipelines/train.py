@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from pipelines.parts import (
 )
 from schemas.errors import DistilwatchError
 from transforms.coverage.sketch import CoverageSketch, decode, encode
+from transforms.embedding.labels import CapabilityTable, count_labels
 from transforms.embedding.space import EmbeddingSpace, fit_space
 from transforms.ingest.hashing import hash64
 from transforms.ingest.transforms import CleanEvents, DecodeAndEmbed, DecodeAndPlace, FittedSpace
@@ -90,14 +91,14 @@ def train(options: TrainOptions, console: Console) -> TrainSummary:
     config = options.config
     with tempfile.TemporaryDirectory(prefix="distilwatch-train-", dir=config.run.tmp) as folder:
         console.step("Fit the embedding space to the history")
-        space = _fit_space(options, folder)
+        fitted = _fit_space(options, folder)
         console.step("Sketch the history")
-        levels, peers, parts = _sketch_history(options, space, folder)
+        levels, peers, parts = _sketch_history(options, fitted, folder)
     console.step("Fit and calibrate the detectors")
     profiles = levels.get(PROFILE, [])
     events = sum(key.sketch.events for key in profiles)
     bundle = fit_bundle(
-        space,
+        fitted.space,
         peers,
         levels,
         {
@@ -123,11 +124,13 @@ def train(options: TrainOptions, console: Console) -> TrainSummary:
         _two_parts(profiles, parts, config.scoring.min_requests),
         ((name, whole(own)) for name, own in parts.items()),
     )
+    bundle = replace(bundle, capabilities=fitted.capabilities)
     version = save_bundle(bundle, options.bundle)
     return TrainSummary(str(options.bundle), version, events, bundle.training["keys"])
 
 
-def _fit_space(options: TrainOptions, folder: str) -> EmbeddingSpace:
+def _fit_space(options: TrainOptions, folder: str) -> FittedSpace:
+    """Fits the space to a sample of the history, and counts what is asked for in its cells."""
     config = options.config
     with beam.Pipeline(options=beam_options(options.runner, options.beam_args, 1)) as pipeline:
         _ = (
@@ -143,46 +146,60 @@ def _fit_space(options: TrainOptions, folder: str) -> EmbeddingSpace:
             )
             | "KeepSample" >> beam.Map(_save_sample, folder)
         )
-    sample = np.load(Path(folder) / "sample.npy")
+    with np.load(Path(folder) / "sample.npz") as stored:
+        sample, labels = stored["vectors"], stored["labels"]
     if not len(sample):
         raise DistilwatchError(
             "no event has a vector or a text",
             "history",
             "give events with embedding or prompt_text",
         )
-    return fit_space(sample, config.embedding.model, config.coverage.cells, config.scoring.seed)
+    space = fit_space(sample, config.embedding.model, config.coverage.cells, config.scoring.seed)
+    return FittedSpace(space, _count_capabilities(space, sample, labels))
 
 
-def _save_sample(sample: NDArray[np.float32], folder: str) -> None:
+def _count_capabilities(
+    space: EmbeddingSpace, sample: NDArray[np.float32], labels: NDArray[np.int8]
+) -> CapabilityTable:
+    cells, _ = space.nearest(space.coordinates(sample))
+    return count_labels(cells, labels, space.cells)
+
+
+def _save_sample(sample: _Sample, folder: str) -> None:
     try:
-        np.save(Path(folder) / "sample.npy", sample)
+        np.savez(Path(folder) / "sample.npz", vectors=sample[1], labels=sample[2])
     except OSError as error:
         raise cannot_keep(folder, error) from error
 
 
-_Sample = tuple[NDArray[np.uint64], NDArray[np.float32]]
+_Sample = tuple[NDArray[np.uint64], NDArray[np.float32], NDArray[np.int8]]
 
 
 class SmallestHashes(beam.CombineFn):  # type: ignore[misc]
-    """A uniform sample of events that does not depend on their order: the k smallest hashes."""
+    """A uniform sample of events that does not depend on their order: the k smallest hashes, with
+    the events' vectors and labels."""
 
     def __init__(self, size: int, dim: int) -> None:
         self._size = size
         self._dim = dim
 
     def create_accumulator(self) -> _Sample:
-        return np.empty(0, np.uint64), np.empty((0, self._dim), np.float32)
+        return np.empty(0, np.uint64), np.empty((0, self._dim), np.float32), np.empty(0, np.int8)
 
     def add_input(self, accumulator: _Sample, element: _Sample) -> _Sample:
-        hashes, rows = element
+        hashes, rows, labels = element
         if len(accumulator[0]) == self._size:  # full: hardly anything gets in any more
             smaller = hashes < accumulator[0][-1]
-            hashes, rows = hashes[smaller], rows[smaller]
+            hashes, rows, labels = hashes[smaller], rows[smaller], labels[smaller]
         if not len(hashes):
             return accumulator
         hashes, index = np.unique(np.concatenate([accumulator[0], hashes]), return_index=True)
         index = index[: self._size]
-        return hashes[: self._size], np.concatenate([accumulator[1], rows])[index]
+        return (
+            hashes[: self._size],
+            np.concatenate([accumulator[1], rows])[index],
+            np.concatenate([accumulator[2], labels])[index],
+        )
 
     def merge_accumulators(self, accumulators: Iterable[_Sample]) -> _Sample:
         merged = self.create_accumulator()
@@ -190,12 +207,12 @@ class SmallestHashes(beam.CombineFn):  # type: ignore[misc]
             merged = self.add_input(merged, accumulator)
         return merged
 
-    def extract_output(self, accumulator: _Sample) -> NDArray[np.float32]:
-        return accumulator[1]
+    def extract_output(self, accumulator: _Sample) -> _Sample:
+        return accumulator
 
 
 def _sketch_history(
-    options: TrainOptions, space: EmbeddingSpace, folder: str
+    options: TrainOptions, fitted: FittedSpace, folder: str
 ) -> tuple[dict[str, list[KeyedSketch]], list[str], dict[str, list[Part]]]:
     """Training keys by level, the peer groups, and the parts of every account's history."""
     config = options.config
@@ -205,7 +222,7 @@ def _sketch_history(
         clean = read_events(
             pipeline,
             options.inputs,
-            DecodeAndPlace(decoder(config), FittedSpace(space), embeds_texts(config)),
+            DecodeAndPlace(decoder(config), fitted, embeds_texts(config)),
             config.ingest.batch_records,
         ) | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
         partials = clean.events | "Fold" >> FoldEvents(sessions)

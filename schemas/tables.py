@@ -73,6 +73,22 @@ _SHARED = _many(
     _may("shared", "INT64", "different things of this kind that members share", "things"),
     _may("accounts", "INT64", "members that share one of them", "accounts"),
 )
+_CAPABILITIES = _many(
+    "capabilities",
+    "what its requests ask of the model: what it took first, then by requests",
+    _may("name", "STRING", "code, mathematics, tool_use, medicine, law …"),
+    _may("requests", "INT64", "requests that ask for it", "requests"),
+    _may("share", "FLOAT64", "of the cluster's labelled requests", "0 to 1"),
+    _may("lift", "FLOAT64", "the share over the history's; empty where that is not labelled"),
+    _may(
+        "covered",
+        "FLOAT64",
+        "share of the history's requests for it that lie where the cluster asked for it",
+        "0 to 1",
+    ),
+    _may("expected", "FLOAT64", "covered by as many requests of the history", "0 to 1"),
+    _may("taken", "BOOL", "whether the share is clearly above the history's"),
+)
 _TOKENS = (
     _may("input_tokens", "INT64", "input tokens of these requests", "tokens"),
     _may("output_tokens", "INT64", "output tokens of these requests", "tokens"),
@@ -144,6 +160,7 @@ _FLAGGED_CLUSTERS = Table(
         *_RUN,
         _REASONING,
         _SHARED,
+        _CAPABILITIES,
     ),
 )
 

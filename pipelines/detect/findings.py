@@ -12,10 +12,13 @@ from transforms.alerts.policy import AlertPolicy
 from transforms.clusters.links import cluster_id
 from transforms.clusters.rows import Finding, cluster_finding, single_finding
 from transforms.clusters.transforms import Cluster, Found
-from transforms.scoring.handler import Scored
+from transforms.embedding.labels import CapabilityTable
+from transforms.scoring.handler import Scored, VerifiedBundle
 from transforms.sinks.commit import RESOLVED
 
-_Judge = Callable[[Scored[Any], AlertPolicy, str], Finding | None]
+_Judge = Callable[[Scored[Any], AlertPolicy, str, CapabilityTable], Finding | None]
+_Again = Callable[[Scored[Any], _Judge, AlertPolicy, str, CapabilityTable], Iterator[Finding]]
+_NO_HISTORY = CapabilityTable()
 
 
 @dataclass(eq=False)
@@ -31,24 +34,22 @@ class Findings(beam.PTransform):  # type: ignore[misc]
       policy: decides.
       run_id: for the rows.
       endless: whether clusters may be scored again.
+      bundle: whose history capabilities are compared with.
     """
 
     policy: AlertPolicy
     run_id: str
     endless: bool
+    bundle: VerifiedBundle
 
     def expand(self, found: Found) -> beam.PCollection[Finding]:
         judged = []
         kinds = (("Clusters", found.clusters, cluster_finding),
                  ("Singles", found.singles, single_finding))  # fmt: skip
         for kind, scored, judge in kinds:
-            judged.append(
-                scored
-                | f"Judge{kind}"
-                >> beam.FlatMap(
-                    judged_again if self.endless else _judged, judge, self.policy, self.run_id
-                )
-            )
+            again = judged_again if self.endless else _judged
+            judging = _JudgeFn(again, judge, self.policy, self.run_id, self.bundle)
+            judged.append(scored | f"Judge{kind}" >> beam.ParDo(judging))
         if self.endless:
             judged.append(
                 found.clusters | "TakeBack" >> beam.FlatMap(taken_back, self.policy, self.run_id)
@@ -56,21 +57,40 @@ class Findings(beam.PTransform):  # type: ignore[misc]
         return judged | "Together" >> beam.Flatten()
 
 
+class _JudgeFn(beam.DoFn):  # type: ignore[misc]
+    def __init__(
+        self, again: _Again, judge: _Judge, policy: AlertPolicy, run_id: str, bundle: VerifiedBundle
+    ) -> None:
+        self._again = again
+        self._how = judge, policy, run_id
+        self._verified = bundle
+
+    def setup(self) -> None:
+        self._history = self._verified.load().capabilities
+
+    def process(self, scored: Scored[Any]) -> Iterator[Finding]:
+        yield from self._again(scored, *self._how, self._history)
+
+
 def _judged(
-    scored: Scored[Any], judge: _Judge, policy: AlertPolicy, run_id: str
+    scored: Scored[Any], judge: _Judge, policy: AlertPolicy, run_id: str, history: CapabilityTable
 ) -> Iterator[Finding]:
-    finding = judge(scored, policy, run_id)
+    finding = judge(scored, policy, run_id, history)
     if finding is not None:
         yield finding
 
 
 def judged_again(
-    scored: Scored[Any], judge: _Judge, policy: AlertPolicy, run_id: str
+    scored: Scored[Any],
+    judge: _Judge,
+    policy: AlertPolicy,
+    run_id: str,
+    history: CapabilityTable = _NO_HISTORY,
 ) -> Iterator[Finding]:
     """A finding in any case; its status says when the policy does not flag it."""
-    finding = judge(scored, policy, run_id)
+    finding = judge(scored, policy, run_id, history)
     if finding is None:
-        finding = judge(scored, replace(policy, max_p=1.0), run_id)
+        finding = judge(scored, replace(policy, max_p=1.0), run_id, history)
         assert finding is not None  # a p-value is at most 1
         finding.cluster.update(status=RESOLVED, severity="low")
     yield finding

@@ -12,6 +12,7 @@ from pipelines.labels import Label, read_labels
 from pipelines.report.story import (
     LINKS,
     SEVERITIES,
+    AskedCapability,
     BenignTruth,
     CampaignTruth,
     Cluster,
@@ -133,6 +134,18 @@ def _clusters(
                     for m in members
                 ),
                 row["bundle_version"] or "",
+                tuple(
+                    AskedCapability(
+                        c["name"],
+                        c["requests"] or 0,
+                        _float(c["share"]),
+                        c["lift"],
+                        c["covered"],
+                        c["expected"],
+                        c["taken"],
+                    )
+                    for c in row["capabilities"] or ()
+                ),
             )
         )
     grave = {name: i for i, name in enumerate(SEVERITIES)}

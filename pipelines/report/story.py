@@ -15,6 +15,17 @@ TACTICS = {
     "fixed_template": "uses one fixed wording",
     "repeated_sampling": "asks the same prompts again and again",
     "hand_over": "goes on from another account after a block",
+    "self_instruct": "has tasks or training data invented",
+    "evolved_prompts": "has prompts made harder",
+    "reward_modelling": "has answers graded",
+    "capability_targeted": "asks for one capability above all",
+}
+
+CAPABILITIES = {
+    "languages": "translation and grammar",
+    "extraction": "summaries and extraction",
+    "logic": "logic and puzzles",
+    "knowledge": "general knowledge",
 }
 
 LINKS = {
@@ -30,6 +41,10 @@ LINKS = {
 }
 
 _MOST_TRUTHS = 3
+_MOST_CAPABILITIES = 3
+# A capability that was not taken is told of from this share of the labelled requests, and so many.
+_LEAST_SHARE = 0.05
+_LEAST_REQUESTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +67,43 @@ class Reason:
     def name(self) -> str:
         """What it is, without figures."""
         return self.words.partition(":")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class AskedCapability:
+    """What a cluster asked of one capability of the model; None where that is unknown.
+
+    Attributes:
+      name: as in the tables.
+      requests: that ask for it.
+      share: of the cluster's labelled requests.
+      lift: the share over the history's.
+      covered: share of the history's requests for it where the cluster asked for it, too.
+      expected: the same for as many requests of the history.
+      taken: whether the share is clearly above the history's.
+    """
+
+    name: str
+    requests: int
+    share: float
+    lift: float | None = None
+    covered: float | None = None
+    expected: float | None = None
+    taken: bool | None = None
+
+    def sentence(self) -> str:
+        """How much of it, in one sentence."""
+        name = CAPABILITIES.get(self.name, self.name.replace("_", " "))
+        times = "one request" if self.requests == 1 else f"{self.requests:,} requests"
+        text = f"{name[:1].upper()}{name[1:]}: {times}, {self.share:.0%} of those that tell"
+        if self.lift is not None:
+            text += f", {self.lift:.2g} times the usual share"
+            text += " (clearly above it)" if self.taken else ""
+        if self.covered is not None:
+            text += f"; they reach {self.covered:.0%} of what is usually asked for"
+            if self.expected is not None:
+                text += f", where as many usual requests reach {self.expected:.0%}"
+        return f"{text}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +180,7 @@ class Cluster:
     reasons: tuple[Reason, ...]
     members: tuple[Member, ...]
     bundle_version: str
+    capabilities: tuple[AskedCapability, ...] = ()
 
     @property
     def days(self) -> float:
@@ -147,6 +200,15 @@ class Cluster:
             text += f" and took answers worth about {money(self.exposure_usd)} at list price"
         doing = [TACTICS.get(t, t.replace("_", " ")) for t in self.tactics]
         return f"{text}; what stands out: {', '.join(doing)}." if doing else f"{text}."
+
+    def asked_for(self) -> tuple[AskedCapability, ...]:
+        """The capabilities to tell of: those it took first."""
+        told = [
+            c
+            for c in self.capabilities
+            if c.taken or (c.share >= _LEAST_SHARE and c.requests >= _LEAST_REQUESTS)
+        ]
+        return tuple(told[:_MOST_CAPABILITIES])
 
     def stands_out(self, most: int) -> str:
         """What contributed most, without figures; "" without reasons."""

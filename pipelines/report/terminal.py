@@ -107,6 +107,10 @@ def cluster_story(cluster: Cluster) -> Iterator[RenderableType]:
         yield Text("\nWhy it was flagged", "bold")
         for reason in cluster.reasons:
             yield Padding(Text(f"• {reason.words[:1].upper()}{reason.words[1:]}"), (0, 0, 0, 2))
+    if cluster.asked_for():
+        yield Text("\nWhat it asked for", "bold")
+        for capability in cluster.asked_for():
+            yield Padding(Text(f"• {capability.sentence()}"), (0, 0, 0, 2))
     yield Text("\nRequests over time", "bold")
     yield _members(cluster)
     if len(cluster.members) > _MEMBERS:

@@ -10,6 +10,7 @@ from rich.console import Console
 from pipelines.report import charts
 from pipelines.report.render import render
 from pipelines.report.story import (
+    AskedCapability,
     BenignTruth,
     CampaignTruth,
     Cluster,
@@ -19,7 +20,7 @@ from pipelines.report.story import (
     Story,
     Truth,
 )
-from pipelines.report.terminal import clusters_list
+from pipelines.report.terminal import cluster_story, clusters_list
 
 NOON = 1_780_000_000_000
 HOUR = 3_600_000
@@ -107,6 +108,40 @@ def test_the_page_tells_the_story() -> None:
         "All 100 records that were read are accounted for.",
     ):
         assert words in html
+
+
+def test_a_capability_is_told_in_one_plain_sentence() -> None:
+    code = AskedCapability("code", 412, 0.71, 6.2, 0.842, 0.347, True)
+    assert code.sentence() == (
+        "Code: 412 requests, 71% of those that tell, 6.2 times the usual share (clearly above it); "
+        "they reach 84% of what is usually asked for, where as many usual requests reach 35%."
+    )
+    unknown = AskedCapability("languages", 1, 0.2)
+    assert unknown.sentence() == ("Translation and grammar: one request, 20% of those that tell.")
+
+
+def test_page_and_terminal_say_what_a_cluster_asked_for() -> None:
+    (cluster,) = _story().clusters
+    asked = (
+        AskedCapability("tool_use", 40, 0.04, 9.0, None, None, True),
+        AskedCapability("code", 800, 0.8, 1.1, 0.4, 0.5, False),
+        AskedCapability("law", 9, 0.01, 0.2, 0.0, 0.1, False),
+        AskedCapability("logic", 2, 0.15, 3.0, 0.0, 0.1, False),
+    )
+    told = replace(cluster, capabilities=asked)
+    assert told.asked_for() == asked[:2]  # what was not taken and is rare is not told of
+    html = render(replace(_story(), clusters=(told,)))
+    _read(html)
+    out = io.StringIO()
+    for part in cluster_story(told):
+        Console(file=out, width=200).print(part)
+    for page in (html, out.getvalue()):
+        assert "What it asked for" in page
+        assert "Tool use: 40 requests" in page
+        assert "they reach 40% of what is usually asked for" in page
+        assert "Law" not in page
+        assert "Logic" not in page
+    assert "What it asked for" not in render(_story())
 
 
 def test_the_page_is_self_contained_and_well_formed() -> None:

@@ -57,6 +57,20 @@ def spine(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(folder, home, simulated, detected)
 
 
+def test_flagged_clusters_say_what_they_asked_for(spine: Run) -> None:
+    found = query(spine.database, "SELECT request_count, capabilities FROM current_clusters")
+    assert found
+    for requests, capabilities in found:
+        assert capabilities
+        assert sum(c["share"] for c in capabilities) == pytest.approx(1)
+        assert sum(c["requests"] for c in capabilities) <= requests
+        for one in capabilities:
+            assert one["lift"] > 0
+            for name in ("covered", "expected"):
+                assert one[name] is None or 0 <= one[name] <= 1
+    assert any(c["covered"] for _, capabilities in found for c in capabilities)
+
+
 def test_every_record_is_scored_refused_or_a_repeat(spine: Run) -> None:
     [(read, scored, refused, duplicate, unaccounted)] = query(
         spine.database,

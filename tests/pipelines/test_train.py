@@ -10,22 +10,26 @@ from hypothesis import strategies as st
 from pipelines.train import SmallestHashes
 
 SIZE, DIM = 12, 3
-Batch = tuple[np.ndarray, np.ndarray]
+Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def batch(hashes: list[int]) -> Batch:
-    """Events whose vectors follow from their hashes."""
+    """Events whose vectors and labels follow from their hashes."""
     values = np.array(hashes, np.uint64)
-    return values, np.repeat(values[:, None], DIM, axis=1).astype(np.float32)
+    rows = np.repeat(values[:, None], DIM, axis=1).astype(np.float32)
+    return values, rows, (values % 16).astype(np.int8)
 
 
 def smallest(batches: list[list[int]]) -> list[int]:
     return sorted({h for hashes in batches for h in hashes})[:SIZE]
 
 
-def rows(sample: np.ndarray) -> list[int]:
-    assert sample.shape[1] == DIM
-    return [int(row[0]) for row in sample]
+def rows(sample: Batch) -> list[int]:
+    hashes, vectors, labels = sample
+    assert vectors.shape[1] == DIM
+    assert vectors[:, 0].tolist() == hashes.tolist()
+    assert labels.tolist() == (hashes % 16).tolist()
+    return [int(row[0]) for row in vectors]
 
 
 BATCHES = st.lists(st.lists(st.integers(0, 60), max_size=15), max_size=8)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from transforms.alerts.policy import AlertPolicy
+from transforms.clusters.capabilities import taken_capabilities
 from transforms.clusters.links import Link, cluster_id
 from transforms.clusters.tactics import name_tactics
 from transforms.clusters.transforms import AccountProfile, Cluster
 from transforms.coverage.layout import Items, Sum
 from transforms.coverage.sketch import CoverageSketch
+from transforms.embedding.labels import CapabilityTable
 from transforms.scoring.explain import reason_record
 from transforms.scoring.handler import Scored
+
+_NO_HISTORY = CapabilityTable()
 
 
 class Finding(NamedTuple):
@@ -21,14 +25,19 @@ class Finding(NamedTuple):
     members: list[dict[str, Any]]
 
 
-def cluster_finding(scored: Scored[Cluster], policy: AlertPolicy, run_id: str) -> Finding | None:
+def cluster_finding(
+    scored: Scored[Cluster],
+    policy: AlertPolicy,
+    run_id: str,
+    history: CapabilityTable = _NO_HISTORY,
+) -> Finding | None:
     """Rows of a cluster, None when the policy does not flag it."""
     found = scored.item
     if not policy.flags(scored.p_value):
         return None
     row = _row(
         scored, found.cluster_id, found.window_start_ms, found.window_end_ms, found.row.pool,
-        len(found.members), policy, run_id,
+        len(found.members), policy, run_id, history,
     )  # fmt: skip
     members = [
         _member(m.scored, found.cluster_id, row["revision"], m.membership.links, run_id)
@@ -38,7 +47,10 @@ def cluster_finding(scored: Scored[Cluster], policy: AlertPolicy, run_id: str) -
 
 
 def single_finding(
-    scored: Scored[AccountProfile], policy: AlertPolicy, run_id: str
+    scored: Scored[AccountProfile],
+    policy: AlertPolicy,
+    run_id: str,
+    history: CapabilityTable = _NO_HISTORY,
 ) -> Finding | None:
     """Rows of an account that shares nothing, as a cluster of one; None when it is not flagged."""
     if not policy.flags(scored.p_value):
@@ -47,7 +59,7 @@ def single_finding(
     name = cluster_id(profile.account)
     row = _row(
         scored, name, profile.window_start_ms, profile.window_end_ms, profile.sketch, 1, policy,
-        run_id,
+        run_id, history,
     )  # fmt: skip
     return Finding(row, [_member(scored, name, row["revision"], (), run_id)])
 
@@ -61,7 +73,9 @@ def _row(
     accounts: int,
     policy: AlertPolicy,
     run_id: str,
+    history: CapabilityTable,
 ) -> dict[str, Any]:
+    capabilities = taken_capabilities(pool, history)
     exposure = int(pool.sums[Sum.COST_MICROUSD]) / 1e6
     z = dict(zip(scored.columns, (float(v) for v in scored.z), strict=True))
     return {
@@ -84,9 +98,10 @@ def _row(
         "exposure_usd": exposure,
         "exposure_method": "sum of cost_usd of all requests of all members",
         "reasons": [reason_record(reason) for reason in scored.reasons],
-        "tactics": name_tactics(z, pool, accounts),
+        "tactics": name_tactics(z, pool, accounts, capabilities),
         "bundle_version": scored.bundle_version,
         "run_id": run_id,
+        "capabilities": [one.record() for one in capabilities],
     }
 
 

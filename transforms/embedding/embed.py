@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transforms.embedding.hashing import HashingEmbedder
+from transforms.embedding.labels import fill_labels
 from transforms.embedding.space import EmbeddingSpace
 from transforms.ingest.batch import Decoded, Events
+
+_NO_LABELS = np.empty(0, np.int8)
 
 
 def vectors_of(decoded: Decoded, embedder: HashingEmbedder | None) -> NDArray[np.float32]:
@@ -36,13 +39,19 @@ def vectors_of(decoded: Decoded, embedder: HashingEmbedder | None) -> NDArray[np
     return out
 
 
-def place(decoded: Decoded, space: EmbeddingSpace, embedder: HashingEmbedder | None) -> Events:
+def place(
+    decoded: Decoded,
+    space: EmbeddingSpace,
+    embedder: HashingEmbedder | None,
+    labels: NDArray[np.int8] = _NO_LABELS,
+) -> Events:
     """Events with `coordinates`, `cells` and `nearness` filled in, without their texts.
 
     Args:
       decoded: n accepted events.
       space: of the bundle.
       embedder: of the same model as the space, or None.
+      labels: capability of each cell, for events without a text.
     """
     if not len(decoded.events):
         return decoded.events
@@ -51,4 +60,5 @@ def place(decoded: Decoded, space: EmbeddingSpace, embedder: HashingEmbedder | N
         return decoded.events
     coordinates = space.coordinates(vectors)
     cells, nearness = space.nearest(coordinates)
-    return replace(decoded.events, coordinates=coordinates, cells=cells, nearness=nearness)
+    events = replace(decoded.events, coordinates=coordinates, cells=cells, nearness=nearness)
+    return replace(events, capability=fill_labels(events, labels))

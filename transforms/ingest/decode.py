@@ -31,9 +31,12 @@ from numpy.typing import NDArray
 
 from transforms.embedding.space import AXES, NO_CELL
 from transforms.ingest.batch import DeadLetter, Decoded, Events, RecordBatch
+from transforms.ingest.capabilities import NONE, Capability, capabilities_of
 from transforms.ingest.hashing import hash_column, hash_texts
+from transforms.ingest.intents import intents_of
 from transforms.ingest.pseudonyms import Pseudonymiser
 from transforms.ingest.scaffold import looks_like_code, scaffold_columns
+from transforms.ingest.terms import Terms
 from transforms.ingest.times import parse_times
 from transforms.ingest.vectors import Vectors, decode_vectors
 
@@ -219,6 +222,7 @@ class Decoder:
         if vectors.values is not None:
             silent = np.flatnonzero((prompt == 0) & vectors.present)
             prompt[silent] = hash_texts([vectors.values[i].tobytes().hex() for i in silent])
+        tools = np.array([len(e.tool_names or ()) for e in events], np.int32)
         payments = [e.payment_fingerprint for e in events]
         pseudonyms = {payment: self.pseudonymise(payment) for payment in set(payments)}
         peers = [(e.account_tier, e.account_segment) for e in events]
@@ -248,7 +252,7 @@ class Decoder:
             reasoning_tokens=_whole([e.reasoning_tokens for e in events]),
             max_output_tokens=_whole([e.max_output_tokens for e in events]),
             temperature=_numbers([e.temperature for e in events], math.nan).astype(np.float32),
-            tools=np.array([len(e.tool_names or ()) for e in events], np.int32),
+            tools=tools,
             structured=np.array([e.response_format not in _PLAIN for e in events], bool),
             status=_whole([e.status_code for e in events], 200, 0, 999).astype(np.int32),
             cost_microusd=_microusd([e.cost_usd for e in events]),
@@ -257,8 +261,8 @@ class Decoder:
             coordinates=np.zeros((n, AXES), np.int8),
             cells=np.full(n, NO_CELL, np.uint16),
             nearness=np.zeros(n, np.int16),
-            capability=np.full(n, -1, np.int8),
-            intent=np.full(n, -1, np.int8),
+            capability=np.where(tools > 0, np.int8(Capability.TOOL_USE), wording.capability),
+            intent=wording.intent,
             known=np.full(n, -1, np.int8),
         )
 
@@ -290,13 +294,15 @@ def _parse_again(raw: bytes) -> RequestEvent:
 
 
 class _Wording(NamedTuple):
-    """What is kept of n prompts' texts; zeros where there is none."""
+    """What is kept of n prompts' texts; zeros where there is none, and no label."""
 
     prompt: NDArray[np.uint64]
     prefix: NDArray[np.uint64]
     suffix: NDArray[np.uint64]
     chars: NDArray[np.int32]
     code: NDArray[np.int8]
+    capability: NDArray[np.int8]
+    intent: NDArray[np.int8]
 
 
 def _wording(texts: list[str | None]) -> _Wording:
@@ -306,16 +312,20 @@ def _wording(texts: list[str | None]) -> _Wording:
     place[None] = 0
     at = np.fromiter(map(place.__getitem__, texts), np.intp, len(texts))
 
-    def spread(values: Any, dtype: Any) -> Any:
-        return np.concatenate([np.zeros(1, dtype), np.asarray(values, dtype)])[at]
+    def spread(values: Any, dtype: Any, missing: int = 0) -> Any:
+        return np.concatenate([np.full(1, missing, dtype), np.asarray(values, dtype)])[at]
 
     prefix, suffix = scaffold_columns(distinct)
+    code = [looks_like_code(text) for text in distinct]
+    terms = [Terms(text) for text in distinct]
     return _Wording(
         spread(hash_texts(distinct), np.uint64),
         spread(prefix, np.uint64),
         spread(suffix, np.uint64),
         spread([len(text) for text in distinct], np.int32),
-        spread([looks_like_code(text) for text in distinct], np.int8),
+        spread(code, np.int8),
+        spread(capabilities_of(terms, code), np.int8, NONE),
+        spread(intents_of(terms), np.int8, NONE),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, NamedTuple, Protocol
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from transforms.embedding.embed import place, vectors_of
 from transforms.embedding.hashing import HashingEmbedder
+from transforms.embedding.labels import CapabilityTable, read_labels
 from transforms.embedding.space import EmbeddingSpace
 from transforms.ingest.batch import DeadLetter, Events, RecordBatch
 from transforms.ingest.decode import Decoder
@@ -28,10 +29,13 @@ class Ingested(NamedTuple):
 
 
 class HasSpace(Protocol):
-    """A bundle, or anything else with an embedding space."""
+    """A bundle, or anything else with an embedding space and what was asked in its cells."""
 
     @property
     def space(self) -> EmbeddingSpace: ...
+
+    @property
+    def capabilities(self) -> CapabilityTable: ...
 
 
 class SpaceSource(Protocol):
@@ -45,6 +49,7 @@ class FittedSpace:
     """A space that has no bundle yet; loads itself."""
 
     space: EmbeddingSpace
+    capabilities: CapabilityTable = field(default_factory=CapabilityTable)
 
     def load(self) -> FittedSpace:
         """Itself."""
@@ -67,18 +72,21 @@ class DecodeAndPlace:
 
     def __post_init__(self) -> None:
         self._space: Any = None
+        self._labels: Any = None
 
     def __call__(self, batch: RecordBatch) -> tuple[Ingested, NDArray[np.int64]]:
         if self._space is None:
-            self._space = self.bundle.load().space
+            loaded = self.bundle.load()
+            self._space, self._labels = loaded.space, loaded.capabilities.labels
         decoded = self.decoder.decode(batch)
-        events = place(decoded, self._space, HashingEmbedder() if self.embed_texts else None)
+        embedder = HashingEmbedder() if self.embed_texts else None
+        events = place(decoded, self._space, embedder, self._labels)
         return Ingested(events, decoded.refused, len(batch.values)), events.time_ms
 
 
 @dataclass
 class DecodeAndEmbed:
-    """`to_element` for fitting a space: hashes and vectors of the events that have one."""
+    """`to_element` for fitting a space: hashes, vectors and labels of events with a vector."""
 
     decoder: Decoder
     embed_texts: bool
@@ -87,7 +95,9 @@ class DecodeAndEmbed:
         decoded = self.decoder.decode(batch)
         vectors = vectors_of(decoded, HashingEmbedder() if self.embed_texts else None)
         known = vectors.any(axis=1)
-        return (decoded.events.event_hash[known], vectors[known]), decoded.events.time_ms
+        events = decoded.events
+        labels = read_labels(events)
+        return (events.event_hash[known], vectors[known], labels[known]), events.time_ms
 
 
 class Clean(NamedTuple):

@@ -4,6 +4,7 @@
 bundle/
   manifest.json   version, SHA-256 of every file, library versions, feature schema, training summary
   manifest.sig    Ed25519 signature of manifest.json
+  capabilities.npz  what the history asked for in each cell
   links.npz       what benign accounts share, and what they ask
   space.npz       projection, centre and codebook of the embedding space
   peers.npz       mean Fourier features of each peer group, models that were asked
@@ -39,6 +40,7 @@ from transforms.clusters.features import CLUSTER_FEATURES
 from transforms.clusters.signatures import Background
 from transforms.coverage import layout
 from transforms.coverage.features import COLUMNS, Reference
+from transforms.embedding.labels import CapabilityTable
 from transforms.embedding.space import EmbeddingSpace
 from transforms.scoring import signing
 from transforms.scoring.calibration import Calibration
@@ -66,6 +68,7 @@ class Bundle:
       common: ascending uint64, things that benign accounts share and that link nobody.
       background: what benign accounts ask, to compare the signatures of clusters with.
       past: what each account did in the history.
+      capabilities: what the history asked for in each cell.
     """
 
     version: str
@@ -76,6 +79,7 @@ class Bundle:
     common: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     background: Background = field(default_factory=Background)
     past: Past = field(default_factory=Past)
+    capabilities: CapabilityTable = field(default_factory=CapabilityTable)
 
     def reference(self, peer_group: str) -> Reference | None:
         """The peer group's mean features, everyone's where it has none."""
@@ -111,6 +115,7 @@ def _pack(bundle: Bundle) -> dict[str, bytes]:
         common=bundle.common, background_sizes=background.sizes, background_cells=background.cells,
         background_counts=background.counts,
     )  # fmt: skip
+    files["capabilities.npz"] = _npz(counts=bundle.capabilities.counts)
     for level, model in bundle.models.items():
         groups = list(model.calibration.scores)
         files[f"{level}.npz"] = _npz(
@@ -395,4 +400,5 @@ def unpack(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
             links["background_sizes"], links["background_cells"], links["background_counts"]
         ),
         Past(past["account"], past["vectors"], past["mean"], past["excuse"]),
+        CapabilityTable(arrays("capabilities.npz")["counts"]),
     )

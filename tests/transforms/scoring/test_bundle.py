@@ -26,6 +26,7 @@ LEVELS = ("profile", "session_account", "cluster")
 FILES = (
     "manifest.json",
     "manifest.sig",
+    "capabilities.npz",
     "links.npz",
     "space.npz",
     "past.npz",

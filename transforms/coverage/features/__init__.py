@@ -18,6 +18,7 @@ from transforms.coverage.features.breadth import (
     unseen_share,
 )
 from transforms.coverage.features.distance import Reference, mmd2, new_model_share, novelty
+from transforms.coverage.features.labels import capability_entropy, intent_share
 from transforms.coverage.features.table import (
     COLUMNS,
     FEATURES,
@@ -61,6 +62,7 @@ __all__ = [
     "Suspicious",
     "burstiness",
     "busy_hours",
+    "capability_entropy",
     "chao_richness",
     "circadian_amplitude",
     "coherence",
@@ -72,6 +74,7 @@ __all__ = [
     "heaps_slope",
     "hill_number",
     "hour_entropy",
+    "intent_share",
     "log_age_days",
     "log_clients",
     "log_networks",

@@ -22,6 +22,7 @@ from transforms.coverage.features.breadth import (
     unseen_share,
 )
 from transforms.coverage.features.distance import Reference, mmd2, new_model_share, novelty
+from transforms.coverage.features.labels import capability_entropy, intent_share
 from transforms.coverage.features.templates import repeated_prompts, top_scaffold_share
 from transforms.coverage.features.timing import (
     burstiness,
@@ -44,6 +45,7 @@ from transforms.coverage.features.usage import (
 )
 from transforms.coverage.layout import Sum
 from transforms.coverage.sketch import CoverageSketch
+from transforms.ingest.intents import Intent
 
 _BLOCK = 512  # keys at a time: bounds the memory of their arrays
 
@@ -173,6 +175,33 @@ FEATURES: tuple[Feature, ...] = (
     Feature("topic_shift", "", topic_shift, _HIGH, "change of topics from one day to the next"),
     Feature("surge", "F24", surge, _HIGH, "busiest day against the days before", "exp"),
     Feature("days_to_peak", "F24", days_to_peak, _LOW, "days from opening to its busiest", "exp"),
+    Feature(
+        "capability_entropy", "F8", capability_entropy, _BOTH, "capabilities used evenly", "exp"
+    ),
+    Feature(
+        "elicitation_share",
+        "F9",
+        intent_share(Intent.REASONING_ELICITATION),
+        _HIGH,
+        "share that has the reasoning written out",
+        "share",
+    ),
+    Feature(
+        "grading_share",
+        "F27",
+        intent_share(Intent.GRADING),
+        _HIGH,
+        "share that has answers graded",
+        "share",
+    ),
+    Feature(
+        "generation_share",
+        "F12",
+        intent_share(Intent.TASK_GENERATION, Intent.EVOLVING),
+        _HIGH,
+        "share that has tasks invented or made harder",
+        "share",
+    ),
 )
 
 
