@@ -144,6 +144,13 @@ _FLAGGED_CLUSTERS = Table(
         *_RUN,
         _REASONING,
         _SHARED,
+        _may(
+            "q_value",
+            "FLOAT64",
+            "rate of false discoveries at which its window, alone, would just have it among them; "
+            "empty where alerts.control is budget",
+            "share",
+        ),
     ),
 )
 
