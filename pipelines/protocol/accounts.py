@@ -60,7 +60,7 @@ class Cell:
       part, seed, source_swap: of the corpora and draws.
       campaigns: as `--attack` has them; none: the composed scenario's own.
       drop: key of `DROPS`.
-      contaminate: share of the campaigns that run in the history already.
+      contaminate: share of the attacking accounts that attack in the history already.
       exclude: patterns of corpora left out.
       accounts, events: benign accounts, and events in all.
     """
@@ -134,7 +134,7 @@ def cells(part: str, seeds: Sequence[int], budget: str, corpora: Sequence[str]) 
     Args:
       part: of the corpora.
       seeds: of the main cells; the others take the first.
-      budget: `small` (about ten runs of 40,000 events) or `full`.
+      budget: `small` (about a dozen runs of 40,000 events) or `full`.
       corpora: names of the part's corpora, for leave-one-out.
     """
     small = budget == "small"
@@ -164,7 +164,7 @@ def cells(part: str, seeds: Sequence[int], budget: str, corpora: Sequence[str]) 
                 for k in ("hydra-disjoint", "hydra-random", "mixture")
             )
             found.append(cell(f"m=50, links {links:.0%}", "visible links", campaigns=attacks))
-    for share in (0.05,) if small else (0.01, 0.05, 0.1):
+    for share in (0.01, 0.05, 0.1):
         found.append(cell(f"history spoilt {share:.0%}", "contaminated", contaminate=share))
     if not small:
         for background in (300, 3_000, 9_000):
