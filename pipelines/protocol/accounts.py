@@ -24,6 +24,7 @@ from pipelines.config import load_config
 from pipelines.console import Console
 from pipelines.detect import DetectOptions, detect
 from pipelines.judge import Account, Alert, BenignResult, KindResult, judge, ranking
+from pipelines.promises import Curve, Promise
 from pipelines.protocol.baselines.accounts import Traffic, read_traffic, scores
 from pipelines.protocol.prompts import read_texts
 from pipelines.simulate.corpora import corpus_files, part_of
@@ -115,6 +116,7 @@ class CellResult:
       languages: recall at 1 % of benign accounts by language of the campaign's prompts, with the
         number of accounts.
       roc: share of benign and of attacking accounts at each threshold, by system.
+      promises, curves: what p-values promise of benign accounts, against what was observed.
     """
 
     cell: Cell
@@ -126,6 +128,8 @@ class CellResult:
     benign: tuple[BenignResult, ...]
     languages: dict[str, tuple[float, int]] = field(default_factory=dict)
     roc: dict[str, tuple[metrics.Float, metrics.Float]] = field(default_factory=dict)
+    promises: tuple[Promise, ...] = field(default=())
+    curves: tuple[Curve, ...] = field(default=())
 
 
 def cells(part: str, seeds: Sequence[int], budget: str, corpora: Sequence[str]) -> list[Cell]:
@@ -339,6 +343,8 @@ def _result(
         everyone.benign_classes,
         {k: (float(np.mean(v)), len(v)) for k, v in sorted(by_language.items())},
         {name: _roc(values, attack) for name, values in ranked.items()},
+        everyone.promises,
+        everyone.curves,
     )
 
 
