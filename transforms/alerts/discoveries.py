@@ -21,22 +21,26 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import zeta
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 _CHUNK = 512
-# The sum of 1/t^1.6 over all t ≥ 1, Riemann's zeta function at 1.6.
-_ZETA = 2.2857656
+# Windows are few and the first must not starve; single tests are many. The latter is the choice of
+# Ramdas, Zrnic, Wainwright and Jordan, "SAFFRON", ICML 2018.
+_BATCH_POWER, _TEST_POWER = 2.0, 1.6
 
 
-def spending(number: NDArray[np.int64]) -> Float:
-    """Share of the rate that test or batch number t, from 1, may spend: t^-1.6, of sum 1.
+def spending(number: NDArray[np.int64], power: float) -> Float:
+    """Share of the rate that test or batch number t, from 1, may spend: t^-power, of sum 1.
 
-    The sequence of Ramdas, Zrnic, Wainwright and Jordan, "SAFFRON", ICML 2018; 0 where t < 1.
+    Args:
+      number: int64 of any shape; where it is below 1 the share is 0.
+      power: above 1; the larger, the more the first may spend.
     """
     t = np.maximum(number, 1).astype(np.float64)
-    share: Float = np.where(number >= 1, t**-1.6 / _ZETA, 0.0)
+    share: Float = np.where(number >= 1, t**-power / float(zeta(power)), 0.0)
     return share
 
 
@@ -92,7 +96,7 @@ class BatchBH:
 
     def level(self, tests: int) -> float:
         """Of the next batch, of so many tests."""
-        given = self.rate * float(spending(np.arange(1, len(self.past) + 2)).sum())
+        given = self.rate * float(spending(np.arange(1, len(self.past) + 2), _BATCH_POWER).sum())
         found = sum(batch.rejected for batch in self.past)
         spent = sum(
             batch.level * batch.augmented / (batch.augmented + found - batch.rejected)
@@ -157,7 +161,7 @@ class Lond:
         times: list[int] = []
 
         def levels(numbers: NDArray[np.int64]) -> Float:
-            return self.rate * spending(numbers) * (1 + self.found + len(times))
+            return self.rate * spending(numbers, _TEST_POWER) * (1 + self.found + len(times))
 
         rejected = _one_by_one(p_values, self.tests, times, levels)
         return rejected, Lond(self.rate, self.tests + len(p_values), self.found + len(times))
@@ -185,11 +189,11 @@ class LordPlusPlus:
         times, first = list(self.times), self.rate / 2
 
         def levels(numbers: NDArray[np.int64]) -> Float:
-            paid = spending(numbers[:, None] - np.array(times, np.int64)[None])
+            paid = spending(numbers[:, None] - np.array(times, np.int64)[None], _TEST_POWER)
             earned = np.full(len(times), self.rate)
             earned[:1] -= first
             gained: Float = paid @ earned
-            return first * spending(numbers) + gained
+            return first * spending(numbers, _TEST_POWER) + gained
 
         rejected = _one_by_one(p_values, self.tests, times, levels)
         return rejected, LordPlusPlus(self.rate, self.tests + len(p_values), tuple(times))

@@ -33,7 +33,7 @@ PAPER = np.array([
 
 def alone(level: float) -> BatchBH:
     """Whose first batch is tested at `level`."""
-    return BatchBH(level / float(spending(np.array([1]))[0]))
+    return BatchBH(level / BatchBH(1.0).level(1))
 
 
 def plain_bh(p_values: Float, level: float) -> int:
@@ -42,9 +42,11 @@ def plain_bh(p_values: Float, level: float) -> int:
 
 
 def test_spending_comes_to_one() -> None:
-    tail = 1_000_000**-0.6 / 0.6 / 2.2857656  # the integral from there on
-    assert spending(np.arange(1, 1_000_001)).sum() + tail == pytest.approx(1, abs=1e-6)
-    assert spending(np.array([-3, 0])).tolist() == [0, 0]
+    for power in (1.6, 2.0):
+        shares = spending(np.arange(1, 100_001), power)
+        tail = shares[0] * 100_000 ** (1 - power) / (power - 1)  # the integral from there on
+        assert shares.sum() + tail == pytest.approx(1, abs=1e-6)
+        assert spending(np.array([-3, 0]), power).tolist() == [0, 0]
 
 
 def test_the_example_of_benjamini_and_hochberg() -> None:
@@ -123,7 +125,7 @@ def test_a_stream_may_be_cut_anywhere(
 
 
 def test_levels_of_streams_by_hand() -> None:
-    g = spending(np.arange(0, 9))
+    g = spending(np.arange(0, 9), 1.6)
     # Found at 1 and 3. LOND: 0.1·γ₁·1, 0.1·γ₂·2, 0.1·γ₃·2, 0.1·γ₄·3.
     p = np.array([0.1 * g[1], 0.2 * g[2] * 1.001, 0.2 * g[3], 0.3 * g[4] * 1.001])
     assert Lond(0.1).test(p)[0].tolist() == [True, False, True, False]
