@@ -150,8 +150,8 @@ def promised(made: Sequence[Promise]) -> Section:
     for p in made:
         rows.setdefault((p.kind, p.name), {})[p.measure, p.promised] = p
     return Section(
-        f"Promised and observed, benign accounts ({BROKEN}: more than promised)",
-        ("accounts of", "accounts", *(f"{m}: {100 * v:.3g} % promised" for m, v in columns)),
+        f"Promised and observed, % of benign accounts ({BROKEN}: more than promised)",
+        ("accounts of", "accounts", *(f"{m}, {100 * v:.3g} promised" for m, v in columns)),
         tuple(
             (
                 "everyone" if kind == EVERYONE else f"{kind} {name or '(none)'}",
@@ -167,8 +167,10 @@ BROKEN = "!"
 
 
 def _observed(promise: Promise) -> str:
-    mark = f" {BROKEN}" if promise.broken else ""
-    return _interval(Estimate(promise.share, promise.low, promise.high)) + mark
+    if math.isnan(promise.share):
+        return "–"
+    share, low, high = (f"{100 * v:.2f}" for v in (promise.share, promise.low, promise.high))
+    return f"{share} ({low} to {high})" + (f" {BROKEN}" if promise.broken else "")
 
 
 def tables(result: Evaluation) -> list[Table | str]:

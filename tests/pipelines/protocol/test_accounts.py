@@ -112,7 +112,7 @@ def test_figures_of_a_cell_leave_relay_out(tmp_path: Path) -> None:
     assert promised["class", "person", "own p-value", 0.01] == 0
     assert promised["everyone", "", "flagged", 0.002] == 0
     results = Results("command", "report", (), [result])
-    assert "flagged: 0.2 % promised" in as_markdown(results)
+    assert "flagged, 0.2 promised" in as_markdown(results)
     assert "main, seed 1" in as_markdown(results)
     assert as_csv(results).count("\n") > 20
     assert set(pictures(results)) == {"roc-main.svg", "calibration-main.svg"}
