@@ -15,6 +15,7 @@ import numpy as np
 
 from pipelines.judge import Account, Evaluation, judge, ranking
 from pipelines.metrics import Estimate
+from pipelines.promises import EVERYONE, Promise
 from pipelines.tables import read_accounts
 from schemas.errors import DistilwatchError
 
@@ -125,8 +126,6 @@ def sections(result: Evaluation) -> list[Section]:
             f"{b.accounts:,}",
             f"{b.flagged:,}",
             _percent(b.flagged / b.accounts),
-            _percent(b.p_001),
-            _percent(b.p_01),
         )
         for b in result.benign_classes
     )
@@ -137,16 +136,41 @@ def sections(result: Evaluation) -> list[Section]:
         names = ("campaign", "attack", "accounts", "requests", "flagged", "clusters", "to alert")
         out.append(Section("By campaign", names, campaigns))
     if benign:
-        header = (
-            "benign class",
-            "accounts",
-            "flagged",
-            "share flagged",
-            "p ≤ 0.001 (promised 0.1 %)",
-            "p ≤ 0.01 (promised 1 %)",
-        )
-        out.append(Section("False positives", header, benign))
+        heads = ("benign class", "accounts", "flagged", "share flagged")
+        out.append(Section("False positives", heads, benign))
+    if result.promises:
+        out.append(promised(result.promises))
     return out
+
+
+def promised(made: Sequence[Promise]) -> Section:
+    """Observed shares of benign accounts, each column under the share that was promised."""
+    columns = list(dict.fromkeys((p.measure, p.promised) for p in made))
+    rows: dict[tuple[str, str], dict[tuple[str, float], Promise]] = {}
+    for p in made:
+        rows.setdefault((p.kind, p.name), {})[p.measure, p.promised] = p
+    return Section(
+        f"Promised and observed, % of benign accounts ({BROKEN}: more than promised)",
+        ("accounts of", "accounts", *(f"{m}, {100 * v:.3g} promised" for m, v in columns)),
+        tuple(
+            (
+                "everyone" if kind == EVERYONE else f"{kind} {name or '(none)'}",
+                f"{max(p.accounts for p in cells.values()):,}",
+                *(_observed(cells[column]) for column in columns),
+            )
+            for (kind, name), cells in rows.items()
+        ),
+    )
+
+
+BROKEN = "!"
+
+
+def _observed(promise: Promise) -> str:
+    if math.isnan(promise.share):
+        return "–"
+    share, low, high = (f"{100 * v:.2f}" for v in (promise.share, promise.low, promise.high))
+    return f"{share} ({low} to {high})" + (f" {BROKEN}" if promise.broken else "")
 
 
 def tables(result: Evaluation) -> list[Table | str]:

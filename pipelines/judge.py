@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from pipelines import metrics
+from pipelines.promises import Benign, Curve, Promise, curves, promises
 
 SHARES = (0.001, 0.01)
 _INFINITE = math.inf
@@ -28,6 +29,7 @@ class Account:
       own_p: of its profile alone; NaN when it was never scored.
       requests: that were scored.
       flagged: whether it is in a flagged cluster.
+      peer_group: that it was compared with; "" where the bundle knows none.
     """
 
     account: str
@@ -39,15 +41,17 @@ class Account:
     own_p: float
     requests: int
     flagged: bool
+    peer_group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A flagged cluster: its accounts and when it was first alerted, 0 when unknown."""
+    """A flagged cluster: its accounts, when it was first alerted (0 when unknown), its p-value."""
 
     cluster_id: str
     accounts: tuple[str, ...]
     first_alert_ms: int = 0
+    p_value: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,7 @@ class Evaluation:
       clusters: against campaigns.
       kinds, campaigns, benign_classes: one by one.
       notes: what to know when reading the figures.
+      promises, curves: what p-values promise of benign accounts, against what was observed.
     """
 
     attacking: int
@@ -138,11 +143,15 @@ class Evaluation:
     campaigns: tuple[CampaignResult, ...]
     benign_classes: tuple[BenignResult, ...]
     notes: tuple[str, ...] = field(default=())
+    promises: tuple[Promise, ...] = field(default=())
+    curves: tuple[Curve, ...] = field(default=())
 
     def as_dict(self) -> dict[str, object]:
         """For JSON: NaN is null, infinity is "never"."""
         plain = _plain(asdict(self))
         assert isinstance(plain, dict)
+        for promise, entry in zip(self.promises, plain["promises"], strict=True):
+            entry.update(share=_plain(promise.share), broken=promise.broken)
         return plain
 
 
@@ -185,6 +194,8 @@ def judge(
     requests = np.array([a.requests for a in accounts], float)
     campaigns = [a.campaign or None for a in accounts]
     limits = {s: metrics.threshold_at(scores[~attack], s) for s in SHARES}
+    benign = [Benign(a.kind, a.peer_group, a.own_p, a.flagged) for a in accounts if not a.attack]
+    level = max((a.p_value for a in alerts if not math.isnan(a.p_value)), default=math.nan)
     quality = metrics.cluster_quality(
         {alert.cluster_id: alert.accounts for alert in alerts},
         {a.account: a.attack for a in accounts},
@@ -204,6 +215,8 @@ def judge(
         _campaigns(accounts, alerts, first_request_ms or {}),
         _benign(accounts),
         _notes(accounts, attack),
+        promises(benign, level),
+        curves(benign),
     )
 
 

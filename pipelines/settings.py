@@ -393,6 +393,17 @@ class AlertsConfig(Section):
     severity: SeverityConfig = Field(
         default_factory=SeverityConfig, description="what makes an alert grave"
     )
+    control: Literal["budget", "discoveries", "both"] = Field(
+        "both",
+        description="what decides below max_p: the budget, the false discovery rate, or both",
+    )
+    false_discovery_rate: float = Field(
+        0.2,
+        description="share of false ones among all that is flagged, at most, over the windows of a "
+        "run, as far as p-values keep what they promise",
+        gt=0,
+        lt=1,
+    )
 
 
 class RunConfig(Section):

@@ -138,6 +138,7 @@ def read_accounts(
             connection,
             f"""SELECT key, min(coalesce(combined_p_value, p_value)) AS combined,
                   arg_max(p_value, request_count) AS own, max(score) AS score,
+                  arg_max(peer_group, request_count) AS peer_group,
                   sum(request_count)::BIGINT AS requests,
                   min(epoch_ms(session_start)) AS first_ms
                 FROM ({PROFILES}) GROUP BY key""",
@@ -151,7 +152,8 @@ def read_accounts(
                 (cluster["cluster_id"], cluster["revision"]),
             )
             accounts = tuple(m["account_id"] for m in members)
-            alerts.append(Alert(cluster["cluster_id"], accounts, cluster["alerted"] or 0))
+            alerted, p_value = cluster["alerted"] or 0, float(cluster["p_value"])
+            alerts.append(Alert(cluster["cluster_id"], accounts, alerted, p_value))
     scored = {row["key"]: row for row in profiles}
     if not scored.keys() & truth.keys():
         raise DistilwatchError(
@@ -181,4 +183,5 @@ def _account(label: Label, row: dict[str, Any] | None, flagged: bool) -> Account
         known("own", math.nan),
         int(known("requests", 0)),
         flagged,
+        (row or {}).get("peer_group") or "",
     )

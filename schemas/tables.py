@@ -161,6 +161,13 @@ _FLAGGED_CLUSTERS = Table(
         _REASONING,
         _SHARED,
         _CAPABILITIES,
+        _may(
+            "q_value",
+            "FLOAT64",
+            "rate of false discoveries at which its window, alone, would just have it among them; "
+            "empty where alerts.control is budget",
+            "share",
+        ),
     ),
 )
 

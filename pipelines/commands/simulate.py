@@ -80,7 +80,7 @@ _FOLDER = click.Path(path_type=Path)
     default=0.0,
     show_default=True,
     metavar="SHARE",
-    help="Share of the campaigns that run in the history already.",
+    help="Share of the attacking accounts that attack in the history already.",
 )
 @click.option(
     "--mutate",

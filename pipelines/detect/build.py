@@ -8,6 +8,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.ml.inference.base import RunInference
 
+from pipelines.detect.controlled import ControlledFindings
 from pipelines.detect.findings import Findings
 from pipelines.detect.plan import Plan
 from pipelines.parts import (
@@ -17,6 +18,7 @@ from pipelines.parts import (
     read_events,
     session_options,
 )
+from transforms.alerts.control import ControlDiscoveries
 from transforms.clusters.rows import Finding
 from transforms.clusters.transforms import AccountProfile, Cluster, FindClusters, Found
 from transforms.coverage.sketch import CoverageSketch
@@ -38,6 +40,7 @@ from transforms.sessions.transforms import (
 from transforms.sinks.staging import StageTable
 
 _COUNTS_MS = 2_000
+_SOON_MS = 1_000
 _SESSION_LEVELS = {"account": ACCOUNT_SESSION, "payment": PAYMENT_SESSION}
 
 
@@ -80,7 +83,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
     clusters = profiles | "Clusters" >> FindClusters(
         bundle, link_options(config), policy.max_p, config.profiles.window_ms, early_ms, late_ms,
     )  # fmt: skip
-    flagged = clusters | "Findings" >> Findings(policy, run_id, plan.endless, bundle)
+    flagged = clusters | "Findings" >> _findings(plan, early_ms, late_ms)
 
     tables = {
         "session_scores": (
@@ -98,6 +101,18 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
     }
     for name, rows in tables.items():
         _ = rows | f"Stage_{name}" >> StageTable(name, folder)
+
+
+def _findings(plan: Plan, early_ms: int, late_ms: int) -> beam.PTransform:
+    alerts, policy = plan.config.alerts, plan.policy
+    if alerts.control == "budget":
+        return Findings(policy, plan.run_id, plan.endless, plan.bundle)
+    # As of clusters: a verdict follows soon on what it is about.
+    period, window_ms = min(early_ms, _SOON_MS), plan.config.profiles.window_ms
+    control = ControlDiscoveries(
+        alerts.false_discovery_rate, policy.max_p, window_ms, period, late_ms
+    )
+    return ControlledFindings(policy, plan.run_id, control)
 
 
 class _ProfileFn(beam.DoFn):  # type: ignore[misc]

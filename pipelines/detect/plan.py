@@ -66,10 +66,12 @@ def make_plan(options: DetectOptions) -> Plan:
     manifest = signed_manifest(options.bundle)
     bundle = read_verified(options.bundle, manifest)
     alerts, window_ms = options.config.alerts, options.config.profiles.window_ms
+    max_p = alerts.max_p
+    if alerts.control != "discoveries":
+        accounts = int(bundle.training["accounts"])
+        max_p = budgeted_max_p(max_p, alerts.pages_per_day, window_ms, accounts)
     policy = AlertPolicy(
-        budgeted_max_p(
-            alerts.max_p, alerts.pages_per_day, window_ms, int(bundle.training["accounts"])
-        ),
+        max_p,
         high_exposure_usd=alerts.severity.high_exposure_usd,
         critical_exposure_usd=alerts.severity.critical_exposure_usd,
         high_accounts=alerts.severity.high_accounts,

@@ -24,6 +24,7 @@ from pipelines.config import load_config
 from pipelines.console import Console
 from pipelines.detect import DetectOptions, detect
 from pipelines.judge import Account, Alert, BenignResult, KindResult, judge, ranking
+from pipelines.promises import Curve, Promise
 from pipelines.protocol.baselines.accounts import Traffic, read_traffic, scores
 from pipelines.protocol.prompts import read_texts
 from pipelines.simulate.corpora import corpus_files, part_of
@@ -60,7 +61,7 @@ class Cell:
       part, seed, source_swap: of the corpora and draws.
       campaigns: as `--attack` has them; none: the composed scenario's own.
       drop: key of `DROPS`.
-      contaminate: share of the campaigns that run in the history already.
+      contaminate: share of the attacking accounts that attack in the history already.
       exclude: patterns of corpora left out.
       accounts, events: benign accounts, and events in all.
     """
@@ -115,6 +116,7 @@ class CellResult:
       languages: recall at 1 % of benign accounts by language of the campaign's prompts, with the
         number of accounts.
       roc: share of benign and of attacking accounts at each threshold, by system.
+      promises, curves: what p-values promise of benign accounts, against what was observed.
     """
 
     cell: Cell
@@ -126,6 +128,8 @@ class CellResult:
     benign: tuple[BenignResult, ...]
     languages: dict[str, tuple[float, int]] = field(default_factory=dict)
     roc: dict[str, tuple[metrics.Float, metrics.Float]] = field(default_factory=dict)
+    promises: tuple[Promise, ...] = field(default=())
+    curves: tuple[Curve, ...] = field(default=())
 
 
 def cells(part: str, seeds: Sequence[int], budget: str, corpora: Sequence[str]) -> list[Cell]:
@@ -134,7 +138,7 @@ def cells(part: str, seeds: Sequence[int], budget: str, corpora: Sequence[str]) 
     Args:
       part: of the corpora.
       seeds: of the main cells; the others take the first.
-      budget: `small` (about ten runs of 40,000 events) or `full`.
+      budget: `small` (about a dozen runs of 40,000 events) or `full`.
       corpora: names of the part's corpora, for leave-one-out.
     """
     small = budget == "small"
@@ -164,7 +168,7 @@ def cells(part: str, seeds: Sequence[int], budget: str, corpora: Sequence[str]) 
                 for k in ("hydra-disjoint", "hydra-random", "mixture")
             )
             found.append(cell(f"m=50, links {links:.0%}", "visible links", campaigns=attacks))
-    for share in (0.05,) if small else (0.01, 0.05, 0.1):
+    for share in (0.01, 0.05, 0.1):
         found.append(cell(f"history spoilt {share:.0%}", "contaminated", contaminate=share))
     if not small:
         for background in (300, 3_000, 9_000):
@@ -339,6 +343,8 @@ def _result(
         everyone.benign_classes,
         {k: (float(np.mean(v)), len(v)) for k, v in sorted(by_language.items())},
         {name: _roc(values, attack) for name, values in ranked.items()},
+        everyone.promises,
+        everyone.curves,
     )
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from pipelines import metrics
+from pipelines.evaluate import promised
+from pipelines.promises import CLASS, EVERYONE
 from pipelines.protocol import charts
 from pipelines.protocol.accounts import PRODUCT, CellResult, SystemResult
 from pipelines.protocol.charts import Axis, Line
@@ -125,11 +127,9 @@ def _cell_rows(result: CellResult) -> list[tuple[object, ...]]:
         add(PRODUCT, f"{kind.kind}: recall at 1 % of benign", kind.at_01, kind.accounts)
         flagged = kind.flagged / max(kind.accounts, 1)
         add(PRODUCT, f"{kind.kind}: in flagged clusters", flagged, kind.accounts)
-    for benign in result.benign:
-        add(PRODUCT, f"{benign.kind}: p at most 0.001", benign.p_001, benign.scored)
-        add(PRODUCT, f"{benign.kind}: p at most 0.01", benign.p_01, benign.scored)
-        flagged = benign.flagged / max(benign.accounts, 1)
-        add(PRODUCT, f"{benign.kind}: in flagged clusters", flagged, benign.accounts)
+    for p in result.promises:
+        measure = f"benign {p.kind} {p.name}".rstrip() + f": {p.measure}, {p.promised:.3g} promised"
+        add(PRODUCT, measure, p.share, p.accounts, p.low, p.high)
     for language, (recall, n) in result.languages.items():
         add(PRODUCT, f"prompts {language}: recall at 1 % of benign", recall, n)
     return rows
@@ -262,14 +262,8 @@ def _account_tables(cells: Sequence[CellResult]) -> list[str]:
         languages = [(k, str(n), _percent(v)) for k, (v, n) in c.languages.items()]
         lines += _table(("language of its prompts", "accounts", "recall at 1 %"), languages)
         lines += [f"### {c.cell.name}: false positives", ""]
-        lines += _table(
-            ("benign class", "scored", "p ≤ 0.001 (0.1 %)", "p ≤ 0.01 (1 %)", "flagged"),
-            [
-                (b.kind, str(b.scored), _percent(b.p_001, 2), _percent(b.p_01, 2),
-                 _percent(b.flagged / max(b.accounts, 1), 2))
-                for b in c.benign
-            ],
-        )  # fmt: skip
+        section = promised(c.promises)
+        lines += [f"{section.title}:", "", *_table(section.header, section.rows)]
     return lines
 
 
@@ -333,15 +327,15 @@ def _roc_chart(result: CellResult) -> str:
 
 def _calibration_chart(result: CellResult) -> str:
     lines = []
-    for b in sorted(result.benign, key=lambda b: -b.scored):
-        points = ((0.001, b.p_001), (0.01, b.p_01))
-        if b.scored >= 20 and not any(math.isnan(v) for _, v in points):
+    for c in sorted(result.curves, key=lambda c: -c.accounts):
+        if c.accounts >= 20 and c.kind in (EVERYONE, CLASS):
             # A share of nought has no place on this axis; it is drawn at the bottom.
-            lines.append(Line(f"{b.kind} ({b.scored})", points))
-    x = charts.log_percent("promised", 1e-4, 0.1)
-    y = charts.log_percent("", 1e-4, 0.1)
-    title = f"Benign accounts flagged, against what was promised, {result.cell.name}"
-    return charts.chart(title, x, y, lines, diagonal=True)
+            points = tuple(zip(c.promised, c.observed, strict=True))
+            lines.append(Line(f"{c.name or c.kind} ({c.accounts})", points))
+    x = charts.log_percent("p-value, which is the share promised at most", 1e-4)
+    y = charts.log_percent("", 1e-4)
+    title = f"Benign accounts observed, against what was promised, {result.cell.name}"
+    return charts.chart(title, x, y, lines, diagonal=True, dots=False)
 
 
 def _size_chart(cells: Sequence[CellResult]) -> str:

@@ -7,7 +7,7 @@ differ in what they ask, how it is divided among them, and in what their makers 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -48,7 +48,7 @@ class _Plan:
 
 
 def make_campaign(
-    build: Builder, campaign: Campaign, number: int, in_history: bool
+    build: Builder, campaign: Campaign, number: int, early: Sequence[int]
 ) -> list[Account]:
     """The accounts of one campaign.
 
@@ -56,15 +56,20 @@ def make_campaign(
       build: what accounts are made with.
       campaign: its description.
       number: its place among the scenario's campaigns, part of its id.
-      in_history: whether it begins in the history (contamination).
+      early: for each account when it starts at the latest, milliseconds UTC: those that spoil the
+        history start before the others.
     """
-    plan = _plan(build, campaign, number, in_history)
+    plan = _plan(build, campaign, number)
     rng = build.rng
     members = [_member(build, plan) for _ in range(campaign.members)]
     channels = _link(build, plan, members)
     pools = _pools(build, plan, len(members))
     slots = _slots(build, plan, len(members))
-    for account, shared, pool, (begins, ends) in zip(members, channels, pools, slots, strict=True):
+    for account, shared, pool, (begins, ends), latest in zip(
+        members, channels, pools, slots, early, strict=True
+    ):
+        if latest < begins:
+            begins = _start_early(account, begins, latest)
         together = "hours" in shared
         rate = campaign.rate * campaign.alpha
         behaviour = Behaviour(
@@ -95,13 +100,18 @@ def make_campaign(
     return members
 
 
-def _plan(build: Builder, campaign: Campaign, number: int, in_history: bool) -> _Plan:
+def _start_early(account: Account, begins: int, latest: int) -> int:
+    """The moment `latest`, with the account as old by then as it would have been."""
+    opened = account.fields["account_created_at"]
+    assert isinstance(opened, int)
+    account.fields["account_created_at"] = opened - (begins - latest)
+    return latest
+
+
+def _plan(build: Builder, campaign: Campaign, number: int) -> _Plan:
     rng, scenario = build.rng, build.scenario
     first, last = scenario.live_ms, scenario.end_ms
-    latest = 0.35
-    if in_history and scenario.history_days:
-        first, latest = scenario.start_ms, 0.5
-    begins = first + int(rng.random() * latest * (scenario.live_ms - first or last - first))
+    begins = first + int(rng.random() * 0.35 * (last - first))
     ends = min(last, begins + int(campaign.days * DAY_MS)) if campaign.days else last
     covers: tuple[Cover, ...] = ("consumer", "api", "enterprise")
     busy = campaign.rate > 200

@@ -242,13 +242,33 @@ def _build(
         return float(factor**kind.elasticity)
 
     accounts = make_benign(build, class_factor)
-    number = len(scenario.campaigns)
-    early = set(rng.permutation(number)[: round(scenario.contaminate * number)].tolist())
-    for index, campaign in enumerate(scenario.campaigns):
-        accounts += make_campaign(build, campaign, index + 1, index in early)
+    rng.permutation(len(scenario.campaigns))  # keeps the draws that follow as they were
+    for index, (campaign, early) in enumerate(
+        zip(scenario.campaigns, early_starts(scenario), strict=True)
+    ):
+        accounts += make_campaign(build, campaign, index + 1, early)
     # Mixed, so that neither ids nor ties in time tell who was made first.
     mixed = [accounts[i] for i in rng.permutation(len(accounts)).tolist()]
     return Population(mixed, source, scaffolds, world, traces, build.release_ms)
+
+
+def early_starts(scenario: Scenario) -> list[list[int]]:
+    """For each account of each campaign when it starts at the latest, milliseconds UTC.
+
+    A share `contaminate` of all of them, at least one, starts in the first half of the history; the
+    others when the history ends or later. The draws are of their own, so a spoilt history differs
+    from a clean one in nothing else.
+    """
+    sizes = [campaign.members for campaign in scenario.campaigns]
+    rng = np.random.default_rng((scenario.seed, 3))
+    starts = np.full(sum(sizes), scenario.end_ms)
+    count = math.ceil(scenario.contaminate * len(starts)) if scenario.history_days else 0
+    chosen = rng.permutation(len(starts))[:count]
+    starts[chosen] = scenario.start_ms + rng.random(count) * (
+        (scenario.live_ms - scenario.start_ms) / 2
+    )
+    ends = np.cumsum(sizes).tolist()
+    return [starts[end - size : end].tolist() for size, end in zip(sizes, ends, strict=True)]
 
 
 def _factor(scenario: Scenario, accounts: Sequence[Account]) -> float:

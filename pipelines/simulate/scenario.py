@@ -178,7 +178,7 @@ class Scenario:
       campaigns: the attacks.
       corpus: prompts from corpora; None means the built-in prompts.
       traces: folder of real traffic to take the timing from; None means the own model.
-      contaminate: share of the campaigns (0 to 1) that run in the history already.
+      contaminate: share of the attacking accounts (0 to 1) that attack in the history already.
     """
 
     seed: int = 7

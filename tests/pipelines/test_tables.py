@@ -198,7 +198,10 @@ def test_evaluation_of_the_tables(run: tuple[Path, Path], tmp_path: Path) -> Non
     assert result.by_account.precision == pytest.approx(2 / 3)
     assert result.clusters.precision == 0.5
     assert result.campaigns[0].hours_to_alert == 2.0
+    level = {p.promised for p in result.promises if p.measure == "flagged"}
+    assert level == {0.005}, "the largest p-value that is flagged now"
     text = as_markdown(result)
+    assert "| class person | 39 | 0.00 (0.00 to 9.03) |" in text
     assert "| AUROC |" in text
     assert "| k1 | drip | 3 | 500 | 2 | 1 | 2.0 h |" in text
     plots = write_plots(read_accounts(*run)[0], tmp_path / "plots")

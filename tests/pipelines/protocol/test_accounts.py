@@ -96,7 +96,7 @@ def test_figures_of_a_cell_leave_relay_out(tmp_path: Path) -> None:
     result = protocol._result(
         Cell("main, seed 1", "main"),
         everyone,
-        [Alert("c1", ("x0", "x1", "x2", "x3"), 250)],
+        [Alert("c1", ("x0", "x1", "x2", "x3"), 250, 0.002)],
         {"rate limit": np.zeros(len(everyone))},
         live,
         {f"x{i}": "zh" for i in range(4)},
@@ -108,7 +108,11 @@ def test_figures_of_a_cell_leave_relay_out(tmp_path: Path) -> None:
     assert result.traffic == 1.0
     assert {k.kind for k in result.kinds} == {"bulk", "relay"}
     assert result.languages == {"zh": (1.0, 4)}
+    promised = {(p.kind, p.name, p.measure, p.promised): p.observed for p in result.promises}
+    assert promised["class", "person", "own p-value", 0.01] == 0
+    assert promised["everyone", "", "flagged", 0.002] == 0
     results = Results("command", "report", (), [result])
+    assert "flagged, 0.2 promised" in as_markdown(results)
     assert "main, seed 1" in as_markdown(results)
     assert as_csv(results).count("\n") > 20
     assert set(pictures(results)) == {"roc-main.svg", "calibration-main.svg"}

@@ -1,0 +1,63 @@
+"""Findings under control of false discoveries: whatever comes first, the newest counts."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from pipelines.detect.controlled import JoinVerdicts, cluster_tests, judged_by_both, name_of
+from tests.pipelines.test_findings import POLICY, cluster, profile
+from transforms.alerts.control import Verdict
+from transforms.clusters.links import cluster_id
+
+YES, NO = Verdict(2, 0.01, 0.12), Verdict(2, 0.0, 0.9)
+
+
+def judged(scored: Any, verdict: Verdict | None, endless: bool) -> list[tuple[str, float | None]]:
+    found = judged_by_both(("name", (scored, verdict)), POLICY, "run", endless)
+    return [(f.cluster["status"], f.cluster.get("q_value")) for f in found]
+
+
+@pytest.mark.parametrize("item", [profile("a", 0.001), cluster("a", "b")])
+def test_only_what_both_flag_is_a_finding(item: Any) -> None:
+    assert judged(item, YES, False) == [("open", 0.12)]
+    assert judged(item, NO, False) == []
+    assert judged(item, NO, True) == [("resolved", 0.9)]
+    assert judged(item, None, True) == []  # its verdict is on its way
+    assert judged(None, YES, True) == []
+
+
+def test_what_the_policy_does_not_flag_waits_for_no_verdict() -> None:
+    for verdict in (None, YES):
+        assert judged(profile("a", 0.5), verdict, False) == []
+        assert [s for s, _ in judged(profile("a", 0.5), verdict, True)] == ["resolved"]
+
+
+def test_the_newest_of_each_counts_in_any_order_and_grouping() -> None:
+    small, grown = profile("a", 0.5), cluster("a", "b")
+    assert name_of(small.item) == name_of(grown.item)
+    parts = [small, grown, NO, Verdict(3, 0.01, 0.2)]
+    join = JoinVerdicts()
+    for order in itertools.permutations(parts):
+        for cut in range(5):
+            halves = []
+            for half in (order[:cut], order[cut:]):
+                accumulator = join.create_accumulator()
+                for part in half:
+                    accumulator = join.add_input(accumulator, part)
+                halves.append(accumulator)
+            scored, verdict = join.extract_output(join.merge_accumulators(halves))
+            assert scored is grown
+            assert verdict == Verdict(3, 0.01, 0.2)
+
+
+def test_members_of_a_cluster_are_tested_alone_no_more() -> None:
+    grown = cluster("a", "b", "c")
+    found = {test.name.partition("/")[2]: test.value for test in cluster_tests(grown, True)}
+    assert found == {cluster_id("a"): 0.001, cluster_id("b"): None, cluster_id("c"): None}
+    assert len(list(cluster_tests(grown, False))) == 1
+    alone = profile("b", 0.5).item
+    (back,) = (t for t in cluster_tests(grown, True) if t.name == name_of(alone))
+    assert back.version > alone.sketch.events

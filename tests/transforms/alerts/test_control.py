@@ -1,0 +1,108 @@
+"""Verdicts on windows of tests, and the same through Beam."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.testing.test_pipeline import TestPipeline
+from apache_beam.testing.util import assert_that
+from apache_beam.transforms.window import FixedWindows, TimestampedValue
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transforms.alerts.control import ControlDiscoveries, Verdict, verdicts, window_tests
+from transforms.alerts.discoveries import BatchBH, adjusted
+from transforms.clusters.transforms import Versioned
+
+DAY_MS = 86_400_000
+RATE, CAP = 0.2, 0.05
+TESTS = st.lists(st.floats(0, 1), min_size=1, max_size=30)
+
+
+def named(day: int, p_values: Iterable[float | None]) -> list[Versioned[float | None]]:
+    return [Versioned(f"{day}/t{i:02d}", 1, p) for i, p in enumerate(p_values)]
+
+
+def windows(days: list[list[float]]) -> list[Any]:
+    return [window_tests((d + 1) * DAY_MS, named(d, p), CAP) for d, p in enumerate(days)]
+
+
+@given(st.lists(TESTS, min_size=1, max_size=4), st.randoms(use_true_random=False))
+def test_windows_are_decided_in_the_order_of_their_end(
+    days: list[list[float]], random: Any
+) -> None:
+    found = verdicts(windows(days), RATE)
+    shuffled = windows(days)
+    random.shuffle(shuffled)
+    assert verdicts(shuffled, RATE) == found
+    state = BatchBH(RATE)
+    for day, values in enumerate(days):
+        p = np.array(values)
+        batch = state.test(p[p <= CAP], len(p))
+        state = state.after(batch)
+        for i in np.flatnonzero(p <= CAP):
+            assert found[f"{day}/t{i:02d}"] == Verdict(0, batch.cut, float(adjusted(p)[i]))
+    assert len(found) == sum(p <= CAP for values in days for p in values)
+
+
+def test_a_test_that_was_taken_back_counts_no_more() -> None:
+    with_it = window_tests(DAY_MS, named(0, [0.001, 0.02, None, None]), CAP)
+    without = window_tests(DAY_MS, named(0, [0.001, 0.02]), CAP)
+    assert (with_it.tests, with_it.names) == (without.tests, without.names) == (2, without.names)
+    assert with_it.q_values.tolist() == without.q_values.tolist()
+
+
+def test_a_later_window_gains_from_discoveries_and_an_earlier_one_never() -> None:
+    quiet, rich = [0.9] * 40, [1e-4] * 10 + [0.9] * 30
+    suspicious = [0.0025] * 3 + [0.9] * 37
+    after_rich = verdicts(windows([rich, suspicious]), RATE)["1/t00"]
+    after_quiet = verdicts(windows([quiet, suspicious]), RATE)["1/t00"]
+    before_rich = verdicts(windows([suspicious, rich]), RATE)["0/t00"]
+    before_quiet = verdicts(windows([suspicious, quiet]), RATE)["0/t00"]
+    assert after_rich.cut == 0.0025
+    assert after_quiet.cut == 0.0
+    assert before_rich == before_quiet
+
+
+def test_through_beam_a_test_has_one_verdict_whatever_the_order_and_repeats(tmp_path: Path) -> None:
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    rng = np.random.default_rng(2)
+    days = [[*rng.uniform(0, 0.002, 4), *rng.random(20)] for _ in range(3)]
+    timed = [
+        TimestampedValue(test, (day * DAY_MS) / 1000)
+        for day, values in enumerate(days)
+        for test in named(day, values)
+    ]
+    # A test that was reported before, with another p-value, and one that was taken back.
+    timed += [TimestampedValue(Versioned("0/t00", 0, 0.7), 0), TimestampedValue(timed[5].value, 0)]
+    timed += [
+        TimestampedValue(Versioned("1/gone", 1, 1e-6), 86_400),
+        TimestampedValue(Versioned("1/gone", 2, None), 86_400),
+    ]
+
+    def keep(name: str) -> Any:
+        def check(found: Iterable[Any]) -> None:
+            (tmp_path / name).write_bytes(pickle.dumps(dict(found)))
+
+        return check
+
+    for name, order in (("a", range(len(timed))), ("b", rng.permutation(len(timed)))):
+        with TestPipeline() as pipeline:
+            found = (
+                pipeline
+                | beam.Create([timed[int(i)] for i in order])
+                | beam.Map(lambda timed: timed)
+                | beam.WindowInto(FixedWindows(DAY_MS / 1000))
+                | ControlDiscoveries(RATE, CAP, DAY_MS, 0, 0)
+            )
+            assert_that(found, keep(name))
+    one, other = (pickle.loads((tmp_path / name).read_bytes()) for name in ("a", "b"))
+    assert one == other
+    expected = verdicts(windows(days), RATE)
+    assert {n: v[1:] for n, v in one.items()} == {n: v[1:] for n, v in expected.items()}

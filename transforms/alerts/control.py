@@ -1,0 +1,164 @@
+"""False discovery control of `discoveries` in Beam: windows of tests in, verdicts out.
+
+Of a window's tests only names and p-values meet under one key, and of all windows only the small
+p-values, because a window's level depends on the windows that ended before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.transforms.window import FixedWindows, TimestampedValue
+from apache_beam.utils.timestamp import Duration, Timestamp
+
+from transforms.alerts.discoveries import BatchBH, Float, adjusted
+from transforms.clusters.transforms import NewestByName, Versioned
+from transforms.sessions.endless import CombineNowAndThen
+
+
+class Verdict(NamedTuple):
+    """What the control says of a test; `version` grows with each report.
+
+    Attributes:
+      cut: p-values up to this are discoveries of the window.
+      q_value: the smallest level at which this test would be one, its window alone.
+    """
+
+    version: int
+    cut: float
+    q_value: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowTests:
+    """The tests of a window.
+
+    Attributes:
+      end_ms: of the window.
+      tests: in it.
+      names: of those with small p-values.
+      p_values, q_values: of these, float64 of shape (len(names),).
+    """
+
+    end_ms: int
+    tests: int
+    names: tuple[str, ...]
+    p_values: Float
+    q_values: Float
+
+
+def window_tests(end_ms: int, tests: Sequence[Versioned[float | None]], cap: float) -> WindowTests:
+    """Sums a window up.
+
+    Args:
+      end_ms: of the window.
+      tests: p-value by name; None for a name that is tested no more.
+      cap: larger p-values are never discoveries, and only counted.
+    """
+    live = [(test.name, test.value) for test in tests if test.value is not None]
+    p = np.array([value for _, value in live], np.float64)
+    small = np.flatnonzero(p <= cap)
+    names = tuple(live[int(i)][0] for i in small)
+    return WindowTests(end_ms, len(live), names, p[small], adjusted(p)[small])
+
+
+def verdicts(windows: Sequence[WindowTests], rate: float, version: int = 0) -> dict[str, Verdict]:
+    """Verdicts by name on all tests with small p-values, windows in the order of their end.
+
+    Args:
+      windows: that are known so far.
+      rate: of false discoveries over all windows, at most.
+      version: of what they are made from.
+    """
+    state, found = BatchBH(rate), {}
+    for window in sorted(windows, key=lambda w: w.end_ms):
+        batch = state.test(window.p_values, window.tests)
+        state = state.after(batch)
+        for name, q_value in zip(window.names, window.q_values, strict=True):
+            found[name] = Verdict(version, batch.cut, float(q_value))
+    return found
+
+
+@dataclass(eq=False)
+class ControlDiscoveries(beam.PTransform):  # type: ignore[misc]
+    """From named tests, `Versioned` p-values in profile windows, to (name, Verdict).
+
+    A name is of one test in one window. What was found out of it later has a larger version; None
+    instead of a p-value takes the test back. Names of p-values above `cap` get no verdict.
+
+    In input that ends, verdicts come once, in the global window. In a stream they come again with
+    every change, in the windows of the tests; the levels of later windows may change with it.
+
+    Attributes:
+      rate: of false discoveries over all windows, at most.
+      cap: no discoveries above this p-value.
+      window_ms, early_firing_ms, allowed_lateness_ms: as of `CombineNowAndThen`.
+    """
+
+    rate: float
+    cap: float
+    window_ms: int
+    early_firing_ms: int
+    allowed_lateness_ms: int
+
+    def expand(self, tests: beam.PCollection[Versioned[float | None]]) -> beam.PCollection[Any]:
+        period, late = self.early_firing_ms, self.allowed_lateness_ms
+        found = (
+            tests
+            | "OneKey" >> beam.Map(lambda test: (0, test))
+            | "NewestTests" >> CombineNowAndThen(NewestByName(), self.window_ms, period, late, int)
+            | "SumUp" >> beam.ParDo(_SumUpFn(self.cap))
+            | "NewestWindows" >> CombineNowAndThen(NewestByName(), 0, period, 0, int)
+            | "Decide" >> beam.ParDo(_DecideFn(self.rate, bool(period)))
+        )
+        if not period:
+            return found
+        return found | "TheirWindows" >> beam.WindowInto(
+            FixedWindows(self.window_ms / 1000), allowed_lateness=Duration(micros=late * 1000)
+        )
+
+
+class _SumUpFn(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, cap: float) -> None:
+        self._cap = cap
+
+    def process(
+        self,
+        element: tuple[int, list[Versioned[float | None]]],
+        window: Any = beam.DoFn.WindowParam,
+    ) -> Iterator[tuple[int, Versioned[WindowTests]]]:
+        end_ms = window.end.micros // 1000
+        version = sum(test.version for test in element[1])
+        yield 0, Versioned(str(end_ms), version, window_tests(end_ms, element[1], self._cap))
+
+
+class _DecideFn(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, rate: float, again: bool) -> None:
+        self._rate = rate
+        self._again = again
+
+    def setup(self) -> None:
+        self._told: dict[int, object] = {}
+
+    def process(self, element: tuple[int, list[Versioned[WindowTests]]]) -> Iterator[Any]:
+        windows = [entry.value for entry in element[1]]
+        found = verdicts(windows, self._rate, sum(entry.version for entry in element[1]))
+        for window in windows:
+            own = tuple(found[name] for name in window.names)
+            if not self._again:
+                yield from zip(window.names, own, strict=True)
+            elif self._news(window, own):
+                at = Timestamp(micros=(window.end_ms - 1) * 1000)
+                for pair in zip(window.names, own, strict=True):
+                    yield TimestampedValue(pair, at)
+
+    def _news(self, window: WindowTests, own: tuple[Verdict, ...]) -> bool:
+        """Most windows are long over: what is said of them is said once."""
+        said = (window.names, tuple(verdict[1:] for verdict in own))
+        news = self._told.get(window.end_ms) != said
+        self._told[window.end_ms] = said
+        return news
