@@ -9,7 +9,7 @@ from typing import Any
 import apache_beam as beam
 
 from transforms.alerts.policy import AlertPolicy
-from transforms.clusters.links import cluster_id
+from transforms.clusters.names import cluster_id
 from transforms.clusters.rows import Finding, cluster_finding, single_finding
 from transforms.clusters.transforms import Cluster, Found
 from transforms.scoring.handler import Scored

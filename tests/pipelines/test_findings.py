@@ -11,7 +11,7 @@ from tests.support.events import START_MS
 from tests.support.sketches import person, sketch_of
 from transforms.alerts.policy import AlertPolicy
 from transforms.clusters.features import Member, group_row
-from transforms.clusters.links import cluster_id
+from transforms.clusters.names import cluster_id
 from transforms.clusters.rows import single_finding
 from transforms.clusters.transforms import AccountProfile, Cluster, ClusterMember, Membership
 from transforms.coverage.features import COLUMNS

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from transforms.alerts.policy import AlertPolicy
-from transforms.clusters.links import Link, cluster_id
+from transforms.clusters.links import Link
+from transforms.clusters.names import cluster_id
 from transforms.clusters.tactics import name_tactics
 from transforms.clusters.transforms import AccountProfile, Cluster
 from transforms.coverage.layout import Items, Sum

@@ -27,7 +27,8 @@ from tests.support.sketches import (
     verified,
 )
 from transforms.alerts.policy import AlertPolicy
-from transforms.clusters.links import LinkOptions, cluster_id
+from transforms.clusters.links import LinkOptions
+from transforms.clusters.names import cluster_id
 from transforms.clusters.rows import Finding, cluster_finding, single_finding
 from transforms.clusters.tactics import name_tactics
 from transforms.clusters.transforms import (

@@ -14,11 +14,11 @@ from transforms.clusters.links import (
     Linkable,
     LinkKind,
     LinkOptions,
-    cluster_id,
     common_things,
     find_components,
     linkable,
 )
+from transforms.clusters.names import cluster_id
 from transforms.coverage.layout import NEVER_MS, Items
 
 OPTIONS = LinkOptions()
