@@ -204,8 +204,12 @@ def find_components(accounts: Sequence[Linkable], options: LinkOptions) -> list[
     shared = _Shared(thing[starts], starts, sizes)
     weights = _weights(shared, options)
     used = np.flatnonzero((sizes > 1) & (weights > 0))
-    timed = links_in_time([a.activity for a in accounts], options.synchrony, options.hand_over)
-    pairs, strength = _strong_pairs(owner, shared, weights, used, len(accounts), options, timed)
+    pairs, strength = _shared_pairs(owner, shared, weights, used, len(accounts), options)
+    weak = pairs[strength < options.least_weight - 1e-9]
+    timed = links_in_time(
+        [a.activity for a in accounts], options.synchrony, options.hand_over, np.sort(weak, axis=1)
+    )
+    pairs, strength = _strong(pairs, strength, timed, len(accounts), options)
     hubs = used[(sizes[used] > _PAIRWISE) & (weights[used] >= options.least_weight)]
     graph = Graph(pairs, strength, _members_of(owner, shared, hubs), weights[hubs])
     label = dense_parts(len(accounts), graph, options.split)
@@ -284,16 +288,15 @@ def _weights(shared: _Shared, options: LinkOptions) -> NDArray[np.float64]:
     return weights
 
 
-def _strong_pairs(
+def _shared_pairs(
     owner: NDArray[np.intp],
     shared: _Shared,
     weights: NDArray[np.float64],
     used: NDArray[np.intp],
     n: int,
     options: LinkOptions,
-    timed: Sequence[TimedLinks],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Pairs of accounts with enough in common, int64 of shape (pairs, 2), and how much that is."""
+    """Pairs of accounts, int64 of shape (pairs, 2), and how much each has in common."""
     lefts, rights, kinds, values = [], [], [], []
 
     def add(left: NDArray[np.intp], right: NDArray[np.intp], things: NDArray[np.intp]) -> None:
@@ -310,24 +313,35 @@ def _strong_pairs(
         else:  # a chain keeps a popular thing linear in its accounts
             a, b = np.arange(size - 1), np.arange(1, size)
         add(members[:, a].ravel(), members[:, b].ravel(), np.repeat(things, len(a)))
-    for i, links in enumerate(timed):
-        lefts.append(links.pairs[:, 0])
-        rights.append(links.pairs[:, 1])
-        kinds.append(np.full(len(links.pairs), len(layout.CAPACITY) + i))
-        values.append(links.weights)
     if not lefts:
         return np.empty((0, 2), np.int64), np.empty(0)
     pair = np.concatenate(lefts).astype(np.int64) * n + np.concatenate(rights)
     kind, value = np.concatenate(kinds), np.concatenate(values)
-    caps = np.full(len(layout.CAPACITY) + len(timed), np.inf)
+    caps = np.zeros(len(layout.CAPACITY))
     for name, how in options.kinds.items():
         caps[name] = how.weight
     per_kind, inverse = np.unique(pair * len(caps) + kind, return_inverse=True)
     summed = np.minimum(np.bincount(inverse, weights=value), caps[per_kind % len(caps)])
     pairs, inverse = np.unique(per_kind // len(caps), return_inverse=True)
     strength = np.bincount(inverse, weights=summed).astype(np.float64, copy=False)
-    strong = strength >= options.least_weight - 1e-9
-    return np.stack([pairs[strong] // n, pairs[strong] % n], axis=1), strength[strong]
+    return np.stack([pairs // n, pairs % n], axis=1), strength
+
+
+def _strong(
+    pairs: NDArray[np.int64],
+    strength: NDArray[np.float64],
+    timed: Sequence[TimedLinks],
+    n: int,
+    options: LinkOptions,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Pairs with enough in common once what links in time is added, and how much that is."""
+    found = np.concatenate([pairs, *(links.pairs for links in timed)])
+    found.sort(axis=1)
+    known, inverse = np.unique(found[:, 0] * n + found[:, 1], return_inverse=True)
+    parts = np.concatenate([strength, *(links.weights for links in timed)])
+    total = np.bincount(inverse, parts).astype(np.float64, copy=False)
+    strong = total >= options.least_weight - 1e-9
+    return np.stack([known[strong] // n, known[strong] % n], axis=1), total[strong]
 
 
 def _members_of(

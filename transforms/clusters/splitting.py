@@ -40,7 +40,7 @@ class SplitOptions:
         its own; 0: nothing is split.
     """
 
-    conductance: float = 0.05
+    conductance: float = 0.1
 
 
 class Graph(NamedTuple):

@@ -36,6 +36,7 @@ _PAUSE = 10  # minutes without a request that part two runs
 _DAY, _HOUR = 1_440, 60
 _TIMES_OF_DAY, _TIMES_OF_HOUR = _DAY // 15, _HOUR // 5
 _LEAST = 3  # coincidences
+_DEPTHS = (1, 2, 4, 8)  # minutes that are shared in a block for it to be a meeting
 _FEW = 8  # a minute that so few share makes candidates of all of them
 _SEVERAL = 32  # and so many, what is shared twice in a row
 _NEIGHBOURS = 4
@@ -88,7 +89,9 @@ class _Minutes:
     ranks: Int
 
 
-def synchronous_pairs(activities: Sequence[Activity], options: SynchronyOptions) -> Int:
+def synchronous_pairs(
+    activities: Sequence[Activity], options: SynchronyOptions, sharing: Int | None = None
+) -> Int:
     """Pairs of accounts that are synchronous: int64 of shape (p, 2), ascending, left < right.
 
     Of independent accounts at most `options.false_pairs` pairs are expected. Memory and time are
@@ -97,21 +100,23 @@ def synchronous_pairs(activities: Sequence[Activity], options: SynchronyOptions)
     Args:
       activities: of n accounts.
       options: how sure to be.
+      sharing: int64 of shape (q, 2), left < right: pairs that share something else, too little to
+        be linked by it. They are few, and so looked at among themselves, with a false pair of their
+        own.
     """
     none = np.empty((0, 2), np.int64)
     active = sum(len(a.minutes) >= _LEAST for a in activities)
     if active < 2 or options.weight <= 0:
         return none
     minutes = _minutes(activities, options)
-    pairs = _candidates(minutes)
-    if not len(pairs):
-        return none
     chance = _Chance(minutes)
-    size = max(64, _CELLS // minutes.blocks)
-    parts = [pairs[i : i + size] for i in range(0, len(pairs), size)]
-    p_values = np.concatenate([chance.p_values(part) for part in parts])
-    found: Int = pairs[p_values * (active * (active - 1) / 2) <= options.false_pairs]
-    return found
+    everybody = active * (active - 1) / 2
+    found = [none]
+    for pairs, tests in ((_candidates(minutes), everybody), (sharing, None)):
+        if pairs is not None and len(pairs):
+            p_values = chance.p_values(pairs) * (len(pairs) if tests is None else tests)
+            found.append(pairs[p_values <= options.false_pairs])
+    return np.unique(np.concatenate(found), axis=0)
 
 
 def _minutes(activities: Sequence[Activity], options: SynchronyOptions) -> _Minutes:
@@ -253,23 +258,43 @@ class _Chance:
         return crowding * float((of_hour**2).sum()) * _HOUR
 
     def p_values(self, pairs: Int) -> Float:
-        """Upper bounds of the chance of each pair, float64 of shape (p,).
+        """Upper bounds of the chance of each pair, float64 of shape (p,)."""
+        size = max(64, _CELLS // self._minutes.blocks)
+        parts = [self._p_values(pairs[i : i + size]) for i in range(0, len(pairs), size)]
+        return np.concatenate([np.empty(0), *parts])
+
+    def _p_values(self, pairs: Int) -> Float:
+        """Of a list that memory holds at once.
 
         In a block with N sampled minutes, a and b of them of the two accounts, moved independently,
-        the expected number of shared minutes is a · b / N, and so is an upper bound of the chance
-        of any; another, where samples are complete, is that any two runs meet. Over blocks the
-        number of meetings is at most binomial (Hoeffding, Ann. Math. Stat. 1956).
+        the expected number of shared minutes is a · b / N; of s and more the chance is at most that
+        over s (Markov). Another bound, where samples are complete, is that any two runs meet. Over
+        blocks the number of meetings is at most binomial (Hoeffding, Ann. Math. Stat. 1956).
         """
-        met = self._meetings(pairs)
+        pair, at = self._shared(pairs)
+        several = np.bincount(pair, minlength=len(pairs)) >= _LEAST
         p_values = np.ones(len(pairs))
-        several = np.flatnonzero(met >= _LEAST)
-        if len(several):
-            trials, expected = self._expected(pairs[several])
-            p_values[several] = _tail(met[several], trials, expected)
+        if several.any():
+            kept = several[pair]
+            pair, at = (np.cumsum(several) - 1)[pair[kept]], at[kept]
+            p_values[several] = self._tails(pairs[several], pair, at)
         return p_values
 
-    def _expected(self, pairs: Int) -> tuple[Int, Float]:
-        """Blocks that both of a pair worked in, and meetings expected in them, of shape (p,)."""
+    def _tails(self, pairs: Int, pair: Int, at: Int) -> Float:
+        blocks = self._minutes.blocks
+        cell = pair * blocks + self._block[at]
+        deep = np.bincount(cell)[cell]
+        trials, dense, runs_meet = self._expected(pairs)
+        found = np.ones(len(pairs))
+        for depth in _DEPTHS:
+            met = self._meetings(pair[deep >= depth], at[deep >= depth], len(pairs))
+            chance = np.minimum(1.0, np.minimum(dense / depth, runs_meet)).sum(axis=1)
+            found = np.minimum(found, _tail(met, trials, chance) * len(_DEPTHS))
+        return found
+
+    def _expected(self, pairs: Int) -> tuple[Int, Float, Float]:
+        """Blocks that both of a pair worked in, shape (p,); in each block the minutes they should
+        share, and the chance that two runs meet, shape (p, blocks), 0 where one did not work."""
         minutes, count = self._minutes, len(pairs)
         limit = self._limit(pairs)
         sampled, work = [], []
@@ -280,12 +305,12 @@ class _Chance:
             work.append(self._work_of(pairs[:, side], pair, block, count))
         there = self._there(limit)
         both = (sampled[0] > 0) & (sampled[1] > 0)
-        dense = sampled[0] * sampled[1] / np.maximum(there, 1)
+        dense = self._crowding * sampled[0] * sampled[1] / np.maximum(there, 1)
         (runs, extent), (others, other_extent) = work
         runs_meet = (runs * other_extent + others * extent - runs * others) / _BLOCK
+        runs_meet = self._crowding * runs_meet * both
         runs_meet[limit < minutes.span] = np.inf  # a sample does not tell how long a run is
-        chance = np.minimum(1.0, self._crowding * np.minimum(dense, runs_meet)) * both
-        return both.sum(axis=1), chance.sum(axis=1)
+        return both.sum(axis=1), dense, runs_meet
 
     def _limit(self, pairs: Int) -> Int:
         """Rank up to which both samples of each pair are complete."""
@@ -326,14 +351,18 @@ class _Chance:
         at, step = at[step < len(limits)], step[step < len(limits)]
         return np.cumsum(self._table(step, self._block[at], len(limits)), axis=0)[index]
 
-    def _meetings(self, pairs: Int) -> Int:
-        """Meetings that count: blocks, times of day and minutes of the hour, the fewest of them."""
+    def _shared(self, pairs: Int) -> tuple[Int, Int]:
+        """Minutes that both of a pair have: index of the pair, minute."""
         minutes = self._minutes
         pair, at = self._sample(pairs[:, 0], self._limit(pairs))
         wanted = pairs[pair, 1] * minutes.span + at
         place = np.minimum(np.searchsorted(self._entries, wanted), len(self._entries) - 1)
         met = self._entries[place] == wanted
-        pair, at = pair[met], at[met]
+        return pair[met], at[met]
+
+    def _meetings(self, pair: Int, at: Int, count: int) -> Int:
+        """Meetings that count: blocks, times of day and minutes of the hour, the fewest of them."""
+        minutes = self._minutes
         clock = minutes.first + at
         kinds = (
             (self._block[at], minutes.blocks),
@@ -341,7 +370,7 @@ class _Chance:
             (clock % _HOUR // (_HOUR // _TIMES_OF_HOUR), _TIMES_OF_HOUR),
         )
         numbers = [
-            np.bincount(np.unique(pair * size + value) // size, minlength=len(pairs))
+            np.bincount(np.unique(pair * size + value) // size, minlength=count)
             for value, size in kinds
         ]
         fewest: Int = np.min(numbers, axis=0).astype(np.int64)

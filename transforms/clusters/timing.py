@@ -52,16 +52,20 @@ class TimedLinks(NamedTuple):
 
 
 def links_in_time(
-    activities: Sequence[Activity], synchrony: SynchronyOptions, hand_over: HandOverOptions
+    activities: Sequence[Activity],
+    synchrony: SynchronyOptions,
+    hand_over: HandOverOptions,
+    sharing: NDArray[np.int64],
 ) -> list[TimedLinks]:
     """Links of n accounts by both kinds of timing.
 
     Args:
       activities: of the accounts.
       synchrony, hand_over: how sure to be, and how strongly to link.
+      sharing: int64 of shape (q, 2), pairs that share something, too little to be linked by it.
     """
-    together = synchronous_pairs(activities, synchrony)
-    followed, chance = handed_over(activities, hand_over)
+    together = synchronous_pairs(activities, synchrony, sharing)
+    followed, chance = handed_over(activities, hand_over, sharing)
     weights = hand_over.weight * (1 - chance / max(hand_over.chance, 1e-9))
     return [
         TimedLinks(SYNCHRONY, together, np.full(len(together), synchrony.weight)),
