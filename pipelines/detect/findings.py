@@ -9,9 +9,8 @@ from typing import Any
 import apache_beam as beam
 
 from transforms.alerts.policy import AlertPolicy
-from transforms.clusters.names import cluster_id
 from transforms.clusters.rows import Finding, cluster_finding, single_finding
-from transforms.clusters.transforms import Cluster, Found
+from transforms.clusters.transforms import Found
 from transforms.scoring.handler import Scored
 from transforms.sinks.commit import RESOLVED
 
@@ -21,6 +20,8 @@ _Judge = Callable[[Scored[Any], AlertPolicy, str], Finding | None]
 @dataclass(eq=False)
 class Findings(beam.PTransform):  # type: ignore[misc]
     """Findings of what the policy flags.
+
+    A cluster that is no more, because its accounts are now elsewhere, is resolved under its name.
 
     In a stream a cluster is scored anew while it grows, and one that was flagged may be so no more;
     nobody should take its older revisions for what holds. So there is a finding of everything that
@@ -49,9 +50,9 @@ class Findings(beam.PTransform):  # type: ignore[misc]
                     judged_again if self.endless else _judged, judge, self.policy, self.run_id
                 )
             )
-        if self.endless:
             judged.append(
-                found.clusters | "TakeBack" >> beam.FlatMap(taken_back, self.policy, self.run_id)
+                scored
+                | f"TakeBack{kind}" >> beam.FlatMap(taken_back, judge, self.policy, self.run_id)
             )
         return judged | "Together" >> beam.Flatten()
 
@@ -76,19 +77,22 @@ def judged_again(
     yield finding
 
 
-def taken_back(scored: Scored[Cluster], policy: AlertPolicy, run_id: str) -> Iterator[Finding]:
-    """Resolves what the members were before: flagged alone, or founders of another cluster.
+def taken_back(
+    scored: Scored[Any], judge: _Judge, policy: AlertPolicy, run_id: str
+) -> Iterator[Finding]:
+    """Resolves clusters that are no more, under their own names, where most of their accounts are.
 
-    A cluster is named after its founder, and an account alone after itself, so the name that a
-    member could have had says it all. The revision is the new cluster's, which has all that the old
-    one had.
+    The revision is newer than all that the old one had.
     """
-    cluster = scored.item
-    for member in cluster.members:
-        if cluster_id(member.account) != cluster.cluster_id:
-            finding = single_finding(member.scored, replace(policy, max_p=1.0), run_id)
-            assert finding is not None  # a p-value is at most 1
-            finding.cluster.update(
-                status=RESOLVED, severity="low", revision=cluster.row.pool.events
-            )
-            yield Finding(finding.cluster, [])
+    for old in scored.item.absorbed:
+        finding = judge(scored, replace(policy, max_p=1.0), run_id)
+        assert finding is not None  # a p-value is at most 1
+        row = finding.cluster
+        row.update(
+            merged_into=row["cluster_id"],
+            cluster_id=old.cluster_id,
+            status=RESOLVED,
+            severity="low",
+            revision=max(old.revision, row["revision"]),
+        )
+        yield Finding(row, [])

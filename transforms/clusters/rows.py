@@ -45,7 +45,7 @@ def single_finding(
     if not policy.flags(scored.p_value):
         return None
     profile = scored.item
-    name = cluster_id(profile.account)
+    name = profile.alone_as or cluster_id(profile.account)
     row = _row(
         scored, name, profile.window_start_ms, profile.window_end_ms, profile.sketch, 1, policy,
         run_id,
