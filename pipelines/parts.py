@@ -10,8 +10,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.config import Config
 from schemas.errors import DistilwatchError
+from transforms.clusters.hand_over import HandOverOptions
 from transforms.clusters.links import LinkKind, LinkOptions
 from transforms.clusters.signatures import SignatureOptions
+from transforms.clusters.splitting import SplitOptions
+from transforms.clusters.synchrony import SynchronyOptions
 from transforms.coverage.layout import Items
 from transforms.ingest.decode import Decoder
 from transforms.ingest.files import ReadFiles, ToElement
@@ -59,8 +62,15 @@ def link_options(config: Config) -> LinkOptions:
         Items[name.upper()]: LinkKind(how.weight, how.max_popularity, how.min_share)
         for name, how in config.clusters.links
     }
-    signatures = SignatureOptions(max_p=config.clusters.signature_max_p)
-    return LinkOptions(kinds, config.clusters.min_link_weight, signatures)
+    clusters = config.clusters
+    return LinkOptions(
+        kinds,
+        clusters.min_link_weight,
+        SignatureOptions(max_p=clusters.signature_max_p),
+        SynchronyOptions(clusters.synchrony_weight, false_pairs=clusters.synchrony_false_pairs),
+        HandOverOptions(clusters.hand_over_weight),
+        SplitOptions(clusters.split_conductance),
+    )
 
 
 def read_events(

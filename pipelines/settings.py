@@ -355,6 +355,34 @@ class ClustersConfig(Section):
         ge=0,
         le=0.2,
     )
+    synchrony_weight: float = Field(
+        0.5,
+        description="weight of the link between accounts that are at work in the same minutes more "
+        "often than chance lets them. 0: none",
+        ge=0,
+        le=1_000,
+    )
+    synchrony_false_pairs: float = Field(
+        0.01,
+        description="independent pairs that may be taken for synchronous by chance, over all pairs "
+        "of a window",
+        gt=0,
+        le=100,
+    )
+    hand_over_weight: float = Field(
+        0.4,
+        description="weight of the link from an account that was refused and fell silent to one "
+        "that begins within the hour; below min_link_weight it only adds to other links. 0: none",
+        ge=0,
+        le=1_000,
+    )
+    split_conductance: float = Field(
+        0.1,
+        description="a dense part of a cluster is one of its own when at most this share of its "
+        "links' weight leads to the rest. 0: nothing is split",
+        ge=0,
+        le=0.5,
+    )
     null_groups: int = Field(
         1_500,
         description="random groups of history accounts that say what is normal for a cluster",

@@ -60,7 +60,8 @@ _LINKS = _many(
     _may(
         "kind",
         "STRING",
-        "what is shared: payment, network, client, prefix_scaffold …; content: what is asked",
+        "what is shared: payment, network, client, prefix_scaffold …; content: what is asked; "
+        "synchrony: the minutes of work; hand_over: a refusal, and work that goes on elsewhere",
     ),
     _may("thing", "STRING", "hash of the shared thing, 14 hex digits"),
     _may("accounts", "INT64", "accounts that share it", "accounts"),
@@ -167,6 +168,9 @@ _FLAGGED_CLUSTERS = Table(
             "rate of false discoveries at which its window, alone, would just have it among them; "
             "empty where alerts.control is budget",
             "share",
+        ),
+        _may(
+            "merged_into", "STRING", "of a resolved one: cluster that most of its accounts are in"
         ),
     ),
 )

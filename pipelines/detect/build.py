@@ -82,6 +82,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
     )
     clusters = profiles | "Clusters" >> FindClusters(
         bundle, link_options(config), policy.max_p, config.profiles.window_ms, early_ms, late_ms,
+        plan.known,
     )  # fmt: skip
     flagged = clusters | "Findings" >> _findings(plan, early_ms, late_ms)
 
@@ -112,7 +113,7 @@ def _findings(plan: Plan, early_ms: int, late_ms: int) -> beam.PTransform:
     control = ControlDiscoveries(
         alerts.false_discovery_rate, policy.max_p, window_ms, period, late_ms
     )
-    return ControlledFindings(policy, plan.run_id, control)
+    return ControlledFindings(policy, plan.run_id, plan.bundle, control)
 
 
 class _ProfileFn(beam.DoFn):  # type: ignore[misc]

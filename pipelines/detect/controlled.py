@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
 
-from pipelines.detect.findings import judged_again, taken_back
+from pipelines.detect.findings import Judge, JudgeFn
 from transforms.alerts.control import ControlDiscoveries, Verdict
 from transforms.alerts.policy import AlertPolicy
-from transforms.clusters.links import cluster_id
-from transforms.clusters.rows import Finding, cluster_finding, single_finding
+from transforms.clusters.names import cluster_id
+from transforms.clusters.rows import Finding
 from transforms.clusters.transforms import AccountProfile, Cluster, Found, Versioned
-from transforms.scoring.handler import Scored
+from transforms.scoring.handler import Scored, VerifiedBundle
 from transforms.sessions.endless import CombineNowAndThen
 
 
@@ -28,23 +29,23 @@ class ControlledFindings(beam.PTransform):  # type: ignore[misc]
     Attributes:
       policy: decides first.
       run_id: for the rows.
+      bundle: whose history capabilities are compared with.
       control: decides on what the policy flags.
     """
 
     policy: AlertPolicy
     run_id: str
+    bundle: VerifiedBundle
     control: ControlDiscoveries
 
     def expand(self, found: Found) -> beam.PCollection[Finding]:
         control = self.control
         endless = control.early_firing_ms > 0
-        clusters, singles = found
-        tests = (
-            clusters | "ClusterTests" >> beam.FlatMap(cluster_tests, endless),
-            singles | "SingleTests" >> beam.Map(_test),
+        scored = everything = found | "Together" >> beam.Flatten()
+        decided = (
+            everything | "Tests" >> beam.FlatMap(hypotheses_of, endless) | "Control" >> control
         )
-        decided = tests | "Tests" >> beam.Flatten() | "Control" >> control
-        scored = (clusters, singles) | "Together" >> beam.Flatten()
+        how = self.policy, self.run_id, self.bundle
         if not endless:
             # What the policy does not flag needs no verdict; in a stream it may have been flagged.
             scored = (
@@ -62,17 +63,22 @@ class ControlledFindings(beam.PTransform):  # type: ignore[misc]
                 control.early_firing_ms,
                 control.allowed_lateness_ms,
             )
-            | "Judge" >> beam.FlatMap(judged_by_both, self.policy, self.run_id, endless)
+            | "Judge" >> beam.ParDo(JudgeFn(partial(judged_by_both, endless=endless), *how))
         )
+        back = everything | "TakeBack" >> beam.ParDo(JudgeFn(Judge.taken_back, *how))
         if not endless:
-            return judged
-        back = clusters | "TakeBack" >> beam.FlatMap(taken_back, self.policy, self.run_id)
+            back |= "TakenBackLeaveWindows" >> beam.WindowInto(beam.window.GlobalWindows())
         return (judged, back) | "AndTakenBack" >> beam.Flatten()
 
 
 def name_of(item: Cluster | AccountProfile) -> str:
     """Of the test of a cluster, or of an account that is alone, in its window."""
-    own = item.cluster_id if isinstance(item, Cluster) else cluster_id(item.account)
+    if isinstance(item, Cluster):
+        return _name(item, item.cluster_id)
+    return _name(item, item.alone_as or cluster_id(item.account))
+
+
+def _name(item: Cluster | AccountProfile, own: str) -> str:
     return f"{item.window_start_ms}/{own}"
 
 
@@ -80,18 +86,21 @@ def _events(item: Cluster | AccountProfile) -> int:
     return item.row.pool.events if isinstance(item, Cluster) else item.sketch.events
 
 
-def _test(scored: Scored[Any]) -> Versioned[float | None]:
-    return Versioned(name_of(scored.item), _events(scored.item), scored.p_value)
+def hypotheses_of(scored: Scored[Any], endless: bool) -> Iterator[Versioned[float | None]]:
+    """The test of a cluster or of an account that is alone.
 
-
-def cluster_tests(scored: Scored[Cluster], endless: bool) -> Iterator[Versioned[float | None]]:
-    """The test of a cluster; in a stream its members may have been tested alone before."""
-    own = _test(scored)
-    yield own
-    for member in scored.item.members if endless else ():
-        alone = name_of(member.scored.item)
-        if alone != own.name:
-            yield Versioned(alone, own.version, None)
+    In a stream a cluster's members may have been tested alone before, and so may clusters that are
+    no more: they are tested no more.
+    """
+    item, version = scored.item, _events(scored.item)
+    own = name_of(item)
+    yield Versioned(own, version, scored.p_value)
+    if endless:
+        members = item.members if isinstance(item, Cluster) else ()
+        before = {name_of(member.scored.item) for member in members}
+        before |= {_name(item, old.cluster_id) for old in item.absorbed}
+        for name in sorted(before - {own}):
+            yield Versioned(name, version, None)
 
 
 _Joined = tuple[Scored[Any] | None, Verdict | None]
@@ -124,21 +133,17 @@ class JoinVerdicts(beam.CombineFn):  # type: ignore[misc]
         return accumulator
 
 
-def judged_by_both(
-    element: tuple[str, _Joined], policy: AlertPolicy, run_id: str, endless: bool
-) -> Iterator[Finding]:
+def judged_by_both(judge: Judge, element: tuple[str, _Joined], endless: bool) -> Iterator[Finding]:
     """A finding of what is a discovery; in a stream one that says resolved of what is none."""
     scored, verdict = element[1]
     # In a stream one comes before the other does; both are there soon.
-    if scored is None or (verdict is None and policy.flags(scored.p_value)):
+    if scored is None or (verdict is None and judge.policy.flags(scored.p_value)):
         return
-    judge = cluster_finding if isinstance(scored.item, Cluster) else single_finding
-    finding = None
     if verdict is not None and scored.p_value <= verdict.cut:
-        finding = judge(scored, policy, run_id)
-    if finding is None and endless:
-        (finding,) = judged_again(scored, judge, replace(policy, max_p=-1.0), run_id)
-    if finding is not None:
+        found = list(judge.flagged(scored))
+    else:
+        found = [judge.resolved(scored)] if endless else []
+    for finding in found:
         if verdict is not None:
             finding.cluster.update(q_value=verdict.q_value)
         yield finding

@@ -9,21 +9,85 @@ from typing import Any
 import apache_beam as beam
 
 from transforms.alerts.policy import AlertPolicy
-from transforms.clusters.links import cluster_id
-from transforms.clusters.rows import Finding, cluster_finding, single_finding
-from transforms.clusters.transforms import Cluster, Found
+from transforms.clusters.rows import Finding, finding_of
+from transforms.clusters.transforms import Found
 from transforms.embedding.labels import CapabilityTable
 from transforms.scoring.handler import Scored, VerifiedBundle
 from transforms.sinks.commit import RESOLVED
 
-_Judge = Callable[[Scored[Any], AlertPolicy, str, CapabilityTable], Finding | None]
-_Again = Callable[[Scored[Any], _Judge, AlertPolicy, str, CapabilityTable], Iterator[Finding]]
-_NO_HISTORY = CapabilityTable()
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Makes findings.
+
+    Attributes:
+      policy: decides what is flagged, and how severe it is.
+      run_id: for the rows.
+      history: that capabilities are compared with.
+    """
+
+    policy: AlertPolicy
+    run_id: str
+    history: CapabilityTable
+
+    def flagged(self, scored: Scored[Any]) -> Iterator[Finding]:
+        """A finding of what the policy flags."""
+        if self.policy.flags(scored.p_value):
+            yield finding_of(scored, self.policy, self.run_id, self.history)
+
+    def judged_again(self, scored: Scored[Any]) -> Iterator[Finding]:
+        """A finding in any case; its status says when the policy does not flag it."""
+        yield from (
+            self.flagged(scored) if self.policy.flags(scored.p_value) else [self.resolved(scored)]
+        )
+
+    def resolved(self, scored: Scored[Any]) -> Finding:
+        """A finding that says that there is none any more."""
+        finding = finding_of(scored, self.policy, self.run_id, self.history)
+        finding.cluster.update(status=RESOLVED, severity="low")
+        return finding
+
+    def taken_back(self, scored: Scored[Any]) -> Iterator[Finding]:
+        """Resolves clusters that are no more, under their own names, where most of their accounts
+        are.
+
+        The revision is newer than all that the old one had.
+        """
+        for old in scored.item.absorbed:
+            row = self.resolved(scored).cluster
+            row.update(
+                merged_into=row["cluster_id"],
+                cluster_id=old.cluster_id,
+                revision=max(old.revision, row["revision"]),
+            )
+            yield Finding(row, [])
+
+
+Judging = Callable[[Judge, Any], Iterator[Finding]]
+
+
+class JudgeFn(beam.DoFn):  # type: ignore[misc]
+    """Judges one element after the other, with the bundle's history."""
+
+    def __init__(
+        self, judging: Judging, policy: AlertPolicy, run_id: str, bundle: VerifiedBundle
+    ) -> None:
+        self._judging = judging
+        self._bundle = bundle
+        self._judge = Judge(policy, run_id, CapabilityTable())
+
+    def setup(self) -> None:
+        self._judge = replace(self._judge, history=self._bundle.load().capabilities)
+
+    def process(self, element: Any) -> Iterator[Finding]:
+        yield from self._judging(self._judge, element)
 
 
 @dataclass(eq=False)
 class Findings(beam.PTransform):  # type: ignore[misc]
     """Findings of what the policy flags.
+
+    A cluster that is no more, because its accounts are now elsewhere, is resolved under its name.
 
     In a stream a cluster is scored anew while it grows, and one that was flagged may be so no more;
     nobody should take its older revisions for what holds. So there is a finding of everything that
@@ -43,72 +107,9 @@ class Findings(beam.PTransform):  # type: ignore[misc]
     bundle: VerifiedBundle
 
     def expand(self, found: Found) -> beam.PCollection[Finding]:
-        judged = []
-        kinds = (("Clusters", found.clusters, cluster_finding),
-                 ("Singles", found.singles, single_finding))  # fmt: skip
-        for kind, scored, judge in kinds:
-            again = judged_again if self.endless else _judged
-            judging = _JudgeFn(again, judge, self.policy, self.run_id, self.bundle)
-            judged.append(scored | f"Judge{kind}" >> beam.ParDo(judging))
-        if self.endless:
-            judged.append(
-                found.clusters | "TakeBack" >> beam.FlatMap(taken_back, self.policy, self.run_id)
-            )
-        return judged | "Together" >> beam.Flatten()
-
-
-class _JudgeFn(beam.DoFn):  # type: ignore[misc]
-    def __init__(
-        self, again: _Again, judge: _Judge, policy: AlertPolicy, run_id: str, bundle: VerifiedBundle
-    ) -> None:
-        self._again = again
-        self._how = judge, policy, run_id
-        self._verified = bundle
-
-    def setup(self) -> None:
-        self._history = self._verified.load().capabilities
-
-    def process(self, scored: Scored[Any]) -> Iterator[Finding]:
-        yield from self._again(scored, *self._how, self._history)
-
-
-def _judged(
-    scored: Scored[Any], judge: _Judge, policy: AlertPolicy, run_id: str, history: CapabilityTable
-) -> Iterator[Finding]:
-    finding = judge(scored, policy, run_id, history)
-    if finding is not None:
-        yield finding
-
-
-def judged_again(
-    scored: Scored[Any],
-    judge: _Judge,
-    policy: AlertPolicy,
-    run_id: str,
-    history: CapabilityTable = _NO_HISTORY,
-) -> Iterator[Finding]:
-    """A finding in any case; its status says when the policy does not flag it."""
-    finding = judge(scored, policy, run_id, history)
-    if finding is None:
-        finding = judge(scored, replace(policy, max_p=1.0), run_id, history)
-        assert finding is not None  # a p-value is at most 1
-        finding.cluster.update(status=RESOLVED, severity="low")
-    yield finding
-
-
-def taken_back(scored: Scored[Cluster], policy: AlertPolicy, run_id: str) -> Iterator[Finding]:
-    """Resolves what the members were before: flagged alone, or founders of another cluster.
-
-    A cluster is named after its founder, and an account alone after itself, so the name that a
-    member could have had says it all. The revision is the new cluster's, which has all that the old
-    one had.
-    """
-    cluster = scored.item
-    for member in cluster.members:
-        if cluster_id(member.account) != cluster.cluster_id:
-            finding = single_finding(member.scored, replace(policy, max_p=1.0), run_id)
-            assert finding is not None  # a p-value is at most 1
-            finding.cluster.update(
-                status=RESOLVED, severity="low", revision=cluster.row.pool.events
-            )
-            yield Finding(finding.cluster, [])
+        judging = Judge.judged_again if self.endless else Judge.flagged
+        scored = found | "Scored" >> beam.Flatten()
+        how = self.policy, self.run_id, self.bundle
+        judged = scored | "Judge" >> beam.ParDo(JudgeFn(judging, *how))
+        back = scored | "TakeBack" >> beam.ParDo(JudgeFn(Judge.taken_back, *how))
+        return (judged, back) | "Together" >> beam.Flatten()

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.config import Config
+from pipelines.detect.known import known_ids
 from pipelines.parts import is_endless
 from transforms.alerts.policy import AlertPolicy, budgeted_max_p
+from transforms.clusters.membership import NO_IDS, KnownIds
 from transforms.scoring.bundle import read_verified, signed_manifest
 from transforms.scoring.handler import VerifiedBundle
 
@@ -40,6 +42,7 @@ class Plan:
 
     Attributes:
       endless: whether an input has no end, so that reports come early.
+      known: what earlier runs called the accounts' clusters.
     """
 
     options: DetectOptions
@@ -49,6 +52,7 @@ class Plan:
     run_id: str
     endless: bool
     runner: str
+    known: KnownIds = NO_IDS
 
     @property
     def config(self) -> Config:
@@ -85,6 +89,7 @@ def make_plan(options: DetectOptions) -> Plan:
         options.run_id or _run_id(options, bundle.version),
         endless,
         options.runner or ("prism" if endless else "direct"),
+        known_ids(options.outputs),
     )
 
 

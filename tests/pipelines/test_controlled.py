@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
-from pipelines.detect.controlled import JoinVerdicts, cluster_tests, judged_by_both, name_of
-from tests.pipelines.test_findings import POLICY, cluster, profile
+from pipelines.detect.controlled import JoinVerdicts, hypotheses_of, judged_by_both, name_of
+from tests.pipelines.test_findings import JUDGE, cluster, profile
 from transforms.alerts.control import Verdict
-from transforms.clusters.links import cluster_id
+from transforms.clusters.membership import Absorbed
+from transforms.clusters.names import cluster_id
 
 YES, NO = Verdict(2, 0.01, 0.12), Verdict(2, 0.0, 0.9)
 
 
 def judged(scored: Any, verdict: Verdict | None, endless: bool) -> list[tuple[str, float | None]]:
-    found = judged_by_both(("name", (scored, verdict)), POLICY, "run", endless)
+    found = judged_by_both(JUDGE, ("name", (scored, verdict)), endless)
     return [(f.cluster["status"], f.cluster.get("q_value")) for f in found]
 
 
@@ -55,9 +56,14 @@ def test_the_newest_of_each_counts_in_any_order_and_grouping() -> None:
 
 def test_members_of_a_cluster_are_tested_alone_no_more() -> None:
     grown = cluster("a", "b", "c")
-    found = {test.name.partition("/")[2]: test.value for test in cluster_tests(grown, True)}
+    found = {test.name.partition("/")[2]: test.value for test in hypotheses_of(grown, True)}
     assert found == {cluster_id("a"): 0.001, cluster_id("b"): None, cluster_id("c"): None}
-    assert len(list(cluster_tests(grown, False))) == 1
+    assert len(list(hypotheses_of(grown, False))) == 1
     alone = profile("b", 0.5).item
-    (back,) = (t for t in cluster_tests(grown, True) if t.name == name_of(alone))
+    (back,) = (t for t in hypotheses_of(grown, True) if t.name == name_of(alone))
     assert back.version > alone.sketch.events
+
+
+def test_clusters_that_are_no_more_are_tested_no_more() -> None:
+    grown = cluster("a", "b", absorbed=(Absorbed("c-old", 7),))
+    assert {t.name.partition("/")[2]: t.value for t in hypotheses_of(grown, True)}["c-old"] is None

@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
+from transforms.clusters.activity import NO_ACTIVITY, Activity, activity_of
+from transforms.clusters.hand_over import HandOverOptions
+from transforms.clusters.names import cluster_id
 from transforms.clusters.signatures import (
     NO_CONTENT,
     Background,
@@ -24,6 +25,9 @@ from transforms.clusters.signatures import (
     content_of,
     match_signatures,
 )
+from transforms.clusters.splitting import Graph, SplitOptions, dense_parts
+from transforms.clusters.synchrony import SynchronyOptions
+from transforms.clusters.timing import TimedLinks, links_in_time
 from transforms.coverage import layout
 from transforms.coverage.layout import Items
 from transforms.coverage.sketch import CoverageSketch
@@ -58,6 +62,7 @@ DEFAULT_KINDS: Mapping[Items, LinkKind] = {
 CONTENT = "content"  # kind of the link of an account that was added for what it asks
 _BINDING = (Items.PAYMENT, Items.CREDENTIAL, Items.ORGANIZATION)
 NOTHING: NDArray[np.uint64] = np.empty(0, np.uint64)
+_MOST_LINKS = 5  # that a member is told
 _PAIRWISE = 32  # up to so many accounts a thing links every pair, beyond that a chain of them
 
 
@@ -67,11 +72,16 @@ class LinkOptions:
     kinds: what links, and how.
     least_weight: two accounts with this much in common belong together.
     signatures: when an account that shares nothing is added for what it asks.
+    synchrony, hand_over: when accounts are linked by when they are at work.
+    split: when a component is too loose to be one.
     """
 
     kinds: Mapping[Items, LinkKind] = field(default_factory=lambda: dict(DEFAULT_KINDS))
     least_weight: float = 0.5
     signatures: SignatureOptions = field(default_factory=SignatureOptions)
+    synchrony: SynchronyOptions = field(default_factory=SynchronyOptions)
+    hand_over: HandOverOptions = field(default_factory=HandOverOptions)
+    split: SplitOptions = field(default_factory=SplitOptions)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +95,7 @@ class Linkable:
       things: uint64 of shape (t,), shared things as `CoverageSketch.item_key` has them.
       p_value: of the account by itself.
       content: what it asks most.
+      activity: when it is at work.
     """
 
     account: str
@@ -93,6 +104,7 @@ class Linkable:
     things: NDArray[np.uint64]
     p_value: float = 1.0
     content: Content = NO_CONTENT
+    activity: Activity = NO_ACTIVITY
 
 
 class Link(NamedTuple):
@@ -145,7 +157,9 @@ def linkable(
     since = sketch.created_ms if sketch.created_ms < layout.NEVER_MS else sketch.first_ms
     things = np.concatenate(kept)
     things = things[~np.isin(things, common)]
-    return Linkable(account, since, sketch.events, things, p_value, content_of(sketch))
+    return Linkable(
+        account, since, sketch.events, things, p_value, content_of(sketch), activity_of(sketch)
+    )
 
 
 def common_things(
@@ -172,7 +186,7 @@ def common_things(
 
 
 def find_components(accounts: Sequence[Linkable], options: LinkOptions) -> list[Component]:
-    """Links accounts and returns the components of two and more.
+    """Links accounts and returns the components of two and more, loose ones in their parts.
 
     Args:
       accounts: each account once, in any order; the result does not depend on it.
@@ -190,12 +204,17 @@ def find_components(accounts: Sequence[Linkable], options: LinkOptions) -> list[
     shared = _Shared(thing[starts], starts, sizes)
     weights = _weights(shared, options)
     used = np.flatnonzero((sizes > 1) & (weights > 0))
-    pairs = _strong_pairs(owner, shared, weights, used, len(accounts), options)
-    graph = coo_matrix(
-        (np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(accounts),) * 2
+    pairs, strength = _shared_pairs(owner, shared, weights, used, len(accounts), options)
+    weak = pairs[strength < options.least_weight - 1e-9]
+    timed = links_in_time(
+        [a.activity for a in accounts], options.synchrony, options.hand_over, np.sort(weak, axis=1)
     )
-    _, label = connected_components(graph, directed=False)
+    pairs, strength = _strong(pairs, strength, timed, len(accounts), options)
+    hubs = used[(sizes[used] > _PAIRWISE) & (weights[used] >= options.least_weight)]
+    graph = Graph(pairs, strength, _members_of(owner, shared, hubs), weights[hubs])
+    label = dense_parts(len(accounts), graph, options.split)
     links = _links_by_owner(owner, shared, weights, used)
+    _add_timed(links, timed, [a.account for a in accounts])
     found = []
     by_label = np.argsort(label, kind="stable")
     cuts = np.flatnonzero(np.diff(label[by_label])) + 1
@@ -252,12 +271,6 @@ def with_matches(
     return out
 
 
-def cluster_id(founder: str) -> str:
-    """A cluster's id, from the account that was there first."""
-    name = hash64("cluster\x1f" + founder)
-    return f"c-{name:016x}"
-
-
 class _Shared(NamedTuple):
     thing: NDArray[np.uint64]
     start: NDArray[np.intp]
@@ -275,15 +288,15 @@ def _weights(shared: _Shared, options: LinkOptions) -> NDArray[np.float64]:
     return weights
 
 
-def _strong_pairs(
+def _shared_pairs(
     owner: NDArray[np.intp],
     shared: _Shared,
     weights: NDArray[np.float64],
     used: NDArray[np.intp],
     n: int,
     options: LinkOptions,
-) -> NDArray[np.int64]:
-    """Pairs of accounts with enough in common: int64 of shape (pairs, 2)."""
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Pairs of accounts, int64 of shape (pairs, 2), and how much each has in common."""
     lefts, rights, kinds, values = [], [], [], []
 
     def add(left: NDArray[np.intp], right: NDArray[np.intp], things: NDArray[np.intp]) -> None:
@@ -301,7 +314,7 @@ def _strong_pairs(
             a, b = np.arange(size - 1), np.arange(1, size)
         add(members[:, a].ravel(), members[:, b].ravel(), np.repeat(things, len(a)))
     if not lefts:
-        return np.empty((0, 2), np.int64)
+        return np.empty((0, 2), np.int64), np.empty(0)
     pair = np.concatenate(lefts).astype(np.int64) * n + np.concatenate(rights)
     kind, value = np.concatenate(kinds), np.concatenate(values)
     caps = np.zeros(len(layout.CAPACITY))
@@ -310,8 +323,35 @@ def _strong_pairs(
     per_kind, inverse = np.unique(pair * len(caps) + kind, return_inverse=True)
     summed = np.minimum(np.bincount(inverse, weights=value), caps[per_kind % len(caps)])
     pairs, inverse = np.unique(per_kind // len(caps), return_inverse=True)
-    strong = pairs[np.bincount(inverse, weights=summed) >= options.least_weight - 1e-9]
-    return np.stack([strong // n, strong % n], axis=1)
+    strength = np.bincount(inverse, weights=summed).astype(np.float64, copy=False)
+    return np.stack([pairs // n, pairs % n], axis=1), strength
+
+
+def _strong(
+    pairs: NDArray[np.int64],
+    strength: NDArray[np.float64],
+    timed: Sequence[TimedLinks],
+    n: int,
+    options: LinkOptions,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Pairs with enough in common once what links in time is added, and how much that is."""
+    found = np.concatenate([pairs, *(links.pairs for links in timed)])
+    found.sort(axis=1)
+    known, inverse = np.unique(found[:, 0] * n + found[:, 1], return_inverse=True)
+    parts = np.concatenate([strength, *(links.weights for links in timed)])
+    total = np.bincount(inverse, parts).astype(np.float64, copy=False)
+    strong = total >= options.least_weight - 1e-9
+    return np.stack([known[strong] // n, known[strong] % n], axis=1), total[strong]
+
+
+def _members_of(
+    owner: NDArray[np.intp], shared: _Shared, things: NDArray[np.intp]
+) -> NDArray[np.int64]:
+    """Who shares things: int64 of shape (m, 2), place of the thing in the list, and account."""
+    sizes = shared.size[things]
+    hub = np.repeat(np.arange(len(things)), sizes)
+    within = np.arange(len(hub)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.stack([hub, owner[shared.start[things][hub] + within]], axis=1)
 
 
 def _links_by_owner(
@@ -319,7 +359,7 @@ def _links_by_owner(
     shared: _Shared,
     weights: NDArray[np.float64],
     used: NDArray[np.intp],
-    most: int = 5,
+    most: int = _MOST_LINKS,
 ) -> dict[int, list[Link]]:
     links: dict[int, list[Link]] = {}
     for t in used[np.argsort(-weights[used], kind="stable")]:
@@ -335,3 +375,14 @@ def _links_by_owner(
             if len(own) < most:
                 own.append(link)
     return links
+
+
+def _add_timed(
+    links: dict[int, list[Link]], timed: Sequence[TimedLinks], names: Sequence[str]
+) -> None:
+    """Adds what links in time, each group of accounts under its first account's name."""
+    for kind in timed:
+        for i, (first, accounts, weight) in kind.groups().items():
+            thing = f"{hash64(kind.kind + names[first]) >> 8:014x}"
+            own = [*links.get(i, ()), Link(kind.kind, thing, accounts, round(weight, 4))]
+            links[i] = sorted(own, key=lambda link: -link.weight)[:_MOST_LINKS]

@@ -1,4 +1,4 @@
-"""Flagged clusters and their members as rows of the tables."""
+"""Scored clusters, and accounts that are alone, as rows of the tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from transforms.alerts.policy import AlertPolicy
 from transforms.clusters.capabilities import taken_capabilities
-from transforms.clusters.links import Link, cluster_id
+from transforms.clusters.links import Link
+from transforms.clusters.names import cluster_id
 from transforms.clusters.tactics import name_tactics
 from transforms.clusters.transforms import AccountProfile, Cluster
 from transforms.coverage.layout import Items, Sum
@@ -15,53 +16,42 @@ from transforms.embedding.labels import CapabilityTable
 from transforms.scoring.explain import reason_record
 from transforms.scoring.handler import Scored
 
-_NO_HISTORY = CapabilityTable()
-
 
 class Finding(NamedTuple):
-    """A flagged cluster: its row and its members' rows."""
+    """A cluster's row and its members' rows."""
 
     cluster: dict[str, Any]
     members: list[dict[str, Any]]
 
 
-def cluster_finding(
-    scored: Scored[Cluster],
+def finding_of(
+    scored: Scored[Any],
     policy: AlertPolicy,
     run_id: str,
-    history: CapabilityTable = _NO_HISTORY,
-) -> Finding | None:
-    """Rows of a cluster, None when the policy does not flag it."""
-    found = scored.item
-    if not policy.flags(scored.p_value):
-        return None
-    row = _row(
-        scored, found.cluster_id, found.window_start_ms, found.window_end_ms, found.row.pool,
-        len(found.members), policy, run_id, history,
-    )  # fmt: skip
-    members = [
-        _member(m.scored, found.cluster_id, row["revision"], m.membership.links, run_id)
-        for m in found.members
-    ]
-    return Finding(row, members)
+    history: CapabilityTable,
+) -> Finding:
+    """Rows of a cluster, or of an account that shares nothing as a cluster of one.
 
-
-def single_finding(
-    scored: Scored[AccountProfile],
-    policy: AlertPolicy,
-    run_id: str,
-    history: CapabilityTable = _NO_HISTORY,
-) -> Finding | None:
-    """Rows of an account that shares nothing, as a cluster of one; None when it is not flagged."""
-    if not policy.flags(scored.p_value):
-        return None
-    profile = scored.item
-    name = cluster_id(profile.account)
+    Args:
+      scored: a `Cluster` or an `AccountProfile`, whether it is suspicious or not.
+      policy: says how severe it is.
+      run_id: for the rows.
+      history: that capabilities are compared with.
+    """
+    found: Cluster | AccountProfile = scored.item
+    members: list[tuple[Scored[AccountProfile], tuple[Link, ...]]]
+    if isinstance(found, Cluster):
+        name, pool = found.cluster_id, found.row.pool
+        members = [(m.scored, m.membership.links) for m in found.members]
+    else:
+        name, pool = found.alone_as or cluster_id(found.account), found.sketch
+        members = [(scored, ())]
     row = _row(
-        scored, name, profile.window_start_ms, profile.window_end_ms, profile.sketch, 1, policy,
+        scored, name, found.window_start_ms, found.window_end_ms, pool, len(members), policy,
         run_id, history,
     )  # fmt: skip
-    return Finding(row, [_member(scored, name, row["revision"], (), run_id)])
+    revision = row["revision"]
+    return Finding(row, [_member(own, name, revision, links, run_id) for own, links in members])
 
 
 def _row(

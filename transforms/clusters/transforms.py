@@ -10,22 +10,32 @@ one wherever two meet: each carries a number that only grows, and the larger win
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import apache_beam as beam
 import numpy as np
+from apache_beam import coders
 from apache_beam.ml.inference.base import RunInference
+from apache_beam.transforms import userstate
 
 from transforms.clusters.features import CLUSTER_FEATURES, GroupRow, Member, group_row
 from transforms.clusters.links import (
-    Link,
     Linkable,
     LinkOptions,
     find_components,
     linkable,
     weighted_degree,
     with_matches,
+)
+from transforms.clusters.membership import (
+    NO_IDS,
+    Absorbed,
+    KnownIds,
+    Membership,
+    Remembered,
+    Report,
+    assign,
 )
 from transforms.coverage.features import COLUMNS
 from transforms.coverage.sketch import CoverageSketch
@@ -41,22 +51,20 @@ V = TypeVar("V")
 
 
 class AccountProfile(NamedTuple):
-    """An account over one profile window."""
+    """An account over one profile window.
+
+    Attributes:
+      alone_as, absorbed: of an account that was linked to nobody, its name as a cluster of one, and
+        clusters that fell apart and of which it is left.
+    """
 
     account: str
     window_start_ms: int
     window_end_ms: int
     sketch: CoverageSketch
     pane: str = "on_time"
-
-
-class Membership(NamedTuple):
-    """Where linking put an account; alone, the size is 1. `version` grows with each report."""
-
-    version: int
-    cluster_id: str
-    size: int
-    links: tuple[Link, ...]
+    alone_as: str = ""
+    absorbed: tuple[Absorbed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,13 +81,18 @@ class ClusterMember:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cluster:
-    """A group of linked accounts; its members oldest first."""
+    """A group of linked accounts; its members oldest first.
+
+    Attributes:
+      absorbed: clusters that are no more, most of whose accounts are in this one.
+    """
 
     cluster_id: str
     window_start_ms: int
     window_end_ms: int
     members: tuple[ClusterMember, ...]
     row: GroupRow
+    absorbed: tuple[Absorbed, ...] = ()
 
 
 class Found(NamedTuple):
@@ -103,6 +116,7 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
       links: what links accounts.
       explain_below: clusters with a p-value up to this get reasons.
       window_ms, early_firing_ms, allowed_lateness_ms: as of the profiles.
+      known: names that earlier runs gave.
     """
 
     bundle: VerifiedBundle
@@ -111,13 +125,14 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
     window_ms: int
     early_firing_ms: int
     allowed_lateness_ms: int
+    known: KnownIds = NO_IDS
 
     def expand(self, profiles: beam.PCollection[Scored[AccountProfile]]) -> Found:
         memberships = (
             profiles
             | "PickSharedThings" >> beam.ParDo(_LinkableFn(self.bundle, self.links))
-            | "NewestLinks" >> self._newest(NewestByName(), int)
-            | "LinkAccounts" >> beam.ParDo(_MembershipsFn(self.bundle, self.links))
+            | "NewestLinks" >> self._newest(NewestByName(), int).with_output_types(tuple[int, Any])
+            | "LinkAccounts" >> beam.ParDo(self._memberships())
         )
         own = profiles | "KeyByAccount" >> beam.Map(lambda s: (s.item.account, s))
         joined = (
@@ -136,6 +151,10 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
             )
         )
         return Found(clusters, joined.single)
+
+    def _memberships(self) -> beam.DoFn:
+        again = _MembershipsAgainFn if self.early_firing_ms else _MembershipsFn
+        return again(self.bundle, self.links, self.known)
 
     def _newest(self, combine: beam.CombineFn, key: type = str) -> CombineNowAndThen:
         # Profiles set the pace; what follows from them is only gathered for a moment, so that all
@@ -166,29 +185,51 @@ class _LinkableFn(beam.DoFn):  # type: ignore[misc]
         yield 0, Versioned(found.account, found.events, found)
 
 
+_Linkables = tuple[int, list[Versioned[Linkable]]]
+
+
 class _MembershipsFn(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, bundle: VerifiedBundle, options: LinkOptions) -> None:
+    """Links the accounts of a window, once."""
+
+    def __init__(self, bundle: VerifiedBundle, options: LinkOptions, known: KnownIds) -> None:
         self._verified = bundle
         self._options = options
+        self._known = known
 
     def setup(self) -> None:
         self._background = self._verified.load().background
 
     def process(
-        self, element: tuple[int, list[Versioned[Linkable]]]
+        self, element: _Linkables, window: Any = beam.DoFn.WindowParam
     ) -> Iterator[tuple[str, Membership]]:
+        yield from self._report(element, self._known.of(window.start.micros // 1000)).memberships
+
+    def _report(self, element: _Linkables, before: Remembered) -> Report:
         accounts = [entry.value for entry in element[1]]
-        version = sum(account.events for account in accounts)
-        alone = {account.account for account in accounts}
         linked = find_components(accounts, self._options)
-        for component in with_matches(accounts, linked, self._background, self._options):
-            alone.difference_update(component.accounts)
-            size = len(component.accounts)
-            for account, links in zip(component.accounts, component.links, strict=True):
-                yield account, Membership(version, component.cluster_id, size, links)
-        # An account may have been linked before others made what it shares less rare.
-        for name in sorted(alone):
-            yield name, Membership(version, "", 1, ())
+        return assign(
+            accounts, with_matches(accounts, linked, self._background, self._options), before
+        )
+
+
+class _MembershipsAgainFn(_MembershipsFn):
+    """The same whenever accounts have changed: names of the report before are kept."""
+
+    SAID = userstate.BagStateSpec("said", coders.PickleCoder())
+
+    def process(
+        self,
+        element: _Linkables,
+        window: Any = beam.DoFn.WindowParam,
+        said: Any = beam.DoFn.StateParam(SAID),
+    ) -> Iterator[tuple[str, Membership]]:
+        kept = list(said.read())
+        before = kept[-1] if kept else self._known.of(window.start.micros // 1000)
+        report = self._report(element, before)
+        if report.remembered.version >= before.version:
+            said.clear()
+            said.add(report.remembered)
+        yield from report.memberships
 
 
 class NewestByName(beam.CombineFn):  # type: ignore[misc]
@@ -257,7 +298,10 @@ class _SplitFn(beam.DoFn):  # type: ignore[misc]
         if profile is None or membership is None:
             return
         if membership.size == 1:
-            yield beam.pvalue.TaggedOutput("single", profile)
+            named = profile.item._replace(
+                alone_as=membership.cluster_id, absorbed=membership.absorbed
+            )
+            yield beam.pvalue.TaggedOutput("single", replace(profile, item=named))
         else:
             member = ClusterMember(profile, membership)
             yield membership.cluster_id, Versioned(account, membership.version, member)
@@ -286,6 +330,7 @@ class _PoolFn(beam.DoFn):  # type: ignore[misc]
                 item.window_end_ms,
                 tuple(current),
                 group_row(members, self._bundle.reference("")),
+                current[0].membership.absorbed,
             )
 
 

@@ -196,6 +196,15 @@ def _mix(values: NDArray[np.int64], salt: int) -> NDArray[np.uint64]:
     return (mixed ^ (mixed >> np.uint64(31))) | np.uint64(1)
 
 
+def _minute_hashes(minutes: NDArray[np.int64]) -> NDArray[np.uint64]:
+    return _mix(minutes, 1)
+
+
+def minute_items(minutes: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Minutes since 1970 as `CoverageSketch.items` has them, uint64 of the same shape."""
+    return _minute_hashes(minutes) >> np.uint64(8)
+
+
 def _hash_strings(values: NDArray[np.object_]) -> NDArray[np.uint64]:
     names, index = _factorise(values)
     return np.array([hash64(name) if name else 0 for name in names], np.uint64)[index]
@@ -217,7 +226,7 @@ def _items(
         Items.SUFFIX_SCAFFOLD: events.suffix_scaffold,
         Items.SYSTEM_PROMPT: events.system_prompt,
         Items.PROMPT: events.prompt,
-        Items.MINUTE: _mix(events.time_ms // layout.MINUTE_MS, 1),
+        Items.MINUTE: _minute_hashes(events.time_ms // layout.MINUTE_MS),
         Items.HOUR: _mix(events.time_ms // layout.HOUR_MS, 2),
         Items.MODEL: events.model,
         Items.CREDENTIAL: events.credential,

@@ -27,8 +27,9 @@ from tests.support.sketches import (
     verified,
 )
 from transforms.alerts.policy import AlertPolicy
-from transforms.clusters.links import LinkOptions, cluster_id
-from transforms.clusters.rows import Finding, cluster_finding, single_finding
+from transforms.clusters.links import LinkOptions
+from transforms.clusters.names import cluster_id
+from transforms.clusters.rows import Finding, finding_of
 from transforms.clusters.tactics import name_tactics
 from transforms.clusters.transforms import (
     AccountProfile,
@@ -39,6 +40,7 @@ from transforms.clusters.transforms import (
 )
 from transforms.coverage.layout import DAY_MS, Items, Sum
 from transforms.coverage.sketch import CoverageSketch, encode, merge
+from transforms.embedding.labels import CapabilityTable
 from transforms.scoring.bundle import load_bundle
 from transforms.scoring.handler import Scored, score_items
 from transforms.scoring.levels import rows_of_sketches
@@ -183,7 +185,7 @@ def test_a_flagged_cluster_becomes_a_row_with_its_members(
 ) -> None:
     cluster = planted(result[0])
     pool = cluster.item.row.pool
-    found = cluster_finding(cluster, POLICY, "run-1")
+    found = finding_of(cluster, POLICY, "run-1", CapabilityTable())
     assert isinstance(found, Finding)
     row = found.cluster
     assert row["cluster_id"] == cluster_id("x0")
@@ -197,16 +199,9 @@ def test_a_flagged_cluster_becomes_a_row_with_its_members(
     assert {m["revision"] for m in found.members} == {row["revision"]}
 
 
-def test_what_the_policy_does_not_flag_becomes_no_row(result: tuple[list[Any], list[Any]]) -> None:
-    strict = AlertPolicy(1e-9, 1, 1, 1)
-    assert all(cluster_finding(c, strict, "r") is None for c in result[0])
-    assert all(single_finding(s, strict, "r") is None for s in result[1])
-
-
 def test_a_single_account_becomes_a_cluster_of_one(saved: Path) -> None:
     (alone,) = scored(saved, {"h": sketch_of(harvester("h", 2, 80))})
-    found = single_finding(alone, POLICY, "r")
-    assert found is not None
+    found = finding_of(alone, POLICY, "r", CapabilityTable())
     assert found.cluster["cluster_id"] == cluster_id("h")
     assert found.cluster["account_count"] == 1
     assert [(m["account_id"], m["links"]) for m in found.members] == [("h", [])]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,11 +16,12 @@ from transforms.clusters.links import (
     Linkable,
     LinkKind,
     LinkOptions,
-    cluster_id,
     common_things,
     find_components,
     linkable,
 )
+from transforms.clusters.names import cluster_id
+from transforms.clusters.splitting import SplitOptions
 from transforms.coverage.layout import NEVER_MS, Items
 
 OPTIONS = LinkOptions()
@@ -148,7 +151,8 @@ def test_components_are_those_of_a_plain_union_of_shared_cards(raw: list[list[in
     accounts = [
         account(f"a{i}", *(thing(Items.PAYMENT, c) for c in own)) for i, own in enumerate(raw)
     ]
-    assert sorted(sorted(m) for m in members(accounts)) == expected
+    whole = replace(OPTIONS, split=SplitOptions(0.0))
+    assert sorted(sorted(c.accounts) for c in find_components(accounts, whole)) == expected
 
 
 def test_more_than_a_few_sharers_are_still_one_component() -> None:

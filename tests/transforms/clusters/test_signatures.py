@@ -11,9 +11,9 @@ from transforms.clusters.links import (
     Component,
     Linkable,
     LinkOptions,
-    cluster_id,
     with_matches,
 )
+from transforms.clusters.names import cluster_id
 from transforms.clusters.signatures import (
     MOST_CELLS,
     Background,

@@ -1,0 +1,101 @@
+"""What earlier runs called the accounts' clusters, from the outputs of a run that is to begin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+
+from schemas.errors import DistilwatchError
+from schemas.tables import TABLES
+from transforms.clusters.membership import KnownIds
+from transforms.sinks import duckdb_path
+from transforms.sinks.duckdb_refusal import why_not
+from transforms.sinks.parquet import parquet_folder
+
+_NEEDED = ("session_scores", "flagged_clusters", "cluster_members")
+_OPEN = """
+    WITH newest AS (
+        SELECT * FROM flagged_clusters
+        QUALIFY row_number() OVER (
+            PARTITION BY cluster_id, window_start ORDER BY revision DESC) = 1)
+    SELECT epoch_ms(window_start), cluster_id, revision, account_count FROM newest
+    WHERE status <> 'resolved' ORDER BY ALL"""
+_PROFILES = """
+    WITH newest AS (
+        SELECT * FROM session_scores WHERE level = 'profile' AND window_start IS NOT NULL
+        QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY revision DESC) = 1)
+    SELECT epoch_ms(window_start), key, cluster_id FROM newest
+    WHERE cluster_id IS NOT NULL ORDER BY ALL"""
+_ALONE = """
+    WITH newest AS (
+        SELECT * FROM flagged_clusters
+        QUALIFY row_number() OVER (
+            PARTITION BY cluster_id, window_start ORDER BY revision DESC) = 1)
+    SELECT epoch_ms(c.window_start), m.account_id, m.cluster_id
+    FROM newest c JOIN cluster_members m USING (cluster_id, revision)
+    WHERE c.status <> 'resolved' AND c.account_count = 1 ORDER BY ALL"""
+
+
+def known_ids(outputs: Sequence[str]) -> KnownIds:
+    """Names of clusters in the first output that has any.
+
+    Args:
+      outputs: URIs; those that are not there yet, and topics, tell nothing.
+
+    Raises:
+      DistilwatchError: when an output is there and cannot be read.
+    """
+    for uri in outputs:
+        try:
+            known = _read(uri)
+        except duckdb.Error as error:
+            refused = why_not(error)
+            raise DistilwatchError(
+                f"the tables cannot be read: {refused.what}", f"--output {uri}", refused.mend
+            ) from error
+        if known.ids:
+            return known
+    return KnownIds()
+
+
+def _read(uri: str) -> KnownIds:
+    if uri.startswith("duckdb:"):
+        path = duckdb_path(uri)
+        if not path.is_file() or not path.stat().st_size:
+            return KnownIds()
+        with duckdb.connect(str(path), read_only=True) as connection:
+            there = {name for (name,) in connection.execute("SHOW TABLES").fetchall()}
+            return _query(connection) if there.issuperset(_NEEDED) else KnownIds()
+    if uri.startswith("parquet:"):
+        with duckdb.connect() as connection:
+            for name in _NEEDED:
+                _view(connection, parquet_folder(uri), name)
+            return _query(connection)
+    return KnownIds()
+
+
+def _view(connection: duckdb.DuckDBPyConnection, folder: Path, name: str) -> None:
+    """A table of what is in a folder; it may hold a row more than once."""
+    connection.execute(TABLES[name].duckdb_ddl())
+    files = sorted(str(f) for f in (folder / name).glob("day=*/*.parquet"))
+    if files:
+        connection.execute(
+            f'INSERT OR REPLACE INTO "{name}" BY NAME '
+            "SELECT * FROM read_parquet(?, union_by_name = true, hive_partitioning = false)",
+            [files],
+        )
+
+
+def _query(connection: duckdb.DuckDBPyConnection) -> KnownIds:
+    connection.execute("SET TimeZone = 'UTC'")
+    ids: dict[int, dict[str, str]] = {}
+    revisions: dict[int, dict[str, int]] = {}
+    # An account that is in a cluster now may have been flagged alone before.
+    for statement in (_ALONE, _PROFILES):
+        for start, account, name in connection.execute(statement).fetchall():
+            ids.setdefault(start, {})[account] = name
+    for start, name, revision, _ in connection.execute(_OPEN).fetchall():
+        revisions.setdefault(start, {})[name] = revision
+    return KnownIds(ids, revisions)

@@ -1,0 +1,212 @@
+"""Components that hang together by a thread fall apart into their dense parts.
+
+One reused card or one shared exit joins groups that have nothing else in common. A component is
+cut in two where little weight crosses and each side has much of its own, again and again: the sweep
+over the second eigenvector of the normalised Laplacian (Shi and Malik, IEEE PAMI 2000), whose
+conductance is within Cheeger's bound of the best.
+
+What many share is a hub that its accounts hang on, so that it counts like all their pairs and not
+like the chain that links them. A part must have links to spare: accounts that follow one another,
+card by card or block by block, are a thin component, not a loose one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse.csgraph import connected_components
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+_LEAST_ACCOUNTS = 4
+_LINKS_AN_ACCOUNT = 1.5
+_HUB_LINK = 2.0  # what hangs on a hub is linked to all the others there
+_DENSE = 96  # nodes up to which all eigenvectors cost less than two
+
+
+@dataclass(frozen=True, slots=True)
+class SplitOptions:
+    """When a component is loose.
+
+    Attributes:
+      conductance: share of a part's weight that may cross to the rest for it to become a cluster of
+        its own; 0: nothing is split.
+    """
+
+    conductance: float = 0.1
+
+
+class Graph(NamedTuple):
+    """Links of n accounts.
+
+    Attributes:
+      pairs: int64 of shape (p, 2), distinct pairs of accounts.
+      weights: float64 of shape (p,).
+      members: int64 of shape (m, 2): hub, from 0, and account, for what many share.
+      hubs: float64 of shape (h,), weight of each hub for a pair of its accounts.
+    """
+
+    pairs: Int
+    weights: Float
+    members: Int
+    hubs: Float
+
+
+def dense_parts(accounts: int, graph: Graph, options: SplitOptions) -> Int:
+    """Labels of the parts that accounts are in, int64 of shape (accounts,).
+
+    The labels depend on the order of accounts alone, not on that of links.
+
+    Args:
+      accounts: how many.
+      graph: their links.
+      options: when to split.
+    """
+    nodes = _nodes(accounts, graph)
+    count, label = connected_components(nodes.weights, directed=False)
+    label = label.astype(np.int64)
+    if options.conductance > 0:
+        sizes = np.bincount(label[:accounts], minlength=count)
+        waiting = [
+            found for found in _members(label) if sizes[label[found[0]]] >= 2 * _LEAST_ACCOUNTS
+        ]
+        while waiting:
+            part = waiting.pop()
+            side = _cut(nodes, part, accounts, options.conductance)
+            if side is not None:
+                label[part[side]] = count
+                count += 1
+                waiting += [part[side], part[~side]]
+    found: Int = label[:accounts]
+    return found
+
+
+class _Nodes(NamedTuple):
+    """Accounts first, then hubs: symmetric weights, and links that count towards density."""
+
+    weights: csr_matrix
+    links: csr_matrix
+
+
+def _nodes(accounts: int, graph: Graph) -> _Nodes:
+    size = accounts + len(graph.hubs)
+    sharing = np.bincount(graph.members[:, 0], minlength=len(graph.hubs))
+    # To cut one account off a hub costs as much as to cut it off all the others there.
+    hub_weight = graph.hubs * np.maximum(sharing - 1, 0)
+    left = np.concatenate([graph.pairs[:, 0], graph.members[:, 1]])
+    right = np.concatenate([graph.pairs[:, 1], graph.members[:, 0] + accounts])
+    weights = np.concatenate([graph.weights, hub_weight[graph.members[:, 0]]])
+    links = np.concatenate([np.ones(len(graph.pairs)), np.full(len(graph.members), _HUB_LINK)])
+    return _Nodes(_symmetric(left, right, weights, size), _symmetric(left, right, links, size))
+
+
+def _symmetric(left: Int, right: Int, values: Float, size: int) -> csr_matrix:
+    both = np.concatenate([left, right]), np.concatenate([right, left])
+    return coo_matrix((np.concatenate([values, values]), both), shape=(size, size)).tocsr()
+
+
+def _members(label: Int) -> Iterator[Int]:
+    order = np.argsort(label, kind="stable")
+    yield from np.split(order, np.flatnonzero(np.diff(label[order])) + 1)
+
+
+def _cut(nodes: _Nodes, part: Int, accounts: int, conductance: float) -> Mask | None:
+    """One side of the best cut of a connected part, None when there is none that is good enough."""
+    weights = nodes.weights[part][:, part]
+    volume = np.asarray(weights.sum(axis=1)).ravel()
+    order = _slow_order(weights, volume, conductance)
+    if order is None:
+        return None
+    is_account = (part < accounts).astype(np.float64)
+    links = nodes.links[part][:, part]
+    side = _sweep(weights, links, volume, is_account, order, conductance)
+    if side is None:
+        return None
+    side = _whole(weights, side)
+    crossing = float(weights[side][:, ~side].sum())
+    good = crossing <= conductance * min(volume[side].sum(), volume[~side].sum())
+    good &= _is_dense(links, is_account, side) and _is_dense(links, is_account, ~side)
+    return side if good else None
+
+
+def _slow_order(weights: csr_matrix, volume: Float, conductance: float) -> NDArray[np.intp] | None:
+    """Nodes by the second eigenvector; None where Cheeger's inequality says nothing is loose."""
+    root = 1 / np.sqrt(volume)
+    scaled = weights.multiply(root[:, None]).multiply(root[None, :]).tocsr()
+    size = len(volume)
+    if size <= _DENSE:
+        values, vectors = np.linalg.eigh(scaled.toarray())
+    else:
+        from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+
+        start = np.sqrt(volume) * (1 + 0.5 * np.cos(np.arange(size) * 2.399963))
+        try:
+            values, vectors = eigsh(scaled, 2, which="LA", v0=start, tol=1e-3, maxiter=200)
+        except ArpackNoConvergence as error:
+            values, vectors = error.eigenvalues, error.eigenvectors
+    if len(values) < 2 or (1 - values[-2]) / 2 > conductance:
+        return None
+    # Values that differ by rounding alone must not decide.
+    return np.argsort(np.round(vectors[:, -2] * root, 12), kind="stable")
+
+
+def _sweep(
+    weights: csr_matrix,
+    links: csr_matrix,
+    volume: Float,
+    is_account: Float,
+    order: NDArray[np.intp],
+    conductance: float,
+) -> Mask | None:
+    """The first nodes of an order that are cut off at the least cost, each side being dense."""
+    size = len(order)
+    place = np.empty(size, np.int64)
+    place[order] = np.arange(size)
+
+    def crossing_and_inner(matrix: csr_matrix) -> tuple[Float, Float, Float]:
+        edges = matrix.tocoo()
+        low, high = place[edges.row], place[edges.col]
+        once = low < high
+        low, high, value = low[once], high[once], edges.data[once]
+        begins = np.cumsum(np.bincount(low, value, size).astype(np.float64))
+        ends = np.cumsum(np.bincount(high, value, size).astype(np.float64))
+        return begins - ends, ends, begins[-1] - begins
+
+    crossing, _, _ = crossing_and_inner(weights)
+    _, before, after = crossing_and_inner(links)
+    left, members = np.cumsum(volume[order]), np.cumsum(is_account[order])
+    right, others = left[-1] - left, members[-1] - members
+    fit = np.minimum(members, others) >= _LEAST_ACCOUNTS
+    fit &= (before >= _LINKS_AN_ACCOUNT * members) & (after >= _LINKS_AN_ACCOUNT * others)
+    smaller = np.minimum(left, right)
+    fit &= smaller > 0
+    share = np.where(fit, crossing / np.where(smaller > 0, smaller, 1), np.inf)
+    best = int(np.argmin(share))
+    if not share[best] <= conductance:
+        return None
+    side: Mask = place <= best
+    return side
+
+
+def _whole(weights: csr_matrix, side: Mask) -> Mask:
+    """Both sides in one piece: what is not connected to its side's largest piece goes over."""
+    side = side.copy()
+    for here in (True, False):
+        inside = np.flatnonzero(side == here)
+        _, label = connected_components(weights[inside][:, inside], directed=False)
+        largest = np.bincount(label).argmax()
+        side[inside[label != largest]] = not here
+    return side
+
+
+def _is_dense(links: csr_matrix, is_account: Float, side: Mask) -> bool:
+    members = float(is_account[side].sum())
+    inner = float(links[side][:, side].sum()) / 2
+    return members >= _LEAST_ACCOUNTS and inner >= _LINKS_AN_ACCOUNT * members
