@@ -73,6 +73,15 @@ _SHARED = _many(
     _may("shared", "INT64", "different things of this kind that members share", "things"),
     _may("accounts", "INT64", "members that share one of them", "accounts"),
 )
+_KNOWN = _many(
+    "known_texts",
+    "collections of known texts that its requests are in, most requests first; a request counts "
+    "for one",
+    _may("name", "STRING", "collection"),
+    _may("kind", "STRING", "benchmark, extraction or other"),
+    _may("requests", "INT64", "requests that are in it", "requests"),
+    _may("share", "FLOAT64", "of all its requests", "0 to 1"),
+)
 _TOKENS = (
     _may("input_tokens", "INT64", "input tokens of these requests", "tokens"),
     _may("output_tokens", "INT64", "output tokens of these requests", "tokens"),
@@ -144,6 +153,8 @@ _FLAGGED_CLUSTERS = Table(
         *_RUN,
         _REASONING,
         _SHARED,
+        _KNOWN,
+        _may("severity_reason", "STRING", "why the severity was lowered; empty where it was not"),
     ),
 )
 

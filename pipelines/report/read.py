@@ -15,6 +15,7 @@ from pipelines.report.story import (
     BenignTruth,
     CampaignTruth,
     Cluster,
+    KnownTexts,
     Member,
     Reason,
     Session,
@@ -133,6 +134,8 @@ def _clusters(
                     for m in members
                 ),
                 row["bundle_version"] or "",
+                tuple(KnownTexts(**known) for known in row["known_texts"] or ()),
+                row["severity_reason"] or "",
             )
         )
     grave = {name: i for i, name in enumerate(SEVERITIES)}

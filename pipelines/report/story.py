@@ -15,6 +15,8 @@ TACTICS = {
     "fixed_template": "uses one fixed wording",
     "repeated_sampling": "asks the same prompts again and again",
     "hand_over": "goes on from another account after a block",
+    "replay": "replays known prompts of an extraction",
+    "benchmark_evaluation": "asks the questions of public benchmarks",
 }
 
 LINKS = {
@@ -52,6 +54,16 @@ class Reason:
     def name(self) -> str:
         """What it is, without figures."""
         return self.words.partition(":")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTexts:
+    """A collection that some of the requests are in."""
+
+    name: str
+    kind: str
+    requests: int
+    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +140,8 @@ class Cluster:
     reasons: tuple[Reason, ...]
     members: tuple[Member, ...]
     bundle_version: str
+    known_texts: tuple[KnownTexts, ...] = ()
+    severity_reason: str = ""
 
     @property
     def days(self) -> float:
@@ -147,6 +161,17 @@ class Cluster:
             text += f" and took answers worth about {money(self.exposure_usd)} at list price"
         doing = [TACTICS.get(t, t.replace("_", " ")) for t in self.tactics]
         return f"{text}; what stands out: {', '.join(doing)}." if doing else f"{text}."
+
+    def known(self) -> str:
+        """What of its requests is in known collections, in one sentence; "" for nothing."""
+        if not self.known_texts:
+            return ""
+        parts = [f"{k.share:.1%} in {k.name} ({k.kind})" for k in self.known_texts]
+        return f"Requests in collections of known texts: {', '.join(parts)}."
+
+    def lowered(self) -> str:
+        """Why its severity was lowered, in one sentence; "" where it was not."""
+        return f"Severity lowered: {self.severity_reason}." if self.severity_reason else ""
 
     def stands_out(self, most: int) -> str:
         """What contributed most, without figures; "" without reasons."""

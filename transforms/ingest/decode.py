@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from transforms.embedding.space import AXES, NO_CELL
 from transforms.ingest.batch import DeadLetter, Decoded, Events, RecordBatch
 from transforms.ingest.hashing import hash_column, hash_texts
+from transforms.ingest.known import KnownTexts
 from transforms.ingest.pseudonyms import Pseudonymiser
 from transforms.ingest.scaffold import looks_like_code, scaffold_columns
 from transforms.ingest.times import parse_times
@@ -113,6 +114,7 @@ class Decoder:
       max_future_ms, min_event_time_ms: bounds of event times.
       allowed_lateness_ms: behind the batch's watermark.
       now_ms: the clock.
+      known: collections that texts are looked up in.
     """
 
     pseudonymise: Pseudonymiser
@@ -124,6 +126,7 @@ class Decoder:
     min_event_time_ms: int = 1_420_070_400_000
     allowed_lateness_ms: int = 3_600_000
     now_ms: Callable[[], int] = _now_ms
+    known: KnownTexts = field(default_factory=KnownTexts)
 
     def decode(self, batch: RecordBatch) -> Decoded:
         """Decodes a batch; every record is either accepted or in `refused`."""
@@ -259,7 +262,7 @@ class Decoder:
             nearness=np.zeros(n, np.int16),
             capability=np.full(n, -1, np.int8),
             intent=np.full(n, -1, np.int8),
-            known=np.full(n, -1, np.int8),
+            known=self.known.labels(texts),
         )
 
 

@@ -18,6 +18,7 @@ from transforms.coverage.features.breadth import (
     unseen_share,
 )
 from transforms.coverage.features.distance import Reference, mmd2, novelty
+from transforms.coverage.features.known import known_share
 from transforms.coverage.features.table import (
     COLUMNS,
     FEATURES,
@@ -66,6 +67,7 @@ __all__ = [
     "heaps_slope",
     "hill_number",
     "hour_entropy",
+    "known_share",
     "log_age_days",
     "log_clients",
     "log_networks",

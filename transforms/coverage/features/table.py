@@ -22,6 +22,7 @@ from transforms.coverage.features.breadth import (
     unseen_share,
 )
 from transforms.coverage.features.distance import Reference, mmd2, novelty
+from transforms.coverage.features.known import known_share
 from transforms.coverage.features.templates import repeated_prompts, top_scaffold_share
 from transforms.coverage.features.timing import (
     burstiness,
@@ -168,6 +169,9 @@ FEATURES: tuple[Feature, ...] = (
     Feature("account_age", "F24", log_age_days, _LOW, "days since the account was opened", "exp"),
     Feature(
         "blocked_share", "F22", share(Sum.BLOCKED), _HIGH, "share of requests refused", "share"
+    ),
+    Feature(
+        "known_share", "F17", known_share, _BOTH, "share of prompts in known collections", "share"
     ),
 )
 

@@ -62,8 +62,8 @@ class KnownTexts:
       digests: hex SHA-256 of each, as it was when the run was planned.
     """
 
-    paths: tuple[str, ...]
-    digests: tuple[str, ...]
+    paths: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, paths: Sequence[str]) -> KnownTexts:

@@ -132,4 +132,4 @@ def test_of_several_collections_the_one_that_holds_most_counts(tmp_path: Path) -
 
 
 def test_without_collections_nothing_is_known() -> None:
-    assert KnownTexts((), ()).labels([*TEXTS[:2], None]).tolist() == [-1, -1, -1]
+    assert KnownTexts().labels([*TEXTS[:2], None]).tolist() == [-1, -1, -1]
