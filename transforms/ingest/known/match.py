@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -88,25 +89,28 @@ class KnownTexts:
         Raises:
           DistilwatchError: when a file is not what it was when the run was planned.
         """
-        distinct = list(dict.fromkeys(text for text in texts if text))
-        if not self.paths or not distinct:
+        if not self.paths or not any(texts):
             return np.full(len(texts), -1, np.int8)
-        found = _look(distinct, self._filters())
+        distinct = list(dict.fromkeys(text for text in texts if text))
+        found = _look(distinct, _filters(self))
         known = found.contained >= CONTAINED
         best = np.where(known.any(axis=1), np.where(known, found.whole, -1).argmax(axis=1), -1)
         label: dict[str | None, int] = dict(zip(distinct, best.tolist(), strict=True))
         return np.array([label[text] if text else -1 for text in texts], np.int8)
 
-    def _filters(self) -> list[BloomFilter]:
-        found = []
-        for path, digest in zip(self.paths, self.digests, strict=True):
-            collection = open_collection(path)
-            if collection.digest != digest:
-                raise DistilwatchError(
-                    "the file of known texts was replaced while it was in use", path, "start again"
-                )
-            found.append(collection.bloom)
-        return found
+
+@lru_cache(maxsize=2)
+def _filters(known: KnownTexts) -> list[BloomFilter]:
+    """Opened once: what becomes of the files later does not matter to a long run."""
+    found = []
+    for path, digest in zip(known.paths, known.digests, strict=True):
+        collection = open_collection(path)
+        if collection.digest != digest:
+            raise DistilwatchError(
+                "the file of known texts was replaced while it was in use", path, "start again"
+            )
+        found.append(collection.bloom)
+    return found
 
 
 class _Found(NamedTuple):

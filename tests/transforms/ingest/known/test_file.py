@@ -111,11 +111,17 @@ def test_a_place_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 
 def test_a_worker_refuses_a_file_that_was_replaced(path: Path) -> None:
     known = pickle.loads(pickle.dumps(KnownTexts.open([str(path)])))
-    assert known.labels(TEXTS[:1]).tolist() == [0]
     written(path, ["Something else that is long enough to be known by its words"])
     os.utime(path, ns=(1, 1))
     with pytest.raises(DistilwatchError, match="replaced"):
         known.labels(TEXTS[:1])
+
+
+def test_what_becomes_of_a_file_that_was_opened_does_not_matter(path: Path) -> None:
+    known = KnownTexts.open([str(path)])
+    assert known.labels(TEXTS[:1]).tolist() == [0]
+    path.unlink()
+    assert known.labels(TEXTS[1:2]).tolist() == [0]
 
 
 def test_of_several_collections_the_one_that_holds_most_counts(tmp_path: Path) -> None:
