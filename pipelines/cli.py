@@ -19,6 +19,7 @@ from pipelines.commands.demo import demo
 from pipelines.commands.detect import detect
 from pipelines.commands.evaluate import evaluate
 from pipelines.commands.explain import explain
+from pipelines.commands.known_texts import known_texts
 from pipelines.commands.report import report
 from pipelines.commands.simulate import simulate
 from pipelines.commands.train import train
@@ -73,7 +74,7 @@ def cli() -> None:
     """
 
 
-for _command in (demo, simulate, train, detect, evaluate, report, explain, config):
+for _command in (demo, simulate, train, detect, evaluate, report, explain, known_texts, config):
     cli.add_command(_command)
 
 

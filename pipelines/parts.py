@@ -19,6 +19,7 @@ from transforms.coverage.layout import Items
 from transforms.ingest.decode import Decoder
 from transforms.ingest.files import ReadFiles, ToElement
 from transforms.ingest.kafka_uri import parse_kafka_uri
+from transforms.ingest.known import KnownTexts
 from transforms.ingest.pseudonyms import Pseudonymiser, load_key
 from transforms.scoring.signing import home
 from transforms.sessions.transforms import SessionOptions
@@ -36,7 +37,26 @@ def decoder(config: Config) -> Decoder:
         max_future_ms=ingest.max_future_ms,
         min_event_time_ms=ingest.min_event_time_ms,
         allowed_lateness_ms=ingest.allowed_lateness_ms,
+        known=known_texts(config),
     )
+
+
+def known_texts(config: Config) -> KnownTexts:
+    """The collections of known texts that the settings name, verified.
+
+    Raises:
+      DistilwatchError: when one cannot be used, or two have the same name.
+    """
+    known = KnownTexts.open(config.ingest.known_texts)
+    names = [about.name for about in known.collections]
+    for name in names:
+        if names.count(name) > 1:
+            raise DistilwatchError(
+                f"two collections have the name {name!r}",
+                "ingest.known_texts",
+                "leave one out, or build one of them under another --name",
+            )
+    return known
 
 
 def embeds_texts(config: Config) -> bool:

@@ -174,6 +174,14 @@ def check_scratch(config: Config) -> None:
         raise DistilwatchError("may not be written", f"run.tmp {folder}", "choose another folder")
 
 
+def check_known_texts(config: Config) -> None:
+    """Raises DistilwatchError when a file of known texts cannot be used."""
+    if config.ingest.known_texts:
+        from pipelines.parts import known_texts
+
+        known_texts(config)
+
+
 def check_writable(path: Path, option: str) -> None:
     """Raises DistilwatchError when a file or folder could not be made at a path."""
     parent = path if path.exists() else path.absolute().parent

@@ -43,6 +43,11 @@ Instant = Annotated[
 ]
 """Milliseconds since 1970 UTC; in the file a date or an RFC 3339 time."""
 
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
 _2015_MS = 1_420_070_400_000
 _SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -105,6 +110,12 @@ class IngestConfig(Section):
         le=10_000_000,
     )
     batch_records: int = Field(2_000, description="records decoded together", ge=1, le=100_000)
+    known_texts: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
+        (),
+        description="files that `distilwatch known-texts build` wrote, collections in which "
+        "prompts are looked up; where several hold one, the first of those that hold most counts",
+        max_length=16,
+    )
 
     @property
     def max_future_ms(self) -> int:
@@ -221,10 +232,6 @@ class DetectorConfig(Section):
         "the sum of the lines of evidence"
     )
     params: dict[str, Any] = Field(default_factory=dict, description="arguments of its constructor")
-
-
-def _as_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 class ScoringConfig(Section):
@@ -405,6 +412,28 @@ class SeverityConfig(Section):
     )
 
 
+class KnownTextsConfig(Section):
+    """What a cluster is called by the collections of known texts that its requests are from."""
+
+    replay_share: float = Field(
+        0.2,
+        description="share of its requests that are in collections of kind extraction from which "
+        "it is called a replay",
+        gt=0,
+        le=1,
+    )
+    benchmark_share: float = Field(
+        0.8,
+        description="share of its requests that are in collections of kind benchmark from which it "
+        "is called an evaluation, and its alert is of low severity unless it is a replay as well",
+        gt=0,
+        le=1,
+    )
+    min_requests: int = Field(
+        20, description="a cluster with fewer requests is called neither", ge=1, le=1_000_000
+    )
+
+
 class AlertsConfig(Section):
     """What is flagged, and how many pages a day people get at most."""
 
@@ -431,6 +460,9 @@ class AlertsConfig(Section):
         "run, as far as p-values keep what they promise",
         gt=0,
         lt=1,
+    )
+    known_texts: KnownTextsConfig = Field(
+        default_factory=KnownTextsConfig, description="what ingest.known_texts say of a cluster"
     )
 
 

@@ -20,6 +20,7 @@ from pipelines.parts import (
     beam_options,
     decoder,
     embeds_texts,
+    known_texts,
     link_options,
     read_events,
     session_options,
@@ -106,6 +107,7 @@ def train(options: TrainOptions, console: Console) -> TrainSummary:
             "accounts": len(profiles),
             "first_ms": min((k.sketch.first_ms for k in profiles), default=0),
             "last_ms": max((k.sketch.last_ms for k in profiles), default=0),
+            "known_texts": list(known_texts(config).digests),
             "settings": config.model_dump(mode="json", include={"sessions", "profiles", "scoring"}),
         },
         BundleOptions(

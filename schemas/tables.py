@@ -90,6 +90,15 @@ _CAPABILITIES = _many(
     _may("expected", "FLOAT64", "covered by as many requests of the history", "0 to 1"),
     _may("taken", "BOOL", "whether the share is clearly above the history's"),
 )
+_KNOWN = _many(
+    "known_texts",
+    "collections of known texts that its requests are in, most requests first; a request counts "
+    "for one",
+    _may("name", "STRING", "collection"),
+    _may("kind", "STRING", "benchmark, extraction or other"),
+    _may("requests", "INT64", "requests that are in it", "requests"),
+    _may("share", "FLOAT64", "of all its requests", "0 to 1"),
+)
 _TOKENS = (
     _may("input_tokens", "INT64", "input tokens of these requests", "tokens"),
     _may("output_tokens", "INT64", "output tokens of these requests", "tokens"),
@@ -172,6 +181,8 @@ _FLAGGED_CLUSTERS = Table(
         _may(
             "merged_into", "STRING", "of a resolved one: cluster that most of its accounts are in"
         ),
+        _KNOWN,
+        _may("severity_reason", "STRING", "why the severity was lowered; empty where it was not"),
     ),
 )
 

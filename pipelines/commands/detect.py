@@ -96,6 +96,7 @@ def detect(
         look.check(lambda: preflight.check_beam_args(beam_args))
         if config is not None:
             look.check(lambda: preflight.check_scratch(config))
+            look.check(lambda: preflight.check_known_texts(config))
         look.check(lambda: preflight.check_runner(runner, inputs, for_ms, beam_args))
         look.finish()
         assert config is not None  # finish() would have raised

@@ -49,6 +49,7 @@ def train(
         if config is not None:
             look.check(lambda: preflight.check_detectors(config))
             look.check(lambda: preflight.check_scratch(config))
+            look.check(lambda: preflight.check_known_texts(config))
         look.finish()
         assert config is not None  # finish() would have raised
 

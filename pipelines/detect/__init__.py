@@ -21,6 +21,8 @@ def detect(options: DetectOptions, console: Console) -> DetectSummary:
     """
     console.step("Verify the bundle")
     plan = make_plan(options)
+    for warning in plan.warnings:
+        console.warn(warning)
     if plan.runner == "prism":
         from pipelines.detect.endless import run_until_stopped
 

@@ -82,7 +82,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
     )
     clusters = profiles | "Clusters" >> FindClusters(
         bundle, link_options(config), policy.max_p, config.profiles.window_ms, early_ms, late_ms,
-        plan.known,
+        plan.earlier,
     )  # fmt: skip
     flagged = clusters | "Findings" >> _findings(plan, early_ms, late_ms)
 

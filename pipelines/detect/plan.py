@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipelines.config import Config
-from pipelines.detect.known import known_ids
-from pipelines.parts import is_endless
+from pipelines.detect.earlier import known_ids
+from pipelines.parts import is_endless, known_texts
+from transforms.alerts.known import KnownPolicy
 from transforms.alerts.policy import AlertPolicy, budgeted_max_p
 from transforms.clusters.membership import NO_IDS, KnownIds
+from transforms.ingest.known import KnownTexts
 from transforms.scoring.bundle import read_verified, signed_manifest
 from transforms.scoring.handler import VerifiedBundle
 
@@ -42,7 +44,8 @@ class Plan:
 
     Attributes:
       endless: whether an input has no end, so that reports come early.
-      known: what earlier runs called the accounts' clusters.
+      earlier: what earlier runs called the accounts' clusters.
+      warnings: what the user should know about the results.
     """
 
     options: DetectOptions
@@ -52,7 +55,8 @@ class Plan:
     run_id: str
     endless: bool
     runner: str
-    known: KnownIds = NO_IDS
+    earlier: KnownIds = NO_IDS
+    warnings: tuple[str, ...] = ()
 
     @property
     def config(self) -> Config:
@@ -69,6 +73,7 @@ def make_plan(options: DetectOptions) -> Plan:
     # Read once: workers trust the very bytes whose signature was checked, whatever comes after.
     manifest = signed_manifest(options.bundle)
     bundle = read_verified(options.bundle, manifest)
+    known = known_texts(options.config)
     alerts, window_ms = options.config.alerts, options.config.profiles.window_ms
     max_p = alerts.max_p
     if alerts.control != "discoveries":
@@ -79,6 +84,10 @@ def make_plan(options: DetectOptions) -> Plan:
         high_exposure_usd=alerts.severity.high_exposure_usd,
         critical_exposure_usd=alerts.severity.critical_exposure_usd,
         high_accounts=alerts.severity.high_accounts,
+        known=KnownPolicy(
+            tuple((about.name, about.kind) for about in known.collections),
+            **alerts.known_texts.model_dump(),
+        ),
     )
     endless = is_endless(options.inputs)
     return Plan(
@@ -86,16 +95,27 @@ def make_plan(options: DetectOptions) -> Plan:
         VerifiedBundle(str(options.bundle), hashlib.sha256(manifest).hexdigest()),
         bundle.version,
         policy,
-        options.run_id or _run_id(options, bundle.version),
+        options.run_id or _run_id(options, bundle.version, known.digests),
         endless,
         options.runner or ("prism" if endless else "direct"),
         known_ids(options.outputs),
+        _warnings(known, bundle.training),
     )
 
 
-def _run_id(options: DetectOptions, version: str) -> str:
-    """The same run over the same input, with the same bundle and settings, has the same name."""
-    text = "\x1f".join([*options.inputs, version, options.config.model_dump_json()])
+def _warnings(known: KnownTexts, training: Mapping[str, Any]) -> tuple[str, ...]:
+    if list(known.digests) == list(training.get("known_texts", ())):
+        return ()
+    return (
+        "ingest.known_texts are others than those that the bundle was trained with, so what is "
+        "normal of known_share does not hold; labels and severities are right",
+    )
+
+
+def _run_id(options: DetectOptions, version: str, known: Sequence[str]) -> str:
+    """The same run over the same input, with the same bundle, known texts and settings, has the
+    same name."""
+    text = "\x1f".join([*options.inputs, version, *known, options.config.model_dump_json()])
     return "run-" + hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -16,6 +16,7 @@ from pipelines.report.story import (
     BenignTruth,
     CampaignTruth,
     Cluster,
+    KnownTexts,
     Member,
     Reason,
     Session,
@@ -146,6 +147,8 @@ def _clusters(
                     )
                     for c in row["capabilities"] or ()
                 ),
+                tuple(KnownTexts(**known) for known in row["known_texts"] or ()),
+                row["severity_reason"] or "",
             )
         )
     grave = {name: i for i, name in enumerate(SEVERITIES)}

@@ -19,6 +19,8 @@ TACTICS = {
     "evolved_prompts": "has prompts made harder",
     "reward_modelling": "has answers graded",
     "capability_targeted": "asks for one capability above all",
+    "replay": "replays known prompts of an extraction",
+    "benchmark_evaluation": "asks the questions of public benchmarks",
 }
 
 CAPABILITIES = {
@@ -38,6 +40,8 @@ LINKS = {
     "prefix_scaffold": "same wording before what is asked",
     "suffix_scaffold": "same wording after what is asked",
     "content": "asks what only the linked members ask",
+    "synchrony": "works in the same minutes",
+    "hand_over": "goes on where another was refused",
 }
 
 _MOST_TRUTHS = 3
@@ -104,6 +108,16 @@ class AskedCapability:
             if self.expected is not None:
                 text += f", where as many usual requests reach {self.expected:.0%}"
         return f"{text}."
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTexts:
+    """A collection that some of the requests are in."""
+
+    name: str
+    kind: str
+    requests: int
+    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +195,8 @@ class Cluster:
     members: tuple[Member, ...]
     bundle_version: str
     capabilities: tuple[AskedCapability, ...] = ()
+    known_texts: tuple[KnownTexts, ...] = ()
+    severity_reason: str = ""
 
     @property
     def days(self) -> float:
@@ -209,6 +225,17 @@ class Cluster:
             if c.taken or (c.share >= _LEAST_SHARE and c.requests >= _LEAST_REQUESTS)
         ]
         return tuple(told[:_MOST_CAPABILITIES])
+
+    def known(self) -> str:
+        """What of its requests is in known collections, in one sentence; "" for nothing."""
+        if not self.known_texts:
+            return ""
+        parts = [f"{k.share:.1%} in {k.name} ({k.kind})" for k in self.known_texts]
+        return f"Requests in collections of known texts: {', '.join(parts)}."
+
+    def lowered(self) -> str:
+        """Why its severity was lowered, in one sentence; "" where it was not."""
+        return f"Severity lowered: {self.severity_reason}." if self.severity_reason else ""
 
     def stands_out(self, most: int) -> str:
         """What contributed most, without figures; "" without reasons."""

@@ -95,6 +95,8 @@ def cluster_story(cluster: Cluster) -> Iterator[RenderableType]:
     )
     yield title
     yield Text(cluster.sentence())
+    for also in filter(None, (cluster.known(), cluster.lowered())):
+        yield Text(also)
     if cluster.truth():
         yield Text.assemble("The labels say: ", _verdict(cluster))
     yield Text("")

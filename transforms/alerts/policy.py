@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from transforms.alerts.known import KnownPolicy
 
 DAY_MS = 86_400_000
 
@@ -17,12 +19,14 @@ class AlertPolicy:
       max_p: no alert above this p-value.
       high_exposure_usd, critical_exposure_usd: list price from which a severity holds.
       high_accounts: cluster size from which a severity of at least high holds.
+      known: what known texts say of a cluster.
     """
 
     max_p: float
     high_exposure_usd: float
     critical_exposure_usd: float
     high_accounts: int
+    known: KnownPolicy = field(default_factory=KnownPolicy)
 
     def flags(self, p_value: float) -> bool:
         """Whether a p-value is small enough."""

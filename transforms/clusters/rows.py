@@ -67,6 +67,7 @@ def _row(
 ) -> dict[str, Any]:
     capabilities = taken_capabilities(pool, history)
     exposure = int(pool.sums[Sum.COST_MICROUSD]) / 1e6
+    known = policy.known.look(pool, policy.severity(scored.p_value, exposure, accounts))
     z = dict(zip(scored.columns, (float(v) for v in scored.z), strict=True))
     return {
         "cluster_id": name,
@@ -74,7 +75,7 @@ def _row(
         "window_start": window_start_ms,
         "window_end": window_end_ms,
         "status": "open",
-        "severity": policy.severity(scored.p_value, exposure, accounts),
+        "severity": known.severity,
         "score": scored.score,
         "p_value": scored.p_value,
         "first_seen": pool.first_ms,
@@ -88,10 +89,12 @@ def _row(
         "exposure_usd": exposure,
         "exposure_method": "sum of cost_usd of all requests of all members",
         "reasons": [reason_record(reason) for reason in scored.reasons],
-        "tactics": name_tactics(z, pool, accounts, capabilities),
+        "tactics": [*name_tactics(z, pool, accounts, capabilities), *known.tactics],
         "bundle_version": scored.bundle_version,
         "run_id": run_id,
         "capabilities": [one.record() for one in capabilities],
+        "known_texts": known.texts,
+        "severity_reason": known.severity_reason or None,
     }
 
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
@@ -34,6 +34,7 @@ from transforms.ingest.batch import DeadLetter, Decoded, Events, RecordBatch
 from transforms.ingest.capabilities import NONE, Capability, capabilities_of
 from transforms.ingest.hashing import hash_column, hash_texts
 from transforms.ingest.intents import intents_of
+from transforms.ingest.known import KnownTexts
 from transforms.ingest.pseudonyms import Pseudonymiser
 from transforms.ingest.scaffold import looks_like_code, scaffold_columns
 from transforms.ingest.terms import Terms
@@ -116,6 +117,7 @@ class Decoder:
       max_future_ms, min_event_time_ms: bounds of event times.
       allowed_lateness_ms: behind the batch's watermark.
       now_ms: the clock.
+      known: collections that texts are looked up in.
     """
 
     pseudonymise: Pseudonymiser
@@ -127,6 +129,7 @@ class Decoder:
     min_event_time_ms: int = 1_420_070_400_000
     allowed_lateness_ms: int = 3_600_000
     now_ms: Callable[[], int] = _now_ms
+    known: KnownTexts = field(default_factory=KnownTexts)
 
     def decode(self, batch: RecordBatch) -> Decoded:
         """Decodes a batch; every record is either accepted or in `refused`."""
@@ -263,7 +266,7 @@ class Decoder:
             nearness=np.zeros(n, np.int16),
             capability=np.where(tools > 0, np.int8(Capability.TOOL_USE), wording.capability),
             intent=wording.intent,
-            known=np.full(n, -1, np.int8),
+            known=self.known.labels(texts),
         )
 
 

@@ -18,6 +18,7 @@ from transforms.coverage.features.breadth import (
     unseen_share,
 )
 from transforms.coverage.features.distance import Reference, mmd2, new_model_share, novelty
+from transforms.coverage.features.known import known_share
 from transforms.coverage.features.labels import capability_entropy, intent_share
 from transforms.coverage.features.table import (
     COLUMNS,
@@ -75,6 +76,7 @@ __all__ = [
     "hill_number",
     "hour_entropy",
     "intent_share",
+    "known_share",
     "log_age_days",
     "log_clients",
     "log_networks",

@@ -22,6 +22,7 @@ from transforms.coverage.features.breadth import (
     unseen_share,
 )
 from transforms.coverage.features.distance import Reference, mmd2, new_model_share, novelty
+from transforms.coverage.features.known import known_share
 from transforms.coverage.features.labels import capability_entropy, intent_share
 from transforms.coverage.features.templates import repeated_prompts, top_scaffold_share
 from transforms.coverage.features.timing import (
@@ -201,6 +202,9 @@ FEATURES: tuple[Feature, ...] = (
         _HIGH,
         "share that has tasks invented or made harder",
         "share",
+    ),
+    Feature(
+        "known_share", "F17", known_share, _BOTH, "share of prompts in known collections", "share"
     ),
 )
 
