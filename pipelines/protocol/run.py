@@ -156,8 +156,11 @@ def run(options: ProtocolOptions, command: str, console: Console) -> ProtocolSum
 
 
 def _play(options: ProtocolOptions, console: Console) -> AdaptiveResult:
+    game = options.adaptive
+    if options.budget == "full":
+        game = replace(game, accounts=900, events=200_000, wanted=12_000)
     game = replace(
-        options.adaptive,
+        game,
         corpora=options.corpora,
         traces=options.traces,
         part=options.part,

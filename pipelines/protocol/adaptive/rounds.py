@@ -56,11 +56,11 @@ class AdaptiveOptions:
     part: str = "report"
     rounds: int = 20
     seed: int = 11
-    accounts: int = 700
-    events: int = 60_000
+    accounts: int = 500
+    events: int = 40_000
     days: int = 14
     history_days: int = 8
-    wanted: int = 5_000
+    wanted: int = 4_000
     most_accounts: int = 240
     ablate: bool = True
 

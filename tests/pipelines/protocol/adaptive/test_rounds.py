@@ -178,16 +178,17 @@ def test_the_command_plays_without_corpora(
 
 
 @pytest.mark.slow
-def test_two_rounds_against_the_product_are_the_same_every_time(
+def test_rounds_against_the_product_are_the_same_every_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DISTILWATCH_HOME", str(tmp_path))
     options = AdaptiveOptions(
         rounds=2, accounts=130, events=4_000, days=8, history_days=5, wanted=900, ablate=False
     )
-    one, again = (play(options, Console(as_json=True)) for _ in range(2))
-    assert one == again
+    one = play(options, Console(as_json=True))
+    again = play(replace(options, rounds=1), Console(as_json=True))
     first, second = one.rounds
+    assert again.rounds == (first,)
     assert first.accounts >= 5
     assert first.useful > 300
     assert first.flagged_accounts > 0
