@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from io import StringIO
 
 import numpy as np
@@ -115,15 +115,17 @@ def pictures(result: AdaptiveResult) -> dict[str, str]:
     title = "An attacker that adapts: what gets through"
     found = {"adaptive-through.svg": charts.chart(title, x, charts.PERCENT, shares)}
     costs = [
-        Line("all", _points((r.number, r.cost) for r in rounds)),
+        Line("all costs", _points((r.number, r.cost) for r in rounds)),
         Line(
-            "beside the wanted requests' list price",
+            "of which for hiding",
             _points((r.number, per_thousand(r.bill.hiding, r.through)) for r in rounds),
         ),
     ]
     values = [value for line in costs for _, value in line.points]
     if values:
         y = _money(min(values), max(values))
+        if len(costs[0].points) < len(rounds):
+            x = replace(x, title="round (left out where nothing got through)")
         title = "An attacker that adapts: USD for 1,000 questions that got through"
         found["adaptive-cost.svg"] = charts.chart(title, x, y, costs)
     return found
