@@ -67,10 +67,18 @@ from pipelines.commands import options
 )
 @click.option(
     "--only",
-    type=click.Choice(["both", "windows", "accounts"]),
+    type=click.Choice(["both", "windows", "accounts", "adaptive"]),
     default="both",
     show_default=True,
-    help="With --protocol: windows of prompts, whole accounts, or both.",
+    help="With --protocol: windows of prompts, whole accounts, or both; or an attacker that sees "
+    "its alerts and adapts, which needs no corpus.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 200),
+    default=20,
+    show_default=True,
+    help="With --only adaptive: how often it may adapt.",
 )
 @click.option(
     "--seed",
@@ -101,6 +109,7 @@ def evaluate(
     part: str,
     budget: str,
     only: str,
+    rounds: int,
     seeds: tuple[int, ...],
     max_cells: int,
     as_json: bool,
@@ -114,14 +123,15 @@ def evaluate(
     Examples:
       distilwatch evaluate --output duckdb:///out.duckdb --labels labels.jsonl
       distilwatch evaluate --protocol --corpus prompts --traces traces --out results
+      distilwatch evaluate --protocol --only adaptive --out results
     """
     given = {"--corpus": corpus, "--traces": traces, "--out": out}
     if protocol:
-        _needs({"--corpus": corpus, "--out": out}, "--protocol")
+        needed = {"--out": out} if only == "adaptive" else {"--corpus": corpus, "--out": out}
+        _needs(needed, "--protocol")
         _refuses({"--output": output, "--labels": labels, "--plots": plots}, "with --protocol")
-        assert corpus is not None  # _needs() would have raised
-        assert out is not None
-        _protocol(corpus, traces, out, (part, budget, only, seeds, max_cells), as_json)
+        assert out is not None  # _needs() would have raised
+        _protocol(corpus, traces, out, (part, budget, only, seeds, max_cells, rounds), as_json)
         return
     _needs({"--output": output, "--labels": labels}, "evaluate")
     _refuses(given, "without --protocol")
@@ -143,39 +153,46 @@ def _refuses(given: Mapping[str, object], when: str) -> None:
 
 
 def _protocol(
-    corpus: Path,
+    corpus: Path | None,
     traces: Path | None,
     out: Path,
-    how: tuple[str, str, str, tuple[int, ...], int],
+    how: tuple[str, str, str, tuple[int, ...], int, int],
     as_json: bool,
 ) -> None:
     from pipelines import preflight
     from pipelines.console import Console
 
-    part, budget, only, seeds, max_cells = how
+    part, budget, only, seeds, max_cells, rounds = how
     with Console(as_json) as console:
         console.step("Check corpora and where to write")
         look = preflight.Preflight()
-        look.check(partial(preflight.check_folder, corpus, "--corpus"))
+        if corpus is not None:
+            look.check(partial(preflight.check_folder, corpus, "--corpus"))
         if traces is not None:
             look.check(partial(preflight.check_folder, traces, "--traces"))
         look.check(partial(preflight.check_writable, out, "--out"))
         look.finish()
 
+        from pipelines.protocol.adaptive.rounds import AdaptiveOptions
         from pipelines.protocol.run import ProtocolOptions, run
 
         command = (
-            f"distilwatch evaluate --protocol --corpus {corpus.name}"
+            "distilwatch evaluate --protocol"
+            + (f" --corpus {corpus.name}" if corpus else "")
             + (f" --traces {traces.name}" if traces else "")
             + f" --out {out.name} --part {part} --budget {budget} --only {only}"
+            + (f" --rounds {rounds}" if only == "adaptive" else "")
             + "".join(f" --seed {seed}" for seed in seeds)
             + (f" --max-cells {max_cells}" if max_cells else "")
         )
         summary = run(
-            ProtocolOptions(corpus, traces, out, part, seeds, budget, only, max_cells=max_cells),
+            ProtocolOptions(
+                corpus, traces, out, part, seeds, budget, only, max_cells=max_cells,
+                adaptive=AdaptiveOptions(rounds=rounds),
+            ),
             command,
             console,
-        )
+        )  # fmt: skip
         console.result(
             summary.as_dict(), summary.lines(), wrote=summary.wrote, then=["read protocol.md there"]
         )

@@ -16,6 +16,8 @@ from pipelines.evaluate import promised
 from pipelines.promises import CLASS, EVERYONE
 from pipelines.protocol import charts
 from pipelines.protocol.accounts import PRODUCT, CellResult, SystemResult
+from pipelines.protocol.adaptive import report as adaptive
+from pipelines.protocol.adaptive.rounds import AdaptiveResult
 from pipelines.protocol.charts import Axis, Line
 from pipelines.protocol.windows import OURS, OURS_COORDINATES, Power, WindowRow, powers
 from schemas.errors import DistilwatchError
@@ -44,16 +46,18 @@ class Results:
       part: of the corpora.
       windows: rows of the window protocol.
       cells: of the account protocol.
+      adaptive: the game with an attacker that adapts, None when it was not played.
     """
 
     command: str
     part: str
     windows: Sequence[WindowRow] = field(default=())
     cells: Sequence[CellResult] = field(default=())
+    adaptive: AdaptiveResult | None = None
 
 
 def write(results: Results, folder: Path) -> list[Path]:
-    """Writes `protocol.csv`, `protocol.md` and the charts.
+    """Writes `protocol.csv`, `protocol.md` and the charts, and `adaptive.csv` if it was played.
 
     Args:
       results: what was measured.
@@ -63,6 +67,8 @@ def write(results: Results, folder: Path) -> list[Path]:
       DistilwatchError: when the folder cannot be written.
     """
     files = {"protocol.csv": as_csv(results), "protocol.md": as_markdown(results)}
+    if results.adaptive is not None:
+        files["adaptive.csv"] = adaptive.as_csv(results.adaptive)
     files |= pictures(results)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -140,12 +146,16 @@ def _cell_rows(result: CellResult) -> list[tuple[object, ...]]:
 
 def as_markdown(results: Results) -> str:
     """The figures as a page."""
-    lines = ["# Protocol", "", f"The {results.part} part of the corpora.", ""]
+    lines = ["# Protocol", ""]
+    if results.windows or results.cells:
+        lines += [f"The {results.part} part of the corpora.", ""]
     lines += ["```sh", results.command, "```", ""]
     if results.windows:
         lines += _window_tables(results.windows)
     if results.cells:
         lines += _account_tables(results.cells)
+    if results.adaptive is not None:
+        lines += adaptive.section(results.adaptive)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -292,6 +302,8 @@ def pictures(results: Results) -> dict[str, str]:
     sizes = [c for c in results.cells if c.cell.group == "cluster size"]
     if sizes:
         found["cluster-size.svg"] = _size_chart(sizes)
+    if results.adaptive is not None:
+        found |= adaptive.pictures(results.adaptive)
     return found
 
 

@@ -1,18 +1,20 @@
-"""`distilwatch evaluate --protocol`: both protocols over a folder of corpora and traces."""
+"""`distilwatch evaluate --protocol`: the protocols over a folder of corpora and traces."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.console import Console
 from pipelines.protocol.accounts import CellResult, cells, part_corpora, run_cells
+from pipelines.protocol.adaptive.report import headline
+from pipelines.protocol.adaptive.rounds import AdaptiveOptions, AdaptiveResult, play
 from pipelines.protocol.report import CHOSEN_LEVEL, Results, write
 from pipelines.protocol.windows import BENIGN, OURS, WindowOptions, WindowRow, powers, run_windows
 
 BUDGETS = ("small", "full")
-ONLY = ("both", "windows", "accounts")
+ONLY = ("both", "windows", "accounts", "adaptive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,17 +22,20 @@ class ProtocolOptions:
     """What to run.
 
     Attributes:
-      corpora, traces: folders; no traces: the simulator's own timing.
+      corpora, traces: folders; no traces: the simulator's own timing. Only the adaptive attacker
+        does without corpora: prompts are invented then.
       out: folder of the results.
       part: of the corpora.
       seeds: of the draws.
       budget: how many account cells, and how large, see `accounts.cells`.
-      only: which protocol.
+      only: which protocol; `both` are windows and accounts.
       windows: how many windows; None: by budget.
       max_cells: of the account protocol; 0 for all.
+      adaptive: sizes of the game with an attacker that adapts; its corpora, traces, part and seed
+        are those of here.
     """
 
-    corpora: Path
+    corpora: Path | None
     traces: Path | None
     out: Path
     part: str = "report"
@@ -39,6 +44,7 @@ class ProtocolOptions:
     only: str = "both"
     windows: WindowOptions | None = None
     max_cells: int = 0
+    adaptive: AdaptiveOptions = field(default_factory=AdaptiveOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,7 @@ class ProtocolSummary:
     windows: list[WindowRow]
     cells: list[CellResult]
     wrote: list[str]
+    adaptive: AdaptiveResult | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For machines: the main figures."""
@@ -76,6 +83,18 @@ class ProtocolSummary:
             for c in self.cells
             for s in c.systems
         ]
+        if self.adaptive is not None:
+            found["adaptive"] = [
+                {
+                    "round": r.number,
+                    "accounts": r.accounts,
+                    "accounts_flagged": r.flagged_accounts,
+                    "useful": r.useful,
+                    "useful_through": r.through,
+                    "usd": r.bill.total,
+                }
+                for r in self.adaptive.rounds
+            ]
         return found
 
     def lines(self) -> list[str]:
@@ -97,6 +116,8 @@ class ProtocolSummary:
                 f"{100 * own.at_01.value:.1f} % at 1 % of {own.benign:,} benign accounts, AUROC "
                 f"{own.auroc:.3f}."
             )
+        if self.adaptive is not None:
+            told.append(headline(self.adaptive))
         return told
 
 
@@ -113,13 +134,16 @@ def run(options: ProtocolOptions, command: str, console: Console) -> ProtocolSum
     """
     rows: list[WindowRow] = []
     found: list[CellResult] = []
-    if options.only != "accounts":
+    played = _play(options, console) if options.only == "adaptive" else None
+    if options.only in ("both", "windows"):
+        assert options.corpora is not None  # the command asks for them
         console.step("Windows")
         size = options.windows
         if size is None:
             size = WindowOptions() if options.budget == "full" else WindowOptions(seeds=(1,))
         rows = run_windows(options.corpora, options.part, size, console)
-    if options.only != "windows":
+    if options.only in ("both", "accounts"):
+        assert options.corpora is not None
         wanted = cells(
             options.part, options.seeds, options.budget, part_corpora(options.corpora, options.part)
         )
@@ -127,5 +151,19 @@ def run(options: ProtocolOptions, command: str, console: Console) -> ProtocolSum
             wanted = wanted[: options.max_cells]
         found = run_cells(options.corpora, options.traces, wanted, console)
     console.step("Write the results")
-    wrote = write(Results(command, options.part, rows, found), options.out)
-    return ProtocolSummary(rows, found, [str(path) for path in wrote])
+    wrote = write(Results(command, options.part, rows, found, played), options.out)
+    return ProtocolSummary(rows, found, [str(path) for path in wrote], played)
+
+
+def _play(options: ProtocolOptions, console: Console) -> AdaptiveResult:
+    game = options.adaptive
+    if options.budget == "full":
+        game = replace(game, accounts=900, events=200_000, wanted=12_000)
+    game = replace(
+        game,
+        corpora=options.corpora,
+        traces=options.traces,
+        part=options.part,
+        seed=options.seeds[0],
+    )
+    return play(game, console)

@@ -47,12 +47,14 @@ class Record:
       time_ms: its time.
       attack: whether this very request extracts (cover traffic of an attacker does not).
       campaign: id of the campaign, "" for benign accounts.
+      question: what is asked, without the fixed text around it.
     """
 
     event: Event
     time_ms: int
     attack: bool
     campaign: str
+    question: str = ""
 
 
 @dataclass(slots=True)
@@ -74,10 +76,12 @@ class Simulation:
     Attributes:
       scenario: what is simulated.
       embedding: `none`, or `hashing` to add the built-in embedder's vectors.
+      population: accounts made beforehand; None means that the scenario's are made.
     """
 
     scenario: Scenario
     embedding: str = "none"
+    population: Population | None = None
     _seen: dict[str, tuple[Account, int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -100,7 +104,7 @@ class Simulation:
     def records(self) -> Iterator[Record]:
         """Events with their truth, in the order of time."""
         self._seen = {}
-        population = populate(self.scenario)
+        population = self.population or populate(self.scenario)
         arrays = AccountArrays.of(population.accounts)
         waiting = np.empty(0, ROW)
         for day in range(self.scenario.days):
@@ -161,8 +165,10 @@ class Simulation:
         self, population: Population, arrays: AccountArrays, rows: Rows, rng: np.random.Generator
     ) -> Iterator[Record]:
         rows = arrays.after_lapse(rows, rng)
-        texts = population.source.render(rows["prompt"], rows["style"])
-        texts = population.scaffolds.dress(texts, rows["scaffold"], rows["prompt"], rows["depth"])
+        questions = population.source.render(rows["prompt"], rows["style"])
+        texts = population.scaffolds.dress(
+            questions, rows["scaffold"], rows["prompt"], rows["depth"]
+        )
         usage = use(rows, texts, arrays, population.traces, population.release_ms, rng)
         vectors = self._vectors(texts)
         ids = rng.bytes(12 * len(rows)).hex()
@@ -173,11 +179,12 @@ class Simulation:
             rows["account"].tolist(),
             rows["time"].tolist(),
             texts,
+            questions,
             rows["attack"].tolist(),
             drop,
             strict=True,
         )
-        for at, (index, time_ms, text, attack, dropped) in enumerate(columns):
+        for at, (index, time_ms, text, question, attack, dropped) in enumerate(columns):
             account = population.accounts[index]
             seen = self._seen.get(account.id)
             self._seen[account.id] = (account, seen[1] if seen else time_ms, time_ms)
@@ -190,7 +197,7 @@ class Simulation:
                 event["embedding_dtype"] = "float16"
             if dropped >= 0:
                 event.pop(_DROPPABLE[dropped], None)
-            yield Record(event, time_ms, attack, account.campaign)
+            yield Record(event, time_ms, attack, account.campaign, question)
 
     def _vectors(self, texts: Sequence[str]) -> list[str] | None:
         if self.embedding == "none":
