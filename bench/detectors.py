@@ -4,16 +4,20 @@
 `choose` parts of the corpora, each also with attackers that ask what benign people ask, and one of
 invented prompts. It trains on the benign days of each and prints the AUROC of the accounts of the
 other days: for every line of evidence alone, for every detector on all lines, for every feature at
-once, and for the ensemble. The part of the corpora that is reported on is not touched.
+once, and for the ensemble, also without own pasts and kinds of use. The part of the corpora that is
+reported on is not touched.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,20 +25,25 @@ from numpy.typing import NDArray
 from pipelines.metrics import auroc
 from pipelines.simulate.compose import Simulation
 from pipelines.simulate.scenario import Scenario, composed_scenario, demo_scenario
-from transforms.coverage.features import COLUMNS
+from transforms.coverage.features import COLUMNS, PAST_CHANGE, column_index
 from transforms.coverage.fold import fold
 from transforms.coverage.layout import DAY_MS
-from transforms.coverage.sketch import CoverageSketch, merge
+from transforms.coverage.sketch import CoverageSketch, encode, merge
 from transforms.embedding.embed import place, vectors_of
 from transforms.embedding.hashing import DIM, NAME, HashingEmbedder
 from transforms.embedding.space import EmbeddingSpace, fit_space
 from transforms.ingest.batch import Decoded, RecordBatch
 from transforms.ingest.decode import Decoder
 from transforms.ingest.pseudonyms import Pseudonymiser
-from transforms.scoring.conditioning import fit_conditioner
+from transforms.scoring.bundle import Bundle
 from transforms.scoring.detectors import DEFAULT_DETECTORS, DetectorSpec, fit_ensemble
 from transforms.scoring.evidence import ACCOUNT_LINES, Line, fit_evidence
-from transforms.scoring.rows import sketch_rows
+from transforms.scoring.fit import PROFILE, BundleOptions, KeyedSketch, fit_bundle
+from transforms.scoring.history import Part, TwoParts, middle_ms, two_parts, whole
+from transforms.scoring.levels import rows_of_profiles
+from transforms.scoring.model import FitOptions
+from transforms.scoring.past import Past, changes
+from transforms.scoring.rows import PeerGroups, sketch_rows
 
 Float = NDArray[np.float64]
 
@@ -51,6 +60,13 @@ _OTHERS = (
 _EVERY_FEATURE = tuple(Line(c.name, (c.name,), 1.0) for c in COLUMNS if c.name != "mmd2")
 
 
+class Account(NamedTuple):
+    """An account of the live days."""
+
+    account: str
+    sketch: CoverageSketch
+
+
 @dataclass(frozen=True, slots=True)
 class Population:
     """Standard scores of a population's accounts.
@@ -58,11 +74,15 @@ class Population:
     Attributes:
       train: of the benign days, float64 of shape (n, f).
       live: of the days after, float64 of shape (m, f).
+      without_past: the same when nobody has a past of his own.
+      without_kinds: live, when kinds of use are not told apart.
       attack: bool of shape (m,), which of those attack.
     """
 
     train: Float
     live: Float
+    without_past: Float
+    without_kinds: Float
     attack: NDArray[np.bool_]
 
 
@@ -96,49 +116,112 @@ def measure(scenario: Scenario) -> Population:
     vectors = np.concatenate([vectors_of(batch, embedder) for batch in past])
     chosen = np.random.default_rng(_SEED).permutation(len(vectors))[:_SAMPLE]
     space = fit_space(vectors[chosen], NAME, 1_024, _SEED)
-    before, after = (_profiles(batches, space) for batches in (past, live))
-    train, rows = (
-        sketch_rows(list(found.values()), [""] * len(found), {}) for found in (before, after)
+    before, after = (_parts(batches, space) for batches in (past, live))
+    found = {account: whole(parts) for account, parts in after.items()}
+    accounts = [Account(a, s) for a, s in found.items() if s.events >= _LEAST_REQUESTS]
+    peers = sorted({str(peer) for batch in past for peer in set(batch.events.peer)})
+    with_kinds, plain = (_bundle(space, peers, before, kinds) for kinds in (6, 0))
+    (train, live_z), (_, without_kinds) = (
+        _standard(bundle, before, accounts) for bundle in (with_kinds, plain)
     )
-    conditioner = fit_conditioner(train.features, train.covariates, train.groups)
+    forgetful = replace(with_kinds, past=Past())
     return Population(
-        conditioner.standardise(train.features, train.covariates, train.groups),
-        conditioner.standardise(rows.features, rows.covariates, rows.groups),
-        np.array([attack[account] for account in after]),
+        train,
+        live_z,
+        _standard(forgetful, before, accounts)[1],
+        without_kinds,
+        np.array([attack[account.account] for account in accounts]),
     )
 
 
-def _profiles(batches: Sequence[Decoded], space: EmbeddingSpace) -> dict[str, CoverageSketch]:
-    parts: dict[str, list[CoverageSketch]] = {}
+_Parts = Mapping[str, Sequence[Part]]
+
+
+def _parts(batches: Sequence[Decoded], space: EmbeddingSpace) -> dict[str, list[Part]]:
+    found: dict[tuple[str, int], list[CoverageSketch]] = {}
     for batch in batches:
-        for partial in fold(place(batch, space, HashingEmbedder()), DAY_MS):
-            parts.setdefault(partial.account, []).append(partial.sketch)
-    merged = {account: merge(several) for account, several in parts.items()}
-    return {a: sketch for a, sketch in merged.items() if sketch.events >= _LEAST_REQUESTS}
+        for piece in fold(place(batch, space, HashingEmbedder()), DAY_MS):
+            start = piece.sketch.first_ms // DAY_MS * DAY_MS
+            found.setdefault((piece.account, start), []).append(piece.sketch)
+    parts: dict[str, list[Part]] = {}
+    for (account, start), sketches in sorted(found.items()):
+        day = merge(sketches)
+        parts.setdefault(account, []).append(Part(account, start, day.events, encode(day)))
+    return parts
 
 
-def rank(population: Population, lines: Sequence[Line], detectors: Sequence[DetectorSpec]) -> float:
-    """AUROC of the accounts by an ensemble on lines of evidence."""
+def _halves(history: _Parts) -> list[TwoParts]:
+    middle = middle_ms(part for own in history.values() for part in own)
+    assert middle is not None  # the history has days
+    halves = (two_parts(own, middle, _LEAST_REQUESTS) for own in history.values())
+    return [both for both in halves if both is not None]
+
+
+def _bundle(space: EmbeddingSpace, peers: Sequence[str], history: _Parts, kinds: int) -> Bundle:
+    sketches = {account: whole(parts) for account, parts in history.items()}
+    keys = [KeyedSketch(account, sketch) for account, sketch in sketches.items()]
+    # Groups of accounts are not looked at here.
+    options = BundleOptions(FitOptions(kinds=kinds), null_groups=60, least_events=_LEAST_REQUESTS)
+    return fit_bundle(
+        space, peers, {PROFILE: keys}, {}, options, two_parts=_halves(history),
+        accounts=sketches.items(),
+    )  # fmt: skip
+
+
+def _standard(bundle: Bundle, history: _Parts, accounts: Sequence[Account]) -> tuple[Float, Float]:
+    """Standard scores of the history's and of the live accounts."""
+    peers, model = PeerGroups(bundle.references), bundle.models[PROFILE]
+    sketches = {account: whole(parts) for account, parts in history.items()}
+    known = {a: s for a, s in sketches.items() if s.events >= _LEAST_REQUESTS}
+    groups = [peers.of(sketch) for sketch in known.values()]
+    rows = sketch_rows(list(known.values()), groups, bundle.references)
+    moved = changes(_halves(history))
+    column = [moved.get(account, math.nan) for account in known]
+    rows.features[:, column_index()[PAST_CHANGE.name]] = column
+    live = rows_of_profiles(accounts, bundle, peers)
+    return model.standard_scores(rows), model.standard_scores(live)
+
+
+def rank(
+    population: Population,
+    lines: Sequence[Line],
+    detectors: Sequence[DetectorSpec],
+    live: Float | None = None,
+) -> float:
+    """AUROC of the accounts by an ensemble on lines of evidence.
+
+    Args:
+      population: to train on and, where `live` is not given, to rank.
+      lines, detectors: of the ensemble.
+      live: other scores of the same accounts.
+    """
+    live = population.live if live is None else live
     sides = np.array([column.suspicious.value for column in COLUMNS])
     names = [column.name for column in COLUMNS]
     evidence = fit_evidence(population.train, names, sides, lines)
     ensemble = fit_ensemble(evidence.lines(population.train), detectors, _SEED)
-    return auroc(ensemble.score(evidence.lines(population.live)), population.attack)
+    return auroc(ensemble.score(evidence.lines(live)), population.attack)
 
 
 def table(populations: Mapping[str, Population]) -> list[str]:
     """Lines for people: a row for each way to rank, a column for each population."""
-    ways: dict[str, tuple[Sequence[Line], Sequence[DetectorSpec]]] = {
-        f"line {line.name}": ([line], [DetectorSpec("EvidenceSum", {})]) for line in ACCOUNT_LINES
+    total = [DetectorSpec("EvidenceSum", {})]
+    ways: dict[str, Callable[[Population], float]] = {
+        f"line {line.name}": partial(rank, lines=[line], detectors=total) for line in ACCOUNT_LINES
     }
     for spec in (*DEFAULT_DETECTORS, *_OTHERS):
-        ways[f"lines, {spec.name}"] = (ACCOUNT_LINES, [spec])
-    ways["every feature, ensemble"] = (_EVERY_FEATURE, DEFAULT_DETECTORS)
-    ways["lines, ensemble"] = (ACCOUNT_LINES, DEFAULT_DETECTORS)
+        ways[f"lines, {spec.name}"] = partial(rank, lines=ACCOUNT_LINES, detectors=[spec])
+    ensemble = partial(rank, lines=ACCOUNT_LINES, detectors=DEFAULT_DETECTORS)
+    ways |= {
+        "every feature, ensemble": partial(rank, lines=_EVERY_FEATURE, detectors=DEFAULT_DETECTORS),
+        "lines, ensemble": ensemble,
+        "the same without own pasts": lambda p: ensemble(p, live=p.without_past),
+        "the same without kinds of use": lambda p: ensemble(p, live=p.without_kinds),
+    }
     head = "| AUROC | " + " | ".join(populations) + " | mean |"
     out = [head, "|---|" + "---:|" * (len(populations) + 1)]
-    for name, (lines, detectors) in ways.items():
-        found = [rank(population, lines, detectors) for population in populations.values()]
+    for name, way in ways.items():
+        found = [way(population) for population in populations.values()]
         cells = " | ".join(f"{value:.3f}" for value in [*found, float(np.mean(found))])
         out.append(f"| {name} | {cells} |")
     return out

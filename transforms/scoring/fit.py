@@ -25,7 +25,6 @@ from transforms.coverage.features import (
     COLUMNS,
     PAST_CHANGE,
     Reference,
-    SketchBlock,
     column_index,
 )
 from transforms.coverage.layout import Items
@@ -37,7 +36,7 @@ from transforms.scoring.conditioning import MIN_GROUP
 from transforms.scoring.evidence import CLUSTER_LINES
 from transforms.scoring.history import TwoParts
 from transforms.scoring.model import FeatureRows, FitOptions, Scores, ScoringModel, fit_model
-from transforms.scoring.past import Past, lasting_share, past_of
+from transforms.scoring.past import Past, changes, lasting_share, past_of
 from transforms.scoring.rows import PeerGroups, account_rows, sketch_rows
 
 ACCOUNT_SESSION = "session_account"
@@ -125,7 +124,10 @@ def fit_bundle(
         report(f"{level}: {len(keys):,} keys")
         rows = sketch_rows([k.sketch for k in keys], [peers.of(k.sketch) for k in keys], references)
         if level == PROFILE:
-            rows.features[:, column_index()[PAST_CHANGE.name]] = _changes(keys, two_parts)
+            moved = changes(two_parts)
+            rows.features[:, column_index()[PAST_CHANGE.name]] = [
+                moved.get(key.key, math.nan) for key in keys
+            ]
         models[level] = fit_model(
             level,
             [c.name for c in COLUMNS],
@@ -151,15 +153,6 @@ def fit_bundle(
 def held_out(keys: Sequence[str], share: float) -> NDArray[np.bool_]:
     """Which keys calibrate: by hash, so an account is on one side in every level and every run."""
     return np.array([hash64("calibration\x1f" + key) % 10_000 < share * 10_000 for key in keys])
-
-
-def _changes(keys: Sequence[KeyedSketch], two_parts: Sequence[TwoParts]) -> NDArray[np.float64]:
-    """How far each account moved from its earlier to its later part: float64 of shape (n,)."""
-    names = [parts.account for parts in two_parts]
-    past = past_of(names, [parts.earlier for parts in two_parts])
-    later = SketchBlock([parts.later for parts in two_parts])
-    moved = dict(zip(names, past.change(past.find(names), later).tolist(), strict=True))
-    return np.array([moved.get(key.key, math.nan) for key in keys])
 
 
 class _OwnPast:

@@ -23,6 +23,7 @@ from transforms.coverage.features.arrays import divide, log
 from transforms.coverage.sketch import CoverageSketch
 from transforms.embedding.space import AXES, UNIT
 from transforms.ingest.hashing import hash64
+from transforms.scoring.history import TwoParts
 
 Float = NDArray[np.float64]
 
@@ -115,6 +116,18 @@ def past_of(
     if z is not None and lasting is not None and directions is not None:
         excuse = np.clip(z * directions, 0, _MOST) * lasting * directions
     return Past(hashes[order], vectors[order], mean[order], excuse[order].astype(np.float16))
+
+
+def changes(two_parts: Sequence[TwoParts]) -> dict[str, float]:
+    """How far each account moved from the earlier to the later part of the history.
+
+    Returns:
+      Account to `Past.change`.
+    """
+    names = [parts.account for parts in two_parts]
+    past = past_of(names, [parts.earlier for parts in two_parts])
+    later = SketchBlock([parts.later for parts in two_parts])
+    return dict(zip(names, past.change(past.find(names), later).tolist(), strict=True))
 
 
 def lasting_share(earlier: Float, later: Float) -> Float:
