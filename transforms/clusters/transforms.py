@@ -343,9 +343,13 @@ def member_of(member: ClusterMember) -> Member:
 
 
 def cluster_rows(clusters: Any, bundle: Bundle, peers: PeerGroups) -> FeatureRows:
-    """Feature rows of n clusters; groups of accounts have no peer group."""
+    """Feature rows of n clusters; groups of accounts have no peer group, but may have a past."""
+    width, groups = len(CLUSTER_FEATURES), bundle.groups
+    members = [groups.find([m.account for m in c.members]) for c in clusters]
+    excused = [groups.excused(rows, width).mean(axis=0) for rows in members]
     return FeatureRows(
-        np.stack([c.row.features for c in clusters]).reshape(-1, len(CLUSTER_FEATURES)),
+        np.stack([c.row.features for c in clusters]).reshape(-1, width),
         np.stack([c.row.covariates for c in clusters]).reshape(-1, 2),
         [""] * len(clusters),
+        np.stack(excused).reshape(-1, width),
     )

@@ -49,7 +49,7 @@ from transforms.scoring.detectors import Ensemble
 from transforms.scoring.evidence import Evidence
 from transforms.scoring.kinds import Kinds
 from transforms.scoring.model import ScoringModel
-from transforms.scoring.past import Past
+from transforms.scoring.past import Excuses, Past
 
 FORMAT = 3
 _LIBRARIES = ("numpy", "pyod", "scikit-learn", "joblib")
@@ -69,6 +69,7 @@ class Bundle:
       background: what benign accounts ask, to compare the signatures of clusters with.
       past: what each account did in the history.
       capabilities: what the history asked for in each cell.
+      groups: what was usual for the groups of linked accounts in the history.
     """
 
     version: str
@@ -80,6 +81,7 @@ class Bundle:
     background: Background = field(default_factory=Background)
     past: Past = field(default_factory=Past)
     capabilities: CapabilityTable = field(default_factory=CapabilityTable)
+    groups: Excuses = field(default_factory=Excuses)
 
     def reference(self, peer_group: str) -> Reference | None:
         """The peer group's mean features, everyone's where it has none."""
@@ -107,7 +109,8 @@ def _pack(bundle: Bundle) -> dict[str, bytes]:
         ),
         "past.npz": _npz(
             account=bundle.past.account, vectors=bundle.past.vectors, mean=bundle.past.mean,
-            excuse=bundle.past.excuse,
+            excuse=bundle.past.excuse, grouped=bundle.groups.account,
+            group_excuse=bundle.groups.excuse,
         ),
     }  # fmt: skip
     background = bundle.background
@@ -399,6 +402,7 @@ def unpack(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
         Background(
             links["background_sizes"], links["background_cells"], links["background_counts"]
         ),
-        Past(past["account"], past["vectors"], past["mean"], past["excuse"]),
+        Past(past["account"], past["excuse"], past["vectors"], past["mean"]),
         CapabilityTable(arrays("capabilities.npz")["counts"]),
+        Excuses(past["grouped"], past["group_excuse"]),
     )

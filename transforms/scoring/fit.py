@@ -36,7 +36,14 @@ from transforms.scoring.conditioning import MIN_GROUP
 from transforms.scoring.evidence import CLUSTER_LINES
 from transforms.scoring.history import TwoParts
 from transforms.scoring.model import FeatureRows, FitOptions, Scores, ScoringModel, fit_model
-from transforms.scoring.past import Past, changes, lasting_share, past_of
+from transforms.scoring.past import (
+    Excuses,
+    Past,
+    changes,
+    excuses_of_groups,
+    lasting_share,
+    past_of,
+)
 from transforms.scoring.rows import PeerGroups, account_rows, sketch_rows
 
 ACCOUNT_SESSION = "session_account"
@@ -139,7 +146,7 @@ def fit_bundle(
     report(f"{CLUSTER}: {options.null_groups:,} groups of benign accounts")
     common = common_things([k.sketch for k in profiles], options.links)
     own = _OwnPast(models[PROFILE], peers, references, two_parts)
-    models[CLUSTER] = _fit_clusters(profiles, own, common, options)
+    models[CLUSTER], groups = _fit_clusters(profiles, own, common, options)
     summary = {
         **training,
         "keys": {level: len(keys) for level, keys in kept.items()},
@@ -147,7 +154,7 @@ def fit_bundle(
     }
     background = background_of([(k.key, k.sketch) for k in profiles])
     past = own.of(accounts, options.least_events)
-    return Bundle("", space, references, models, summary, common, background, past)
+    return Bundle("", space, references, models, summary, common, background, past, groups=groups)
 
 
 def held_out(keys: Sequence[str], share: float) -> NDArray[np.bool_]:
@@ -242,12 +249,15 @@ def _fit_clusters(
     own: _OwnPast,
     common: NDArray[np.uint64],
     options: BundleOptions,
-) -> ScoringModel:
+) -> tuple[ScoringModel, Excuses]:
     """Fits the cluster level to linked and to random groups of benign accounts.
 
     A company, a household and a reseller are linked groups of the history; they are few, so random
     groups of the same kinds of account stand beside them. Groups are made within the training and
     within the calibration accounts, never across.
+
+    Returns:
+      The model, and what is usual for the linked groups of the whole history.
     """
     groups = [own.peers.of(k.sketch) for k in profiles]
     scores = own.score(profiles)
@@ -257,7 +267,22 @@ def _fit_clusters(
     ]
     side = held_out([k.key for k in profiles], options.fit.calibration_share)
     rng = np.random.default_rng(options.seed)
-    rows, calibrates = [], []
+
+    def rows_of(at: NDArray[np.intp], chosen: Sequence[Sequence[tuple[int, float]]]) -> FeatureRows:
+        found = [
+            group_row(
+                [replace(members[at[i]], degree=degree) for i, degree in group],
+                own.references.get(""),
+            )
+            for group in chosen
+        ]
+        return FeatureRows(
+            np.array([r.features for r in found]).reshape(-1, len(CLUSTER_FEATURES)),
+            np.array([r.covariates for r in found]).reshape(-1, 2),
+            [""] * len(found),
+        )
+
+    sides = []
     for is_calibration in (False, True):
         at = np.flatnonzero(side == is_calibration)
         share = (
@@ -265,24 +290,20 @@ def _fit_clusters(
         )
         index = _linked_groups([profiles[int(i)] for i in at], options.links, common)
         drawn = _random_groups([groups[i] for i in at], int(options.null_groups * share), rng)
-        index += [[(i, math.nan) for i in chosen] for chosen in drawn]
-        for chosen in index:
-            group = [replace(members[at[i]], degree=degree) for i, degree in chosen]
-            rows.append(group_row(group, own.references.get("")))
-            calibrates.append(is_calibration)
-    return fit_model(
+        sides.append(rows_of(at, [*index, *([(i, math.nan) for i in g] for g in drawn)]))
+    model = fit_model(
         CLUSTER,
         [f.name for f in CLUSTER_FEATURES],
         [f.suspicious for f in CLUSTER_FEATURES],
-        FeatureRows(
-            np.stack([r.features for r in rows]),
-            np.stack([r.covariates for r in rows]),
-            [""] * len(rows),
-        ),
-        np.array(calibrates),
+        sides[0].followed_by(sides[1]),
+        np.repeat([False, True], [len(rows) for rows in sides]),
         replace(options.fit, kinds=0),
         CLUSTER_LINES,
     )
+    linked = _linked_groups(profiles, options.links, common)
+    z = model.standard_scores(rows_of(np.arange(len(profiles)), linked))
+    names = [[profiles[i].key for i, _ in group] for group in linked]
+    return model, excuses_of_groups(names, z, model.directions)
 
 
 def _linked_groups(

@@ -43,6 +43,14 @@ class FeatureRows:
     def __len__(self) -> int:
         return len(self.groups)
 
+    def followed_by(self, other: FeatureRows) -> FeatureRows:
+        """These rows, then the other ones; what pasts excuse is left out."""
+        return FeatureRows(
+            np.concatenate([self.features, other.features]),
+            np.concatenate([self.covariates, other.covariates]),
+            [*self.groups, *other.groups],
+        )
+
     def take(self, index: NDArray[np.intp]) -> FeatureRows:
         """The rows at `index`."""
         return FeatureRows(

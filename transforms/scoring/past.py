@@ -7,7 +7,8 @@ to the next (the best linear prediction: Robinson, "That BLUP is a Good Thing", 
 1991). And how far it has moved from what it asked is a feature, `past_change`.
 
 A quiet past makes nobody more suspicious by itself, and no past excuses more than `_MOST`
-deviations: a campaign that was already running is in the history, too.
+deviations: a campaign that was already running is in the history, too. Groups of linked accounts
+have a past, too.
 """
 
 from __future__ import annotations
@@ -34,19 +35,15 @@ _NOISE = 0.02  # squared distance below which nobody has moved
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Past:
-    """What n accounts did in the history.
+class Excuses:
+    """What of their standard scores is usual for n accounts.
 
     Attributes:
       account: uint64 of shape (n,), ascending hashes of their ids.
-      vectors: int64 of shape (n,), requests that had a vector.
-      mean: int8 of shape (n, 64), mean coordinates of these.
-      excuse: float16 of shape (n, f), what of each standard score is usual for the account.
+      excuse: float16 of shape (n, f), to be taken from the scores.
     """
 
     account: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
-    vectors: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    mean: NDArray[np.int8] = field(default_factory=lambda: np.empty((0, AXES), np.int8))
     excuse: NDArray[np.float16] = field(default_factory=lambda: np.empty((0, 0), np.float16))
 
     def find(self, accounts: Sequence[str]) -> NDArray[np.intp]:
@@ -69,6 +66,19 @@ class Past:
         if self.excuse.shape[1] == features:
             out[rows >= 0] = self.excuse[rows[rows >= 0]]
         return out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Past(Excuses):
+    """What n accounts did in the history, and what of it is usual for them.
+
+    Attributes:
+      vectors: int64 of shape (n,), requests that had a vector.
+      mean: int8 of shape (n, 64), mean coordinates of these.
+    """
+
+    vectors: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    mean: NDArray[np.int8] = field(default_factory=lambda: np.empty((0, AXES), np.int8))
 
     def change(self, rows: NDArray[np.intp], block: SketchBlock) -> Float:
         """Log of the squared distance of m accounts' mean request from their own past's.
@@ -114,8 +124,37 @@ def past_of(
     mean = np.rint(block.vector_sum / np.maximum(vectors, 1)[:, None]).astype(np.int8)
     excuse = np.zeros((len(accounts), 0))
     if z is not None and lasting is not None and directions is not None:
-        excuse = np.clip(z * directions, 0, _MOST) * lasting * directions
-    return Past(hashes[order], vectors[order], mean[order], excuse[order].astype(np.float16))
+        excuse = usual(z, directions) * lasting
+    return Past(hashes[order], excuse[order].astype(np.float16), vectors[order], mean[order])
+
+
+def usual(z: Float, directions: NDArray[np.int64]) -> Float:
+    """What of standard scores, of shape (n, f), lies to the suspicious side, within bounds."""
+    within: Float = np.clip(z * directions, 0, _MOST) * directions
+    return within
+
+
+def excuses_of_groups(
+    groups: Sequence[Sequence[str]], z: Float, directions: NDArray[np.int64]
+) -> Excuses:
+    """What was usual for groups of linked accounts, kept for each of their members.
+
+    A company and a reseller cover together, and share, today what they did in the history. A group
+    that has grown is excused as far as its members were in it.
+
+    Args:
+      groups: accounts of each of n groups, none in two of them.
+      z: standard scores of the groups, float64 of shape (n, f).
+      directions: int64 of shape (f,), as of `past_of`.
+    """
+    names = [name for group in groups for name in group]
+    if not names:
+        return Excuses()
+    sizes = [len(group) for group in groups]
+    hashes = _hashes(names)
+    order = np.argsort(hashes)
+    excuse = np.repeat(usual(z, directions), sizes, axis=0)
+    return Excuses(hashes[order], excuse[order].astype(np.float16))
 
 
 def changes(two_parts: Sequence[TwoParts]) -> dict[str, float]:
