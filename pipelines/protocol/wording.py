@@ -5,11 +5,11 @@ single prompts can be told apart it also fills a tail that is nearly empty other
 there has power with α n (Donoho and Jin, "Higher Criticism for Detecting Sparse Heterogeneous
 Mixtures", Ann. Stat. 2004).
 
-A prompt is the set of its hashed words, stems, pairs of characters, and pairs of neighbours of
-these; its score is the naive Bayes log-ratio Σ log q(f) / p(f), p being the share of a feature in
-the reference and q in benign traffic of other sources. No attack takes part: q only says which
-words are common elsewhere. A reference is compared with itself by leaving each prompt out of the
-counts, so that what it has seen once counts as what it has never seen.
+A prompt is the set of its hashed words, stems, pairs of characters (in scripts without blanks) and
+pairs of neighbouring words; its score is the naive Bayes log-ratio Σ log q(f) / p(f), p being the
+share of a feature in the reference and q in benign traffic of other sources. No attack takes part:
+q only says which words are common elsewhere. A reference is compared with itself by leaving each
+prompt out of the counts, so that what it has seen once counts as what it has never seen.
 
 All state adds up: counts of features for a reference (and for the others), and for a key the number
 of its prompts in each bin of `Wording.bins`, taken while the prompt is there to be read.
@@ -60,9 +60,9 @@ def feature_sets(texts: Sequence[str]) -> Sets:
 
 
 def _features(encoded: list[bytes]) -> tuple[Ids, NDArray[np.uint64]]:
-    """Row and hash of each feature of a few texts, with pairs of neighbouring features."""
+    """Row and hash of each feature of a few texts, with pairs of neighbouring words."""
     row, hashed, _, kind = hashed_features(encoded)
-    near = (row[1:] == row[:-1]) & (kind[1:] == kind[:-1])
+    near = (row[1:] == row[:-1]) & (kind[1:] == 0)  # words come before all other kinds
     with np.errstate(over="ignore"):
         pair = ((hashed[:-1] * _MIX) ^ (hashed[:-1] >> np.uint64(29))) + hashed[1:]
         pair = pair[near] * _MIX

@@ -109,7 +109,7 @@ def _embed_chunk(encoded: list[bytes]) -> NDArray[np.float64]:
 def hashed_features(
     encoded: Sequence[bytes],
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.float32], NDArray[np.int64]]:
-    """Words, stems and pairs of characters of a few texts, together at most some 256 KiB.
+    """Words, stems and pairs of characters of a few texts; fastest up to some 256 KiB at once.
 
     Args:
       encoded: n texts in UTF-8.
