@@ -1,4 +1,4 @@
-"""Prompts of corpora as what the protocol computes with: vectors, coordinates, sizes, scaffolds."""
+"""Prompts of corpora as what the protocol computes with: vectors, coordinates, sizes, words."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipelines.protocol.baselines.kernel import times
 from pipelines.protocol.novelty import Blocks
+from pipelines.protocol.wording import Sets, feature_sets
 from pipelines.simulate.corpora import MAX_ROWS
 from schemas.errors import DistilwatchError
 from transforms.embedding.hashing import HashingEmbedder
@@ -37,6 +38,7 @@ class Prompts:
       vectors: unit vectors of the built-in embedder, float32 of shape (n, 384).
       sizes: octave of the number of tokens, taken as a quarter of the bytes; int64 (n,).
       prefixes, suffixes: scaffold bucket as the sketch has it, 256 for none; int64 (n,).
+      words: hashed features of each prompt, see `wording.feature_sets`; n rows.
       chinese: share of prompts with a Chinese character among the first 200.
     """
 
@@ -44,6 +46,7 @@ class Prompts:
     sizes: Ids
     prefixes: Ids
     suffixes: Ids
+    words: Sets
     chinese: float
 
     def __len__(self) -> int:
@@ -53,17 +56,20 @@ class Prompts:
         """The prompts at `index`."""
         return Prompts(
             self.vectors[index], self.sizes[index], self.prefixes[index],
-            self.suffixes[index], self.chinese,
+            self.suffixes[index], self.words[index], self.chinese,
         )  # fmt: skip
 
 
 def join(parts: Sequence[Prompts]) -> Prompts:
     """All prompts of the parts, in order."""
+    from scipy.sparse import vstack
+
     return Prompts(
         np.concatenate([p.vectors for p in parts]),
         np.concatenate([p.sizes for p in parts]),
         np.concatenate([p.prefixes for p in parts]),
         np.concatenate([p.suffixes for p in parts]),
+        vstack([p.words for p in parts], format="csr"),
         float(np.average([p.chinese for p in parts], weights=[max(len(p), 1) for p in parts])),
     )
 
@@ -108,6 +114,7 @@ def embed(texts: Sequence[str]) -> Prompts:
         np.minimum(np.log2(tokens).astype(np.int64), 23),
         buckets[:, 0],
         buckets[:, 1],
+        feature_sets([texts[i] for i in kept]),
         float(np.mean(chinese)) if chinese else 0.0,
     )
 

@@ -26,12 +26,14 @@ from numpy.typing import NDArray
 
 from pipelines.console import Console
 from pipelines.protocol.baselines import distance, kernel
+from pipelines.protocol.baselines.kernel import times
 from pipelines.protocol.novelty import (
     COORDINATES,
     STATISTICS,
     Blocks,
     fit_combination,
     fit_reference,
+    plain_shift,
 )
 from pipelines.protocol.prompts import (
     Pool,
@@ -43,6 +45,7 @@ from pipelines.protocol.prompts import (
     space_of,
     topic_blocks,
 )
+from pipelines.protocol.wording import BINS, feature_counts, fit_wording, wording_excess
 from pipelines.simulate.corpora import SPLITS, corpus_files, part_of
 from schemas.errors import DistilwatchError
 from transforms.embedding.hashing import NAME
@@ -56,6 +59,13 @@ BENIGN = "benign"
 LEVELS = (0.05, 0.01, 0.0029, 0.001, 0.0005)
 """Levels of the conformal p-value; 0.05 is the published rule, 0.0029 the share it flagged."""
 OURS, OURS_COORDINATES = "novelty", "novelty, embedding only"
+COLUMNS = (*STATISTICS, "plain_shift", "wording_excess")
+COUNTED: dict[str, tuple[str, ...]] = {
+    OURS: ("plain_shift", "wording_excess"),
+    OURS_COORDINATES: (*COORDINATES, "plain_shift"),
+    "novelty, sketch only": STATISTICS,
+}
+"""Which of `COLUMNS` make up each of our methods."""
 TWO_SIDED = ("PRADA", "SEAT", "CAP")
 _PARTS_BEFORE = {"fit": ("choose",), "choose": ("fit",), "report": ("fit", "choose")}
 _POOL = 0.3
@@ -85,11 +95,18 @@ class WindowOptions:
     draws: int = 2_000
     benign: int = 1_000
     attack: int = 60
-    refits: int = 20
+    refits: int = 50
     most: int = 12_000
     least: int = 400
     cells: int = 1_024
     baselines: bool = True
+
+
+class Others(NamedTuple):
+    """Benign traffic of other sources: state of its topics, and how many prompts have a feature."""
+
+    topics: Blocks
+    words: Float
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +202,8 @@ def _read(folder: Path, part: str, console: Console) -> dict[str, dict[str, Prom
 
 def _population(
     corpora: dict[str, dict[str, Prompts]], part: str, options: WindowOptions
-) -> tuple[EmbeddingSpace, Blocks]:
-    """The space, and the topics of other benign sources."""
+) -> tuple[EmbeddingSpace, Others]:
+    """The space, and other benign sources."""
     history = [
         prompts
         for other in _PARTS_BEFORE[part]
@@ -203,7 +220,8 @@ def _population(
     space = space_of(history, NAME, options.cells, most, seed=7)
     rng = np.random.default_rng(7)
     sampled = join([p.take(rng.permutation(len(p))[:most]) for p in history])
-    return space, topic_blocks(place(sampled, space), 150, seed=7)
+    topics = topic_blocks(place(sampled, space), 150, seed=7)
+    return space, Others(topics, feature_counts(sampled.words))
 
 
 # --- one benign corpus, one seed -----------------------------------------------------------------
@@ -248,7 +266,7 @@ class _Trial:
     fresh: _Bench
     test: Ids
     attacks: dict[str, Ids]
-    others: Blocks
+    others: Others
     rng: np.random.Generator
 
 
@@ -262,7 +280,7 @@ def _divide(
     prompts: Prompts,
     attacks: dict[str, Prompts],
     space: EmbeddingSpace,
-    others: Blocks,
+    others: Others,
     seed: int,
     options: WindowOptions,
 ) -> _Trial:
@@ -358,7 +376,9 @@ def _fit(trial: _Trial, reference: Ids, options: WindowOptions) -> _Scorer:
     pool = known.pool
     whole = np.zeros((1, len(pool)), np.float32)
     whole[0, reference] = 1.0
-    normal = fit_reference(pool.sums(whole), trial.others)
+    normal = fit_reference(pool.sums(whole), trial.others.topics)
+    wording = fit_wording(pool.prompts.words[reference], trial.others.words)
+    own_total = pool.prompts.vectors[reference].sum(axis=0, dtype=np.float64)
     views = known.views()
 
     @cache
@@ -378,11 +398,19 @@ def _fit(trial: _Trial, reference: Ids, options: WindowOptions) -> _Scorer:
         ]
         return cross, far, [float(kernel.within(whole, gram)[0]) for gram in known.grams]
 
+    @cache
+    def in_bins(bench: _Bench) -> Float:
+        return np.eye(BINS)[wording.bins(bench.pool.prompts.words)]
+
     def scorer(bench: _Bench, windows: Ids) -> dict[str, Float]:
         weights = np.zeros((len(windows), len(bench.pool)), np.float32)
         np.add.at(weights, (np.arange(len(windows))[:, None], windows), 1.0)
         n = windows.shape[1]
-        out: dict[str, Float] = {_RAW: normal.statistics(bench.pool.sums(weights))}
+        total = times(weights, bench.pool.prompts.vectors).astype(np.float64)
+        shift = plain_shift(total, np.full(len(windows), float(n)), own_total, len(reference))
+        tail = wording_excess(weights @ in_bins(bench))
+        sums = normal.statistics(bench.pool.sums(weights))
+        out: dict[str, Float] = {_RAW: np.column_stack([sums, shift, tail])}
         if not options.baselines:
             return out
         cross, far, own_size = of_rows(bench)
@@ -402,8 +430,8 @@ def _fit(trial: _Trial, reference: Ids, options: WindowOptions) -> _Scorer:
 def _finish(base: dict[str, Float]) -> Callable[[dict[str, Float]], dict[str, Float]]:
     """One number for each window and method, up is suspicious, from what calibration says."""
     rules = {
-        OURS: fit_combination(base[_RAW], STATISTICS),
-        OURS_COORDINATES: fit_combination(base[_RAW], COORDINATES),
+        method: fit_combination(base[_RAW], [COLUMNS.index(name) for name in names])
+        for method, names in COUNTED.items()
     }
     middle = {name: float(np.median(base[name])) for name in TWO_SIDED if name in base}
 

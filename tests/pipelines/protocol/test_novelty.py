@@ -12,6 +12,7 @@ from pipelines.protocol.novelty import (
     blocks_of,
     fit_combination,
     fit_reference,
+    plain_shift,
 )
 from tests.support.sketches import population
 from transforms.coverage.sketch import merge
@@ -87,7 +88,28 @@ def test_too_little_is_not_judged() -> None:
 
 def test_only_named_statistics_count() -> None:
     benign = np.random.default_rng(6).standard_normal((500, len(STATISTICS)))
-    rule = fit_combination(benign, COORDINATES)
+    rule = fit_combination(benign, range(len(COORDINATES)))
     far = np.zeros((1, len(STATISTICS)))
     far[0, -1] = 100.0
     assert rule.score(far)[0] < 1.0
+
+
+def test_one_that_stands_out_is_not_drowned_by_a_long_tail() -> None:
+    rng = np.random.default_rng(7)
+    benign = np.column_stack([rng.standard_normal(2_000), *(rng.standard_cauchy((8, 2_000)))])
+    rule = fit_combination(benign)
+    far = np.median(benign, axis=0, keepdims=True)
+    far[0, 0] = 40.0
+    assert rule.score(far)[0] > np.quantile(rule.score(benign), 0.98)
+    assert rule.score(np.full((1, 9), np.nan))[0] == 0.0
+
+
+def test_plain_shift_has_its_null_mean_and_finds_a_planted_share() -> None:
+    rng = np.random.default_rng(8)
+    own, n = traffic(rng, 5_000), 400
+    rows = traffic(rng, 100 * n).reshape(100, n, 64)
+    null = plain_shift(rows.sum(axis=1), np.full(100, float(n)), own.sum(axis=0), 5_000.0)
+    assert null.mean() == pytest.approx(np.trace(np.cov(own.T)), rel=0.1)
+    mixed = np.concatenate([traffic(rng, 360), traffic(rng, 40, 0.8)]).sum(axis=0)
+    found = plain_shift(mixed[None], np.array([400.0]), own.sum(axis=0), 5_000.0)
+    assert found[0] > null.max()
