@@ -133,8 +133,8 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
         memberships = (
             profiles
             | "PickSharedThings" >> beam.ParDo(_LinkableFn(self.bundle, self.links))
-            | "NewestLinks" >> self._newest(NewestByName(), int).with_output_types(tuple[int, Any])
-            | "LinkAccounts" >> beam.ParDo(self._memberships())
+            | "NewestLinks" >> self._newest(NewestByName(), int)
+            | "LinkAccounts" >> self._link()
         )
         own = profiles | "KeyByAccount" >> beam.Map(lambda s: (s.item.account, s))
         joined = (
