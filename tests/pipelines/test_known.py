@@ -72,6 +72,7 @@ def test_the_newest_names_of_each_window_are_known(tmp_path: Path, kind: str) ->
         ms(START): {"a": "c-1", "b": "c-1", "alone": "c-alone"}, ms(LATER): {"a": "c-2"},
     }  # fmt: skip
     assert known.revisions == {ms(START): {"c-1": 12, "c-alone": 5}}
+    assert known.requests == {ms(START): 21, ms(LATER): 5}
 
 
 def test_outputs_that_are_not_there_tell_nothing(tmp_path: Path) -> None:

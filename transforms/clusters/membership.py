@@ -44,6 +44,7 @@ class Remembered(NamedTuple):
       ids: account to the name of its cluster, also of the last one that it was in; an account that
         never was in any, to its own.
       alone: accounts that were alone under another name than that, to this name.
+      requests: of the window that an earlier run had seen; with fewer nothing is said to be gone.
       revisions: of names that may have been flagged, the newest.
       gone: names that nobody has any more: to that of the cluster which has most of the accounts,
         and the revision with which it ended.
@@ -54,6 +55,7 @@ class Remembered(NamedTuple):
     revisions: Mapping[str, int] = {}
     gone: Mapping[str, tuple[str, int]] = {}
     alone: Mapping[str, str] = {}
+    requests: int = 0
 
 
 NOTHING_KNOWN = Remembered()
@@ -67,10 +69,12 @@ class KnownIds:
       ids: start of a window, milliseconds UTC, to account to name.
       revisions: start of a window to the newest revision of each cluster that was flagged in it and
         not resolved.
+      requests: start of a window to its requests so far.
     """
 
     ids: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     revisions: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    requests: Mapping[int, int] = field(default_factory=dict)
 
     def of(self, window_start_ms: int) -> Remembered:
         """What to begin a window with: its own names first, then those of the window nearest in
@@ -81,7 +85,8 @@ class KnownIds:
             near = sorted(known, key=lambda start: (abs(start - window_start_ms), start))
             for start in reversed(near):
                 found.update(known[start])  # type: ignore[arg-type]
-        return Remembered(0, ids, revisions)
+        seen = self.requests.get(window_start_ms, 0)
+        return Remembered(0, ids, revisions, requests=seen)
 
 
 NO_IDS = KnownIds()
@@ -149,15 +154,13 @@ def assign(
     }
     own = {a: before.alone[a] for a in chain.from_iterable(alone.values()) if a in before.alone}
     names = keep_ids({**before.ids, **own}, groups | alone)
-    of_clusters = {names.ids[first] for first in groups}
-    # In the first reports after a restart many an account is alone that is not later: only what
-    # another cluster took over has gone.
-    newly = {old: new for old, new in names.gone.items() if new in of_clusters}
+    newly = dict(names.gone)
     for first, group in groups.items():
         newly.update({before.alone[a]: names.ids[first] for a in group if a in before.alone})
     gone = _gone(before, newly, set(names.ids.values()))
     absorbed: dict[str, list[Absorbed]] = {}
-    for old, (new, revision) in sorted(gone.items()):
+    # A restart reads everything anew, and knows at first less of the accounts than was known.
+    for old, (new, revision) in sorted(gone.items()) if version >= before.requests else ():
         absorbed.setdefault(new, []).append(Absorbed(old, revision))
     links = {c.cluster_id: c.links for c in components}
     memberships = []
@@ -172,7 +175,7 @@ def assign(
             else:
                 apart[account] = name
             memberships.append((account, Membership(version, name, len(group), shared, taken_over)))
-    return Report(memberships, Remembered(version, ids, revisions, gone, apart))
+    return Report(memberships, Remembered(version, ids, revisions, gone, apart, before.requests))
 
 
 def _gone(

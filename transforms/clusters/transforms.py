@@ -218,7 +218,8 @@ class _MembershipsFn(_LinkFn):
     def process(
         self, element: _Linkables, window: Any = beam.DoFn.WindowParam
     ) -> Iterator[tuple[str, Membership]]:
-        before = self._known.of(window.start.micros // 1000)
+        # Of other events of the window than an earlier run had, all that there are.
+        before = self._known.of(window.start.micros // 1000)._replace(requests=0)
         yield from self._report(element[1], before).memberships
 
 

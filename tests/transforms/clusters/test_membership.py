@@ -60,7 +60,7 @@ def test_a_name_that_lives_again_is_not_gone() -> None:
 
 def test_accounts_that_are_alone_for_a_while_find_their_clusters_name_again() -> None:
     """A restart reads the topic anew, and at first knows little of what the accounts share."""
-    known = KnownIds({0: {"a": "c-1", "b": "c-1"}}, {0: {"c-1": 50}})
+    known = KnownIds({0: {"a": "c-1", "b": "c-1"}}, {0: {"c-1": 50}}, {0: 50})
     alone = report(["a", "b"], known.of(0), 3)
     assert alone["a"].cluster_id == cluster_id("a")
     assert alone["a"].absorbed == alone["b"].absorbed == ()
@@ -68,6 +68,14 @@ def test_accounts_that_are_alone_for_a_while_find_their_clusters_name_again() ->
     assert joined["a"].cluster_id == "c-1"
     gone = (Absorbed(cluster_id("a"), 4), Absorbed(cluster_id("b"), 4))
     assert sorted(joined["a"].absorbed) == sorted(gone)
+
+
+def test_what_fell_apart_is_gone_once_a_restart_has_caught_up() -> None:
+    known = KnownIds({0: {"a": "c-1", "b": "c-1"}}, {0: {"c-1": 50}}, {0: 50})
+    behind = report(["a", "b"], known.of(0), 24)
+    assert behind["a"].absorbed == behind["b"].absorbed == ()
+    level = report(["a", "b"], behind["kept"], 25)
+    assert level["a"].absorbed + level["b"].absorbed == (Absorbed("c-1", 51),)
 
 
 def test_only_what_was_flagged_is_taken_back_after_a_restart() -> None:
