@@ -28,6 +28,11 @@ _PROFILES = """
         QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY revision DESC) = 1)
     SELECT epoch_ms(window_start), key, cluster_id FROM newest
     WHERE cluster_id IS NOT NULL ORDER BY ALL"""
+_REQUESTS = """
+    WITH newest AS (
+        SELECT * FROM session_scores WHERE level = 'profile' AND window_start IS NOT NULL
+        QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY revision DESC) = 1)
+    SELECT epoch_ms(window_start), sum(request_count)::BIGINT FROM newest GROUP BY ALL"""
 _ALONE = """
     WITH newest AS (
         SELECT * FROM flagged_clusters
@@ -98,4 +103,4 @@ def _query(connection: duckdb.DuckDBPyConnection) -> KnownIds:
             ids.setdefault(start, {})[account] = name
     for start, name, revision, _ in connection.execute(_OPEN).fetchall():
         revisions.setdefault(start, {})[name] = revision
-    return KnownIds(ids, revisions)
+    return KnownIds(ids, revisions, dict(connection.execute(_REQUESTS).fetchall()))

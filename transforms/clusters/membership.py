@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
 from transforms.clusters.links import Component, Link, Linkable
@@ -40,7 +41,10 @@ class Remembered(NamedTuple):
 
     Attributes:
       version: of that report.
-      ids: account to its cluster's name.
+      ids: account to the name of its cluster, also of the last one that it was in; an account that
+        never was in any, to its own.
+      alone: accounts that were alone under another name than that, to this name.
+      requests: of the window that an earlier run had seen; with fewer nothing is said to be gone.
       revisions: of names that may have been flagged, the newest.
       gone: names that nobody has any more: to that of the cluster which has most of the accounts,
         and the revision with which it ended.
@@ -50,6 +54,8 @@ class Remembered(NamedTuple):
     ids: Mapping[str, str] = {}
     revisions: Mapping[str, int] = {}
     gone: Mapping[str, tuple[str, int]] = {}
+    alone: Mapping[str, str] = {}
+    requests: int = 0
 
 
 NOTHING_KNOWN = Remembered()
@@ -63,10 +69,12 @@ class KnownIds:
       ids: start of a window, milliseconds UTC, to account to name.
       revisions: start of a window to the newest revision of each cluster that was flagged in it and
         not resolved.
+      requests: start of a window to its requests so far.
     """
 
     ids: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     revisions: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    requests: Mapping[int, int] = field(default_factory=dict)
 
     def of(self, window_start_ms: int) -> Remembered:
         """What to begin a window with: its own names first, then those of the window nearest in
@@ -77,10 +85,44 @@ class KnownIds:
             near = sorted(known, key=lambda start: (abs(start - window_start_ms), start))
             for start in reversed(near):
                 found.update(known[start])  # type: ignore[arg-type]
-        return Remembered(0, ids, revisions)
+        seen = self.requests.get(window_start_ms, 0)
+        return Remembered(0, ids, revisions, requests=seen)
 
 
 NO_IDS = KnownIds()
+
+
+_WINDOWS = 3  # that a stream remembers: the one before, and what comes late
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Memory:
+    """What a stream has said, of its latest windows.
+
+    Attributes:
+      known: names that earlier runs gave.
+      windows: start of a window, milliseconds UTC, to what was said of it last.
+    """
+
+    known: KnownIds
+    windows: Mapping[int, Remembered] = field(default_factory=dict)
+
+    def of(self, window_start_ms: int) -> Remembered:
+        """What to begin a report with; a window that is new goes on with the names of the window
+        nearest in time, and after these with those of earlier runs."""
+        said = self.windows.get(window_start_ms)
+        if said is not None:
+            return said
+        before = self.known.of(window_start_ms)
+        own = self.known.ids.get(window_start_ms, {})
+        near = sorted(self.windows, key=lambda start: (abs(start - window_start_ms), start))
+        latest = self.windows[near[0]].ids if near else {}
+        return before._replace(ids={**before.ids, **latest, **own})
+
+    def with_report(self, window_start_ms: int, said: Remembered) -> Memory:
+        """The memory after a report."""
+        windows = {**self.windows, window_start_ms: said}
+        return Memory(self.known, {start: windows[start] for start in sorted(windows)[-_WINDOWS:]})
 
 
 class Report(NamedTuple):
@@ -110,22 +152,30 @@ def assign(
     alone: dict[str, tuple[str, ...]] = {
         cluster_id(name): (name,) for name in sorted(set(events) - linked)
     }
-    names = keep_ids(before.ids, groups | alone)
-    gone = _gone(before, names.gone, set(names.ids.values()))
+    own = {a: before.alone[a] for a in chain.from_iterable(alone.values()) if a in before.alone}
+    names = keep_ids({**before.ids, **own}, groups | alone)
+    newly = dict(names.gone)
+    for first, group in groups.items():
+        newly.update({before.alone[a]: names.ids[first] for a in group if a in before.alone})
+    gone = _gone(before, newly, set(names.ids.values()))
     absorbed: dict[str, list[Absorbed]] = {}
-    for old, (new, revision) in sorted(gone.items()):
+    # A restart reads everything anew, and knows at first less of the accounts than was known.
+    for old, (new, revision) in sorted(gone.items()) if version >= before.requests else ():
         absorbed.setdefault(new, []).append(Absorbed(old, revision))
     links = {c.cluster_id: c.links for c in components}
     memberships = []
-    ids, revisions = dict(before.ids), dict(before.revisions)
+    ids, revisions, apart = dict(before.ids), dict(before.revisions), {}
     for first, group in (groups | alone).items():
         name = names.ids[first]
-        own = tuple(absorbed.get(name, ()))
+        taken_over = tuple(absorbed.get(name, ()))
         revisions[name] = max(revisions.get(name, 0), sum(events[a] for a in group))
         for account, shared in zip(group, links.get(first, ((),)), strict=True):
-            ids[account] = name
-            memberships.append((account, Membership(version, name, len(group), shared, own)))
-    return Report(memberships, Remembered(version, ids, revisions, gone))
+            if len(group) > 1 or ids.setdefault(account, name) == name:
+                ids[account] = name
+            else:
+                apart[account] = name
+            memberships.append((account, Membership(version, name, len(group), shared, taken_over)))
+    return Report(memberships, Remembered(version, ids, revisions, gone, apart, before.requests))
 
 
 def _gone(
@@ -138,6 +188,6 @@ def _gone(
         if old not in alive
     }
     for old, new in newly.items():
-        if old in before.revisions:
+        if old in before.revisions and old not in alive:
             found[old] = new, before.revisions[old] + 1
     return found

@@ -15,9 +15,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import apache_beam as beam
 import numpy as np
-from apache_beam import coders
+from apache_beam import coders, typehints
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.transforms import userstate
+from apache_beam.utils.timestamp import Duration
 
 from transforms.clusters.features import CLUSTER_FEATURES, GroupRow, Member, group_row
 from transforms.clusters.links import (
@@ -33,6 +34,7 @@ from transforms.clusters.membership import (
     Absorbed,
     KnownIds,
     Membership,
+    Memory,
     Remembered,
     Report,
     assign,
@@ -131,8 +133,8 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
         memberships = (
             profiles
             | "PickSharedThings" >> beam.ParDo(_LinkableFn(self.bundle, self.links))
-            | "NewestLinks" >> self._newest(NewestByName(), int).with_output_types(tuple[int, Any])
-            | "LinkAccounts" >> beam.ParDo(self._memberships())
+            | "NewestLinks" >> self._newest(NewestByName(), int)
+            | "LinkAccounts" >> self._link()
         )
         own = profiles | "KeyByAccount" >> beam.Map(lambda s: (s.item.account, s))
         joined = (
@@ -152,9 +154,14 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
         )
         return Found(clusters, joined.single)
 
-    def _memberships(self) -> beam.DoFn:
-        again = _MembershipsAgainFn if self.early_firing_ms else _MembershipsFn
-        return again(self.bundle, self.links, self.known)
+    def _link(self) -> beam.PTransform:
+        if not self.early_firing_ms:
+            return beam.ParDo(_MembershipsFn(self.bundle, self.links, self.known))
+        return _LinkAgain(
+            _MembershipsAgainFn(self.bundle, self.links, self.known),
+            self.window_ms,
+            self.allowed_lateness_ms,
+        )
 
     def _newest(self, combine: beam.CombineFn, key: type = str) -> CombineNowAndThen:
         # Profiles set the pace; what follows from them is only gathered for a moment, so that all
@@ -188,9 +195,7 @@ class _LinkableFn(beam.DoFn):  # type: ignore[misc]
 _Linkables = tuple[int, list[Versioned[Linkable]]]
 
 
-class _MembershipsFn(beam.DoFn):  # type: ignore[misc]
-    """Links the accounts of a window, once."""
-
+class _LinkFn(beam.DoFn):  # type: ignore[misc]
     def __init__(self, bundle: VerifiedBundle, options: LinkOptions, known: KnownIds) -> None:
         self._verified = bundle
         self._options = options
@@ -199,37 +204,75 @@ class _MembershipsFn(beam.DoFn):  # type: ignore[misc]
     def setup(self) -> None:
         self._background = self._verified.load().background
 
-    def process(
-        self, element: _Linkables, window: Any = beam.DoFn.WindowParam
-    ) -> Iterator[tuple[str, Membership]]:
-        yield from self._report(element, self._known.of(window.start.micros // 1000)).memberships
-
-    def _report(self, element: _Linkables, before: Remembered) -> Report:
-        accounts = [entry.value for entry in element[1]]
+    def _report(self, entries: list[Versioned[Linkable]], before: Remembered) -> Report:
+        accounts = [entry.value for entry in entries]
         linked = find_components(accounts, self._options)
         return assign(
             accounts, with_matches(accounts, linked, self._background, self._options), before
         )
 
 
-class _MembershipsAgainFn(_MembershipsFn):
-    """The same whenever accounts have changed: names of the report before are kept."""
+class _MembershipsFn(_LinkFn):
+    """Links the accounts of a window, once."""
 
+    def process(
+        self, element: _Linkables, window: Any = beam.DoFn.WindowParam
+    ) -> Iterator[tuple[str, Membership]]:
+        # Of other events of the window than an earlier run had, all that there are.
+        before = self._known.of(window.start.micros // 1000)._replace(requests=0)
+        yield from self._report(element[1], before).memberships
+
+
+@dataclass(eq=False)
+class _LinkAgain(beam.PTransform):  # type: ignore[misc]
+    """Links whenever accounts have changed; one memory for all windows, so that names go on."""
+
+    memberships: beam.DoFn
+    window_ms: int
+    allowed_lateness_ms: int
+
+    def expand(
+        self, accounts: beam.PCollection[_Linkables]
+    ) -> beam.PCollection[tuple[str, Membership]]:
+        named = accounts | "NameWindow" >> beam.ParDo(_NameWindowFn())
+        named = named | "LeaveWindows" >> beam.WindowInto(beam.window.GlobalWindows())
+        named.element_type = typehints.Tuple[int, Any]
+        return (
+            named
+            | "Link" >> beam.ParDo(self.memberships)
+            | "Windows"
+            >> beam.WindowInto(
+                beam.window.FixedWindows(self.window_ms / 1000),
+                allowed_lateness=Duration(micros=self.allowed_lateness_ms * 1000),
+            )
+        )
+
+
+class _NameWindowFn(beam.DoFn):  # type: ignore[misc]
+    def process(
+        self, element: _Linkables, window: Any = beam.DoFn.WindowParam
+    ) -> Iterator[tuple[int, tuple[int, list[Versioned[Linkable]]]]]:
+        yield element[0], (window.start.micros // 1000, element[1])
+
+
+class _MembershipsAgainFn(_LinkFn):
     SAID = userstate.BagStateSpec("said", coders.PickleCoder())
 
     def process(
         self,
-        element: _Linkables,
-        window: Any = beam.DoFn.WindowParam,
+        element: tuple[int, tuple[int, list[Versioned[Linkable]]]],
+        at: Any = beam.DoFn.TimestampParam,
         said: Any = beam.DoFn.StateParam(SAID),
-    ) -> Iterator[tuple[str, Membership]]:
-        kept = list(said.read())
-        before = kept[-1] if kept else self._known.of(window.start.micros // 1000)
-        report = self._report(element, before)
+    ) -> Iterator[Any]:
+        _, (start_ms, entries) = element
+        memory = next(iter(said.read()), Memory(self._known))
+        before = memory.of(start_ms)
+        report = self._report(entries, before)
         if report.remembered.version >= before.version:
             said.clear()
-            said.add(report.remembered)
-        yield from report.memberships
+            said.add(memory.with_report(start_ms, report.remembered))
+        for membership in report.memberships:
+            yield beam.window.TimestampedValue(membership, at)
 
 
 class NewestByName(beam.CombineFn):  # type: ignore[misc]

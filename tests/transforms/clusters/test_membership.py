@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transforms.clusters.links import Component, Linkable
-from transforms.clusters.membership import NOTHING_KNOWN, Absorbed, KnownIds, Remembered, assign
+from transforms.clusters.membership import (
+    NOTHING_KNOWN,
+    Absorbed,
+    KnownIds,
+    Memory,
+    Remembered,
+    assign,
+)
 from transforms.clusters.names import cluster_id
 
 NO_THINGS = np.empty(0, np.uint64)
@@ -51,6 +58,26 @@ def test_a_name_that_lives_again_is_not_gone() -> None:
     assert not gone & {apart[a].cluster_id for a in "abc"}
 
 
+def test_accounts_that_are_alone_for_a_while_find_their_clusters_name_again() -> None:
+    """A restart reads the topic anew, and at first knows little of what the accounts share."""
+    known = KnownIds({0: {"a": "c-1", "b": "c-1"}}, {0: {"c-1": 50}}, {0: 50})
+    alone = report(["a", "b"], known.of(0), 3)
+    assert alone["a"].cluster_id == cluster_id("a")
+    assert alone["a"].absorbed == alone["b"].absorbed == ()
+    joined = report(["ab"], alone["kept"], 25)
+    assert joined["a"].cluster_id == "c-1"
+    gone = (Absorbed(cluster_id("a"), 4), Absorbed(cluster_id("b"), 4))
+    assert sorted(joined["a"].absorbed) == sorted(gone)
+
+
+def test_what_fell_apart_is_gone_once_a_restart_has_caught_up() -> None:
+    known = KnownIds({0: {"a": "c-1", "b": "c-1"}}, {0: {"c-1": 50}}, {0: 50})
+    behind = report(["a", "b"], known.of(0), 24)
+    assert behind["a"].absorbed == behind["b"].absorbed == ()
+    level = report(["a", "b"], behind["kept"], 25)
+    assert level["a"].absorbed + level["b"].absorbed == (Absorbed("c-1", 51),)
+
+
 def test_only_what_was_flagged_is_taken_back_after_a_restart() -> None:
     known = KnownIds({0: {"a": "c-1", "b": "c-1", "c": "c-2", "d": "c-3"}}, {0: {"c-2": 7}})
     said = report(["abcd"], known.of(0))
@@ -62,6 +89,19 @@ def test_a_windows_own_names_come_before_those_of_others() -> None:
     known = KnownIds({0: {"a": "c-old", "b": "c-old"}, 10: {"a": "c-own"}, 50: {"b": "c-far"}})
     assert known.of(10).ids == {"a": "c-own", "b": "c-old"}
     assert known.of(50).ids == {"a": "c-own", "b": "c-far"}
+
+
+def test_a_new_window_goes_on_with_the_names_of_the_last_one() -> None:
+    memory = Memory(KnownIds({0: {"x": "c-x"}, 20: {"a": "c-own"}}))
+    first = report(["bc"], memory.of(0))
+    memory = memory.with_report(0, first["kept"])
+    assert report(["abc"], memory.of(10))["a"].cluster_id == cluster_id("b")
+    assert memory.of(10).ids["x"] == "c-x"
+    assert memory.of(20).ids["a"] == "c-own"
+    assert memory.of(0).version == first["kept"].version
+    for start in range(1, 9):
+        memory = memory.with_report(start, first["kept"])
+    assert len(memory.windows) == 3
 
 
 @settings(max_examples=60, deadline=None)
