@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.detect.known import known_ids
+from pipelines.detect.earlier import known_ids
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from transforms.sinks.duckdb import write_tables
