@@ -153,25 +153,27 @@ def _session_row(scored: Scored[Session], level: str, run_id: str) -> dict[str, 
 
 
 def _profile_rows(clusters: Found, run_id: str) -> beam.PCollection[dict[str, Any]]:
-    singles = clusters.singles | "SingleRows" >> beam.Map(_profile_row, run_id)
+    singles = clusters.singles | "SingleRows" >> beam.Map(profile_row, run_id)
     members = clusters.clusters | "MemberProfiles" >> beam.FlatMap(_cluster_profiles, run_id)
     rows = (singles, members) | "ProfileRows" >> beam.Flatten()
     # Sessions have left their windows; collections in different windows must not be flattened.
     return rows | "LeaveProfileWindows" >> beam.WindowInto(beam.window.GlobalWindows())
 
 
-def _profile_row(scored: Scored[AccountProfile], run_id: str) -> dict[str, Any]:
+def profile_row(scored: Scored[AccountProfile], run_id: str) -> dict[str, Any]:
+    """The row of an account over its window."""
     profile = scored.item
     name = session_id(PROFILE, profile.account, profile.window_start_ms)
     row = score_row(
         scored, profile.sketch, name, PROFILE, ACCOUNT, profile.account, profile.pane, run_id
     )
-    return row | {"combined_p_value": scored.p_value}
+    window = {"window_start": profile.window_start_ms, "window_end": profile.window_end_ms}
+    return row | window | {"combined_p_value": scored.p_value}
 
 
 def _cluster_profiles(scored: Scored[Cluster], run_id: str) -> Iterator[dict[str, Any]]:
     for member in scored.item.members:
-        row = _profile_row(member.scored, run_id)
+        row = profile_row(member.scored, run_id)
         yield row | {
             "combined_p_value": combine_with_cluster(member.scored.p_value, scored.p_value),
             "cluster_id": scored.item.cluster_id,

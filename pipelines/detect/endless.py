@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -16,6 +17,7 @@ from apache_beam.runners.worker import sdk_worker
 
 from pipelines.console import Console
 from pipelines.detect.build import build
+from pipelines.detect.known import known_ids
 from pipelines.detect.plan import DetectSummary, Plan
 from pipelines.parts import prism_options
 from pipelines.prism import find_prism, prism_running
@@ -41,6 +43,7 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
         if left := spool.take_leftovers():
             console.note(f"Batches of results that an earlier run left: {left}")
             committer.commit()
+            plan = replace(plan, known=known_ids(options.outputs))
         console.step("Score sessions, profiles and clusters as they come; Ctrl-C stops")
         with prism_running(binary) as endpoint:
             run = prism_options(endpoint, options.beam_args, plan.endless)

@@ -6,11 +6,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+<<<<<<< HEAD:tests/pipelines/test_earlier.py
 from pipelines.detect.earlier import known_ids
+=======
+from pipelines.detect.build import profile_row
+from pipelines.detect.known import known_ids
+>>>>>>> h-links:tests/pipelines/test_known.py
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
+from tests.support.sketches import person, sketch_of
+from transforms.clusters.transforms import AccountProfile
+from transforms.scoring.handler import Scored
 from transforms.sinks.duckdb import write_tables
 from transforms.sinks.parquet import add_parquet
 
@@ -84,3 +93,17 @@ def test_an_output_that_is_something_else_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.duckdb").write_text("no database, but some text " * 200)
     with pytest.raises(DistilwatchError, match="cannot be read"):
         known_ids([f"duckdb:///{tmp_path / 'x.duckdb'}"])
+
+
+def test_what_detect_writes_of_a_profile_is_read_again(tmp_path: Path) -> None:
+    sketch = sketch_of(person("a", 1, 20))
+    item = AccountProfile("a", ms(START), ms(LATER), sketch)
+    nothing = np.empty(0)
+    scored = Scored(item, "", 1.0, 0.5, (), nothing, nothing, nothing, nothing, (), "bundle")
+    row = profile_row(scored, "run") | {"cluster_id": "c-1"}
+    write_tables(
+        tmp_path / "x.duckdb", {"session_scores": TABLES["session_scores"].to_arrow([row])}
+    )
+    known = known_ids([f"duckdb:///{tmp_path / 'x.duckdb'}"])
+    assert known.ids == {ms(START): {"a": "c-1"}}
+    assert known.requests == {ms(START): 20}

@@ -84,9 +84,14 @@ CLUSTER_FEATURES: tuple[ClusterFeature, ...] = (
         "likeness of prompts of two members against one member's own",
     ),
     ClusterFeature("member_surprise", "", _HIGH, "unusualness of a typical member"),
-    ClusterFeature("member_breadth", "F1", _HIGH, "breadth of a typical member"),
     ClusterFeature(
-        "member_novelty", "F5", _HIGH, "distance of a typical member from all asked before"
+        "member_breadth", "F1", _HIGH, "breadth of a typical member, in spreads of its peers"
+    ),
+    ClusterFeature(
+        "member_novelty",
+        "F5",
+        _HIGH,
+        "distance of a typical member from all asked before, in spreads of its peers",
     ),
     ClusterFeature("behaviour_spread", "", _LOW, "difference in behaviour from member to member"),
     ClusterFeature("volume_spread", "", _LOW, "difference in volume from member to member"),

@@ -115,6 +115,7 @@ def _member(
         "score": scored.score,
         "p_value": scored.p_value,
         "links": [link._asdict() for link in links],
+        "window_start": profile.window_start_ms,
         "bundle_version": scored.bundle_version,
         "run_id": run_id,
     }

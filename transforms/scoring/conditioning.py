@@ -25,6 +25,7 @@ MIN_GROUP = 40  # a smaller peer group has no normal of its own
 _BORROW = 60.0  # keys' worth of weight that everyone has in a group's normal
 _NODES = (24, 10)  # grid nodes for one covariate, and along each of two
 _CLIP = 8.0
+_LEAST_SPREAD = 0.3  # of all keys' spread, that a part of them has at least
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,7 +148,7 @@ def _local(
     n = len(features)
     nearest = int(min(n, max(MIN_GROUP, min(n // 8, 400))))
     width = np.maximum(covariates.std(axis=0), 1e-6)
-    floor = 0.05 * _robust_spread(features) + 1e-6
+    floor = _LEAST_SPREAD * _robust_spread(features) + 1e-6
     median = np.zeros((len(points), features.shape[1]))
     spread = np.full_like(median, np.inf)
     for i, point in enumerate(points):
