@@ -9,12 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-<<<<<<< HEAD:tests/pipelines/test_earlier.py
-from pipelines.detect.earlier import known_ids
-=======
 from pipelines.detect.build import profile_row
-from pipelines.detect.known import known_ids
->>>>>>> h-links:tests/pipelines/test_known.py
+from pipelines.detect.earlier import known_ids
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from tests.support.sketches import person, sketch_of
