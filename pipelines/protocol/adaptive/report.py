@@ -18,6 +18,7 @@ from pipelines.protocol.adaptive.rounds import AdaptiveResult, Round
 from pipelines.protocol.charts import Axis, Line
 
 _LAST = 5  # rounds at the end over which is averaged
+_MATTERS = 0.05  # of the questions, from which a lever is worth a defence
 _BILL = tuple(field.name for field in fields(Bill))
 
 DEFENCES: Mapping[str, str] = {
@@ -69,11 +70,12 @@ def as_csv(result: AdaptiveResult) -> str:
 def section(result: AdaptiveResult) -> list[str]:
     """The section of the page, in Markdown."""
     options, rounds = result.options, result.rounds
-    source = f"the {options.part} part of the corpora" if options.corpora else "invented prompts"
+    part = f"prompts of the {options.part} part of the corpora"
+    source = part if options.corpora else "invented prompts"
     lines = [
         "## An attacker that adapts",
         "",
-        f"{len(rounds)} rounds, seed {options.seed}, prompts from {source}"
+        f"{len(rounds)} rounds, seed {options.seed}, {source}"
         f"{', timing of benign programs from traces' if options.traces else ''}: {result.benign:,} "
         f"benign accounts with {result.live_events:,} requests in "
         f"{options.days - options.history_days} live days; the attacker wants {options.wanted:,} "
@@ -138,9 +140,9 @@ def pictures(result: AdaptiveResult) -> dict[str, str]:
 def _summary(result: AdaptiveResult) -> list[str]:
     first, settled, late = result.rounds[0], result.settled, result.rounds[-_LAST:]
     cost = _cost(late)
-    ratio = f"{cost / first.cost:.2f}" if math.isfinite(cost) and first.through else "–"
+    ratio = f"{cost / first.cost:.2f}" if math.isfinite(cost) and first.through else "no ratio"
     plain = per_thousand(first.bill.requests, first.useful)
-    numbers = ", ".join(str(r.number) for r in settled)
+    since = f"{len(settled)} rounds from {settled[0].number} on"
     rows = [
         (
             name, _share(_mean_through(some)), _usd(_cost(some)), _usd(_hiding(some)),
@@ -148,7 +150,7 @@ def _summary(result: AdaptiveResult) -> list[str]:
         )
         for name, some in (
             ("round 1", (first,)),
-            (f"method settled on (rounds {numbers})", settled),
+            (f"method settled on ({since})", settled),
             (f"last {len(late)} rounds", late),
         )
     ]  # fmt: skip
@@ -197,7 +199,8 @@ def _ablations(result: AdaptiveResult) -> list[str]:
         (
             WORDS[a.lever], shown(a.lever, a.value), shown(a.lever, LADDERS[a.lever][0]),
             _share(a.share_through), f"{100 * (a.share_through - whole.share_through):+.0f}",
-            _usd(a.cost), DEFENCES[a.lever],
+            _usd(a.cost),
+            DEFENCES[a.lever] if whole.share_through - a.share_through > _MATTERS else "",
         )
         for a in ranked
     ]  # fmt: skip
