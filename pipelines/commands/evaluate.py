@@ -180,7 +180,9 @@ def _protocol(
             "distilwatch evaluate --protocol"
             + (f" --corpus {corpus.name}" if corpus else "")
             + (f" --traces {traces.name}" if traces else "")
-            + f" --out {out.name} --part {part} --budget {budget} --only {only}"
+            + f" --out {out.name}"
+            + (f" --part {part}" if corpus else "")
+            + f" --budget {budget} --only {only}"
             + (f" --rounds {rounds}" if only == "adaptive" else "")
             + "".join(f" --seed {seed}" for seed in seeds)
             + (f" --max-cells {max_cells}" if max_cells else "")

@@ -18,6 +18,7 @@ from pipelines.protocol.adaptive.rounds import AdaptiveResult, Round
 from pipelines.protocol.charts import Axis, Line
 
 _LAST = 5  # rounds at the end over which is averaged
+_MATTERS = 0.05  # of the questions, from which a lever is worth a defence
 _BILL = tuple(field.name for field in fields(Bill))
 
 DEFENCES: Mapping[str, str] = {
@@ -69,11 +70,12 @@ def as_csv(result: AdaptiveResult) -> str:
 def section(result: AdaptiveResult) -> list[str]:
     """The section of the page, in Markdown."""
     options, rounds = result.options, result.rounds
-    source = f"the {options.part} part of the corpora" if options.corpora else "invented prompts"
+    part = f"prompts of the {options.part} part of the corpora"
+    source = part if options.corpora else "invented prompts"
     lines = [
         "## An attacker that adapts",
         "",
-        f"{len(rounds)} rounds, seed {options.seed}, prompts from {source}"
+        f"{len(rounds)} rounds, seed {options.seed}, {source}"
         f"{', timing of benign programs from traces' if options.traces else ''}: {result.benign:,} "
         f"benign accounts with {result.live_events:,} requests in "
         f"{options.days - options.history_days} live days; the attacker wants {options.wanted:,} "
@@ -90,11 +92,12 @@ def section(result: AdaptiveResult) -> list[str]:
 
 def headline(result: AdaptiveResult) -> str:
     """One line for people."""
-    first, best, late = result.rounds[0], result.best, result.rounds[-_LAST:]
+    first, settled, late = result.rounds[0], result.settled, result.rounds[-_LAST:]
     return (
         f"Adaptive attacker: {_share(first.share_through)} of its wanted questions got through in "
-        f"round 1, {_share(_mean_through(late))} in the last {len(late)}, at best "
-        f"{_share(best.share_through)} (round {best.number}, {_usd(best.cost)} a thousand)."
+        f"round 1, {_share(_mean_through(late))} in the last {len(late)}; "
+        f"{_share(_mean_through(settled))} with the method it settled on "
+        f"({_usd(_cost(settled))} a thousand)."
     )
 
 
@@ -135,22 +138,21 @@ def pictures(result: AdaptiveResult) -> dict[str, str]:
 
 
 def _summary(result: AdaptiveResult) -> list[str]:
-    first, best, late = result.rounds[0], result.best, result.rounds[-_LAST:]
-    through = sum(r.through for r in late)
-    cost = per_thousand(sum(r.bill.total for r in late), through)
-    hiding = per_thousand(sum(r.bill.hiding for r in late), through)
-    ratio = f"{cost / first.cost:.2f}" if math.isfinite(cost) and first.through else "–"
+    first, settled, late = result.rounds[0], result.settled, result.rounds[-_LAST:]
+    cost = _cost(late)
+    ratio = f"{cost / first.cost:.2f}" if math.isfinite(cost) and first.through else "no ratio"
     plain = per_thousand(first.bill.requests, first.useful)
+    since = f"{len(settled)} rounds from {settled[0].number} on"
     rows = [
-        ("round 1", _share(first.share_through), _usd(first.cost), _hiding(first), _days(first)),
         (
-            f"best round ({best.number})", _share(best.share_through), _usd(best.cost),
-            _hiding(best), _days(best),
-        ),
-        (
-            f"last {len(late)} rounds", _share(_mean_through(late)), _usd(cost), _usd(hiding),
-            _few(float(np.median([r.days for r in late]))),
-        ),
+            name, _share(_mean_through(some)), _usd(_cost(some)), _usd(_hiding(some)),
+            _few(float(np.median([r.days for r in some]))),
+        )
+        for name, some in (
+            ("round 1", (first,)),
+            (f"method settled on ({since})", settled),
+            (f"last {len(late)} rounds", late),
+        )
     ]  # fmt: skip
     header = (
         "", "questions through", "USD for 1,000 through", "of which for hiding",
@@ -173,8 +175,8 @@ def _rounds(rounds: Sequence[Round]) -> list[str]:
     rows = [
         (
             str(r.number), str(r.accounts), _share(r.flagged_accounts / max(r.accounts, 1)),
-            str(r.lost), f"{r.useful:,}", _share(r.share_through), _usd(r.cost), _hiding(r),
-            _days(r), str(r.benign_flagged),
+            str(r.lost), f"{r.useful:,}", _share(r.share_through), _usd(r.cost),
+            _usd(_hiding((r,))), _few(r.days), str(r.benign_flagged),
             ", ".join(f"`{name}`" for name, _ in r.signals[:3]) or "nothing",
         )
         for r in rounds
@@ -192,24 +194,24 @@ def _changes(rounds: Sequence[Round]) -> list[str]:
 
 def _ablations(result: AdaptiveResult) -> list[str]:
     whole, *others = result.ablations
-    best = result.best
     ranked = sorted(others, key=lambda a: (a.share_through, -a.cost))
     rows = [
         (
             WORDS[a.lever], shown(a.lever, a.value), shown(a.lever, LADDERS[a.lever][0]),
             _share(a.share_through), f"{100 * (a.share_through - whole.share_through):+.0f}",
-            _usd(a.cost), DEFENCES[a.lever],
+            _usd(a.cost),
+            DEFENCES[a.lever] if whole.share_through - a.share_through > _MATTERS else "",
         )
         for a in ranked
     ]  # fmt: skip
     header = (
-        "lever", "best method", "put back to", "through without it", "points", "USD for 1,000",
+        "lever", "settled on", "put back to", "through without it", "points", "USD for 1,000",
         "what could be done about it",
     )  # fmt: skip
     return [
         "### What each evasion was worth",
         "",
-        f"The method of round {best.number} with all accounts new: {_share(whole.share_through)} "
+        f"The method settled on, with all accounts new: {_share(whole.share_through)} "
         f"through, {_usd(whole.cost)} for 1,000. One lever at a time put back to its start:",
         "",
         *_table(header, rows),
@@ -244,12 +246,12 @@ def _mean_through(rounds: Sequence[Round]) -> float:
     return sum(r.through for r in rounds) / useful if useful else 0.0
 
 
-def _hiding(r: Round) -> str:
-    return _usd(per_thousand(r.bill.hiding, r.through))
+def _cost(rounds: Sequence[Round]) -> float:
+    return per_thousand(sum(r.bill.total for r in rounds), sum(r.through for r in rounds))
 
 
-def _days(r: Round) -> str:
-    return _few(r.days)
+def _hiding(rounds: Sequence[Round]) -> float:
+    return per_thousand(sum(r.bill.hiding for r in rounds), sum(r.through for r in rounds))
 
 
 def _few(value: float) -> str:

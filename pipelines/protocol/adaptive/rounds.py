@@ -110,11 +110,11 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Ablation:
-    """What a lever is worth: the method of the best round with and without it, all accounts new.
+    """What a lever is worth: the method settled on with and without it, all accounts new.
 
     Attributes:
       lever: put back to its start; "" for none.
-      value: what it was in the best method.
+      value: what it was in that method.
       share_through, cost: as of a round.
     """
 
@@ -143,9 +143,17 @@ class AdaptiveResult:
     ablations: tuple[Ablation, ...] = field(default=())
 
     @property
-    def best(self) -> Round:
-        """The round with most through; of equals (to 1 %), the cheapest."""
-        return max(self.rounds, key=lambda r: (round(r.share_through, 2), -r.cost))
+    def settled(self) -> tuple[Round, ...]:
+        """Rounds of the method with which most got through over the whole game.
+
+        One good round would say little: accounts that were bought under another method, with cards
+        of their own, may have carried it.
+        """
+        sums: dict[Method, int] = {}
+        for r in self.rounds:
+            sums[r.method] = sums.get(r.method, 0) + r.through
+        most = max(sums, key=lambda method: sums[method])
+        return tuple(r for r in self.rounds if r.method == most)
 
 
 @dataclass(slots=True)
@@ -263,7 +271,7 @@ def play(options: AdaptiveOptions, console: Console) -> AdaptiveResult:
         result = AdaptiveResult(options, benign, live_events, rounds)
         if not options.ablate:
             return result
-        ablations = _ablate(options, ground, result.best, console)
+        ablations = _ablate(options, ground, result.settled[0].method, console)
         return AdaptiveResult(options, benign, live_events, rounds, ablations)
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -306,14 +314,14 @@ def _rounds(options: AdaptiveOptions, ground: _Field, console: Console) -> tuple
             f"{done.useful:,} wanted questions through, ${done.cost:,.2f} a thousand"
         )
         planned = done.accounts * method.pace * (1 - method.cover) * crew.days
-        got = min(1.0, max(_LEAST_YIELD, done.useful / planned))
+        got = min(1.0, max(_LEAST_YIELD, (got + done.useful / planned) / 2))
         outcome = Outcome(done.share_through, done.cost, judged.seen.findings)
         mind, method, changes = decide(mind, method, outcome)
     return tuple(rounds)
 
 
 def _accounts(options: AdaptiveOptions, crew: Crew, method: Method, got: float) -> int:
-    """Accounts for the wanted questions, given what share of the plan came out the last time."""
+    """Accounts for the wanted questions, given what share of the plan came out lately."""
     each = method.pace * (1 - method.cover) * crew.days * got
     return min(options.most_accounts, max(1, math.ceil(options.wanted / each)))
 
@@ -347,18 +355,18 @@ def _round(
 
 
 def _ablate(
-    options: AdaptiveOptions, ground: _Field, best: Round, console: Console
+    options: AdaptiveOptions, ground: _Field, settled: Method, console: Console
 ) -> tuple[Ablation, ...]:
-    """The best method with all accounts new, whole and with one lever at a time put back."""
+    """A method with all accounts new, whole and with one lever at a time put back."""
     found = []
-    levers = ("", *moved(best.method))
+    levers = ("", *moved(settled))
     for lever in levers:
-        console.step(f"Without {lever}" if lever else "The best method, all accounts new")
-        method = reset(best.method, lever) if lever else best.method
+        console.step(f"Without {lever}" if lever else "The method settled on, all accounts new")
+        method = reset(settled, lever) if lever else settled
         # The same seed each time: only the lever differs.
         crew = Crew(ground.scenario, populate(ground.scenario), options.seed + 1)
         judged = ground.judge(crew, method, _accounts(options, crew, method, 1.0), 1)
         done = _round(options, crew, method, (), judged, 1)
-        value = getattr(best.method, lever) if lever else ""
+        value = getattr(settled, lever) if lever else ""
         found.append(Ablation(lever, value, done.share_through, done.cost))
     return tuple(found)

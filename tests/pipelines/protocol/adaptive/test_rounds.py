@@ -139,10 +139,12 @@ def test_table_page_and_charts_say_what_happened() -> None:
     assert [row["usd_per_1000_through"] for row in table] == ["", "375.0000", "187.5000"]
     assert table[1]["changes"] == "accounts on one card 10 → 1 (link payment)"
     page = "\n".join(section(made))
-    assert "| best round (3) | 80 % | $187.50 | $62.50 | 7.5 |" in page
+    assert "| method settled on (2 rounds from 2 on) | 60 % | $250.00 | $83.33 | 11.2 |" in page
     assert "| 1 | 10 | 20 % | 3 | 100 | 0 % | – | – | never | 4 | `link payment` |" in page
     assert "| accounts on one card | 1 | 10 | 10 % | -70 | $99.00 |" in page
     assert "0 % of its wanted questions got through in round 1" in headline(made)
+    assert [r.number for r in made.settled] == [2, 3]
+    assert "link by what is dearer" in page
     drawn = pictures(made)
     assert set(drawn) == {"adaptive-through.svg", "adaptive-cost.svg"}
     for svg in drawn.values():
