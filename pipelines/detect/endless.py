@@ -43,7 +43,7 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
         if left := spool.take_leftovers():
             console.note(f"Batches of results that an earlier run left: {left}")
             committer.commit()
-            plan = replace(plan, known=known_ids(options.outputs))
+            plan = replace(plan, earlier=known_ids(options.outputs))
         console.step("Score sessions, profiles and clusters as they come; Ctrl-C stops")
         with prism_running(binary) as endpoint:
             run = prism_options(endpoint, options.beam_args, plan.endless)
