@@ -17,7 +17,7 @@ from apache_beam.runners.worker import sdk_worker
 
 from pipelines.console import Console
 from pipelines.detect.build import build
-from pipelines.detect.known import known_ids
+from pipelines.detect.earlier import known_ids
 from pipelines.detect.plan import DetectSummary, Plan
 from pipelines.parts import prism_options
 from pipelines.prism import find_prism, prism_running
