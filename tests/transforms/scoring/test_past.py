@@ -9,7 +9,8 @@ from tests.support.sketches import events_of, sketch_of, topic_coordinates
 from transforms.coverage.features import SketchBlock
 from transforms.coverage.layout import HOUR_MS
 from transforms.coverage.sketch import CoverageSketch
-from transforms.scoring.past import Past, lasting_share, past_of
+from transforms.scoring.history import TwoParts
+from transforms.scoring.past import Past, changes, excuses_of_groups, lasting_share, past_of
 
 START_MS = 1_700_000_000_000
 
@@ -77,3 +78,21 @@ def test_what_lasts_is_the_part_of_a_deviation_that_comes_again() -> None:
     later = own * share**0.5 + rng.standard_normal((4_000, 3)) * (1 - share) ** 0.5
     assert lasting_share(earlier, later) == pytest.approx(share, abs=0.06)
     assert lasting_share(earlier[:10], later[:10]).tolist() == [0, 0, 0]
+
+
+def test_a_group_is_excused_as_far_as_its_members_were_in_one() -> None:
+    z = np.array([[2.0, -1.0, 1.0], [8.0, 0.0, 0.0]])
+    directions = np.array([1, -1, 0])
+    excuses = excuses_of_groups([["a", "b"], ["c"]], z, directions)
+    found = excuses.excused(excuses.find(["c", "a", "new", "b"]), 3)
+    assert found.tolist() == [[3, 0, 0], [2, -1, 0], [0, 0, 0], [2, -1, 0]]
+    assert found[1:3].mean(axis=0).tolist() == [1, -0.5, 0]
+    nobody = excuses_of_groups([], np.empty((0, 3)), directions)
+    assert nobody.excused(nobody.find(["a"]), 3).tolist() == [[0, 0, 0]]
+
+
+def test_changes_are_those_from_the_earlier_to_the_later_part() -> None:
+    parts = [TwoParts("same", asks(3), asks(3, seed=1)), TwoParts("other", asks(3), asks(9))]
+    moved = changes(parts)
+    assert moved == {p.account: change(p.earlier, p.later) for p in parts}
+    assert changes([]) == {}
