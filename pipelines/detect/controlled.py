@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,14 @@ from transforms.alerts.control import ControlDiscoveries, Verdict
 from transforms.alerts.policy import AlertPolicy
 from transforms.clusters.names import cluster_id
 from transforms.clusters.rows import Finding
-from transforms.clusters.transforms import AccountProfile, Cluster, Found, Versioned
+from transforms.clusters.transforms import (
+    AccountProfile,
+    Cluster,
+    Found,
+    NewestPair,
+    Pair,
+    Versioned,
+)
 from transforms.scoring.handler import Scored, VerifiedBundle
 from transforms.sessions.endless import CombineNowAndThen
 
@@ -61,7 +68,7 @@ class ControlledFindings(beam.PTransform):  # type: ignore[misc]
                 JoinVerdicts(),
                 control.window_ms if endless else 0,
                 control.early_firing_ms,
-                control.allowed_lateness_ms,
+                control.allowed_lateness_ms if endless else 0,
             )
             | "Judge" >> beam.ParDo(JudgeFn(partial(judged_by_both, endless=endless), *how))
         )
@@ -103,37 +110,16 @@ def hypotheses_of(scored: Scored[Any], endless: bool) -> Iterator[Versioned[floa
             yield Versioned(name, version, None)
 
 
-_Joined = tuple[Scored[Any] | None, Verdict | None]
-
-
-class JoinVerdicts(beam.CombineFn):  # type: ignore[misc]
+class JoinVerdicts(NewestPair):
     """The newest scores and the newest verdict of one name."""
 
-    def create_accumulator(self) -> _Joined:
-        return None, None
-
-    def add_input(self, accumulator: _Joined, element: Scored[Any] | Verdict) -> _Joined:
-        scored, verdict = accumulator
+    def which(self, element: Scored[Any] | Verdict) -> tuple[int, int]:
         if isinstance(element, Verdict):
-            if verdict is None or element.version >= verdict.version:
-                verdict = element
-        elif scored is None or _events(element.item) >= _events(scored.item):
-            scored = element
-        return scored, verdict
-
-    def merge_accumulators(self, accumulators: Iterable[_Joined]) -> _Joined:
-        merged: _Joined = (None, None)
-        for parts in accumulators:
-            for part in parts:
-                if part is not None:
-                    merged = self.add_input(merged, part)
-        return merged
-
-    def extract_output(self, accumulator: _Joined) -> _Joined:
-        return accumulator
+            return 1, element.version
+        return 0, _events(element.item)
 
 
-def judged_by_both(judge: Judge, element: tuple[str, _Joined], endless: bool) -> Iterator[Finding]:
+def judged_by_both(judge: Judge, element: tuple[str, Pair], endless: bool) -> Iterator[Finding]:
     """A finding of what is a discovery; in a stream one that says resolved of what is none."""
     scored, verdict = element[1]
     # In a stream one comes before the other does; both are there soon.

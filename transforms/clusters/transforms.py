@@ -302,40 +302,49 @@ class NewestByName(beam.CombineFn):  # type: ignore[misc]
         return [accumulator[name] for name in sorted(accumulator)]
 
 
-_Joined = tuple[Scored[AccountProfile] | None, Membership | None]
+Pair = tuple[Any, Any]
 
 
-class _Join(beam.CombineFn):  # type: ignore[misc]
-    """The newest profile and the newest membership of one account."""
+class NewestPair(beam.CombineFn):  # type: ignore[misc]
+    """The newest element of each of two kinds, None where there is none yet."""
 
-    def create_accumulator(self) -> _Joined:
+    def which(self, element: Any) -> tuple[int, int]:
+        """The kind of an element, 0 or 1, and its version."""
+        raise NotImplementedError
+
+    def create_accumulator(self) -> Pair:
         return None, None
 
-    def add_input(
-        self, accumulator: _Joined, element: Scored[AccountProfile] | Membership
-    ) -> _Joined:
-        profile, membership = accumulator
-        if isinstance(element, Membership):
-            if membership is None or element.version >= membership.version:
-                membership = element
-        elif profile is None or element.item.sketch.events >= profile.item.sketch.events:
-            profile = element
-        return profile, membership
+    def add_input(self, accumulator: Pair, element: Any) -> Pair:
+        kind, version = self.which(element)
+        known = accumulator[kind]
+        if known is not None and version < self.which(known)[1]:
+            return accumulator
+        return (accumulator[0], element) if kind else (element, accumulator[1])
 
-    def merge_accumulators(self, accumulators: Iterable[_Joined]) -> _Joined:
-        merged: _Joined = (None, None)
-        for parts in accumulators:
-            for part in parts:
-                if part is not None:
-                    merged = self.add_input(merged, part)
+    def merge_accumulators(self, accumulators: Iterable[Pair]) -> Pair:
+        merged: Pair = (None, None)
+        for pair in accumulators:
+            for element in pair:
+                if element is not None:
+                    merged = self.add_input(merged, element)
         return merged
 
-    def extract_output(self, accumulator: _Joined) -> _Joined:
+    def extract_output(self, accumulator: Pair) -> Pair:
         return accumulator
 
 
+class _Join(NewestPair):
+    """The newest profile and the newest membership of one account."""
+
+    def which(self, element: Scored[AccountProfile] | Membership) -> tuple[int, int]:
+        if isinstance(element, Membership):
+            return 1, element.version
+        return 0, element.item.sketch.events
+
+
 class _SplitFn(beam.DoFn):  # type: ignore[misc]
-    def process(self, element: tuple[str, _Joined]) -> Iterator[Any]:
+    def process(self, element: tuple[str, Pair]) -> Iterator[Any]:
         account, (profile, membership) = element
         # In a stream one reports before the other does; both are there soon.
         if profile is None or membership is None:
