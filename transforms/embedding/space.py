@@ -38,6 +38,7 @@ _MEDIAN_DISTANCE = 2**0.5
 _PROJECTION_SEED = 0x5EED
 _PRINCIPAL = 48
 _PROJECTION_SCALE = 4_000  # norm of a column: 2048 × 4000 stays below 2**24
+_LEAST_VARIANCE = 1e-9  # rounding to 1/2048 alone gives an axis more
 _LEAST_SAMPLE = 20  # vectors for each dimension that principal directions are learnt from
 _WAVE_SEED = 0xFAE5
 
@@ -57,7 +58,7 @@ def learn_projection(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
     Returns:
       Integers in float32 of shape (d, 64), columns of norm 4,000; random signs when d is at most
-      64 or n below 20 d.
+      64, n below 20 d, or when the vectors vary in fewer than 64 directions.
     """
     n, dim = vectors.shape
     if dim <= AXES or n < _LEAST_SAMPLE * dim:
@@ -66,7 +67,9 @@ def learn_projection(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     covariance = np.cov(unit, rowvar=False)
     values, directions = np.linalg.eigh(covariance)
     largest = slice(-1, -_PRINCIPAL - 1, -1)
-    spread = np.sqrt(np.maximum(values[largest], 1e-12))
+    if values[-AXES] < _LEAST_VARIANCE:
+        return random_signs(dim)
+    spread = np.sqrt(values[largest])
     principal = directions[:, largest] * (spread[-1] / spread)
     rest = random_signs(dim)[:, _PRINCIPAL:].astype(np.float64)
     rest -= directions[:, largest] @ (directions[:, largest].T @ rest)

@@ -91,6 +91,11 @@ def test_a_small_history_or_a_short_vector_needs_no_learning() -> None:
     assert np.array_equal(learn_projection(short), random_signs(AXES))
 
 
+def test_a_history_in_which_everybody_asks_a_few_things_needs_no_learning() -> None:
+    few = texts_like(300, 7)[0][:5]
+    assert np.array_equal(learn_projection(np.tile(few, (1_600, 1))), random_signs(DIM))
+
+
 def test_zero_rows_have_no_cell(space: EmbeddingSpace) -> None:
     rows = np.zeros((3, DIM), np.float32)
     rows[1] = 1.0
