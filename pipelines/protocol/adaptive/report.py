@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from io import StringIO
+from itertools import groupby
 
 import numpy as np
 
@@ -186,9 +187,10 @@ def _rounds(rounds: Sequence[Round]) -> list[str]:
 
 def _changes(rounds: Sequence[Round]) -> list[str]:
     lines = ["### What changed, and why", ""]
-    for r in rounds[1:]:
-        told = "; ".join(map(_told, r.changes)) or "nothing"
-        lines.append(f"- Round {r.number}: {told}.")
+    for told, same in groupby(rounds[1:], lambda r: "; ".join(map(_told, r.changes))):
+        numbers = [r.number for r in same]
+        last = f" to {numbers[-1]}" if len(numbers) > 1 else ""
+        lines.append(f"- Round {numbers[0]}{last}: {told or 'nothing'}.")
     return [*lines, ""]
 
 
@@ -212,7 +214,8 @@ def _ablations(result: AdaptiveResult) -> list[str]:
         "### What each evasion was worth",
         "",
         f"The method settled on, with all accounts new: {_share(whole.share_through)} "
-        f"through, {_usd(whole.cost)} for 1,000. One lever at a time put back to its start:",
+        f"through, {_usd(whole.cost)} for 1,000. One lever at a time put back to its start, one "
+        "draw each: with a dozen accounts, twenty points to either side can be chance.",
         "",
         *_table(header, rows),
     ]

@@ -363,7 +363,7 @@ def _ablate(
     for lever in levers:
         console.step(f"Without {lever}" if lever else "The method settled on, all accounts new")
         method = reset(settled, lever) if lever else settled
-        # The same seed each time: only the lever differs.
+        # The same seed each time, though a lever also shifts what is drawn after it.
         crew = Crew(ground.scenario, populate(ground.scenario), options.seed + 1)
         judged = ground.judge(crew, method, _accounts(options, crew, method, 1.0), 1)
         done = _round(options, crew, method, (), judged, 1)
