@@ -51,6 +51,7 @@ PAYMENT_SESSION = "session_payment"
 PROFILE = "profile"
 CLUSTER = "cluster"
 LEAST_PROFILES = 60
+_AT_ONCE = 4_096  # accounts whose sketches are in memory together: some tens of megabytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,9 +201,12 @@ class _OwnPast:
         """The past of accounts; of nobody when no history says what lasts."""
         if len(self.two_parts) < LEAST_PROFILES:
             return Past()
-        known = [(name, sketch) for name, sketch in accounts if sketch.events >= least_events]
-        names, sketches = [name for name, _ in known], [sketch for _, sketch in known]
-        return past_of(names, sketches, self._standard(sketches), *self._directions)
+        known = ((name, sketch) for name, sketch in accounts if sketch.events >= least_events)
+        pasts = []
+        while some := list(islice(known, _AT_ONCE)):
+            names, sketches = [name for name, _ in some], [sketch for _, sketch in some]
+            pasts.append(past_of(names, sketches, self._standard(sketches), *self._directions))
+        return joined(pasts)
 
     def score(self, profiles: Sequence[KeyedSketch]) -> Scores:
         """Scores of accounts as they will be scored: the later part, knowing the earlier one."""
