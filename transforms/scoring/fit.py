@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ from transforms.scoring.past import (
     Past,
     changes,
     excuses_of_groups,
+    joined,
     lasting_share,
     past_of,
 )

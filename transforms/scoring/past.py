@@ -128,6 +128,20 @@ def past_of(
     return Past(hashes[order], excuse[order].astype(np.float16), vectors[order], mean[order])
 
 
+def joined(pasts: Sequence[Past]) -> Past:
+    """The pasts of different accounts, as one."""
+    if not pasts:
+        return Past()
+    account = np.concatenate([past.account for past in pasts])
+    order = np.argsort(account)
+    return Past(
+        account[order],
+        np.concatenate([past.excuse for past in pasts])[order],
+        np.concatenate([past.vectors for past in pasts])[order],
+        np.concatenate([past.mean for past in pasts])[order],
+    )
+
+
 def usual(z: Float, directions: NDArray[np.int64]) -> Float:
     """What of standard scores, of shape (n, f), lies to the suspicious side, within bounds."""
     within: Float = np.clip(z * directions, 0, _MOST) * directions

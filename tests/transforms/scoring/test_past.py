@@ -10,7 +10,14 @@ from transforms.coverage.features import SketchBlock
 from transforms.coverage.layout import HOUR_MS
 from transforms.coverage.sketch import CoverageSketch
 from transforms.scoring.history import TwoParts
-from transforms.scoring.past import Past, changes, excuses_of_groups, lasting_share, past_of
+from transforms.scoring.past import (
+    Past,
+    changes,
+    excuses_of_groups,
+    joined,
+    lasting_share,
+    past_of,
+)
 
 START_MS = 1_700_000_000_000
 
@@ -59,6 +66,15 @@ def test_accounts_are_found_whatever_their_order() -> None:
     turned = past_of(names[::-1], sketches[::-1])
     assert np.array_equal(turned.account, past.account)
     assert np.array_equal(turned.mean, past.mean)
+
+
+def test_pasts_in_pieces_are_the_past_of_all() -> None:
+    names, sketches = [f"account {i}" for i in range(9)], [asks(i % 3, 9 + i) for i in range(9)]
+    whole = past_of(names, sketches)
+    pieces = joined([past_of(names[i : i + 4], sketches[i : i + 4]) for i in (0, 4, 8)])
+    for name in ("account", "excuse", "vectors", "mean"):
+        assert np.array_equal(getattr(pieces, name), getattr(whole, name))
+    assert not len(joined([]).account)
 
 
 def test_only_what_lasts_and_only_to_the_suspicious_side_is_excused() -> None:
