@@ -46,7 +46,7 @@ def prada(rows: Rows) -> float:
     gaps = nearest_before(rows)
     spread = gaps.std()
     kept = gaps[np.abs(gaps - gaps.mean()) <= 3 * spread]
-    if len(kept) < 3 or spread < 1e-9:
+    if len(kept) < 3 or np.ptp(kept) < 1e-9:
         return 1.0
     return float(1 - shapiro(kept).statistic)
 
