@@ -35,8 +35,8 @@ scoring:
     - {name: KNN, params: {n_neighbors: 5}}
     - {name: IForest, params: {n_estimators: 30}}
 coverage: {cells: 256, codebook_sample: 3000}
-clusters: {null_groups: 300}
-alerts: {max_p: 0.05, pages_per_day: 1000}
+clusters: {null_groups: 1000}
+alerts: {max_p: 0.05, pages_per_day: 1000, false_discovery_rate: 0.9}
 ingest: {idle_after: 2 s, allowed_lateness: 20 min, batch_records: 200}
 sessions: {early_firing: 2 s}
 profiles: {window: 1 d}
