@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.coverage import layout
-from transforms.coverage.layout import Bins, Items, Sum
+from transforms.coverage.layout import Items, Sum
 from transforms.coverage.sketch import CoverageSketch
 
 
@@ -20,27 +19,22 @@ class Activity(NamedTuple):
         at most 64; fewer than 64 are all there are.
       first_ms, last_ms: of its requests, milliseconds UTC.
       blocked: requests that were refused with 403 or 429.
-      days: int64 of shape (32,), requests of each day since 1970, modulo 32.
     """
 
     minutes: NDArray[np.uint64]
     first_ms: int
     last_ms: int
     blocked: int
-    days: NDArray[np.int64]
 
 
-NO_ACTIVITY = Activity(np.empty(0, np.uint64), 0, 0, 0, np.zeros(layout.TRAIL_DAYS, np.int64))
+NO_ACTIVITY = Activity(np.empty(0, np.uint64), 0, 0, 0)
 
 
 def activity_of(sketch: CoverageSketch) -> Activity:
     """The activity that a profile tells of."""
-    trail = sketch.histogram(Bins.TRAIL, int(Bins.TRAIL) + layout.TRAIL_DAYS * layout.TRAIL_TOPICS)
-    days = trail.reshape(layout.TRAIL_DAYS, -1).sum(axis=1)
     return Activity(
         sketch.items(Items.MINUTE)[0],
         sketch.first_ms,
         sketch.last_ms,
         int(sketch.sums[Sum.BLOCKED]),
-        days,
     )

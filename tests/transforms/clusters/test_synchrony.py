@@ -14,7 +14,7 @@ from tests.support.sketches import person, sketch_of
 from transforms.clusters.activity import Activity, activity_of
 from transforms.clusters.synchrony import SynchronyOptions, synchronous_pairs
 from transforms.coverage.fold import minute_items
-from transforms.coverage.layout import CAPACITY, MINUTE_MS, TRAIL_DAYS, Items
+from transforms.coverage.layout import CAPACITY, MINUTE_MS, Items
 
 FIRST = 29_000_160  # minutes since 1970, a midnight
 DAY = 1_440
@@ -28,7 +28,6 @@ def activity(minutes: Sequence[int] | np.ndarray) -> Activity:
         int(at[0]) * MINUTE_MS,
         int(at[-1]) * MINUTE_MS,
         0,
-        np.zeros(TRAIL_DAYS, np.int64),
     )
 
 
@@ -129,4 +128,3 @@ def test_an_activity_is_that_of_the_profile() -> None:
     minutes = np.sort(minute_items(np.unique(events.time_ms // MINUTE_MS)))
     assert found.minutes.tolist() == minutes[: CAPACITY[Items.MINUTE]].tolist()
     assert (found.first_ms, found.last_ms) == (events.time_ms.min(), events.time_ms.max())
-    assert found.days.sum() == 200
