@@ -79,6 +79,7 @@ def connect(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
                 str(path),
                 "give the file that `distilwatch detect` wrote",
             )
+        _check_columns(connection, path)
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
     finally:
@@ -92,6 +93,18 @@ def rows(
     result = connection.execute(query, list(parameters))
     names = [column[0] for column in result.description]
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+
+def _check_columns(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    for name in NEEDED:
+        there = {row[0] for row in connection.execute(f'DESCRIBE "{name}"').fetchall()}
+        missing = [c.name for c in TABLES[name].columns if c.name not in there]
+        if missing:
+            raise DistilwatchError(
+                f"the table {name} is of an older version, without {', '.join(missing)}",
+                str(path),
+                "let `distilwatch detect` write to it once, which adds them",
+            )
 
 
 def columns(table: str, prefix: str = "") -> str:

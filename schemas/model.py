@@ -168,6 +168,13 @@ class Table:
         key = ", ".join(quoted(k) for k in self.key)
         return f"CREATE TABLE IF NOT EXISTS {quoted(self.name)} ({columns}, PRIMARY KEY ({key}))"
 
+    def duckdb_upgrades(self) -> list[str]:
+        """Statements that give a table of an older version the columns added since."""
+        add = f"ALTER TABLE {quoted(self.name)} ADD COLUMN IF NOT EXISTS"
+        return [
+            f"{add} {quoted(c.name)} {c.duckdb()}" for c in self.columns if c.mode != "REQUIRED"
+        ]
+
     def duckdb_comments(self) -> list[str]:
         """Statements that put the descriptions into a DuckDB database."""
         name = quoted(self.name)

@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from schemas.errors import DistilwatchError
-from schemas.tables import TABLES, VIEWS
+from schemas.tables import TABLES, VIEWS, Table
 from transforms.sinks.duckdb_refusal import why_not
 from transforms.sinks.newest import newest
 from transforms.sinks.staging import staged
@@ -58,6 +58,7 @@ def write_tables(
             for name, table in TABLES.items():
                 if define:
                     connection.execute(table.duckdb_ddl())
+                    _upgrade(connection, table)
                 part = rows.get(name)
                 if part is None:
                     continue
@@ -65,7 +66,8 @@ def write_tables(
                     connection.register("incoming", part)
                     key = ", ".join(f'"{k}"' for k in table.key)
                     connection.execute(
-                        f'INSERT OR REPLACE INTO "{name}" SELECT * FROM incoming ORDER BY {key}'
+                        f'INSERT OR REPLACE INTO "{name}" BY NAME '
+                        f"SELECT * FROM incoming ORDER BY {key}"
                     )
                     connection.unregister("incoming")
                 if name == "run_health" and counts_of is not None:
@@ -84,3 +86,12 @@ def write_tables(
         raise DistilwatchError(
             f"the tables cannot be written: {refused.what}", str(path), refused.mend
         ) from error
+
+
+def _upgrade(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Adds the columns that a table of an older version lacks, and nothing to one of this."""
+    described = connection.execute(f'DESCRIBE "{table.name}"').fetchall()
+    if {row[0] for row in described}.issuperset(column.name for column in table.columns):
+        return
+    for statement in table.duckdb_upgrades():
+        connection.execute(statement)

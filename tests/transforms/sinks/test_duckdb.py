@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 
+from pipelines.tables import connect
 from schemas.errors import DistilwatchError
+from schemas.tables import TABLES
 from transforms.sinks import check_sink
 from transforms.sinks import duckdb as sink
 from transforms.sinks.duckdb import write_tables
@@ -82,3 +85,27 @@ def test_a_worker_without_room_says_how_to_get_some(
     stage.process({"run_id": "r", "metric": "read", "value": 1})
     with pytest.raises(DistilwatchError, match=r"No space left on device.*set run\.tmp"):
         stage.finish_bundle()
+
+
+def test_tables_of_an_older_version_get_the_columns_added_since_and_keep_their_rows(
+    tmp_path: Path,
+) -> None:
+    path, letters = tmp_path / "out.duckdb", TABLES["dead_letters"]
+    row = {"source": "file", "partition": 0, "offset": 1, "reason": "not_json"}
+    whole = letters.arrow()
+    write_tables(path, {"dead_letters": pa.Table.from_pylist([row], whole)})
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("ALTER TABLE dead_letters DROP COLUMN detail")
+        connection.execute("ALTER TABLE flagged_clusters DROP COLUMN q_value")
+    with (
+        pytest.raises(DistilwatchError, match=r"of an older version, without q_value.*detect"),
+        connect(path),
+    ):
+        pass
+    new = row | {"offset": 2, "detail": "detail", "run_id": "run"}
+    write_tables(path, {"dead_letters": pa.Table.from_pylist([new], whole)})
+    with connect(path) as connection:
+        found = connection.execute(
+            'SELECT "offset", detail, run_id FROM dead_letters ORDER BY "offset"'
+        ).fetchall()
+    assert found == [(1, None, None), (2, "detail", "run")]
