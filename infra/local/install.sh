@@ -106,6 +106,10 @@ install_prism() {
     say "Prism: is installed as $binary"
     return
   fi
+  # Go's own installer puts it where not every PATH looks.
+  if (($(go_minor) < oldest_go)) && [[ -x /usr/local/go/bin/go ]]; then
+    PATH="/usr/local/go/bin:$PATH"
+  fi
   need go golang-go "building Prism, Beam's local streaming runner" go
   (($(go_minor) >= oldest_go)) || die \
     "Go 1.$oldest_go or newer is needed to build Prism; $(go env GOVERSION 2>/dev/null || echo none) is installed." \
