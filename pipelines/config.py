@@ -13,7 +13,6 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,9 @@ from pipelines.settings import (
     Section,
     SessionsConfig,
     SeverityConfig,
+    across,
 )
+from pipelines.settings.across import Finding, Location
 from schemas.errors import DistilwatchError
 
 __all__ = [
@@ -61,8 +62,6 @@ __all__ = [
     "load_config",
 ]
 
-Location = tuple[str | int, ...]
-_HASHING_DIM = 384
 _TYPES = {
     "int_type": ("a whole number", "write a number without quotes and without a fraction"),
     "int_from_float": ("a whole number", "write a number without a fraction"),
@@ -216,8 +215,6 @@ def _dotted(at: Location) -> str:
 
 # --- checks --------------------------------------------------------------------------------------
 
-Finding = tuple[Location, str, str]
-
 
 def _check(raw: dict[str, Any]) -> tuple[Config | None, list[Finding]]:
     """Validates; what is wrong is reported and taken out, so that the rest is checked too."""
@@ -235,7 +232,7 @@ def _check(raw: dict[str, Any]) -> tuple[Config | None, list[Finding]]:
                 _take_out(rest, at)
             continue
         wrong = [finding[0] for finding in found]
-        for involved, finding in _across(config):
+        for involved, finding in across.between(config):
             if not any(_touches(bad, part) for bad in wrong for part in involved):
                 found.append(finding)
         return (None if found else config), found
@@ -352,86 +349,6 @@ def _sections() -> list[tuple[str, type[Section]]]:
         for name, field in Config.model_fields.items()
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
     ]
-
-
-def _across(config: Config) -> Iterator[tuple[list[Location], Finding]]:
-    """Mistakes between settings, each with all the settings that it is about."""
-    sessions = config.sessions
-    gap, piece, longest = ("sessions", "gap"), ("sessions", "slice"), ("sessions", "max_length")
-    show = durations.format_duration
-    if sessions.slice > sessions.gap:
-        yield (
-            [piece, gap],
-            (
-                piece,
-                f"is longer than the gap: {show(sessions.slice)} against {show(sessions.gap)}",
-                f"make it at most sessions.gap, {show(sessions.gap)}",
-            ),
-        )
-    if sessions.max_length % sessions.slice:
-        yield (
-            [piece, longest],
-            (
-                longest,
-                f"is no multiple of sessions.slice: {show(sessions.max_length)} of slices of "
-                f"{show(sessions.slice)}",
-                f"make it {show(-(-sessions.max_length // sessions.slice) * sessions.slice)}",
-            ),
-        )
-    if sessions.max_length < sessions.gap:
-        yield (
-            [longest, gap],
-            (
-                longest,
-                f"is shorter than the gap: {show(sessions.max_length)} against "
-                f"{show(sessions.gap)}",
-                "make it at least sessions.gap",
-            ),
-        )
-    embedding = config.embedding
-    if embedding.kind == "hashing" and embedding.dim != _HASHING_DIM:
-        dim = ("embedding", "dim")
-        yield (
-            [dim, ("embedding", "kind")],
-            (
-                dim,
-                f"is {embedding.dim}, but the hashing embedder makes vectors of {_HASHING_DIM}",
-                f"make it {_HASHING_DIM}, or set embedding.kind to event",
-            ),
-        )
-    yield from _across_alerts(config.alerts)
-    known = _detectors()
-    lower = {name.lower() for name in known}
-    for i, detector in enumerate(config.scoring.detectors):
-        if known and detector.name.lower() not in lower:
-            at: Location = ("scoring", "detectors", i, "name")
-            near = difflib.get_close_matches(detector.name.lower(), sorted(lower), n=3)
-            mend = f"did you mean {', '.join(near)}?" if near else "see pyod.models for the names"
-            yield [at], (at, f"PyOD has no detector {detector.name!r}", mend)
-
-
-def _across_alerts(alerts: AlertsConfig) -> Iterator[tuple[list[Location], Finding]]:
-    high: Location = ("alerts", "severity", "high_exposure_usd")
-    critical: Location = ("alerts", "severity", "critical_exposure_usd")
-    levels = alerts.severity
-    if levels.critical_exposure_usd < levels.high_exposure_usd:
-        yield (
-            [high, critical],
-            (
-                critical,
-                f"is {levels.critical_exposure_usd:g}, below high_exposure_usd, "
-                f"{levels.high_exposure_usd:g}",
-                "a graver severity needs a larger exposure",
-            ),
-        )
-
-
-def _detectors() -> set[str]:
-    """Names of PyOD's detectors and our own, found without importing PyOD, which is slow."""
-    spec = find_spec("pyod")
-    folders = spec.submodule_search_locations if spec else None
-    found = {p.stem for f in folders or () for p in Path(f, "models").glob("*.py")}
-    return found - {"__init__"} | {"evidencesum"} if found else set()
 
 
 # --- showing -------------------------------------------------------------------------------------

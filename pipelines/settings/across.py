@@ -1,0 +1,97 @@
+"""Mistakes between settings, which no single one of them shows."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from pipelines import durations
+from pipelines.settings import AlertsConfig, Config
+
+Location = tuple[str | int, ...]
+Finding = tuple[Location, str, str]
+"""Where, what is wrong, and how to mend it."""
+
+_HASHING_DIM = 384
+
+
+def between(config: Config) -> Iterator[tuple[list[Location], Finding]]:
+    """Mistakes between settings, each with all the settings that it is about."""
+    sessions = config.sessions
+    gap, piece, longest = ("sessions", "gap"), ("sessions", "slice"), ("sessions", "max_length")
+    show = durations.format_duration
+    if sessions.slice > sessions.gap:
+        yield (
+            [piece, gap],
+            (
+                piece,
+                f"is longer than the gap: {show(sessions.slice)} against {show(sessions.gap)}",
+                f"make it at most sessions.gap, {show(sessions.gap)}",
+            ),
+        )
+    if sessions.max_length % sessions.slice:
+        yield (
+            [piece, longest],
+            (
+                longest,
+                f"is no multiple of sessions.slice: {show(sessions.max_length)} of slices of "
+                f"{show(sessions.slice)}",
+                f"make it {show(-(-sessions.max_length // sessions.slice) * sessions.slice)}",
+            ),
+        )
+    if sessions.max_length < sessions.gap:
+        yield (
+            [longest, gap],
+            (
+                longest,
+                f"is shorter than the gap: {show(sessions.max_length)} against "
+                f"{show(sessions.gap)}",
+                "make it at least sessions.gap",
+            ),
+        )
+    embedding = config.embedding
+    if embedding.kind == "hashing" and embedding.dim != _HASHING_DIM:
+        dim = ("embedding", "dim")
+        yield (
+            [dim, ("embedding", "kind")],
+            (
+                dim,
+                f"is {embedding.dim}, but the hashing embedder makes vectors of {_HASHING_DIM}",
+                f"make it {_HASHING_DIM}, or set embedding.kind to event",
+            ),
+        )
+    yield from _alerts(config.alerts)
+    known = _detectors()
+    lower = {name.lower() for name in known}
+    for i, detector in enumerate(config.scoring.detectors):
+        if known and detector.name.lower() not in lower:
+            at: Location = ("scoring", "detectors", i, "name")
+            near = difflib.get_close_matches(detector.name.lower(), sorted(lower), n=3)
+            mend = f"did you mean {', '.join(near)}?" if near else "see pyod.models for the names"
+            yield [at], (at, f"PyOD has no detector {detector.name!r}", mend)
+
+
+def _alerts(alerts: AlertsConfig) -> Iterator[tuple[list[Location], Finding]]:
+    high: Location = ("alerts", "severity", "high_exposure_usd")
+    critical: Location = ("alerts", "severity", "critical_exposure_usd")
+    levels = alerts.severity
+    if levels.critical_exposure_usd < levels.high_exposure_usd:
+        yield (
+            [high, critical],
+            (
+                critical,
+                f"is {levels.critical_exposure_usd:g}, below high_exposure_usd, "
+                f"{levels.high_exposure_usd:g}",
+                "a graver severity needs a larger exposure",
+            ),
+        )
+
+
+def _detectors() -> set[str]:
+    """Names of PyOD's detectors and our own, found without importing PyOD, which is slow."""
+    spec = find_spec("pyod")
+    folders = spec.submodule_search_locations if spec else None
+    found = {p.stem for f in folders or () for p in Path(f, "models").glob("*.py")}
+    return found - {"__init__"} | {"evidencesum"} if found else set()

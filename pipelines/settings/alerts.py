@@ -1,0 +1,77 @@
+"""What is flagged, and how grave it is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipelines.settings.base import Section
+
+
+class SeverityConfig(Section):
+    """What makes a flagged cluster grave; a small p-value alone makes it at most medium."""
+
+    high_exposure_usd: float = Field(
+        1_000.0, description="list price, in US dollars, from which it is a level graver", ge=0
+    )
+    critical_exposure_usd: float = Field(
+        20_000.0, description="list price, in US dollars, from which it is two levels graver", ge=0
+    )
+    high_accounts: int = Field(
+        10, description="accounts from which it is a level graver", ge=1, le=1_000_000
+    )
+
+
+class KnownTextsConfig(Section):
+    """What a cluster is called by the collections of known texts that its requests are from."""
+
+    replay_share: float = Field(
+        0.2,
+        description="share of its requests that are in collections of kind extraction from which "
+        "it is called a replay",
+        gt=0,
+        le=1,
+    )
+    benchmark_share: float = Field(
+        0.8,
+        description="share of its requests that are in collections of kind benchmark from which it "
+        "is called an evaluation, and its alert is of low severity unless it is a replay as well",
+        gt=0,
+        le=1,
+    )
+    min_requests: int = Field(
+        20, description="a cluster with fewer requests is called neither", ge=1, le=1_000_000
+    )
+
+
+class AlertsConfig(Section):
+    """What is flagged, and how many pages a day people get at most."""
+
+    max_p: float = Field(
+        0.01, description="a cluster or account above this p-value is not flagged", gt=0, le=1
+    )
+    pages_per_day: float = Field(
+        20.0,
+        description="so many alerts a day may come from chance alone; max_p is made smaller where "
+        "that is needed",
+        gt=0,
+        le=100_000,
+    )
+    severity: SeverityConfig = Field(
+        default_factory=SeverityConfig, description="what makes an alert grave"
+    )
+    control: Literal["budget", "discoveries", "both"] = Field(
+        "both",
+        description="what decides below max_p: the budget, the false discovery rate, or both",
+    )
+    false_discovery_rate: float = Field(
+        0.2,
+        description="share of false ones among all that is flagged, at most, over the windows of a "
+        "run, as far as p-values keep what they promise",
+        gt=0,
+        lt=1,
+    )
+    known_texts: KnownTextsConfig = Field(
+        default_factory=KnownTextsConfig, description="what ingest.known_texts say of a cluster"
+    )

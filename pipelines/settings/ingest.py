@@ -1,0 +1,115 @@
+"""Reading events, and where their vectors come from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from pipelines.settings.base import HOUR, MINUTE, SECOND, Duration, Instant, Section, as_tuple
+
+_2015_MS = 1_420_070_400_000
+
+
+class IngestConfig(Section):
+    """Reading, checking and pseudonymising of events."""
+
+    hmac_key_env: str = Field(
+        "DISTILWATCH_HMAC_KEY",
+        description="environment variable with the secret key (base64 or hex, at least 16 bytes) "
+        "that payment fingerprints are hashed with; the key file is used when it is unset",
+        min_length=1,
+    )
+    hmac_key_file: str | None = Field(
+        None,
+        description="file with that key; null: one of this user's own, made on first use",
+    )
+    dead_letter_key_env: str | None = Field(
+        None,
+        description="environment variable with the key that encrypts the raw bytes of refused "
+        "records; null: only their SHA-256 and position are kept, and they cannot be replayed "
+        "from the table",
+    )
+    max_future: Duration = Field(
+        10 * MINUTE, description="an event this far ahead of the clock is refused", ge=0
+    )
+    min_event_time: Instant = Field(_2015_MS, description="an event from before this is refused")
+    allowed_lateness: Duration = Field(
+        HOUR,
+        description="how far behind the watermark an event still counts; later ones become dead "
+        "letters",
+        ge=0,
+    )
+    watermark_lag: Duration = Field(
+        MINUTE,
+        description="how much out of order the events of one partition usually are; sessions close "
+        "that much later",
+        ge=0,
+    )
+    idle_after: Duration = Field(
+        10 * SECOND,
+        description="a partition that was read to its end and is silent for so long holds no "
+        "session open any more",
+        ge=SECOND,
+    )
+    dedupe_horizon: Duration = Field(
+        HOUR, description="a repeated event id is found within this much event time", ge=0
+    )
+    max_text_chars: int = Field(
+        200_000,
+        description="characters of a prompt that are read for embedding; the rest is cut off",
+        ge=100,
+        le=10_000_000,
+    )
+    batch_records: int = Field(2_000, description="records decoded together", ge=1, le=100_000)
+    known_texts: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = Field(
+        (),
+        description="files that `distilwatch known-texts build` wrote, collections in which "
+        "prompts are looked up; where several hold one, the first of those that hold most counts",
+        max_length=16,
+    )
+
+    @property
+    def max_future_ms(self) -> int:
+        return self.max_future
+
+    @property
+    def min_event_time_ms(self) -> int:
+        return self.min_event_time
+
+    @property
+    def allowed_lateness_ms(self) -> int:
+        return self.allowed_lateness
+
+    @property
+    def watermark_lag_ms(self) -> int:
+        return self.watermark_lag
+
+    @property
+    def idle_after_ms(self) -> int:
+        return self.idle_after
+
+    @property
+    def dedupe_horizon_ms(self) -> int:
+        return self.dedupe_horizon
+
+
+class EmbeddingConfig(Section):
+    """Where vectors come from."""
+
+    kind: Literal["hashing", "event"] = Field(
+        "hashing",
+        description="hashing: events without a vector get one from their text, by character "
+        "n-grams, offline; event: only vectors that events bring count",
+    )
+    dim: int = Field(
+        384,
+        description="length of a vector; events with vectors of another length are refused",
+        ge=8,
+        le=8_192,
+    )
+    model: str = Field(
+        "distilwatch-hashing-v1",
+        description="name of the model that made the vectors; bundles are bound to it",
+        min_length=1,
+    )
