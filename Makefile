@@ -47,10 +47,11 @@ bench: install-dev ## Measure throughput, and memory per key
 	$(BIN)/python -m bench.memory
 	$(BIN)/python -m bench.throughput
 
+# What is locked stays as it is, unless LOCK_ARGS=--upgrade-package=NAME says otherwise.
 lock: install-dev ## Resolve the locked versions anew, moving no more than asked in LOCK_ARGS
-	cd $(CURDIR) && PC="$(BIN)/pip-compile --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header --allow-unsafe --strip-extras --build-deps-for editable $(LOCK_ARGS)" && \
-	  $$PC -o requirements.lock setup.py && $$PC --extra dev -o requirements-dev.lock setup.py
+	cd $(CURDIR) && LOCK="$(BIN)/uv pip compile setup.py -q --python-version 3.11 --universal \
+	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --extra build $(LOCK_ARGS)" && \
+	  $$LOCK --extra dev -o requirements-dev.lock && $$LOCK -c requirements-dev.lock -o requirements.lock
 
 clean: ## Remove the environment and what tools left
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -2,6 +2,55 @@
 
 from setuptools import find_packages, setup
 
+EXTRAS = {
+    "gcp": [
+        "apache-beam[gcp]>=2.77,<2.78",
+        "google-cloud-bigquery>=3.30",
+        "google-cloud-bigquery-storage>=2.27",
+    ],
+    "embeddings": ["sentence-transformers>=3"],
+    # Needs nothing beyond the base; the name is kept so that the way to install a part does not
+    # change when it comes to need something.
+    "flink": [],
+    "triage": [
+        "authlib>=1.3",
+        "itsdangerous>=2.2",
+        "limits>=4",
+        "python-multipart>=0.0.20",
+        "starlette>=0.45",
+        "uvicorn>=0.34",
+    ],
+    "sharing": [
+        "oprf>=3; sys_platform != 'win32'",
+        "stix2>=3",
+        "stix2-validator>=3.2",
+        "taxii2-client>=2.3",
+    ],
+}
+DEV = [
+    *EXTRAS["gcp"],
+    *EXTRAS["triage"],
+    *EXTRAS["sharing"],
+    # servers and readers of others, which tests run what we make against
+    "aiosmtpd",
+    "axe-playwright-python",
+    "medallion",
+    "playwright",
+    "pycti",
+    "pymisp",
+    # tools
+    "hypothesis",
+    "import-linter",
+    "jsonschema",
+    "mypy",
+    "pytest",
+    "pytest-xdist",
+    "ruff",
+    "types-PyYAML",
+    "types-jsonschema",
+    "uv",
+]
+
 setup(
     name="distilwatch",
     version="0.1.0",
@@ -28,6 +77,7 @@ setup(
         "cryptography>=44",
         "duckdb>=1.4",
         "fastavro>=1.9",
+        "httpx>=0.28",
         "jinja2>=3.1",
         "joblib>=1.4",
         "kafka-python>=3.0,<4",
@@ -42,25 +92,7 @@ setup(
         "scikit-learn>=1.6",
         "scipy>=1.14",
     ],
-    extras_require={
-        "gcp": ["apache-beam[gcp]>=2.77,<2.78"],
-        "embeddings": ["sentence-transformers>=3"],
-        # These three need nothing beyond the base today; the names are kept so that the way to
-        # install a part does not change when it comes to need something.
-        "flink": [],
-        "triage": [],
-        "sharing": [],
-        "dev": [
-            "hypothesis",
-            "jsonschema",
-            "mypy",
-            "pip-tools",
-            "pytest",
-            "pytest-xdist",
-            "ruff",
-            "types-PyYAML",
-            "types-jsonschema",
-        ],
-    },
+    # `build` is what pyproject.toml builds with; it is named here to be locked, too.
+    extras_require={**EXTRAS, "dev": DEV, "build": ["setuptools>=80", "wheel"]},
     entry_points={"console_scripts": ["distilwatch=pipelines.cli:main"]},
 )
