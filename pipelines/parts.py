@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -23,6 +23,9 @@ from transforms.ingest.known import KnownTexts
 from transforms.ingest.pseudonyms import Pseudonymiser, load_key
 from transforms.scoring.signing import home
 from transforms.sessions.transforms import SessionOptions
+
+if TYPE_CHECKING:
+    from transforms.sinks.bigquery.client import BigQueryOptions
 
 
 def decoder(config: Config) -> Decoder:
@@ -90,6 +93,21 @@ def link_options(config: Config) -> LinkOptions:
         SynchronyOptions(clusters.synchrony_weight, false_pairs=clusters.synchrony_false_pairs),
         HandOverOptions(clusters.hand_over_weight),
         SplitOptions(clusters.split_conductance),
+    )
+
+
+def bigquery_options(config: Config) -> BigQueryOptions:
+    """How BigQuery is written."""
+    from transforms.sinks.bigquery.client import BigQueryOptions
+
+    how = config.bigquery
+    return BigQueryOptions(
+        method=how.method,
+        create_tables=how.create_tables,
+        expire_ms=how.expire_after,
+        labels=tuple(sorted(how.labels.items())),
+        retry_s=how.retry_for / 1000,
+        window_ms=config.profiles.window_ms,
     )
 
 

@@ -145,7 +145,8 @@ def check_output(uri: str, inputs: Sequence[str] = ()) -> None:
     """Raises DistilwatchError when rows could not be written to a URI.
 
     Args:
-      uri: duckdb:///file, parquet:///folder, or kafka://host:port/topic.
+      uri: duckdb:///file, parquet:///folder, bigquery://project/dataset, or
+        kafka://host:port/topic.
       inputs: URIs; where one has no end, a database may be in use by others just now.
     """
     from pipelines.parts import is_endless

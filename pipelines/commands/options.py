@@ -35,8 +35,8 @@ outputs = click.option(
     multiple=True,
     required=True,
     metavar="URI",
-    help="Where results go: duckdb:///file.duckdb, parquet:///folder, or kafka://host:port/topic "
-    "for alerts. Repeat for several.",
+    help="Where results go: duckdb:///file.duckdb, parquet:///folder, bigquery://project/dataset, "
+    "or kafka://host:port/topic for alerts. Repeat for several.",
 )
 tables = click.option(
     "--output",
