@@ -102,7 +102,7 @@ def test_composed_corpora_into_duckdb_and_bigquery_twice(
 ) -> None:
     made = result(
         "simulate", "--corpus", DATA / "prompts", "--traces", DATA / "traces",
-        "--events", 60_000, "--mutate", 0.05, "--out", tmp_path / "live.jsonl",
+        "--events", 100_000, "--mutate", 0.05, "--out", tmp_path / "live.jsonl",
         "--history", tmp_path / "history.jsonl", "--labels", tmp_path / "labels.jsonl",
         home=tmp_path / "home",
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -73,10 +74,13 @@ def ensure_table(connection: Connection, table: Table) -> None:
                 connection.client.create_table, api.Table.from_api_repr(resource), exists_ok=True
             )
             return
+        names = {f.name.lower() for f in there.schema}
         if not (changed := _bring_up(there, table, connection)):
             return
         try:
             connection.call(connection.client.update_table, there, changed)
+            if connection.uri.emulated:
+                _alter(connection, table, names)
             return
         except errors.PreconditionFailed:
             continue  # somebody else changed it meanwhile; look again
@@ -85,6 +89,18 @@ def ensure_table(connection: Connection, table: Table) -> None:
         connection.uri.place,
         "stop the other program that changes it, or set bigquery.create_tables to false",
     )
+
+
+def _alter(connection: Connection, table: Table, there: set[str]) -> None:
+    """Adds columns once more: the emulator lets `tables.patch` change what it says of a table, and
+    ALTER TABLE the table."""
+    for column in table.columns:
+        if column.name.lower() not in there:
+            connection.query(
+                f"ALTER TABLE `{connection.uri.dataset_id}.{table.name}` "
+                f"ADD COLUMN IF NOT EXISTS {column.bigquery_sql()}",
+                f"distilwatch-alter-{uuid.uuid4().hex}",
+            )
 
 
 def _bring_up(there: Any, table: Table, connection: Connection) -> list[str]:
