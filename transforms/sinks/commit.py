@@ -28,7 +28,7 @@ from transforms.sinks.parquet import add_parquet, parquet_folder
 from transforms.sinks.spool import Batch, Spool
 
 if TYPE_CHECKING:
-    from transforms.sinks.bigquery.client import BigQueryOptions
+    from transforms.bigquery.client import BigQueryOptions
     from transforms.sinks.bigquery.write import BigQuerySink
 
 _WARN_EVERY_S = 60.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import uuid
 
-from transforms.sinks.bigquery.client import BigQueryOptions, Connection, api
-from transforms.sinks.bigquery.refusal import refused
-from transforms.sinks.bigquery.uri import parse_bigquery_uri
+from transforms.bigquery.client import BigQueryOptions, Connection, api
+from transforms.bigquery.refusal import refused
+from transforms.bigquery.uri import parse_bigquery_uri
 
 _BRIEF = BigQueryOptions(retry_s=15.0)
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from transforms.sinks.bigquery.client import Connection
-from transforms.sinks.bigquery.refusal import refused
-from transforms.sinks.bigquery.uri import parse_bigquery_uri
+from transforms.bigquery.client import Connection
+from transforms.bigquery.refusal import refused
+from transforms.bigquery.uri import parse_bigquery_uri
 
 
 def tables_of(

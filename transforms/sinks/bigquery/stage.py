@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.model import Table
-from transforms.sinks.bigquery.client import Connection, api, errors
-from transforms.sinks.bigquery.refusal import reason_of
+from transforms.bigquery.client import Connection, api, errors
+from transforms.bigquery.refusal import reason_of
 
 _LIVES_S = 24 * 3600
 _ROW_REASONS = ("invalid", "badRecord")

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.errors import DistilwatchError
-from transforms.sinks.bigquery.client import Connection, errors
-from transforms.sinks.bigquery.client import storage_types as types
-from transforms.sinks.bigquery.refusal import is_temporary
+from transforms.bigquery.client import Connection, errors
+from transforms.bigquery.client import storage_types as types
+from transforms.bigquery.refusal import is_temporary
 from transforms.sinks.bigquery.stage import Staged
 
 # A request may have 20 MB, in older versions of the service 10.

@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.errors import DistilwatchError
 from schemas.model import Table
-from transforms.sinks.bigquery.client import BigQueryOptions, Connection, api, errors
+from transforms.bigquery.client import BigQueryOptions, Connection, api, errors
 
 _SYNONYMS = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "STRUCT": "RECORD"}
 _TRIES = 5

@@ -20,11 +20,11 @@ import pyarrow.compute as pc
 from schemas.errors import DistilwatchError
 from schemas.model import Table
 from schemas.tables import TABLES
-from transforms.sinks.bigquery.client import BigQueryOptions, Connection, api
-from transforms.sinks.bigquery.refusal import refused
+from transforms.bigquery.client import BigQueryOptions, Connection, api
+from transforms.bigquery.refusal import refused
+from transforms.bigquery.uri import parse_bigquery_uri
 from transforms.sinks.bigquery.stage import Staged, load_rows, passing_table
 from transforms.sinks.bigquery.tables import ensure_table
-from transforms.sinks.bigquery.uri import parse_bigquery_uri
 from transforms.sinks.delivery import Delivery
 
 REFUSED = "refused_by_bigquery"

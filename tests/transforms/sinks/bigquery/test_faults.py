@@ -13,8 +13,8 @@ from schemas.errors import DistilwatchError
 from tests.support.bigquery import Dataset, new_dataset
 from tests.support.faulty_proxy import FaultyProxy
 from tests.transforms.sinks.bigquery.rows import counts, sessions
+from transforms.bigquery.client import BigQueryOptions
 from transforms.sinks.bigquery.check import check_bigquery
-from transforms.sinks.bigquery.client import BigQueryOptions
 from transforms.sinks.bigquery.write import BigQuerySink
 
 pytestmark = pytest.mark.bigquery

@@ -14,8 +14,8 @@ from schemas.tables import TABLES
 from tests.support.bigquery import Dataset, new_dataset
 from tests.support.storage_write import StorageWriteServer, Trouble
 from tests.transforms.sinks.bigquery.rows import counts, session, sessions
+from transforms.bigquery.client import BigQueryOptions
 from transforms.sinks.bigquery import storage_write
-from transforms.sinks.bigquery.client import BigQueryOptions
 from transforms.sinks.bigquery.write import BigQuerySink
 
 pytestmark = pytest.mark.bigquery

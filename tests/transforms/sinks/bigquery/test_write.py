@@ -13,7 +13,7 @@ from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from tests.support.bigquery import Dataset, new_dataset
 from tests.transforms.sinks.bigquery.rows import counts, letter, session, sessions
-from transforms.sinks.bigquery.client import BigQueryOptions
+from transforms.bigquery.client import BigQueryOptions
 from transforms.sinks.bigquery.write import BigQuerySink
 
 pytestmark = pytest.mark.bigquery

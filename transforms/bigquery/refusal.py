@@ -11,7 +11,7 @@ from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 
 from schemas.errors import DistilwatchError
-from transforms.sinks.bigquery.uri import BigQueryUri
+from transforms.bigquery.uri import BigQueryUri
 
 _TEMPORARY = (
     api.ServiceUnavailable,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from schemas.errors import DistilwatchError
-from transforms.sinks.bigquery.uri import BigQueryUri
+from transforms.bigquery.uri import BigQueryUri
 
 with warnings.catch_warnings():  # Google's libraries foretell the end of every Python version
     warnings.simplefilter("ignore", FutureWarning)
@@ -29,7 +29,7 @@ with warnings.catch_warnings():  # Google's libraries foretell the end of every 
             "pip install 'distilwatch[gcp]'",
         ) from missing
 
-from transforms.sinks.bigquery.refusal import (
+from transforms.bigquery.refusal import (
     is_temporary,
     is_temporary_reason,
     job_failure,

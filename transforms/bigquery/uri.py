@@ -5,6 +5,7 @@
 | billing | project that jobs run in and are billed to; the dataset's own without |
 | endpoint | of the HTTP API; with http:// an emulator, which is asked without credentials |
 | storage_endpoint | host:port of the Storage API, of an emulator |
+| start, end | of a table: events from this time on, and before this one (RFC 3339, or a date) |
 
 Without the options, an emulator is what BIGQUERY_EMULATOR_HOST and BIGQUERY_STORAGE_EMULATOR_HOST
 name. Nothing here needs Google's libraries.
@@ -16,11 +17,13 @@ import difflib
 import os
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
 
 from schemas.errors import DistilwatchError
 
 OPTIONS = ("billing", "endpoint", "storage_endpoint")
+TIMES = ("start", "end")
 _PROJECT = re.compile(r"[a-z][a-z0-9.:-]{4,61}[a-z0-9]")
 _NAME = re.compile(r"[A-Za-z0-9_]{1,1024}")
 _TABLE = re.compile(r"[A-Za-z0-9_-]{1,1024}")
@@ -36,6 +39,7 @@ class BigQueryUri:
       billing: project that jobs run in.
       endpoint: of the HTTP API; "" for Google's own.
       storage_endpoint: host:port of the Storage API; "" for Google's own.
+      start, end: bounds of event times, RFC 3339 in UTC; "" for none.
     """
 
     project: str
@@ -44,6 +48,8 @@ class BigQueryUri:
     billing: str = ""
     endpoint: str = ""
     storage_endpoint: str = ""
+    start: str = ""
+    end: str = ""
 
     @property
     def place(self) -> str:
@@ -92,14 +98,15 @@ def parse_bigquery_uri(uri: str, table: bool = False) -> BigQueryUri:
             raise DistilwatchError(f"{name!r} cannot be the name of a {what}", uri, f"write {form}")
     options: dict[str, str] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name not in OPTIONS:
-            near = difflib.get_close_matches(name, OPTIONS, n=1)
+        known = OPTIONS + TIMES if table else OPTIONS
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
             raise DistilwatchError(
                 f"{name} is no option of BigQuery",
                 uri,
-                f"did you mean {near[0]}?" if near else f"options are {', '.join(OPTIONS)}",
+                f"did you mean {near[0]}?" if near else f"options are {', '.join(known)}",
             )
-        options[name] = value
+        options[name] = _time(value, name, uri) if name in TIMES else value
     endpoint = options.get("endpoint") or os.environ.get("BIGQUERY_EMULATOR_HOST", "")
     if endpoint and "://" not in endpoint:
         endpoint = f"http://{endpoint}"
@@ -113,4 +120,17 @@ def parse_bigquery_uri(uri: str, table: bool = False) -> BigQueryUri:
         options.get("billing") or names[0],
         endpoint.rstrip("/"),
         storage.removeprefix("http://"),
+        options.get("start", ""),
+        options.get("end", ""),
     )
+
+
+def _time(value: str, name: str, uri: str) -> str:
+    try:
+        moment = datetime.fromisoformat(value.replace(" ", "+"))  # a + in a query is a space
+    except ValueError:
+        raise DistilwatchError(
+            f"{name} is no time: {value!r}", uri, "write it like 2026-01-31T12:00:00Z"
+        ) from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
