@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,25 @@ def past(bigquery: BigQueryEmulator, tmp_path_factory: pytest.TempPathFactory) -
     result(
         "simulate", "--out", folder / "live.jsonl", "--history", folder / "history.jsonl",
         "--labels", folder / "labels.jsonl", "--accounts", 120, "--events", 5_000,
-        "--days", 4, "--history-days", 4, "--attack", "bulk:rate=600", "--mutate", 0,
+        "--days", 7, "--history-days", 4, "--attack", "bulk:rate=600", "--mutate", 0,
         home=folder / "home",
     )  # fmt: skip
     for name in ("history", "live"):
         events = [json.loads(line) for line in (folder / f"{name}.jsonl").open()]
         _load(dataset, name, events)
     return Past(folder, dataset)
+
+
+def _row(event: dict[str, Any]) -> dict[str, Any]:
+    """An event as a row: times as BigQuery writes them."""
+    row = {}
+    for field in EVENT_FIELDS:
+        value = event.get(field.name)
+        if field.kind == "time" and isinstance(value, int):
+            value = datetime.fromtimestamp(value / 1000, UTC).isoformat()
+        if value is not None:
+            row[field.name] = value
+    return row
 
 
 def _load(dataset: Dataset, name: str, events: list[dict[str, Any]]) -> None:
@@ -63,11 +76,7 @@ def _load(dataset: Dataset, name: str, events: list[dict[str, Any]]) -> None:
     )
     table.time_partitioning = api.TimePartitioning(field="event_time")
     dataset.client.create_table(table)
-    names = {f.name for f in EVENT_FIELDS}
-    lines = [
-        json.dumps({k: v for k, v in event.items() if k in names} | {"answer_text": "secret"})
-        for event in events
-    ]
+    lines = [json.dumps(_row(event) | {"answer_text": "secret"}) for event in events]
     config = api.LoadJobConfig(source_format="NEWLINE_DELIMITED_JSON", schema=table.schema)
     file = io.BytesIO("\n".join(lines).encode())
     dataset.client.load_table_from_file(file, table.reference, job_config=config).result()
@@ -90,12 +99,11 @@ def bundle(past: Past) -> Path:
 
 def _found(database: Path) -> dict[str, list[dict[str, Any]]]:
     names = ("session_scores", "flagged_clusters", "cluster_members", "run_health")
-    return {
-        name: [
-            {k: v for k, v in row.items() if k != "run_id"} for row in duckdb_rows(database, name)
-        ]
-        for name in names
-    }
+    found = {name: duckdb_rows(database, name) for name in names}
+    for rows in found.values():
+        for row in rows:
+            del row["run_id"]
+    return found
 
 
 @pytest.mark.slow
