@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass
+@dataclass(frozen=True)
 class Delivery:
     """What became of rows.
 
@@ -19,11 +19,10 @@ class Delivery:
     arrived: int = 0
     refused: int = 0
 
-    def __iadd__(self, other: Delivery) -> Delivery:
-        self.sent += other.sent
-        self.arrived += other.arrived
-        self.refused += other.refused
-        return self
+    def __add__(self, other: Delivery) -> Delivery:
+        return Delivery(
+            self.sent + other.sent, self.arrived + other.arrived, self.refused + other.refused
+        )
 
     def as_dict(self) -> dict[str, int]:
         """For machines."""

@@ -86,12 +86,40 @@ class BigQuerySink:
         except Exception as error:
             raise refused(error, self.connection.uri, "rows cannot be written") from error
 
+    def write_table(self, name: str, rows: pa.Table) -> tuple[Delivery, list[dict[str, Any]]]:
+        """Puts rows into one table, and dead letters of those that are refused into theirs.
+
+        Args:
+          name: of the table.
+          rows: of its Arrow schema; no two with the same key.
+
+        Returns:
+          What became of these rows; rows of `dead_letters`.
+
+        Raises:
+          DistilwatchError: BigQuery does not answer, or refuses.
+        """
+        try:
+            self.connection.locate()
+            for needed in {name, _LETTERS}:
+                self._define(needed)
+            before = self.delivered.pop(name, Delivery())
+            letters = self._deliver(name, rows)
+            delivery = self.delivered.get(name, Delivery())
+            self.delivered[name] = before + delivery
+            self._deliver(_LETTERS, TABLES[_LETTERS].to_arrow(letters))
+            return delivery, letters
+        except DistilwatchError:
+            raise
+        except Exception as error:
+            raise refused(error, self.connection.uri, "rows cannot be written") from error
+
     @property
     def total(self) -> Delivery:
         """What became of the rows of all tables."""
         total = Delivery()
         for delivery in self.delivered.values():
-            total += delivery
+            total = total + delivery
         return total
 
     def _define(self, name: str) -> None:
@@ -128,8 +156,7 @@ class BigQuerySink:
                 "there: this program replaces rows by key",
             )
         if report:
-            total = self.delivered.setdefault(name, Delivery())
-            total += delivery
+            self.delivered[name] = self.delivered.get(name, Delivery()) + delivery
         return self._letters(table, rows, staged)
 
     def _days(self, table: Table, rows: pa.Table) -> tuple[Any, Any] | None:
