@@ -147,6 +147,7 @@ def _fit_space(options: TrainOptions, folder: str) -> FittedSpace:
                 options.inputs,
                 DecodeAndEmbed(decoder(config), embeds_texts(config)),
                 config.ingest.batch_records,
+                read_with=config.bigquery.read_with,
             )
             | "SmallestHashes"
             >> beam.CombineGlobally(
@@ -232,6 +233,7 @@ def _sketch_history(
             options.inputs,
             DecodeAndPlace(decoder(config), fitted, embeds_texts(config)),
             config.ingest.batch_records,
+            read_with=config.bigquery.read_with,
         ) | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
         folded = clean.events | "Fold" >> FoldTogether(sessions)
         of_sessions = (

@@ -23,7 +23,9 @@ def generated() -> dict[str, str]:
     }
     for name, table in TABLES.items():
         files[f"schemas/generated/{name}.bigquery.json"] = _json(table.bigquery())
+        files[f"schemas/generated/{name}.bigquery.sql"] = table.bigquery_ddl("DATASET") + ";\n"
         files[f"schemas/generated/{name}.avsc"] = _json(table.avro())
+        files[f"schemas/generated/{name}.arrow.json"] = _json(table.arrow_json())
         files[f"schemas/generated/{name}.duckdb.sql"] = table.duckdb_ddl() + ";\n"
     page = [
         "# The two contracts",

@@ -159,6 +159,10 @@ class Table:
         about = {"description": self.description, "contract_version": str(self.version)}
         return pa.schema([c.arrow_field() for c in self.columns], about)
 
+    def arrow_json(self) -> dict[str, Any]:
+        """Its Arrow schema in words, which is that of its Parquet files, too."""
+        return {"name": self.name, "fields": [_arrow_words(field) for field in self.arrow()]}
+
     def duckdb_ddl(self) -> str:
         """Its CREATE TABLE statement; the key makes a second write of a row replace the first."""
         columns = ", ".join(
@@ -241,6 +245,20 @@ class Table:
         from schemas.normalise import arrow_table
 
         return arrow_table(self, rows)
+
+
+def _arrow_words(field: pa.Field) -> dict[str, Any]:
+    kind = field.type.value_type if pa.types.is_list(field.type) else field.type
+    words: dict[str, Any] = {
+        "name": field.name,
+        "type": "struct" if pa.types.is_struct(kind) else str(kind),
+        "list": pa.types.is_list(field.type),
+        "nullable": field.nullable,
+        **{key.decode(): value.decode() for key, value in (field.metadata or {}).items()},
+    }
+    if pa.types.is_struct(kind):
+        words["fields"] = [_arrow_words(kind.field(i)) for i in range(kind.num_fields)]
+    return words
 
 
 def quoted(name: str) -> str:

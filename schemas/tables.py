@@ -38,20 +38,30 @@ _FEATURES = _many(
     "features",
     "features, with what is normal for the peer group at this volume; unknown ones are left out",
     _may("name", "STRING", "feature"),
-    _may("value", "FLOAT64", "as measured; the unit is the feature's own"),
-    _may("normal_low", "FLOAT64", "lower end of the middle two thirds of its peers"),
-    _may("normal_high", "FLOAT64", "upper end of the middle two thirds of its peers"),
+    _may("value", "FLOAT64", "as measured", "the feature's own"),
+    _may(
+        "normal_low",
+        "FLOAT64",
+        "lower end of the middle two thirds of its peers",
+        "the feature's own",
+    ),
+    _may(
+        "normal_high",
+        "FLOAT64",
+        "upper end of the middle two thirds of its peers",
+        "the feature's own",
+    ),
     _may("z", "FLOAT64", "distance from the peers' median", "robust standard deviations"),
 )
 _REASONS = _many(
     "reasons",
     "features that made the difference, largest first",
     _may("feature", "STRING", "feature"),
-    _may("value", "FLOAT64", "as measured; the unit is the feature's own"),
-    _may("normal_low", "FLOAT64", "lower end of what is normal"),
-    _may("normal_high", "FLOAT64", "upper end of what is normal"),
+    _may("value", "FLOAT64", "as measured", "the feature's own"),
+    _may("normal_low", "FLOAT64", "lower end of what is normal", "the feature's own"),
+    _may("normal_high", "FLOAT64", "upper end of what is normal", "the feature's own"),
     _may("z", "FLOAT64", "distance from normal", "robust standard deviations"),
-    _may("contribution", "FLOAT64", "fall of the score if this alone were normal"),
+    _may("contribution", "FLOAT64", "fall of the score if this alone were normal", "score"),
     _may("words", "STRING", "the reason in words"),
 )
 _LINKS = _many(
@@ -80,7 +90,9 @@ _CAPABILITIES = _many(
     _may("name", "STRING", "code, mathematics, tool_use, medicine, law …"),
     _may("requests", "INT64", "requests that ask for it", "requests"),
     _may("share", "FLOAT64", "of the cluster's labelled requests", "0 to 1"),
-    _may("lift", "FLOAT64", "the share over the history's; empty where that is not labelled"),
+    _may(
+        "lift", "FLOAT64", "the share over the history's; empty where that is not labelled", "ratio"
+    ),
     _may(
         "covered",
         "FLOAT64",
@@ -129,7 +141,7 @@ _SESSION_SCORES = Table(
         _must("request_count", "INT64", "requests", "requests"),
         *_TOKENS,
         _FEATURES,
-        _must("score", "FLOAT64", "ensemble score; compare within a level only"),
+        _must("score", "FLOAT64", "ensemble score; compare within a level only", "score"),
         _must("p_value", "FLOAT64", "calibrated p-value of the row alone", "probability"),
         _may("combined_p_value", "FLOAT64", "with the cluster's; profiles only", "probability"),
         _may("cluster_id", "STRING", "cluster of the account, flagged or not; profiles only"),
@@ -154,7 +166,7 @@ _FLAGGED_CLUSTERS = Table(
         _must("window_end", "TIMESTAMP", "end of the profile window", "UTC"),
         _must("status", "STRING", "open, growing, resolved or dismissed"),
         _must("severity", "STRING", "low, medium, high or critical"),
-        _must("score", "FLOAT64", "ensemble score; compare among clusters only"),
+        _must("score", "FLOAT64", "ensemble score; compare among clusters only", "score"),
         _must("p_value", "FLOAT64", "calibrated p-value", "probability"),
         _must("first_seen", "TIMESTAMP", "first request of a member", "UTC"),
         _must("last_seen", "TIMESTAMP", "last request of a member", "UTC"),
@@ -198,7 +210,7 @@ _CLUSTER_MEMBERS = Table(
         _must("account_id", "STRING", "account"),
         _must("since", "TIMESTAMP", "first request of the account in the window", "UTC"),
         _may("request_count", "INT64", "the account's requests", "requests"),
-        _may("score", "FLOAT64", "the account's own score"),
+        _may("score", "FLOAT64", "the account's own score", "score"),
         _may("p_value", "FLOAT64", "the account's own p-value", "probability"),
         _LINKS,
         *_RUN,
@@ -214,7 +226,7 @@ _DEAD_LETTERS = Table(
     ("reason", "source"),
     (
         _must("source", "STRING", "topic or file"),
-        _must("partition", "INT64", "partition of the topic, 0 for files"),
+        _must("partition", "INT64", "partition of the topic, 0 for files", "number"),
         _must("offset", "INT64", "offset in the partition; position for files", "records or bytes"),
         _must("reason", "STRING", "why, one stable word"),
         _may("detail", "STRING", "names and types, never values"),
@@ -222,7 +234,7 @@ _DEAD_LETTERS = Table(
         _may("raw_bytes", "INT64", "length of the record", "bytes"),
         _may("event_time", "TIMESTAMP", "its time where it could be read", "UTC"),
         _may("run_id", "STRING", "run that wrote the row"),
-        _may("schema_id", "INT64", "id in the schema registry, of records that bring one"),
+        _may("schema_id", "INT64", "id in the schema registry, of records that bring one", "id"),
         _may("raw", "BYTES", "the record, encrypted; empty unless a key is configured"),
     ),
 )
