@@ -11,6 +11,9 @@ from pathlib import Path
 
 from schemas import events
 from schemas.tables import TABLES, VERSION
+from schemas.views import NAMES, source_of
+from schemas.views.render import bigquery_sql, duckdb_sql
+from schemas.views.source import read_view
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -25,6 +28,11 @@ def generated() -> dict[str, str]:
         files[f"schemas/generated/{name}.bigquery.json"] = _json(table.bigquery())
         files[f"schemas/generated/{name}.avsc"] = _json(table.avro())
         files[f"schemas/generated/{name}.duckdb.sql"] = table.duckdb_ddl() + ";\n"
+    views = [read_view(source_of(name), TABLES) for name in NAMES]
+    for view in views:
+        files[f"schemas/generated/views/{view.name}.duckdb.sql"] = duckdb_sql(view)
+        files[f"schemas/generated/views/{view.name}.bigquery.sql"] = bigquery_sql(view)
+    files["docs/views.md"] = _page("# Views", _VIEWS, *(view.markdown() for view in views))
     page = [
         "# The two contracts",
         "",
@@ -37,6 +45,19 @@ def generated() -> dict[str, str]:
     ]
     files["docs/contracts.md"] = "\n".join(page).rstrip() + "\n"
     return files
+
+
+def _page(title: str, *parts: str) -> str:
+    return "\n".join([title, "", *parts]).rstrip() + "\n"
+
+
+_VIEWS = """\
+Made by `make generate` from `schemas/views/`; do not edit. The same views, with the same columns,
+are in a DuckDB output, in what `distilwatch tables open` makes of Parquet files, and in BigQuery
+(`infra/terraform/bigquery`). Those with a parameter are called like a function:
+`SELECT * FROM clusters_as_of(TIMESTAMP '2026-06-01 12:00:00+00')`.
+[Analysts' questions](analysts.md) shows them at work.
+"""
 
 
 def stale() -> list[str]:
