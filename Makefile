@@ -20,8 +20,8 @@ install-dev: $(VENV)/.installed-dev ## Make .venv with what testing needs, too
 demo: install ## Everything on this machine, offline, ends with a report to open
 	$(BIN)/distilwatch demo
 
-services: ## Install Kafka and Prism into .local, for tests on the real thing
-	bash infra/local/install.sh
+services: ## Install Kafka, Prism and a BigQuery emulator into .local, for tests on the real thing
+	PYTHON=$(PYTHON) bash infra/local/install.sh
 
 lint: install-dev ## Check style and format
 	$(BIN)/ruff check .
@@ -49,9 +49,11 @@ bench: install-dev ## Measure throughput, and memory per key
 
 # What is locked stays as it is, unless LOCK_ARGS=--upgrade-package=NAME says otherwise.
 lock: install-dev ## Resolve the locked versions anew, moving no more than asked in LOCK_ARGS
-	cd $(CURDIR) && LOCK="$(BIN)/uv pip compile setup.py -q --python-version 3.11 --universal \
-	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --extra build $(LOCK_ARGS)" && \
-	  $$LOCK --extra dev -o requirements-dev.lock && $$LOCK -c requirements-dev.lock -o requirements.lock
+	cd $(CURDIR) && COMPILE="$(BIN)/uv pip compile -q --python-version 3.11 --universal \
+	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links $(LOCK_ARGS)" && \
+	  $$COMPILE setup.py --extra build --extra dev -o requirements-dev.lock && \
+	  $$COMPILE setup.py --extra build -c requirements-dev.lock -o requirements.lock && \
+	  $$COMPILE infra/local/bigquery/requirements.in -o infra/local/bigquery/requirements.txt
 
 clean: ## Remove the environment and what tools left
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

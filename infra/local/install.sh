@@ -2,6 +2,7 @@
 # Installs what the tests on the real thing need, under .local and nowhere else:
 #   .local/kafka/libs   the jars of a Kafka broker (versions in kafka/pom.xml)
 #   .local/bin/prism    Beam's local streaming runner (version in prism/go.mod)
+#   .local/bigquery     an emulator of BigQuery (versions in bigquery/requirements.txt)
 # Run it again at any time: what is there in the right version is left alone.
 set -euo pipefail
 
@@ -128,9 +129,48 @@ install_prism() {
   say "Prism: installed as $binary"
 }
 
+# An environment of its own: what the emulator needs must not decide the versions that we run with.
+install_bigquery() {
+  local home="$target/bigquery" python stamp
+  stamp="$home/installed-$(cksum <"$here/bigquery/requirements.txt" | tr ' ' -)"
+  if [[ -e $stamp ]]; then
+    say "BigQuery emulator: is installed in $home"
+    return
+  fi
+  python="${PYTHON:-python3.11}"
+  "$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null ||
+    die "Python 3.11 or 3.12 with venv is needed for the BigQuery emulator; \`$python\` is missing or another." \
+      "Debian, Ubuntu: sudo apt install python3.11 python3.11-venv" \
+      "Elsewhere: name it with PYTHON=/path/to/python3.11"
+  rm -rf "$home"
+  mkdir -p "$home"
+  "$python" -m venv "$home/venv"
+  with_progress "BigQuery emulator: installing it with pip" \
+    "$home/venv/bin/python" -m pip install --require-hashes -r "$here/bigquery/requirements.txt" ||
+    die "pip could not install the BigQuery emulator (its words are above)." \
+      "Check the network, or point pip at a mirror (PIP_INDEX_URL), then run this again."
+  # DuckDB looks for its extensions in HOME, and would otherwise fetch them at each start.
+  "$home/venv/bin/python" - "$home/home" <<'EOF'
+import shutil, sys
+from importlib import import_module
+from pathlib import Path
+import duckdb
+
+platform = duckdb.sql("PRAGMA platform").fetchone()[0]
+for name in ("spatial", "avro"):
+    package = Path(import_module(f"duckdb_extension_{name}").__file__).parent
+    where = Path(sys.argv[1], ".duckdb", "extensions", f"v{duckdb.__version__}", platform)
+    where.mkdir(parents=True, exist_ok=True)
+    shutil.copy(package / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension", where)
+EOF
+  touch "$stamp"
+  say "BigQuery emulator: installed in $home"
+}
+
 if ! command -v java >/dev/null; then # looking up the package takes a second
   need java "$(command -v apt-cache >/dev/null && java_package || echo openjdk-17-jre-headless)" \
     "running the Kafka broker" openjdk
 fi
 install_kafka
 install_prism
+install_bigquery
