@@ -15,6 +15,7 @@ from pipelines.settings.ingest import EmbeddingConfig, IngestConfig
 from pipelines.settings.run import RunConfig
 from pipelines.settings.scoring import DetectorConfig, ScoringConfig
 from pipelines.settings.sessions import CoverageConfig, ProfilesConfig, SessionsConfig
+from pipelines.settings.tables import TablesConfig
 
 __all__ = [
     "AlertsConfig",
@@ -33,6 +34,7 @@ __all__ = [
     "Section",
     "SessionsConfig",
     "SeverityConfig",
+    "TablesConfig",
 ]
 
 
@@ -47,4 +49,5 @@ class Config(Section):
     scoring: ScoringConfig = Field(default_factory=ScoringConfig)
     clusters: ClustersConfig = Field(default_factory=ClustersConfig)
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
+    tables: TablesConfig = Field(default_factory=TablesConfig)
     run: RunConfig = Field(default_factory=RunConfig)
