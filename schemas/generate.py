@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from schemas import events
-from schemas.tables import TABLES, VERSION
+from schemas.tables import IDENTIFIERS, TABLES, VERSION
 from schemas.views import NAMES, source_of
-from schemas.views.render import bigquery_sql, duckdb_sql
+from schemas.views.render import bigquery_query, bigquery_sql, duckdb_sql, uses
 from schemas.views.source import read_view
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -32,6 +32,29 @@ def generated() -> dict[str, str]:
     for view in views:
         files[f"schemas/generated/views/{view.name}.duckdb.sql"] = duckdb_sql(view)
         files[f"schemas/generated/views/{view.name}.bigquery.sql"] = bigquery_sql(view)
+        files[f"schemas/generated/views/{view.name}.query.sql"] = bigquery_query(view) + "\n"
+    files["schemas/generated/tables.json"] = _json(
+        {
+            name: {
+                "description": table.description,
+                "key": table.key,
+                "partition": table.partition,
+                "clustering": table.clustering,
+                "identifiers": IDENTIFIERS.get(name, ()),
+            }
+            for name, table in TABLES.items()
+        }
+    )
+    files["schemas/generated/views.json"] = _json(
+        {
+            view.name: {
+                "description": view.description,
+                "uses": uses(view),
+                "parameters": {p.name: p.type for p in view.parameters},
+            }
+            for view in views
+        }
+    )
     files["docs/views.md"] = _page("# Views", _VIEWS, *(view.markdown() for view in views))
     page = [
         "# The two contracts",

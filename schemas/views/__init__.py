@@ -37,16 +37,18 @@ def source_of(name: str) -> Path:
     return _HERE / f"{name}.sql"
 
 
-def bigquery_views(dataset: str) -> dict[str, str]:
+def bigquery_views(dataset: str, views: str = "") -> dict[str, str]:
     """Statements that make the views in BigQuery, by name, in the order in which they are made.
 
     Args:
-      dataset: `project.dataset`, or `dataset`.
+      dataset: of the tables, `project.dataset`, or `dataset`.
+      views: dataset of the views; "" for the same.
     """
     return {
         name: (_RENDERED / f"{name}.bigquery.sql")
         .read_text(encoding="utf-8")
         .replace("${dataset}", dataset)
+        .replace("${views}", views or dataset)
         for name in NAMES
     }
 

@@ -10,9 +10,11 @@ import sqlglot
 from sqlglot import exp
 
 from schemas.model import bigquery_text, quoted, sql_text
+from schemas.views import NAMES
 from schemas.views.source import View
 
 _DATASET = "${dataset}"
+_VIEWS = "${views}"
 
 
 def duckdb_sql(view: View) -> str:
@@ -36,9 +38,10 @@ def duckdb_sql(view: View) -> str:
 
 
 def bigquery_sql(view: View) -> str:
-    """The statement that makes the view in BigQuery; `${dataset}` stands for `project.dataset`."""
+    """The statement that makes the view in BigQuery; `${dataset}` and `${views}` stand for the
+    `project.dataset` of tables and of views."""
     description = f"description={bigquery_text(view.description)}"
-    name = f"`{_DATASET}.{view.name}`"
+    name = f"`{_VIEWS}.{view.name}`"
     if view.parameters:
         named = ", ".join(f"{p.name} {p.type}" for p in view.parameters)
         head = f"CREATE OR REPLACE TABLE FUNCTION {name}({named})\nOPTIONS({description})\nAS\n"
@@ -52,14 +55,21 @@ def bigquery_sql(view: View) -> str:
 
 
 def bigquery_query(view: View) -> str:
-    """The query of the view; `${dataset}` stands for `project.dataset`."""
+    """The query of the view; placeholders as of `bigquery_sql`."""
     tree = sqlglot.parse_one(view.query, read="bigquery")
     ours = {cte.alias for cte in tree.find_all(exp.CTE)}
     for table in list(tree.find_all(exp.Table)):
         # An UNNEST of `c.reasons` is no table.
         if isinstance(table.this, exp.Identifier) and not table.db and table.name not in ours:
-            table.set("this", exp.to_identifier(f"{_DATASET}.{table.name}", quoted=True))
+            home = _VIEWS if table.name in NAMES else _DATASET
+            table.set("this", exp.to_identifier(f"{home}.{table.name}", quoted=True))
     return tree.sql(dialect="bigquery", pretty=True)
+
+
+def uses(view: View) -> list[str]:
+    """Other views that it is made from."""
+    tree = sqlglot.parse_one(view.query, read="bigquery")
+    return sorted({table.name for table in tree.find_all(exp.Table)} & set(NAMES))
 
 
 def _utc_moment(node: exp.Expression, given: set[str]) -> exp.Expression:

@@ -1,4 +1,4 @@
-CREATE OR REPLACE VIEW `${dataset}.accounts_by_exposure` (
+CREATE OR REPLACE VIEW `${views}.accounts_by_exposure` (
   `account_id` OPTIONS(description="account"),
   `exposure_usd` OPTIONS(description="its part of the list price of what was taken [USD]"),
   `request_count` OPTIONS(description="its requests in flagged clusters [requests]"),
@@ -29,7 +29,7 @@ WITH taken AS (
       THEN 2
       ELSE 1
     END AS gravity
-  FROM `${dataset}.cluster_windows` AS c
+  FROM `${views}.cluster_windows` AS c
   JOIN `${dataset}.cluster_members` AS m
     ON m.cluster_id = c.cluster_id AND m.revision = c.revision
   WHERE

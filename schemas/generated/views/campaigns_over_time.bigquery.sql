@@ -1,4 +1,4 @@
-CREATE OR REPLACE VIEW `${dataset}.campaigns_over_time` (
+CREATE OR REPLACE VIEW `${views}.campaigns_over_time` (
   `day` OPTIONS(description="day, UTC, by which this was known"),
   `cluster_id` OPTIONS(description="cluster"),
   `window_start` OPTIONS(description="begin of the profile window [UTC]"),

@@ -1,4 +1,4 @@
-CREATE OR REPLACE VIEW `${dataset}.capabilities_taken` (
+CREATE OR REPLACE VIEW `${views}.capabilities_taken` (
   `capability` OPTIONS(description="code, mathematics, tool_use, medicine, law …"),
   `cluster_id` OPTIONS(description="cluster"),
   `window_start` OPTIONS(description="begin of the profile window [UTC]"),
@@ -25,7 +25,7 @@ SELECT
   k.covered,
   k.expected,
   COALESCE(c.exposure_usd, 0) * COALESCE(k.share, 0) AS exposure_usd
-FROM `${dataset}.cluster_windows` AS c
+FROM `${views}.cluster_windows` AS c
 CROSS JOIN UNNEST(c.capabilities) AS k
 WHERE
   NOT c.status IN ('resolved', 'dismissed')

@@ -1,4 +1,4 @@
-CREATE OR REPLACE VIEW `${dataset}.changes_since_yesterday` (
+CREATE OR REPLACE VIEW `${views}.changes_since_yesterday` (
   `cluster_id` OPTIONS(description="cluster"),
   `change` OPTIONS(description="new, resolved, severity, grown or back; the first of these that fits"),
   `severity_before` OPTIONS(description="a day ago; empty for new ones"),

@@ -1,4 +1,4 @@
-CREATE OR REPLACE VIEW `${dataset}.cluster_life` (
+CREATE OR REPLACE VIEW `${views}.cluster_life` (
   `cluster_id` OPTIONS(description="cluster"),
   `moment` OPTIONS(description="event time; the clock's for decisions [UTC]"),
   `happened` OPTIONS(description="began, flagged, grew, severity, resolved, joined, decision or sighting"),

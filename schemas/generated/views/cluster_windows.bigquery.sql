@@ -1,4 +1,4 @@
-CREATE OR REPLACE VIEW `${dataset}.cluster_windows` (
+CREATE OR REPLACE VIEW `${views}.cluster_windows` (
   `cluster_id` OPTIONS(description="kept while the cluster grows"),
   `revision` OPTIONS(description="requests seen so far; the largest is current [requests]"),
   `window_start` OPTIONS(description="begin of the profile window [UTC]"),

@@ -1,4 +1,4 @@
-CREATE OR REPLACE TABLE FUNCTION `${dataset}.clusters_as_of`(moment TIMESTAMP)
+CREATE OR REPLACE TABLE FUNCTION `${views}.clusters_as_of`(moment TIMESTAMP)
 OPTIONS(description="The newest revision of every cluster that was known at a moment of the past.")
 AS
 SELECT

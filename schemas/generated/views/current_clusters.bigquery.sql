@@ -1,4 +1,4 @@
-CREATE OR REPLACE VIEW `${dataset}.current_clusters` (
+CREATE OR REPLACE VIEW `${views}.current_clusters` (
   `cluster_id` OPTIONS(description="kept while the cluster grows"),
   `revision` OPTIONS(description="requests seen so far; the largest is current [requests]"),
   `window_start` OPTIONS(description="begin of the profile window [UTC]"),

@@ -1,4 +1,4 @@
-CREATE OR REPLACE VIEW `${dataset}.current_sessions` (
+CREATE OR REPLACE VIEW `${views}.current_sessions` (
   `session_id` OPTIONS(description="stable name of the session"),
   `revision` OPTIONS(description="requests folded so far; the largest is current [requests]"),
   `level` OPTIONS(description="session_account, session_payment or profile"),

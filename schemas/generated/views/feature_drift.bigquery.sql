@@ -1,4 +1,4 @@
-CREATE OR REPLACE VIEW `${dataset}.feature_drift` (
+CREATE OR REPLACE VIEW `${views}.feature_drift` (
   `day` OPTIONS(description="day, UTC, of the first request"),
   `level` OPTIONS(description="session_account, session_payment or profile"),
   `peer_group` OPTIONS(description="tier|segment#kind of use"),
@@ -21,7 +21,7 @@ SELECT
   AVG(f.value) AS mean_value,
   AVG(LEAST(GREATEST(f.z, -10.0), 10.0)) AS mean_z,
   AVG(IF(f.value < f.normal_low OR f.value > f.normal_high, 1.0, 0.0)) AS outside_share
-FROM `${dataset}.current_sessions` AS s
+FROM `${views}.current_sessions` AS s
 CROSS JOIN UNNEST(s.features) AS f
 GROUP BY
   day,

@@ -1,4 +1,4 @@
-CREATE OR REPLACE VIEW `${dataset}.pipeline_volume` (
+CREATE OR REPLACE VIEW `${views}.pipeline_volume` (
   `run_id` OPTIONS(description="run"),
   `table_name` OPTIONS(description="table"),
   `row_count` OPTIONS(description="rows, all revisions [rows]"),
@@ -65,5 +65,5 @@ SELECT
   w.bytes / 1073741824 * 0.02 AS usd_to_keep,
   SAFE_DIVIDE(w.bytes, b.records_read) AS bytes_per_record
 FROM written AS w
-LEFT JOIN `${dataset}.run_balance` AS b
+LEFT JOIN `${views}.run_balance` AS b
   ON b.run_id = w.run_id

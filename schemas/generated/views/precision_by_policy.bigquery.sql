@@ -1,4 +1,4 @@
-CREATE OR REPLACE VIEW `${dataset}.precision_by_policy` (
+CREATE OR REPLACE VIEW `${views}.precision_by_policy` (
   `policy` OPTIONS(description="discoveries where the false discovery rate decided, too; budget where it did not"),
   `bundle_version` OPTIONS(description="bundle that scored the cluster"),
   `severity` OPTIONS(description="of the alert"),
@@ -30,7 +30,7 @@ WITH verdicts AS (
     COALESCE(c.bundle_version, '') AS bundle_version,
     c.severity,
     v.decision
-  FROM `${dataset}.current_clusters` AS c
+  FROM `${views}.current_clusters` AS c
   LEFT JOIN verdicts AS v
     ON v.cluster_id = c.cluster_id
   WHERE

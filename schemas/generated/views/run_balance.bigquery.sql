@@ -1,4 +1,4 @@
-CREATE OR REPLACE VIEW `${dataset}.run_balance` (
+CREATE OR REPLACE VIEW `${views}.run_balance` (
   `run_id` OPTIONS(description="run"),
   `records_read` OPTIONS(description="records that came in [records]"),
   `scored` OPTIONS(description="events that were scored [records]"),

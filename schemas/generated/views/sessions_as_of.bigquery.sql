@@ -1,4 +1,4 @@
-CREATE OR REPLACE TABLE FUNCTION `${dataset}.sessions_as_of`(moment TIMESTAMP)
+CREATE OR REPLACE TABLE FUNCTION `${views}.sessions_as_of`(moment TIMESTAMP)
 OPTIONS(description="The newest revision of every session and profile whose last request was before a moment.")
 AS
 SELECT

@@ -1,4 +1,4 @@
-CREATE OR REPLACE VIEW `${dataset}.shared_accounts` (
+CREATE OR REPLACE VIEW `${views}.shared_accounts` (
   `cluster_id` OPTIONS(description="the one that was seen first"),
   `other_cluster_id` OPTIONS(description="the other"),
   `shared_count` OPTIONS(description="accounts in both [accounts]"),
