@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -25,6 +25,9 @@ from transforms.ingest.known import KnownTexts
 from transforms.ingest.pseudonyms import Pseudonymiser, load_key
 from transforms.scoring.signing import home
 from transforms.sessions.transforms import SessionOptions
+
+if TYPE_CHECKING:
+    from transforms.bigquery.client import BigQueryOptions
 
 
 def decoder(config: Config) -> Decoder:
@@ -102,6 +105,21 @@ def link_options(config: Config) -> LinkOptions:
     )
 
 
+def bigquery_options(config: Config) -> BigQueryOptions:
+    """How BigQuery is written."""
+    from transforms.bigquery.client import BigQueryOptions
+
+    how = config.bigquery
+    return BigQueryOptions(
+        method=how.method,
+        create_tables=how.create_tables,
+        expire_ms=how.expire_after,
+        labels=tuple(sorted(how.labels.items())),
+        retry_s=how.retry_for / 1000,
+        window_ms=config.profiles.window_ms,
+    )
+
+
 def read_events(
     pipeline: beam.Pipeline,
     inputs: Sequence[str],
@@ -109,11 +127,14 @@ def read_events(
     batch_records: int,
     watermark_lag_ms: int = 60_000,
     idle_after_ms: int = 10_000,
+    read_with: Literal["storage_read", "query"] = "storage_read",
 ) -> beam.PCollection[Any]:
-    """One collection of elements from all inputs; the last two as of `ReadKafka`."""
+    """One collection of elements from all inputs; the last ones as of `ReadKafka` and
+    `ReadBigQuery`."""
     parts = [
         pipeline
-        | f"Read{i}" >> source(uri, to_element, batch_records, watermark_lag_ms, idle_after_ms)
+        | f"Read{i}"
+        >> source(uri, to_element, batch_records, watermark_lag_ms, idle_after_ms, read_with)
         for i, uri in enumerate(inputs)
     ]
     return parts[0] if len(parts) == 1 else parts | "AllInputs" >> beam.Flatten()
@@ -125,12 +146,17 @@ def source(
     batch_records: int,
     watermark_lag_ms: int = 60_000,
     idle_after_ms: int = 10_000,
+    read_with: Literal["storage_read", "query"] = "storage_read",
 ) -> beam.PTransform:
     """The source of a URI."""
     if uri.startswith("kafka://"):
         from transforms.ingest.kafka import ReadKafka
 
         return ReadKafka(uri, to_element, batch_records, watermark_lag_ms, idle_after_ms)
+    if uri.startswith("bigquery://"):
+        from transforms.ingest.bigquery import ReadBigQuery
+
+        return ReadBigQuery(uri, to_element, batch_records, read_with)
     return ReadFiles(uri, to_element, batch_records)
 
 

@@ -16,6 +16,7 @@ from schemas.errors import DistilwatchError
 
 if TYPE_CHECKING:
     from pipelines.config import Config
+    from transforms.ingest.bigquery import Estimate
 
 T = TypeVar("T")
 FILE_KINDS = (".jsonl", ".jsonl.gz")
@@ -51,7 +52,7 @@ def check_input(uri: str, endless: bool = False) -> None:
     """Raises DistilwatchError when there are no events to be had from a URI.
 
     Args:
-      uri: a path, or kafka://host:port/topic.
+      uri: a path, kafka://host:port/topic, or bigquery://project/dataset/table.
       endless: whether the topic may go on for ever.
     """
     parts = urlsplit(uri)
@@ -64,12 +65,19 @@ def check_input(uri: str, endless: bool = False) -> None:
             )
         check_broker(uri)
         return
+    if parts.scheme == "bigquery":
+        from transforms.bigquery import parse_bigquery_uri
+
+        parse_bigquery_uri(uri, table=True)  # the table is looked at with its cost
+        return
     if parts.scheme not in ("", "file") and len(parts.scheme) > 1:
-        near = difflib.get_close_matches(parts.scheme, ("kafka", "file"), n=1)
+        near = difflib.get_close_matches(parts.scheme, ("kafka", "bigquery", "file"), n=1)
         raise DistilwatchError(
             f"events cannot be read from {parts.scheme}://",
             f"--input {uri}",
-            f"did you mean {near[0]}://?" if near else "give a file, or kafka://host:port/topic",
+            f"did you mean {near[0]}://?"
+            if near
+            else "give a file, kafka://host:port/topic or bigquery://project/dataset/table",
         )
     path = Path(parts.path if parts.scheme == "file" else uri)
     if any(letter in str(path) for letter in "*?["):
@@ -94,6 +102,40 @@ def check_input(uri: str, endless: bool = False) -> None:
         )
     if path.is_file() and not path.stat().st_size:
         raise DistilwatchError("the file is empty", f"--input {uri}", "check how it was made")
+
+
+def check_reading_cost(
+    config: Config, inputs: Sequence[str], times: int = 1
+) -> tuple[Estimate, ...]:
+    """What reading will cost, of inputs that cost something.
+
+    Args:
+      config: with prices and the limit.
+      inputs: URIs; those that are wrong are passed over here.
+      times: how often they will be read.
+
+    Raises:
+      DistilwatchError: it costs more than it may, or a table cannot be read.
+    """
+    tables = [uri for uri in inputs if uri.startswith("bigquery://")]
+    if not tables:
+        return ()
+    from transforms.ingest.bigquery import estimate
+
+    how = config.bigquery
+    queried = how.read_with == "query"
+    price = how.query_usd_per_tib if queried else how.read_usd_per_tib
+    found = tuple(estimate(uri, how.read_with, price, times) for uri in tables)
+    total = sum(one.usd for one in found)
+    if how.max_cost_usd and total > how.max_cost_usd:
+        lines = "; ".join(one.line() for one in found)
+        raise DistilwatchError(
+            f"reading would cost about {total:,.2f} USD, and {how.max_cost_usd:,.2f} are allowed "
+            f"({lines})",
+            "bigquery.max_cost_usd",
+            "read less, with ?start=…&end=… after the table, or raise the limit",
+        )
+    return found
 
 
 def _near_file(path: Path) -> str:
@@ -145,7 +187,8 @@ def check_output(uri: str, inputs: Sequence[str] = ()) -> None:
     """Raises DistilwatchError when rows could not be written to a URI.
 
     Args:
-      uri: duckdb:///file, parquet:///folder, or kafka://host:port/topic.
+      uri: duckdb:///file, parquet:///folder, bigquery://project/dataset, or
+        kafka://host:port/topic.
       inputs: URIs; where one has no end, a database may be in use by others just now.
     """
     from pipelines.parts import is_endless

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from schemas.errors import DistilwatchError
+from transforms.bigquery import parse_bigquery_uri
 from transforms.sinks import duckdb_path
 from transforms.sinks.parquet import parquet_folder
 from transforms.sinks.parquet_views import has_tables
@@ -57,25 +56,7 @@ def _stores_of(uri: str, tmp: str | None) -> list[Store]:
 
 
 def _bigquery(uri: str) -> BigQueryStore:
-    try:
-        from google.auth.credentials import AnonymousCredentials
-        from google.cloud import bigquery
-    except ImportError as missing:
-        raise DistilwatchError(
-            "BigQuery needs a library that is not installed",
-            f"--output {uri}",
-            "pip install 'distilwatch[gcp]'",
-        ) from missing
-    parts = urlsplit(uri)
-    dataset = parts.path.strip("/")
-    if not parts.netloc or not dataset or "/" in dataset:
-        raise DistilwatchError("no dataset in the output", uri, "write bigquery://project/dataset")
-    own: dict[str, Any] = {}
-    if endpoint := os.environ.get("BIGQUERY_EMULATOR_HOST"):
-        endpoint = endpoint if "://" in endpoint else f"http://{endpoint}"
-        own = {
-            "credentials": AnonymousCredentials(),  # type: ignore[no-untyped-call]
-            "client_options": {"api_endpoint": endpoint},
-        }
-    client = bigquery.Client(parts.netloc, **own)
-    return BigQueryStore(client, f"{parts.netloc}.{dataset}")
+    from transforms.bigquery.client import Connection
+
+    connection = Connection(parse_bigquery_uri(uri))
+    return BigQueryStore(connection.client, connection.uri.dataset_id, connection.uri.place)

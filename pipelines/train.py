@@ -141,6 +141,7 @@ def _fit_space(options: TrainOptions, folder: str) -> FittedSpace:
                 options.inputs,
                 DecodeAndEmbed(decoder(config), embeds_texts(config)),
                 config.ingest.batch_records,
+                read_with=config.bigquery.read_with,
             )
             | "SmallestHashes"
             >> beam.CombineGlobally(
@@ -226,6 +227,7 @@ def _sketch_history(
             options.inputs,
             DecodeAndPlace(decoder(config), fitted, embeds_texts(config)),
             config.ingest.batch_records,
+            read_with=config.bigquery.read_with,
         ) | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
         partials = clean.events | "Fold" >> FoldEvents(sessions)
         of_sessions = (

@@ -96,10 +96,13 @@ def detect(
         look.check(lambda: preflight.check_beam_args(beam_args))
         if config is not None:
             look.check(lambda: preflight.check_scratch(config))
+            costs = look.check(lambda: preflight.check_reading_cost(config, inputs))
             look.check(lambda: preflight.check_known_texts(config))
         look.check(lambda: preflight.check_runner(runner, inputs, for_ms, beam_args))
         look.finish()
         assert config is not None  # finish() would have raised
+        for cost in costs or ():
+            console.note(cost.line())
 
         from pipelines.detect import DetectOptions
         from pipelines.detect import detect as run

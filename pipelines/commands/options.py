@@ -26,8 +26,8 @@ inputs = click.option(
     multiple=True,
     required=True,
     metavar="URI",
-    help="Events: a file (.jsonl, .jsonl.gz; a pattern in quotes) or kafka://host:port/topic. "
-    "Repeat for several.",
+    help="Events: a file (.jsonl, .jsonl.gz; a pattern in quotes), kafka://host:port/topic, or "
+    "bigquery://project/dataset/table. Repeat for several.",
 )
 outputs = click.option(
     "--output",
@@ -35,8 +35,8 @@ outputs = click.option(
     multiple=True,
     required=True,
     metavar="URI",
-    help="Where results go: duckdb:///file.duckdb, parquet:///folder, or kafka://host:port/topic "
-    "for alerts. Repeat for several.",
+    help="Where results go: duckdb:///file.duckdb, parquet:///folder, bigquery://project/dataset, "
+    "or kafka://host:port/topic for alerts. Repeat for several.",
 )
 tables = click.option(
     "--output",

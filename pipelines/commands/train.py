@@ -49,9 +49,13 @@ def train(
         if config is not None:
             look.check(lambda: preflight.check_detectors(config))
             look.check(lambda: preflight.check_scratch(config))
+            # Once to fit the embedding space, once to sketch.
+            costs = look.check(lambda: preflight.check_reading_cost(config, inputs, times=2))
             look.check(lambda: preflight.check_known_texts(config))
         look.finish()
         assert config is not None  # finish() would have raised
+        for cost in costs or ():
+            console.note(cost.line())
 
         from pipelines.train import TrainOptions
         from pipelines.train import train as run

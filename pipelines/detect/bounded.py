@@ -9,10 +9,12 @@ import apache_beam as beam
 from pipelines.console import Console
 from pipelines.detect.build import build
 from pipelines.detect.plan import DetectSummary, Plan
-from pipelines.parts import beam_options
+from pipelines.parts import beam_options, bigquery_options
 from schemas.tables import TABLES
 from transforms.sinks import duckdb_path
+from transforms.sinks.delivery import Delivery
 from transforms.sinks.duckdb import write_database
+from transforms.sinks.newest import newest
 from transforms.sinks.parquet import parquet_folder, write_parquet
 from transforms.sinks.staging import staged
 
@@ -31,19 +33,28 @@ def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
             build(pipeline, plan, folder)
         console.step("Write the tables")
         # Tables first: an alert must not speak of what cannot be looked up.
+        delivered: dict[str, Delivery] = {}
         for uri in sorted(options.outputs, key=lambda uri: uri.startswith("kafka:")):
-            _write(uri, plan.run_id, folder)
+            delivered |= _write(uri, plan, folder)
         rows = {name: staged(folder, name).num_rows for name in TABLES}
         health = {row["metric"]: row["value"] for row in staged(folder, "run_health").to_pylist()}
-    return DetectSummary(plan.run_id, plan.bundle_version, health, rows)
+    return DetectSummary(plan.run_id, plan.bundle_version, health, rows, delivered=delivered)
 
 
-def _write(uri: str, run_id: str, folder: str) -> None:
+def _write(uri: str, plan: Plan, folder: str) -> dict[str, Delivery]:
+    """Writes what was staged; returns what the output says of its arrival, if it says anything."""
+    if uri.startswith("bigquery:"):
+        from transforms.sinks.bigquery.write import BigQuerySink
+
+        sink = BigQuerySink(uri, plan.run_id, bigquery_options(plan.config))
+        sink.write({name: newest(table, staged(folder, name)) for name, table in TABLES.items()})
+        return {sink.connection.uri.place: sink.total}
     if uri.startswith("duckdb:"):
         write_database(duckdb_path(uri), folder)
     elif uri.startswith("parquet:"):
-        write_parquet(parquet_folder(uri), run_id, folder)
+        write_parquet(parquet_folder(uri), plan.run_id, folder)
     else:
         from transforms.sinks.kafka import send_rows
 
         send_rows(uri, staged(folder, "flagged_clusters").to_pylist())
+    return {}

@@ -58,7 +58,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
     to_element = DecodeAndPlace(decoder(config), bundle, embeds_texts(config))
     ingested = read_events(
         pipeline, plan.options.inputs, to_element, config.ingest.batch_records,
-        config.ingest.watermark_lag_ms, config.ingest.idle_after_ms,
+        config.ingest.watermark_lag_ms, config.ingest.idle_after_ms, config.bigquery.read_with,
     )  # fmt: skip
     clean = ingested | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
     partials = clean.events | "Fold" >> FoldEvents(sessions)

@@ -14,6 +14,18 @@ from transforms.sinks.parquet import parquet_folder
 from transforms.sinks.parquet_views import has_tables, make_views
 
 _NEEDED = ("session_scores", "flagged_clusters", "cluster_members")
+# What is asked for below, of a table that is far away.
+_COLUMNS = {
+    "session_scores": (
+        ("session_id", "revision", "level", "window_start", "key", "cluster_id", "request_count"),
+        "level = 'profile' AND window_start IS NOT NULL",
+    ),
+    "flagged_clusters": (
+        ("cluster_id", "window_start", "revision", "status", "account_count"),
+        "TRUE",
+    ),
+    "cluster_members": (("cluster_id", "revision", "account_id"), "TRUE"),
+}
 _OPEN = """
     WITH newest AS (
         SELECT * FROM flagged_clusters
@@ -78,6 +90,16 @@ def _read(uri: str) -> KnownIds:
             return KnownIds()
         with duckdb.connect() as connection:
             make_views(connection, folder)
+            return _query(connection)
+    if uri.startswith("bigquery:"):
+        from transforms.sinks.bigquery.read import tables_of
+
+        tables = tables_of(uri, _COLUMNS)
+        if tables is None:
+            return KnownIds()
+        with duckdb.connect() as connection:
+            for name, rows in tables.items():
+                connection.register(name, rows)
             return _query(connection)
     return KnownIds()
 

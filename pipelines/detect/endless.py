@@ -19,7 +19,7 @@ from pipelines.console import Console
 from pipelines.detect.build import build
 from pipelines.detect.earlier import known_ids
 from pipelines.detect.plan import DetectSummary, Plan
-from pipelines.parts import prism_options
+from pipelines.parts import bigquery_options, prism_options
 from pipelines.prism import find_prism, prism_running
 from schemas.errors import told_by_a_worker
 from transforms.sinks.commit import Committer
@@ -39,7 +39,14 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
     binary = find_prism(options.beam_args)
     spool = Spool(spool_folder(options.outputs, plan.config.run.tmp, plan.run_id))
     with spool.locked(), _told_once(), stopped_by_signals() as stop, ExitStack() as quietly:
-        committer = Committer(spool, options.outputs, plan.run_id, console.warn)
+        to_bigquery = any(uri.startswith("bigquery:") for uri in options.outputs)
+        committer = Committer(
+            spool,
+            options.outputs,
+            plan.run_id,
+            console.warn,
+            bigquery=bigquery_options(plan.config) if to_bigquery else None,
+        )
         if left := spool.take_leftovers():
             console.note(f"Batches of results that an earlier run left: {left}")
             committer.commit()
@@ -51,6 +58,8 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
             build(pipeline, plan, spool.staging)
             job = _Job(pipeline.run())
             every_ms = plan.config.run.commit_every_ms
+            if to_bigquery:
+                every_ms = max(every_ms, plan.config.bigquery.commit_every)
             watch(job, stop, committer, console, every_ms, options.duration_ms)
             interrupted = stop.is_set()
             quietly.enter_context(_quiet())
@@ -65,8 +74,9 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
         "cluster_members": sum(written.members.values()),
     }
     return DetectSummary(
-        plan.run_id, plan.bundle_version, written.health, rows, interrupted, complete
-    )
+        plan.run_id, plan.bundle_version, written.health, rows, interrupted, complete,
+        written.delivered,
+    )  # fmt: skip
 
 
 class _Job:

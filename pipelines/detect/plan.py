@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from transforms.clusters.membership import NO_IDS, KnownIds
 from transforms.ingest.known import KnownTexts
 from transforms.scoring.bundle import read_verified, signed_manifest
 from transforms.scoring.handler import VerifiedBundle
+from transforms.sinks.delivery import Delivery
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ class DetectSummary:
       rows: rows written by table; of clusters and members the newest revisions only.
       interrupted: whether somebody stopped it before its time.
       complete: whether all results are in the outputs.
+      delivered: what became of the rows, by output, of those that count them on arrival.
     """
 
     run_id: str
@@ -136,6 +138,7 @@ class DetectSummary:
     rows: Mapping[str, int]
     interrupted: bool = False
     complete: bool = True
+    delivered: Mapping[str, Delivery] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
@@ -144,6 +147,11 @@ class DetectSummary:
             "bundle_version": self.bundle_version,
             "health": dict(self.health),
             "rows": dict(self.rows),
+            **(
+                {"delivered": {name: d.as_dict() for name, d in self.delivered.items()}}
+                if self.delivered
+                else {}
+            ),
         }
 
     def lines(self) -> list[str]:
@@ -169,6 +177,7 @@ class DetectSummary:
             f"{_counted(self.rows.get('flagged_clusters', 0), 'cluster')} flagged with "
             f"{_counted(self.rows.get('cluster_members', 0), 'account')} "
             f"(bundle {self.bundle_version}).",
+            *(delivery.line(place) for place, delivery in self.delivered.items()),
         ]
 
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from pipelines.settings.alerts import AlertsConfig, KnownTextsConfig, SeverityConfig
 from pipelines.settings.base import Section
+from pipelines.settings.bigquery import BigQueryConfig
 from pipelines.settings.clusters import ClustersConfig, LinkConfig, LinksConfig
 from pipelines.settings.ingest import EmbeddingConfig, IngestConfig
 from pipelines.settings.run import RunConfig
@@ -19,6 +20,7 @@ from pipelines.settings.tables import TablesConfig
 
 __all__ = [
     "AlertsConfig",
+    "BigQueryConfig",
     "ClustersConfig",
     "Config",
     "CoverageConfig",
@@ -50,4 +52,5 @@ class Config(Section):
     clusters: ClustersConfig = Field(default_factory=ClustersConfig)
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
     tables: TablesConfig = Field(default_factory=TablesConfig)
+    bigquery: BigQueryConfig = Field(default_factory=BigQueryConfig)
     run: RunConfig = Field(default_factory=RunConfig)

@@ -15,16 +15,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from transforms.sinks import duckdb_path
+from transforms.sinks.delivery import Delivery
 from transforms.sinks.duckdb import write_tables
 from transforms.sinks.parquet import add_parquet, parquet_folder
 from transforms.sinks.spool import Batch, Spool
+
+if TYPE_CHECKING:
+    from transforms.bigquery.client import BigQueryOptions
+    from transforms.sinks.bigquery.write import BigQuerySink
 
 _WARN_EVERY_S = 60.0
 _BRIEF_S = 10.0  # others may read for so long without a word
@@ -115,12 +120,14 @@ class Written:
       rows: new and changed rows by table.
       members: accounts of every cluster that is flagged by now, by cluster and window.
       newest: latest event time among the rows.
+      delivered: what outputs say of arrival, by output.
     """
 
     health: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TABLES, 0))
     members: dict[tuple[str, str], int] = field(default_factory=dict)
     newest: datetime | None = None
+    delivered: dict[str, Delivery] = field(default_factory=dict)
     _revisions: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def add(self, tables: Mapping[str, pa.Table], clusters: Sequence[Row]) -> None:
@@ -154,13 +161,15 @@ class Committer:
         run_id: str,
         warn: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        bigquery: BigQueryOptions | None = None,
     ) -> None:
         """Args:
         spool: to take batches from.
-        outputs: URIs of duckdb, parquet and kafka.
+        outputs: URIs of duckdb, parquet, bigquery and kafka.
         run_id: of the run whose counts are kept.
         warn: says that results have been waiting for a while; once a minute.
         clock: seconds.
+        bigquery: how BigQuery is written.
         """
         self.written = Written()
         self._spool = spool
@@ -172,6 +181,8 @@ class Committer:
         self._clock = clock
         self._warn_at: float | None = None
         self._defined: set[str] = set()
+        self._bigquery = bigquery
+        self._sinks: dict[str, BigQuerySink] = {}
         self._known: dict[tuple[str, ...], bytes] = {}
         self._clusters = KnownClusters(spool.folder / "clusters.json", run_id)
 
@@ -216,6 +227,11 @@ class Committer:
                 # Counts are one file with all of them, which what was left by a crash has not.
                 named = {n: t for n, t in tables.items() if batch.fresh or n != _HEALTH}
                 add_parquet(parquet_folder(uri), self._run_id, batch.name, named)
+            elif uri.startswith("bigquery:"):
+                named = {n: t for n, t in tables.items() if batch.fresh or n != _HEALTH}
+                sink = self._sink(uri)
+                sink.write(named, batch.fresh)
+                self.written.delivered[sink.connection.uri.place] = sink.total
             elif alerts:
                 from transforms.sinks.kafka import send_rows
 
@@ -224,6 +240,13 @@ class Committer:
         self.written.health = counts
         self.written.add(tables, clusters)
         self._remember(digests)
+
+    def _sink(self, uri: str) -> BigQuerySink:
+        from transforms.sinks.bigquery.write import BigQuerySink
+
+        if uri not in self._sinks:
+            self._sinks[uri] = BigQuerySink(uri, self._run_id, self._bigquery)
+        return self._sinks[uri]
 
     def _worth_saying(self, tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
         rows = tables[_CLUSTERS].to_pylist()

@@ -16,17 +16,19 @@ class BigQueryStore:
     days (`max_time_travel_hours` of the dataset) and in fail-safe storage for seven more.
     """
 
-    def __init__(self, client: Any, dataset: str) -> None:
+    def __init__(self, client: Any, dataset: str, place: str) -> None:
         """Args:
         client: `google.cloud.bigquery.Client`.
         dataset: `project.dataset`.
+        place: for messages.
         """
         self._client = client
         self._dataset = dataset
+        self._place = place
 
     @property
     def name(self) -> str:
-        return f"bigquery://{self._dataset.replace('.', '/')}"
+        return self._place
 
     def __enter__(self) -> Self:
         return self
@@ -45,7 +47,7 @@ class BigQueryStore:
         return int(row[0])
 
     def delete(self, table: str, where: str) -> int:
-        # A dry run first told how many there are; the emulator does not tell it of the statement.
+        # The emulator does not tell how many rows a statement changed.
         number = self.count(table, where)
         if number:
             self._ask(f"DELETE FROM `{table}` WHERE {where}")
