@@ -34,7 +34,7 @@ format: install-dev ## Mend what ruff can mend
 types: install-dev ## Check types
 	$(BIN)/mypy
 
-generate: install ## Write the files and pages that are made from the contracts
+generate: install-dev ## Write the files and pages that are made from the contracts
 	$(BIN)/python -m schemas.generate
 
 # One after the other, whatever -j says: the tests' own summary must come last.

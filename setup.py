@@ -45,7 +45,9 @@ DEV = [
     "mypy",
     "pytest",
     "pytest-xdist",
+    "python-hcl2",
     "ruff",
+    "sqlglot",
     "types-PyYAML",
     "types-jsonschema",
     "uv",
@@ -69,7 +71,7 @@ setup(
             "simulate/words/*",
         ],
         "transforms": ["py.typed", "ingest/words/*.txt"],
-        "schemas": ["py.typed", "generated/*"],
+        "schemas": ["py.typed", "generated/*", "generated/views/*", "views/*.sql"],
     },
     install_requires=[
         "apache-beam>=2.77,<2.78",

@@ -20,9 +20,11 @@ from pipelines.commands.demo import demo
 from pipelines.commands.detect import detect
 from pipelines.commands.evaluate import evaluate
 from pipelines.commands.explain import explain
+from pipelines.commands.forget import forget
 from pipelines.commands.known_texts import known_texts
 from pipelines.commands.report import report
 from pipelines.commands.simulate import simulate
+from pipelines.commands.tables import tables
 from pipelines.commands.train import train
 
 OK, UNEXPECTED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
@@ -80,7 +82,19 @@ def cli() -> None:
     """
 
 
-for _command in (demo, simulate, train, detect, evaluate, report, explain, known_texts, config):
+for _command in (
+    demo,
+    simulate,
+    train,
+    detect,
+    evaluate,
+    report,
+    explain,
+    tables,
+    forget,
+    known_texts,
+    config,
+):
     cli.add_command(_command)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import apache_beam as beam
@@ -18,6 +19,7 @@ from transforms.clusters.synchrony import SynchronyOptions
 from transforms.coverage.layout import Items
 from transforms.ingest.decode import Decoder
 from transforms.ingest.files import ReadFiles, ToElement
+from transforms.ingest.forgotten import Forgotten
 from transforms.ingest.kafka_uri import parse_kafka_uri
 from transforms.ingest.known import KnownTexts
 from transforms.ingest.pseudonyms import Pseudonymiser, load_key
@@ -41,7 +43,14 @@ def decoder(config: Config) -> Decoder:
         min_event_time_ms=ingest.min_event_time_ms,
         allowed_lateness_ms=ingest.allowed_lateness_ms,
         known=known_texts(config),
+        forgotten=Forgotten.open(forgotten_file(config), key),
     )
+
+
+def forgotten_file(config: Config) -> Path:
+    """The list of accounts that were to be forgotten, which need not be there."""
+    named = config.ingest.forgotten_file
+    return Path(named) if named else home() / "forgotten.jsonl"
 
 
 def known_texts(config: Config) -> KnownTexts:

@@ -103,7 +103,7 @@ class Column:
         if self.mode == "REPEATED":
             kind = f"ARRAY<{kind}>"
         required = " NOT NULL" if self.mode == "REQUIRED" else ""
-        return f"`{self.name}` {kind}{required} OPTIONS(description={_bigquery_text(self.about())})"
+        return f"`{self.name}` {kind}{required} OPTIONS(description={bigquery_text(self.about())})"
 
     def avro(self, within: str) -> dict[str, Any]:
         """Its Avro field; `within` keeps the names of records apart."""
@@ -182,8 +182,8 @@ class Table:
     def duckdb_comments(self) -> list[str]:
         """Statements that put the descriptions into a DuckDB database."""
         name = quoted(self.name)
-        return [f"COMMENT ON TABLE {name} IS {_sql_text(self.description)}"] + [
-            f"COMMENT ON COLUMN {name}.{quoted(c.name)} IS {_sql_text(c.about())}"
+        return [f"COMMENT ON TABLE {name} IS {sql_text(self.description)}"] + [
+            f"COMMENT ON COLUMN {name}.{quoted(c.name)} IS {sql_text(c.about())}"
             for c in self.columns
         ]
 
@@ -208,7 +208,7 @@ class Table:
         if self.clustering:
             parts.append("CLUSTER BY " + ", ".join(f"`{c}`" for c in self.clustering))
         parts.append(
-            f"OPTIONS(description={_bigquery_text(self.description)}, "
+            f"OPTIONS(description={bigquery_text(self.description)}, "
             f'labels=[("contract_version", "{self.version}")])'
         )
         return "\n".join(parts)
@@ -266,11 +266,13 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _sql_text(text: str) -> str:
+def sql_text(text: str) -> str:
+    """A text as SQL has it."""
     return "'" + text.replace("'", "''") + "'"
 
 
-def _bigquery_text(text: str) -> str:
+def bigquery_text(text: str) -> str:
+    """A text as BigQuery has it."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 

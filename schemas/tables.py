@@ -12,7 +12,7 @@ from schemas.model import Column, Mode, Table, Type, check_table
 from schemas.normalise import normalise_row
 from schemas.views import VIEWS
 
-__all__ = ["TABLES", "VERSION", "VIEWS", "Column", "Table", "normalise_row"]
+__all__ = ["IDENTIFIERS", "TABLES", "VERSION", "VIEWS", "Column", "Table", "normalise_row"]
 
 VERSION = 1
 
@@ -325,6 +325,13 @@ TABLES: Mapping[str, Table] = {
         _SIGHTINGS,
     )
 }
+
+IDENTIFIERS: Mapping[str, tuple[str, ...]] = {
+    "session_scores": ("key",),
+    "cluster_members": ("account_id",),
+    "sightings": ("account_id",),
+}
+"""Columns that name a customer, by table; who may read them is decided apart from the rest."""
 
 for _table in TABLES.values():
     check_table(_table)

@@ -2,6 +2,7 @@
 # Installs what the tests on the real thing need, under .local and nowhere else:
 #   .local/kafka/libs   the jars of a Kafka broker (versions in kafka/pom.xml)
 #   .local/bin/prism    Beam's local streaming runner (version in prism/go.mod)
+#   .local/bin/tofu     OpenTofu, which checks infra/terraform (version in tofu/go.mod)
 #   .local/bigquery     an emulator of BigQuery (versions in bigquery/requirements.txt)
 # Run it again at any time: what is there in the right version is left alone.
 set -euo pipefail
@@ -167,6 +168,31 @@ EOF
   say "BigQuery emulator: installed in $home"
 }
 
+install_tofu() {
+  local binary="$target/bin/tofu" stamp
+  stamp="$target/bin/.tofu-$(cksum <"$here/tofu/go.mod" | tr ' ' -)"
+  if [[ -x $binary && -e $stamp ]]; then
+    say "OpenTofu: is installed as $binary"
+    return
+  fi
+  if (($(go_minor) < oldest_go)) && [[ -x /usr/local/go/bin/go ]]; then
+    PATH="/usr/local/go/bin:$PATH"
+  fi
+  mkdir -p "$target/bin"
+  rm -f "$target"/bin/.tofu-*
+  build_tofu() {
+    cd "$here/tofu" && CGO_ENABLED=0 go build -mod=readonly -trimpath -ldflags "-s -w" -o "$binary" \
+      github.com/opentofu/opentofu/cmd/tofu
+  }
+  # Only the check of infra/terraform's format needs it; its test says so when it is missing.
+  with_progress "OpenTofu: building it with Go; this takes some minutes the first time" build_tofu || {
+    say "OpenTofu: Go could not build it (its words are above); infra/terraform is not checked by it"
+    return
+  }
+  touch "$stamp"
+  say "OpenTofu: installed as $binary"
+}
+
 if ! command -v java >/dev/null; then # looking up the package takes a second
   need java "$(command -v apt-cache >/dev/null && java_package || echo openjdk-17-jre-headless)" \
     "running the Kafka broker" openjdk
@@ -174,3 +200,4 @@ fi
 install_kafka
 install_prism
 install_bigquery
+install_tofu

@@ -100,6 +100,19 @@ def prism_location() -> Path:
     return binary
 
 
+def tofu_location() -> Path:
+    """OpenTofu, or Terraform where that is installed; both know the same language.
+
+    Raises:
+      ServiceError: neither is there.
+    """
+    found = [local_dir() / "bin" / "tofu", *map(shutil.which, ("tofu", "terraform"))]
+    for binary in found:
+        if binary is not None and os.access(binary, os.X_OK):
+            return Path(binary)
+    raise ServiceError(f"OpenTofu is not at {found[0]}: {_INSTALL}")
+
+
 def free_ports(count: int) -> list[int]:
     """Loopback ports that nobody listens on just now, all different."""
     with contextlib.ExitStack() as stack:

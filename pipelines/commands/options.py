@@ -43,7 +43,7 @@ tables = click.option(
     "output",
     required=True,
     metavar="URI",
-    help="What `detect` wrote: duckdb:///file.duckdb",
+    help="What `detect` wrote: duckdb:///file.duckdb or parquet:///folder",
 )
 labels = click.option(
     "--labels",

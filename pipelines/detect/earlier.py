@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import duckdb
 
 from schemas.errors import DistilwatchError
-from schemas.tables import TABLES
 from transforms.clusters.membership import KnownIds
 from transforms.sinks import duckdb_path
 from transforms.sinks.duckdb_refusal import why_not
 from transforms.sinks.parquet import parquet_folder
+from transforms.sinks.parquet_views import has_tables, make_views
 
 _NEEDED = ("session_scores", "flagged_clusters", "cluster_members")
 # What is asked for below, of a table that is far away.
@@ -86,9 +85,11 @@ def _read(uri: str) -> KnownIds:
             there = {name for (name,) in connection.execute("SHOW TABLES").fetchall()}
             return _query(connection) if there.issuperset(_NEEDED) else KnownIds()
     if uri.startswith("parquet:"):
+        folder = parquet_folder(uri)
+        if not has_tables(folder):
+            return KnownIds()
         with duckdb.connect() as connection:
-            for name in _NEEDED:
-                _view(connection, parquet_folder(uri), name)
+            make_views(connection, folder)
             return _query(connection)
     if uri.startswith("bigquery:"):
         from transforms.sinks.bigquery.read import tables_of
@@ -101,18 +102,6 @@ def _read(uri: str) -> KnownIds:
                 connection.register(name, rows)
             return _query(connection)
     return KnownIds()
-
-
-def _view(connection: duckdb.DuckDBPyConnection, folder: Path, name: str) -> None:
-    """A table of what is in a folder; it may hold a row more than once."""
-    connection.execute(TABLES[name].duckdb_ddl())
-    files = sorted(str(f) for f in (folder / name).glob("day=*/*.parquet"))
-    if files:
-        connection.execute(
-            f'INSERT OR REPLACE INTO "{name}" BY NAME '
-            "SELECT * FROM read_parquet(?, union_by_name = true, hive_partitioning = false)",
-            [files],
-        )
 
 
 def _query(connection: duckdb.DuckDBPyConnection) -> KnownIds:

@@ -16,6 +16,7 @@ from pipelines.settings.ingest import EmbeddingConfig, IngestConfig
 from pipelines.settings.run import RunConfig
 from pipelines.settings.scoring import DetectorConfig, ScoringConfig
 from pipelines.settings.sessions import CoverageConfig, ProfilesConfig, SessionsConfig
+from pipelines.settings.tables import TablesConfig
 
 __all__ = [
     "AlertsConfig",
@@ -35,6 +36,7 @@ __all__ = [
     "Section",
     "SessionsConfig",
     "SeverityConfig",
+    "TablesConfig",
 ]
 
 
@@ -49,5 +51,6 @@ class Config(Section):
     scoring: ScoringConfig = Field(default_factory=ScoringConfig)
     clusters: ClustersConfig = Field(default_factory=ClustersConfig)
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
+    tables: TablesConfig = Field(default_factory=TablesConfig)
     bigquery: BigQueryConfig = Field(default_factory=BigQueryConfig)
     run: RunConfig = Field(default_factory=RunConfig)

@@ -69,6 +69,12 @@ class IngestConfig(Section):
         max_length=16,
     )
 
+    forgotten_file: str | None = Field(
+        None,
+        description="list of accounts, as keyed hashes, that `distilwatch forget` wrote and whose "
+        "records are refused; null: one of this user's own",
+    )
+
     @property
     def max_future_ms(self) -> int:
         return self.max_future

@@ -10,6 +10,7 @@
 | unknown_schema_version | not 1 |
 | time_unparseable, time_in_future, time_too_old | event_time |
 | vector_undecodable, vector_wrong_length, vector_not_finite | embedding |
+| forgotten | of an account that was to be forgotten; nothing else of the record is kept |
 | late | older than the partition's watermark minus the allowed lateness |
 
 Stated defaults: texts beyond `max_text_chars` are cut for embedding; negative counts and costs, and
@@ -32,6 +33,7 @@ from numpy.typing import NDArray
 from transforms.embedding.space import AXES, NO_CELL
 from transforms.ingest.batch import DeadLetter, Decoded, Events, RecordBatch
 from transforms.ingest.capabilities import NONE, Capability, capabilities_of
+from transforms.ingest.forgotten import Forgotten
 from transforms.ingest.hashing import hash_column, hash_texts
 from transforms.ingest.intents import intents_of
 from transforms.ingest.known import KnownTexts
@@ -40,6 +42,8 @@ from transforms.ingest.scaffold import looks_like_code, scaffold_columns
 from transforms.ingest.terms import Terms
 from transforms.ingest.times import parse_times
 from transforms.ingest.vectors import Vectors, decode_vectors
+
+FORGOTTEN = "forgotten"
 
 
 class RequestEvent(msgspec.Struct, gc=False):
@@ -118,6 +122,7 @@ class Decoder:
       allowed_lateness_ms: behind the batch's watermark.
       now_ms: the clock.
       known: collections that texts are looked up in.
+      forgotten: accounts whose records are refused.
     """
 
     pseudonymise: Pseudonymiser
@@ -130,6 +135,7 @@ class Decoder:
     allowed_lateness_ms: int = 3_600_000
     now_ms: Callable[[], int] = _now_ms
     known: KnownTexts = field(default_factory=KnownTexts)
+    forgotten: Forgotten = field(default_factory=Forgotten)
 
     def decode(self, batch: RecordBatch) -> Decoded:
         """Decodes a batch; every record is either accepted or in `refused`."""
@@ -148,7 +154,7 @@ class Decoder:
                 int(batch.offsets[place]),
                 refusal.reason,
                 refusal.detail,
-                batch.values[place],
+                b"" if refusal.reason == FORGOTTEN else batch.values[place],
                 refusal.time_ms,
             )
             for place, refusal in sorted(refusals.items())
@@ -174,6 +180,8 @@ class Decoder:
                         raise _Refused("unknown_schema_version", "expected 1")
                     if not event.event_id or not event.account_id:
                         raise _Refused("empty_id")
+                    if self.forgotten and event.account_id in self.forgotten:
+                        raise _Refused(FORGOTTEN)
                     events.append(event)
                     places.append(place)
             except _Refused as error:
