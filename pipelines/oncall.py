@@ -100,7 +100,7 @@ class OnCall:
         self._database = databases[0] if databases else None
         self._decisions = DispositionStore(self._database) if self._database else None
         if book.is_new() and self._database is not None and self._database.is_file():
-            self._restore(self._database)
+            self._restore(self._database, rules.namespace or None)
 
     def look(self, clusters: pa.Table, members: pa.Table) -> None:
         """Looks at rows that are in the tables by now.
@@ -142,7 +142,7 @@ class OnCall:
                 name = f"batch-{min(r['changed_at'] for r in rows):020d}-{rows[0]['alert_id']}"
                 add_parquet(parquet_folder(uri), self._run_id, name, {"alerts": table})
 
-    def _restore(self, path: Path) -> None:
+    def _restore(self, path: Path, namespace: str | None) -> None:
         """What the table says, into a book that was lost: nobody is told again."""
         import duckdb
 
@@ -155,7 +155,8 @@ class OnCall:
                 return
             result = connection.execute(
                 f"SELECT {columns('alerts')} FROM alerts "
-                "WHERE storm_id IS DISTINCT FROM alert_id AND namespace IS NULL"
+                "WHERE storm_id IS DISTINCT FROM alert_id AND namespace IS NOT DISTINCT FROM ?",
+                [namespace],
             )
             names = [column[0] for column in result.description]
             rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]

@@ -290,6 +290,13 @@ class Book:
         """Messages by state."""
         return dict(self._db.execute("SELECT state, count(*) FROM outbox GROUP BY state"))
 
+    def hurry(self, now_ms: int) -> None:
+        """Lets everything that waits be due now, quiet hours or not."""
+        self._db.execute(
+            "UPDATE outbox SET not_before = ? WHERE state = 'pending' AND not_before > ?",
+            [now_ms, now_ms],
+        )
+
     def sent(self, message: Message, thread: Mapping[str, Any] | None, now_ms: int) -> None:
         """Notes that the receiver took a message, and the thread that it began."""
         with self.writing():

@@ -13,7 +13,13 @@ from pipelines.commands import options
 @click.argument("file", type=click.Path(path_type=Path))
 @options.tables
 @options.config_file
-@click.option("--days", type=click.IntRange(1, 3_650), default=30, show_default=True)
+@click.option(
+    "--days",
+    type=click.IntRange(1, 3_650),
+    default=30,
+    show_default=True,
+    help="Days of history, before the newest row.",
+)
 @options.as_json
 def test_policy(
     file: Path, output: str, config_path: Path | None, days: int, as_json: bool
