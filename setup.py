@@ -68,7 +68,7 @@ setup(
             "report/*.css",
             "simulate/words/*",
         ],
-        "transforms": ["py.typed", "ingest/words/*.txt"],
+        "transforms": ["py.typed", "ingest/words/*.txt", "alerts/policies/*.yaml"],
         "schemas": ["py.typed", "generated/*"],
     },
     install_requires=[

@@ -173,8 +173,9 @@ def _moves(
         seen_by = said.disposition_id
         yield "raised", why, _next(alert, "open", peak=news.severity, seen_by=seen_by, **told)
     elif said.seen and said.disposition_id != alert.seen_by:
+        # Whoever has it in hand has seen how large it is by now.
         seen_by = said.disposition_id
-        yield "acknowledged", said.why, _next(alert, "acknowledged", seen_by=seen_by)
+        yield "acknowledged", said.why, _next(alert, "acknowledged", seen_by=seen_by, **told)
     elif alert.state == "acknowledged" and not said.seen:
         yield "updated", "the decision was taken back", _next(alert, "open", seen_by="", **told)
     elif not said.patient and (

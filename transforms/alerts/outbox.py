@@ -269,15 +269,21 @@ class Book:
         )
         return found.fetchone() is not None
 
-    def due(self, now_ms: int, at_most: int = 500) -> list[Message]:
+    def due(self, now_ms: int, without: Iterable[str] = (), at_most: int = 500) -> list[Message]:
         """Messages to send now, oldest first; of an alert and channel only the first that waits,
-        so that its end never overtakes its beginning."""
+        so that its end never overtakes its beginning.
+
+        Args:
+          now_ms: milliseconds UTC.
+          without: channels that are left out.
+        """
         return self._messages(
-            "WHERE state = 'pending' AND not_before <= ? AND NOT EXISTS ("
+            "WHERE state = 'pending' AND not_before <= ? "
+            "AND channel NOT IN (SELECT value FROM json_each(?)) AND NOT EXISTS ("
             "SELECT 1 FROM outbox AS earlier WHERE earlier.alert_id = outbox.alert_id "
             "AND earlier.channel = outbox.channel AND earlier.state = 'pending' "
             "AND earlier.place < outbox.place) ORDER BY place LIMIT ?",
-            [now_ms, at_most],
+            [now_ms, _json(list(without)), at_most],
         )
 
     def messages(self, states: Sequence[str] = (), at_most: int = 1_000) -> list[Message]:

@@ -57,14 +57,20 @@ class Sender:
         self._failing: set[str] = set()
 
     def send_due(self, stop: Event | None = None) -> Sent:
-        """Sends what is due now; nothing where another process sends."""
+        """Sends what is due now; nothing where another process sends.
+
+        A channel that fails rests until the next call: each try may take as long as its time
+        limit, and the others must not wait for it.
+        """
         done = Sent()
+        resting: set[str] = set()
         with self._book.sending() as ours:
-            while ours and (due := self._book.due(self._clock_ms())):
+            while ours and (due := self._book.due(self._clock_ms(), resting)):
                 for message in due:
                     if stop is not None and stop.is_set():
                         return done
-                    self._send(message, done)
+                    if message.channel not in resting and not self._send(message, done):
+                        resting.add(message.channel)
         return done
 
     def send_until(self, seconds: float) -> Sent:
@@ -79,7 +85,8 @@ class Sender:
                 return total
             time.sleep(_PAUSE_S)
 
-    def _send(self, message: Message, done: Sent) -> None:
+    def _send(self, message: Message, done: Sent) -> bool:
+        """Returns whether the channel works."""
         channel = self._channels.get(message.channel)
         asked_ms, for_good = 0, False
         try:
@@ -97,7 +104,7 @@ class Sender:
             self._failing.discard(message.channel)
             self._book.sent(message, began, self._clock_ms())
             done.sent += 1
-            return
+            return True
         dead = self._book.failed(message, why, self._clock_ms(), self._backoff, asked_ms, for_good)
         done.dead += dead
         done.delayed += not dead
@@ -109,6 +116,7 @@ class Sender:
         elif message.channel not in self._failing:
             self._failing.add(message.channel)
             self._warn(f"alerts wait for {message.channel}: {why}; they are tried again")
+        return for_good  # refused, but it answers
 
 
 class Background:

@@ -232,12 +232,14 @@ class Committer:
                 # Counts are one file with all of them, which what was left by a crash has not.
                 named = {n: t for n, t in tables.items() if batch.fresh or n != _HEALTH}
                 add_parquet(parquet_folder(uri), self._run_id, batch.name, named)
-            elif alerts:
+        if self._on_call is not None:
+            # Before the topics, and before it is noted: looking again makes no second alert.
+            self._on_call.look(tables[_CLUSTERS], tables[_MEMBERS])
+        for uri in self._outputs:
+            if uri.startswith("kafka:") and alerts:
                 from transforms.sinks.kafka import send_rows
 
                 send_rows(uri, alerts)
-        if self._on_call is not None:
-            self._on_call.look(tables[_CLUSTERS], tables[_MEMBERS])
         self._clusters.note(clusters, alerts)
         self.written.health = counts
         self.written.add(tables, clusters)

@@ -20,6 +20,7 @@ from tests.support.receivers import Answer, Receiver, receiver
 from transforms.alerts.channels import Channel, Refused, TryLater, open_channel, secret_of
 from transforms.alerts.channels.pagerduty import PagerDuty
 from transforms.alerts.channels.slack import SlackBot, SlackWebhook
+from transforms.alerts.channels.topic import Topic
 from transforms.alerts.channels.webhook import Webhook, verify
 from transforms.alerts.life import Observation, advance
 from transforms.alerts.life import Standing as Said
@@ -204,6 +205,11 @@ def test_what_fails_is_tried_again_and_what_is_refused_is_not(
     server.close()
     with pytest.raises(TryLater, match="cannot be reached"):
         channel.tell("k", told(), None)
+
+
+def test_a_broker_that_is_away_is_tried_again() -> None:
+    with pytest.raises(TryLater, match="no Kafka broker answers"):
+        Topic("kafka://127.0.0.1:1/told").tell("k", told(), None)
 
 
 def test_secrets_come_from_the_environment_or_a_file(

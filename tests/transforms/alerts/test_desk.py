@@ -374,6 +374,17 @@ def test_a_channel_that_fails_does_not_hold_up_the_others(office: Callable[..., 
     assert waiting.error == "hook failed (ValueError)"
 
 
+def test_a_channel_that_fails_is_tried_once_a_pass(office: Callable[..., Office]) -> None:
+    desk = office()
+    desk.look(*(cluster(f"c-{i}", severity="high") for i in range(3)))
+    bad, good = Script(*(TryLater("stalled") for _ in range(9))), Script()
+    sending = Sender(
+        desk.book, {"hook": bad, "pager": good}, Backoff(), lambda: desk.now, lambda _: None
+    )
+    assert sending.send_due().sent == 3
+    assert (len(bad.tried), len(good.took)) == (1, 3)
+
+
 @settings(max_examples=60, deadline=None)
 @given(works=st.lists(st.booleans(), max_size=30), limit=st.integers(1, 4))
 def test_of_an_alert_the_end_never_overtakes_the_beginning(

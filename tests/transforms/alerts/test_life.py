@@ -72,6 +72,8 @@ LIVES: list[tuple[list[tuple[Observation, Standing]], list[str]]] = [
      ["opened", "acknowledged"]),
     ([(seen(), N), (seen(), WATCHED), (seen(2, "high"), WATCHED), (seen(3, "high"), WATCHED)],
      ["opened", "acknowledged", "raised"]),
+    ([(seen(), N), (seen(2, account_count=9), CONFIRMED), (seen(2, account_count=9), CONFIRMED)],
+     ["opened", "acknowledged"]),
     ([(seen(), N), (seen(), WATCHED), (seen(2), CONFIRMED)],
      ["opened", "acknowledged", "acknowledged"]),
 ]  # fmt: skip
@@ -131,7 +133,7 @@ def _sane(steps: list[Step]) -> None:
         assert len(set(raised)) == len(raised)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(_OBSERVATIONS, st.lists(_SAID, min_size=8, max_size=8), st.randoms())
 def test_repeats_and_older_rows_tell_nobody_anything(
     rows: list[Observation], said: list[Standing], random: Any
@@ -146,7 +148,7 @@ def test_repeats_and_older_rows_tell_nobody_anything(
     assert after == alert
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(_OBSERVATIONS, _SAID, st.randoms())
 def test_the_order_of_rows_does_not_decide_where_an_alert_stands(
     rows: list[Observation], said: Standing, random: Any
