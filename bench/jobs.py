@@ -34,10 +34,12 @@ from transforms.scoring.handler import Scored, ScoringHandler
 from transforms.scoring.levels import rows_of_sketches
 from transforms.sessions.transforms import (
     FoldEvents,
+    FoldTogether,
     Session,
     Sessionize,
     SessionizeBounded,
     SessionOptions,
+    each_session,
 )
 
 
@@ -67,7 +69,12 @@ def batched_sessions(
     to_element = DecodeAndPlace(decoder(config), case.verified(), embeds_texts(config))
     ingested = read_events(pipeline, [str(case.events)], to_element, config.ingest.batch_records)
     clean = ingested | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
-    return clean.events | "Fold" >> FoldEvents(sessions) | "Sessionize" >> sessionize(sessions)
+    if sessionize is Sessionize:
+        return clean.events | "Fold" >> FoldEvents(sessions) | "Sessionize" >> Sessionize(sessions)
+    together = (
+        clean.events | "Fold" >> FoldTogether(sessions) | "Sessionize" >> sessionize(sessions)
+    )
+    return together | "EachSession" >> beam.FlatMap(each_session).with_output_types(Session)
 
 
 def event_sessions(

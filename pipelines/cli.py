@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 
 import click
@@ -31,6 +32,11 @@ OK, UNEXPECTED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 # would only wait for each other. Set before numpy is imported; what the user has set counts.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+
+
+# Google's libraries tell at every import how long they will go on supporting this Python, which is
+# nothing that somebody who runs a command can act on.
+warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.api_core")
 
 
 def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:

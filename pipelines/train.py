@@ -46,7 +46,13 @@ from transforms.scoring.history import (
     whole,
 )
 from transforms.scoring.model import FitOptions
-from transforms.sessions.transforms import FoldEvents, Profile, Session, SessionizeBounded
+from transforms.sessions.transforms import (
+    FoldTogether,
+    ProfileBounded,
+    Session,
+    SessionizeBounded,
+    each_session,
+)
 from transforms.sinks.staging import cannot_keep
 
 
@@ -251,7 +257,7 @@ def _sketch_history(
     """Training keys by level, the peer groups, and the parts of every account's history."""
     config = options.config
     sessions = session_options(config)
-    days = Profile(part_ms(config.profiles.window_ms), 0, sessions.allowed_lateness_ms)
+    days = ProfileBounded(part_ms(config.profiles.window_ms), sessions.allowed_lateness_ms)
     with beam.Pipeline(options=beam_options(options.runner, options.beam_args, 1)) as pipeline:
         clean = read_events(
             pipeline,
@@ -262,15 +268,16 @@ def _sketch_history(
         events = clean.events
         if options.left_out:
             events |= "LeaveOut" >> beam.FlatMap(_without, options.left_out)
-        partials = events | "Fold" >> FoldEvents(sessions)
+        folded = events | "Fold" >> FoldTogether(sessions)
         of_sessions = (
-            partials
+            folded
             | "Sessions" >> SessionizeBounded(sessions)
+            | "EachSession" >> beam.FlatMap(each_session).with_output_types(Session)
             | "SessionKeys" >> beam.Map(_of_session)
         )
         _ = of_sessions | "Keep" >> beam.ParDo(_KeepFn(folder))
         _ = (
-            partials
+            folded
             | "Profiles" >> days
             | "NameParts" >> beam.ParDo(_PartFn())
             | "LeaveWindows" >> beam.WindowInto(beam.window.GlobalWindows())

@@ -24,24 +24,26 @@ from transforms.clusters.transforms import AccountProfile, Cluster, FindClusters
 from transforms.coverage.sketch import CoverageSketch
 from transforms.ingest.transforms import CleanEvents, DecodeAndPlace, dead_letter_row
 from transforms.scoring.calibration import combine_with_cluster
-from transforms.scoring.fit import ACCOUNT_SESSION, PAYMENT_SESSION, PROFILE
+from transforms.scoring.fit import PROFILE
 from transforms.scoring.handler import Scored, ScoringHandler
 from transforms.scoring.levels import rows_of_profiles, rows_of_sketches, score_row
+from transforms.scoring.together import SESSION_LEVELS, ScoreSessions
 from transforms.sessions.endless import CombineNowAndThen
 from transforms.sessions.identity import ACCOUNT, session_id
 from transforms.sessions.transforms import (
     PANES,
     FoldEvents,
+    FoldTogether,
     Profile,
+    ProfileBounded,
     Session,
     SessionizeBounded,
     SessionizeEndless,
 )
-from transforms.sinks.staging import StageTable
+from transforms.sinks.staging import StageColumns, StageTable
 
 _COUNTS_MS = 2_000
 _SOON_MS = 1_000
-_SESSION_LEVELS = {"account": ACCOUNT_SESSION, "payment": PAYMENT_SESSION}
 
 
 def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
@@ -49,7 +51,8 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
 
     Args:
       pipeline: to build into.
-      plan: whether input ends decides only how sessions are cut and how often results come.
+      plan: whether input ends decides only how sessions and profiles are made, many together or
+        one by one, and how often results come.
       folder: where rows are staged.
     """
     config, run_id, policy, bundle = plan.config, plan.run_id, plan.policy, plan.bundle
@@ -61,21 +64,29 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
         config.ingest.watermark_lag_ms, config.ingest.idle_after_ms,
     )  # fmt: skip
     clean = ingested | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
-    partials = clean.events | "Fold" >> FoldEvents(sessions)
-
-    session_rows = []
-    sessionize = SessionizeEndless if plan.endless else SessionizeBounded
-    found = partials | "Sessions" >> sessionize(sessions)
-    for kind, level in _SESSION_LEVELS.items():
-        session_rows.append(
-            found
-            | f"Only_{kind}" >> beam.Filter(lambda s, kind: s.kind == kind, kind)
-            | f"Score_{kind}" >> RunInference(ScoringHandler(bundle, level, rows_of_sketches))
-            | f"Rows_{kind}" >> beam.Map(_session_row, level, run_id)
+    if plan.endless:
+        partials = clean.events | "Fold" >> FoldEvents(sessions)
+        found = partials | "Sessions" >> SessionizeEndless(sessions)
+        for kind, level in SESSION_LEVELS.items():
+            _ = (
+                found
+                | f"Only_{kind}" >> beam.Filter(lambda s, kind: s.kind == kind, kind)
+                | f"Score_{kind}" >> RunInference(ScoringHandler(bundle, level, rows_of_sketches))
+                | f"Rows_{kind}" >> beam.Map(_session_row, level, run_id)
+                | f"Stage_{kind}_sessions" >> StageTable("session_scores", folder)
+            )
+        keyed = partials | "Profiles" >> Profile(config.profiles.window_ms, early_ms, late_ms)
+    else:
+        folded = clean.events | "Fold" >> FoldTogether(sessions)
+        _ = (
+            folded
+            | "Sessions" >> SessionizeBounded(sessions)
+            | "ScoreSessions" >> ScoreSessions(bundle, run_id)
+            | "Stage_sessions" >> StageColumns("session_scores", folder)
         )
+        keyed = folded | "Profiles" >> ProfileBounded(config.profiles.window_ms, late_ms)
     profiles = (
-        partials
-        | "Profiles" >> Profile(config.profiles.window_ms, early_ms, late_ms)
+        keyed
         | "NameWindow" >> beam.ParDo(_ProfileFn())
         | "ScoreProfiles"
         >> RunInference(ScoringHandler(bundle, PROFILE, rows_of_profiles, policy.max_p))
@@ -87,9 +98,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
     flagged = clusters | "Findings" >> _findings(plan, early_ms, late_ms)
 
     tables = {
-        "session_scores": (
-            (*session_rows, _profile_rows(clusters, run_id)) | "AllScores" >> beam.Flatten()
-        ),
+        "session_scores": _profile_rows(clusters, run_id),
         "flagged_clusters": flagged | "ClusterRows" >> beam.Map(lambda finding: finding.cluster),
         "cluster_members": flagged | "MemberRows" >> beam.FlatMap(_member_rows),
         "dead_letters": clean.refused | "LetterRows" >> beam.Map(dead_letter_row, run_id),

@@ -32,6 +32,7 @@ from transforms.coverage import layout
 from transforms.coverage.layout import Items
 from transforms.coverage.sketch import CoverageSketch
 from transforms.ingest.hashing import hash64
+from transforms.pickling import pickled_by_fields
 
 
 class LinkKind(NamedTuple):
@@ -84,6 +85,7 @@ class LinkOptions:
     split: SplitOptions = field(default_factory=SplitOptions)
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True, eq=False)
 class Linkable:
     """What linking needs to know of one account.

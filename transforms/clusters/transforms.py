@@ -41,6 +41,7 @@ from transforms.clusters.membership import (
 )
 from transforms.coverage.features import COLUMNS
 from transforms.coverage.sketch import CoverageSketch
+from transforms.pickling import pickled_by_fields
 from transforms.scoring.bundle import Bundle
 from transforms.scoring.handler import Scored, ScoringHandler, VerifiedBundle
 from transforms.scoring.model import FeatureRows
@@ -69,6 +70,7 @@ class AccountProfile(NamedTuple):
     absorbed: tuple[Absorbed, ...] = ()
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True, eq=False)
 class ClusterMember:
     """One account of a cluster with its own result and its links."""
@@ -81,6 +83,7 @@ class ClusterMember:
         return self.scored.item.account
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True, eq=False)
 class Cluster:
     """A group of linked accounts; its members oldest first.

@@ -14,6 +14,7 @@ from apache_beam.ml.inference.base import ModelHandler
 from numpy.typing import NDArray
 
 from schemas.errors import DistilwatchError
+from transforms.pickling import pickled_by_fields
 from transforms.scoring.bundle import Bundle, read_verified
 from transforms.scoring.model import FeatureRows, Reason
 from transforms.scoring.rows import PeerGroups
@@ -23,6 +24,7 @@ T = TypeVar("T")
 RowsOf = Callable[[Sequence[Any], Bundle, PeerGroups], FeatureRows]
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored(Generic[T]):
     """An item with its score.
