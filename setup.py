@@ -70,7 +70,7 @@ setup(
             "report/*.css",
             "simulate/words/*",
         ],
-        "transforms": ["py.typed", "ingest/words/*.txt"],
+        "transforms": ["py.typed", "ingest/words/*.txt", "alerts/policies/*.yaml"],
         "schemas": ["py.typed", "generated/*", "generated/views/*", "views/*.sql"],
     },
     install_requires=[

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from pipelines.commands.alerts import alerts
 from pipelines.commands.config import config
 from pipelines.commands.demo import demo
 from pipelines.commands.detect import detect
@@ -83,18 +84,9 @@ def cli() -> None:
 
 
 for _command in (
-    demo,
-    simulate,
-    train,
-    detect,
-    evaluate,
-    report,
-    explain,
-    tables,
-    forget,
-    known_texts,
+    demo, simulate, train, detect, evaluate, report, explain, alerts, tables, forget, known_texts,
     config,
-):
+):  # fmt: skip
     cli.add_command(_command)
 
 

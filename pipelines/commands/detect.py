@@ -98,6 +98,7 @@ def detect(
             look.check(lambda: preflight.check_scratch(config))
             costs = look.check(lambda: preflight.check_reading_cost(config, inputs))
             look.check(lambda: preflight.check_known_texts(config))
+            look.check(lambda: preflight.check_on_call(config))
         look.check(lambda: preflight.check_runner(runner, inputs, for_ms, beam_args))
         look.finish()
         assert config is not None  # finish() would have raised

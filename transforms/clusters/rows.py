@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from transforms.alerts.policy import AlertPolicy
@@ -51,7 +52,25 @@ def finding_of(
         run_id, history,
     )  # fmt: skip
     revision = row["revision"]
+    row["links"] = shared_links([links for _, links in members])
     return Finding(row, [_member(own, name, revision, links, run_id) for own, links in members])
+
+
+def shared_links(members: Sequence[Sequence[Link]]) -> list[dict[str, Any]]:
+    """What members share, by kind, what most of them share first.
+
+    Args:
+      members: the strongest links of each.
+    """
+    things: dict[str, set[str]] = {}
+    accounts: dict[str, int] = {}
+    for links in members:
+        for kind in {link.kind for link in links}:
+            accounts[kind] = accounts.get(kind, 0) + 1
+        for link in links:
+            things.setdefault(link.kind, set()).add(link.thing)
+    order = sorted(accounts, key=lambda kind: (-accounts[kind], kind))
+    return [{"kind": k, "shared": len(things[k]), "accounts": accounts[k]} for k in order]
 
 
 def _row(

@@ -5,7 +5,7 @@ CREATE OR REPLACE VIEW `${views}.cluster_windows` (
   `window_end` OPTIONS(description="end of the profile window [UTC]"),
   `status` OPTIONS(description="open, growing, resolved or dismissed"),
   `severity` OPTIONS(description="low, medium, high or critical"),
-  `score` OPTIONS(description="ensemble score; compare among clusters only"),
+  `score` OPTIONS(description="ensemble score; compare among clusters only [score]"),
   `p_value` OPTIONS(description="calibrated p-value [probability]"),
   `first_seen` OPTIONS(description="first request of a member [UTC]"),
   `last_seen` OPTIONS(description="last request of a member [UTC]"),

@@ -13,7 +13,7 @@ COMMENT ON COLUMN "cluster_windows"."window_start" IS 'begin of the profile wind
 COMMENT ON COLUMN "cluster_windows"."window_end" IS 'end of the profile window [UTC]';
 COMMENT ON COLUMN "cluster_windows"."status" IS 'open, growing, resolved or dismissed';
 COMMENT ON COLUMN "cluster_windows"."severity" IS 'low, medium, high or critical';
-COMMENT ON COLUMN "cluster_windows"."score" IS 'ensemble score; compare among clusters only';
+COMMENT ON COLUMN "cluster_windows"."score" IS 'ensemble score; compare among clusters only [score]';
 COMMENT ON COLUMN "cluster_windows"."p_value" IS 'calibrated p-value [probability]';
 COMMENT ON COLUMN "cluster_windows"."first_seen" IS 'first request of a member [UTC]';
 COMMENT ON COLUMN "cluster_windows"."last_seen" IS 'last request of a member [UTC]';

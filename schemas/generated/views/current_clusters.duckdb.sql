@@ -13,7 +13,7 @@ COMMENT ON COLUMN "current_clusters"."window_start" IS 'begin of the profile win
 COMMENT ON COLUMN "current_clusters"."window_end" IS 'end of the profile window [UTC]';
 COMMENT ON COLUMN "current_clusters"."status" IS 'open, growing, resolved or dismissed';
 COMMENT ON COLUMN "current_clusters"."severity" IS 'low, medium, high or critical';
-COMMENT ON COLUMN "current_clusters"."score" IS 'ensemble score; compare among clusters only';
+COMMENT ON COLUMN "current_clusters"."score" IS 'ensemble score; compare among clusters only [score]';
 COMMENT ON COLUMN "current_clusters"."p_value" IS 'calibrated p-value [probability]';
 COMMENT ON COLUMN "current_clusters"."first_seen" IS 'first request of a member [UTC]';
 COMMENT ON COLUMN "current_clusters"."last_seen" IS 'last request of a member [UTC]';

@@ -12,7 +12,7 @@ CREATE OR REPLACE VIEW `${views}.current_sessions` (
   `input_tokens` OPTIONS(description="input tokens of these requests [tokens]"),
   `output_tokens` OPTIONS(description="output tokens of these requests [tokens]"),
   `features` OPTIONS(description="features, with what is normal for the peer group at this volume; unknown ones are left out"),
-  `score` OPTIONS(description="ensemble score; compare within a level only"),
+  `score` OPTIONS(description="ensemble score; compare within a level only [score]"),
   `p_value` OPTIONS(description="calibrated p-value of the row alone [probability]"),
   `combined_p_value` OPTIONS(description="with the cluster's; profiles only [probability]"),
   `cluster_id` OPTIONS(description="cluster of the account, flagged or not; profiles only"),

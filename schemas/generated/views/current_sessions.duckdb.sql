@@ -35,7 +35,7 @@ COMMENT ON COLUMN "current_sessions"."request_count" IS 'requests [requests]';
 COMMENT ON COLUMN "current_sessions"."input_tokens" IS 'input tokens of these requests [tokens]';
 COMMENT ON COLUMN "current_sessions"."output_tokens" IS 'output tokens of these requests [tokens]';
 COMMENT ON COLUMN "current_sessions"."features" IS 'features, with what is normal for the peer group at this volume; unknown ones are left out';
-COMMENT ON COLUMN "current_sessions"."score" IS 'ensemble score; compare within a level only';
+COMMENT ON COLUMN "current_sessions"."score" IS 'ensemble score; compare within a level only [score]';
 COMMENT ON COLUMN "current_sessions"."p_value" IS 'calibrated p-value of the row alone [probability]';
 COMMENT ON COLUMN "current_sessions"."combined_p_value" IS 'with the cluster''s; profiles only [probability]';
 COMMENT ON COLUMN "current_sessions"."cluster_id" IS 'cluster of the account, flagged or not; profiles only';
