@@ -305,6 +305,35 @@ _SIGHTINGS = Table(
     ),
 )
 
+_CLUSTER_EVIDENCE = Table(
+    "cluster_evidence",
+    "What of a flagged cluster other labs might use, by revision; never leaves as it is. "
+    "`distilwatch share propose` makes indicators of it.",
+    ("cluster_id", "window_start", "revision"),
+    "window_start",
+    ("cluster_id",),
+    (
+        _must("cluster_id", "STRING", "cluster"),
+        _must("window_start", "TIMESTAMP", "begin of the profile window", "UTC"),
+        _must("revision", "INT64", "revision of the cluster", "requests"),
+        _may("window_end", "TIMESTAMP", "end of the profile window", "UTC"),
+        _must("account_count", "INT64", "member accounts", "accounts"),
+        _FEATURES,
+        _many(
+            "things",
+            "what links members and could link accounts elsewhere; the strongest of each kind",
+            _may("kind", "STRING", "prefix_scaffold, suffix_scaffold, network or client"),
+            _may("thing", "STRING", "hash of the shared thing, 14 hex digits"),
+            _may("members", "INT64", "members that have it", "accounts"),
+            _may("others", "INT64", "accounts of the window that have it, too", "accounts"),
+        ),
+        _may("coverage", "BYTES", "sum over members of what each asks, in equal parts; compressed"),
+        _may("space", "STRING", "hash of the space that coverage was measured in"),
+        _may("embedding_model", "STRING", "embedder of that space"),
+        *_RUN,
+    ),
+)
+
 TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
@@ -316,6 +345,7 @@ TABLES: Mapping[str, Table] = {
         _DISPOSITIONS,
         _INDICATORS,
         _SIGHTINGS,
+        _CLUSTER_EVIDENCE,
     )
 }
 
