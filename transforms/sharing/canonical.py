@@ -50,8 +50,8 @@ def signed(obj: Mapping[str, Any], key: Ed25519PrivateKey) -> dict[str, Any]:
 
 def is_signed_by(obj: Mapping[str, Any], keys: list[Ed25519PublicKey]) -> bool:
     """Whether one of the keys made an object's signature."""
-    ours = obj.get("extensions", {}).get(EXTENSION, {})
     try:
+        ours = obj["extensions"][EXTENSION]
         signature = base64.b64decode(ours["signature"], validate=True)
     except (KeyError, TypeError, ValueError, binascii.Error):
         return False
