@@ -24,6 +24,7 @@ from pipelines.commands.explain import explain
 from pipelines.commands.forget import forget
 from pipelines.commands.known_texts import known_texts
 from pipelines.commands.report import report
+from pipelines.commands.share import share
 from pipelines.commands.simulate import simulate
 from pipelines.commands.tables import tables
 from pipelines.commands.train import train
@@ -84,8 +85,8 @@ def cli() -> None:
 
 
 for _command in (
-    demo, simulate, train, detect, evaluate, report, explain, alerts, tables, forget, known_texts,
-    config,
+    demo, simulate, train, detect, evaluate, report, explain, alerts, share, tables, forget,
+    known_texts, config,
 ):  # fmt: skip
     cli.add_command(_command)
 

@@ -336,12 +336,21 @@ _INDICATORS = Table(
         _may("value", "STRING", "keyed hash, hex, or a coarse public value such as a network"),
         _may("sketch", "BYTES", "coverage, where the kind is one that is compared and not equal"),
         _may("provider", "STRING", "lab that made it"),
-        _may("cluster_id", "STRING", "cluster that it was made from, at the lab that made it"),
+        _may(
+            "cluster_id",
+            "STRING",
+            "name, given by the lab that made it, of the campaign; says nothing to others",
+        ),
         _may("confidence", "INT64", "of the lab that made it", "0 to 100"),
         _may("marking", "STRING", "traffic light protocol: clear, green, amber, amber+strict, red"),
         _must("valid_from", "TIMESTAMP", "from when it holds", "UTC"),
         _may("valid_until", "TIMESTAMP", "until when it holds; empty for ever", "UTC"),
         _may("revoked", "BOOL", "whether the lab that made it took it back"),
+        _may("created", "TIMESTAMP", "when its first version was made", "UTC"),
+        _may("modified", "TIMESTAMP", "when this version was made; the latest counts", "UTC"),
+        _may("revision", "INT64", "version: 1, 2, …"),
+        _may("method", "STRING", "how it was made"),
+        _may("source", "STRING", "who brought it here: own, or the name of a feed"),
     ),
 )
 
@@ -364,6 +373,35 @@ _SIGHTINGS = Table(
     ),
 )
 
+_CLUSTER_EVIDENCE = Table(
+    "cluster_evidence",
+    "What of a flagged cluster other labs might use, by revision; never leaves as it is. "
+    "`distilwatch share propose` makes indicators of it.",
+    ("cluster_id", "window_start", "revision"),
+    "window_start",
+    ("cluster_id",),
+    (
+        _must("cluster_id", "STRING", "cluster"),
+        _must("window_start", "TIMESTAMP", "begin of the profile window", "UTC"),
+        _must("revision", "INT64", "revision of the cluster", "requests"),
+        _may("window_end", "TIMESTAMP", "end of the profile window", "UTC"),
+        _must("account_count", "INT64", "member accounts", "accounts"),
+        _FEATURES,
+        _many(
+            "things",
+            "what links members and could link accounts elsewhere; the strongest of each kind",
+            _may("kind", "STRING", "prefix_scaffold, suffix_scaffold, network or client"),
+            _may("thing", "STRING", "hash of the shared thing, 14 hex digits"),
+            _may("members", "INT64", "members that have it", "accounts"),
+            _may("others", "INT64", "accounts of the window that have it, too", "accounts"),
+        ),
+        _may("coverage", "BYTES", "sum over members of what each asks, in equal parts; compressed"),
+        _may("space", "STRING", "hash of the space that coverage was measured in"),
+        _may("embedding_model", "STRING", "embedder of that space"),
+        *_RUN,
+    ),
+)
+
 TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
@@ -376,6 +414,7 @@ TABLES: Mapping[str, Table] = {
         _ALERTS,
         _INDICATORS,
         _SIGHTINGS,
+        _CLUSTER_EVIDENCE,
     )
 }
 
