@@ -21,6 +21,7 @@ EXTRAS = {
         "uvicorn>=0.34",
     ],
     "sharing": [
+        "opendp>=0.14",
         "oprf>=3; sys_platform != 'win32'",
         "stix2>=3",
         "stix2-validator>=3.2",

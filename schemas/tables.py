@@ -272,12 +272,17 @@ _INDICATORS = Table(
         _may("value", "STRING", "keyed hash, hex, or a coarse public value such as a network"),
         _may("sketch", "BYTES", "coverage, where the kind is one that is compared and not equal"),
         _may("provider", "STRING", "lab that made it"),
-        _may("cluster_id", "STRING", "cluster that it was made from, at the lab that made it"),
+        _may("cluster_id", "STRING", "name, given by the lab that made it, of the campaign; says nothing to others"),
         _may("confidence", "INT64", "of the lab that made it", "0 to 100"),
         _may("marking", "STRING", "traffic light protocol: clear, green, amber, amber+strict, red"),
         _must("valid_from", "TIMESTAMP", "from when it holds", "UTC"),
         _may("valid_until", "TIMESTAMP", "until when it holds; empty for ever", "UTC"),
         _may("revoked", "BOOL", "whether the lab that made it took it back"),
+        _may("created", "TIMESTAMP", "when its first version was made", "UTC"),
+        _may("modified", "TIMESTAMP", "when this version was made; the latest counts", "UTC"),
+        _may("revision", "INT64", "version: 1, 2, …"),
+        _may("method", "STRING", "how it was made"),
+        _may("source", "STRING", "who brought it here: own, or the name of a feed"),
     ),
 )
 
