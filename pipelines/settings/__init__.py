@@ -15,6 +15,7 @@ from pipelines.settings.ingest import EmbeddingConfig, IngestConfig
 from pipelines.settings.run import RunConfig
 from pipelines.settings.scoring import DetectorConfig, ScoringConfig
 from pipelines.settings.sessions import CoverageConfig, ProfilesConfig, SessionsConfig
+from pipelines.settings.watch import SourceConfig, WatchConfig
 
 __all__ = [
     "AlertsConfig",
@@ -33,6 +34,8 @@ __all__ = [
     "Section",
     "SessionsConfig",
     "SeverityConfig",
+    "SourceConfig",
+    "WatchConfig",
 ]
 
 
@@ -47,4 +50,5 @@ class Config(Section):
     scoring: ScoringConfig = Field(default_factory=ScoringConfig)
     clusters: ClustersConfig = Field(default_factory=ClustersConfig)
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
+    watch: WatchConfig = Field(default_factory=WatchConfig)
     run: RunConfig = Field(default_factory=RunConfig)

@@ -96,6 +96,7 @@ class Linkable:
       p_value: of the account by itself.
       content: what it asks most.
       activity: when it is at work.
+      last_ms: of its newest request.
     """
 
     account: str
@@ -105,6 +106,7 @@ class Linkable:
     p_value: float = 1.0
     content: Content = NO_CONTENT
     activity: Activity = NO_ACTIVITY
+    last_ms: int = 0
 
 
 class Link(NamedTuple):
@@ -158,8 +160,9 @@ def linkable(
     things = np.concatenate(kept)
     things = things[~np.isin(things, common)]
     return Linkable(
-        account, since, sketch.events, things, p_value, content_of(sketch), activity_of(sketch)
-    )
+        account, since, sketch.events, things, p_value, content_of(sketch), activity_of(sketch),
+        sketch.last_ms,
+    )  # fmt: skip
 
 
 def common_things(

@@ -32,7 +32,7 @@ _REMEMBERED = 200_000
 _HEALTH, _CLUSTERS, _MEMBERS = "run_health", "flagged_clusters", "cluster_members"
 RESOLVED = "resolved"
 # Tables whose rows are made anew, mostly unchanged, whenever anything changes nearby.
-_REPEATING = ("session_scores", _CLUSTERS, _MEMBERS)
+_REPEATING = ("session_scores", _CLUSTERS, _MEMBERS, "sightings")
 Row = Mapping[str, Any]
 
 

@@ -67,7 +67,9 @@ def match_p_value(carriers: int, members: int, others_carriers: int, others: int
     return min(1.0, (1 + others_carriers) / (1 + others) * members / carriers)
 
 
-def combine_sources(found: Sequence[FromSource], sources: int, weight: float, most: float) -> Reported:
+def combine_sources(
+    found: Sequence[FromSource], sources: int, weight: float, most: float
+) -> Reported:
     """One p-value and weight of what several sources say.
 
     Labs copy from each other, so nothing is assumed about how their reports depend: e times the
@@ -110,11 +112,11 @@ def combine_with_reported(
     """
     if weight <= 0 or reported >= 1:
         return cluster
-    x = cluster * reported**weight
+    x = float(cluster * reported**weight)
     if x <= 0:
         return cluster / most_gain
     if abs(1 - weight) < _SAME:
         combined = x * (1 - math.log(x))
     else:
-        combined = (x - weight * x ** (1 / weight)) / (1 - weight)
+        combined = float((x - weight * x ** (1 / weight)) / (1 - weight))
     return min(cluster, max(combined, cluster / most_gain))

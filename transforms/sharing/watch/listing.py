@@ -211,8 +211,12 @@ class WatchListFile:
                 self._known, self._stamp = read_watch_list(self._path), stamp
         except (OSError, DistilwatchError) as problem:
             if self._known is None:
-                raise problem if isinstance(problem, DistilwatchError) else DistilwatchError(
-                    "the watch list is missing", str(self._path), "make it, or take it out"
+                raise (
+                    problem
+                    if isinstance(problem, DistilwatchError)
+                    else DistilwatchError(
+                        "the watch list is missing", str(self._path), "make it, or take it out"
+                    )
                 ) from problem
             _LOG.warning("the watch list is kept as it was: %s", problem)
         return self._known

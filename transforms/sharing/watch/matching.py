@@ -96,26 +96,33 @@ class Matched:
         inside = np.zeros(len(self.carried), bool)
         inside[group] = True
         m, n = len(group), len(self.carried) - len(group)
-        sources = np.array([self.watched.watched[i].source for i in self.columns], object)
+        counting = self._counting()
         found = []
-        for name in sorted(set(sources[self.weights > 0])):
-            own = np.flatnonzero((sources == name) & (self.weights > 0))
+        for name, own in sorted(counting.items()):
             carries = self.carried[:, own].any(axis=1)
             carriers = int(carries[inside].sum())
             if carriers < self.options.least_members:
                 continue
             p_value = match_p_value(carriers, m, int(carries[~inside].sum()), n)
-            matched = own[self.carried[np.ix_(inside, own)].any(axis=0)]
-            found.append(FromSource(name, p_value, float(self.weights[matched].max())))
+            matched = self.carried[inside][:, own].any(axis=0)
+            found.append(FromSource(name, p_value, float(self.weights[own][matched].max())))
         together = combine_sources(
             found, self.live_sources, self.options.weight, self.options.most_weight
         )
-        counted = np.flatnonzero(np.isin(sources, together.sources) & (self.weights > 0))
+        counted = [i for name in together.sources for i in counting[name]]
         carries = self.carried[:, counted].any(axis=1)
         return together._replace(
             members=float(carries[inside].mean()),
             elsewhere=(1 + int(carries[~inside].sum())) / (1 + n),
         )
+
+    def _counting(self) -> dict[str, list[int]]:
+        """Columns that have weight, by source."""
+        found: dict[str, list[int]] = {}
+        for at in np.flatnonzero(self.weights):
+            source = self.watched.watched[self.columns[at]].source
+            found.setdefault(source, []).append(int(at))
+        return found
 
     def held(self) -> tuple[Watched, ...]:
         """Indicators that are too common here to mean anything."""
@@ -146,18 +153,17 @@ def match_accounts(
     for at, column in enumerate(columns):
         carried[owner[every == watched.items[column]], at] = True
     base = [_weight(one, now_ms, options) for one in watched.watched]
-    live = [one.state == LIVE and weight > 0 for one, weight in zip(watched.watched, base, strict=True)]
-    sources = {one.source for one, counts in zip(watched.watched, live, strict=True) if counts}
+    live = [one.state == LIVE and base[i] > 0 for i, one in enumerate(watched.watched)]
+    sources = {one.source for i, one in enumerate(watched.watched) if live[i]}
     states, weights = [], np.zeros(len(columns))
     for at, column in enumerate(columns):
         one = watched.watched[column]
         over = one.valid_until_ms is not None and now_ms >= one.valid_until_ms
         states.append(EXPIRED if over else LIVE if live[column] else "quarantined")
         weights[at] = base[column] if live[column] and not over else 0.0
-    matched = _held_back(
+    return _held_back(
         Matched(watched, carried, columns, tuple(states), weights, len(sources), options)
     )
-    return matched
 
 
 def _weight(one: Watched, now_ms: int, options: WatchOptions) -> float:
@@ -177,13 +183,12 @@ def _held_back(matched: Matched) -> Matched:
     states, weights = list(matched.states), matched.weights.copy()
     held = counts > max(options.least_accounts, options.most_share * n)
     most = max(options.least_accounts, options.most_source_share * n)
-    sources = np.array([matched.watched.watched[i].source for i in matched.columns], object)
+    sources = [matched.watched.watched[i].source for i in matched.columns]
     for name in sorted(set(sources)):
-        own = np.flatnonzero((sources == name) & ~held)
-        for at in own[np.lexsort((own, -counts[own]))]:
-            if matched.carried[:, (sources == name) & ~held].any(axis=1).sum() <= most:
-                break
-            held[at] = True
+        own = [i for i, source in enumerate(sources) if source == name and not held[i]]
+        own.sort(key=lambda i: (counts[i], -i))
+        while own and matched.carried[:, own].any(axis=1).sum() > most:
+            held[own.pop()] = True
     for at in np.flatnonzero(held):
         if states[at] != EXPIRED:
             states[at] = HELD
