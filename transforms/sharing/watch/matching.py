@@ -99,18 +99,18 @@ class Matched:
         counting = self._counting()
         found = []
         for name, own in sorted(counting.items()):
-            carries = self.carried[:, own].any(axis=1)
+            carries = _any(self.carried[:, own])
             carriers = int(carries[inside].sum())
             if carriers < self.options.least_members:
                 continue
             p_value = match_p_value(carriers, m, int(carries[~inside].sum()), n)
-            matched = self.carried[inside][:, own].any(axis=0)
+            matched = _any(self.carried[inside][:, own].T)
             found.append(FromSource(name, p_value, float(self.weights[own][matched].max())))
         together = combine_sources(
             found, self.live_sources, self.options.weight, self.options.most_weight
         )
         counted = [i for name in together.sources for i in counting[name]]
-        carries = self.carried[:, counted].any(axis=1)
+        carries = _any(self.carried[:, counted])
         return together._replace(
             members=float(carries[inside].mean()),
             elsewhere=(1 + int(carries[~inside].sum())) / (1 + n),
@@ -166,6 +166,12 @@ def match_accounts(
     )
 
 
+def _any(rows: Bool) -> Bool:
+    """Which rows hold anything."""
+    found: Bool = np.any(rows, axis=1)
+    return found
+
+
 def _weight(one: Watched, now_ms: int, options: WatchOptions) -> float:
     if one.valid_until_ms is not None and now_ms >= one.valid_until_ms:
         return 0.0
@@ -187,7 +193,7 @@ def _held_back(matched: Matched) -> Matched:
     for name in sorted(set(sources)):
         own = [i for i, source in enumerate(sources) if source == name and not held[i]]
         own.sort(key=lambda i: (counts[i], -i))
-        while own and matched.carried[:, own].any(axis=1).sum() > most:
+        while own and _any(matched.carried[:, own]).sum() > most:
             held[own.pop()] = True
     for at in np.flatnonzero(held):
         if states[at] != EXPIRED:
