@@ -258,11 +258,63 @@ _DISPOSITIONS = Table(
     ("cluster_id", "decision"),
     (
         _must("cluster_id", "STRING", "cluster"),
-        _must("decision", "STRING", "confirm, dismiss, permitted or watch"),
+        _must(
+            "decision",
+            "STRING",
+            "confirm, dismiss, permitted, watch, split or merge; withdraw takes back the decision "
+            "of the same disposition_id",
+        ),
         _must("decided_by", "STRING", "who"),
         _must("decided_at", "TIMESTAMP", "when", "UTC"),
         _may("reason", "STRING", "why"),
         _may("valid_until", "TIMESTAMP", "until when it holds; empty for ever", "UTC"),
+        _may("disposition_id", "STRING", "stable name of the decision; its withdrawal has it, too"),
+        _may("revision", "INT64", "1 as it was made; the largest of a disposition_id counts"),
+        _many("accounts", "accounts that the cluster held then", kind="STRING"),
+        _many(
+            "split_accounts", "of a split: those that do not belong with the rest", kind="STRING"
+        ),
+        _many("merged_clusters", "of a merge: clusters of the same campaign", kind="STRING"),
+        _may("cluster_revision", "INT64", "revision that was looked at", "requests"),
+        _may("severity", "STRING", "severity of the cluster then"),
+        _may("exposure_usd", "FLOAT64", "exposure of the cluster then", "USD"),
+        _may("source", "STRING", "where it was decided: command, triage …"),
+    ),
+)
+
+_ALERTS = Table(
+    "alerts",
+    "What became of each alert: one row per step of its life. The view `current_alerts` has the "
+    "newest of each.",
+    ("alert_id", "revision"),
+    "changed_at",
+    ("cluster_id", "policy", "state"),
+    (
+        _must("alert_id", "STRING", "stable name; a cluster that comes back gets another"),
+        _must("revision", "INT64", "steps of its life so far; the largest is current", "steps"),
+        _must("cluster_id", "STRING", "cluster that it is about; of a storm, the storm's own name"),
+        _must("step", "STRING", "opened, raised, updated, acknowledged or resolved"),
+        _must("state", "STRING", "open, acknowledged or resolved"),
+        _must("severity", "STRING", "low, medium, high or critical"),
+        _must("changed_at", "TIMESTAMP", "when this step was made", "UTC"),
+        _may("policy", "STRING", "policy that made it"),
+        _may("policy_version", "STRING", "digest of the policy, 12 hex digits"),
+        _may("reason", "STRING", "why this step was made"),
+        _may("cluster_revision", "INT64", "revision of the cluster that was looked at", "requests"),
+        _may("window_start", "TIMESTAMP", "window of the cluster that was looked at", "UTC"),
+        _may("event_time", "TIMESTAMP", "last request of the cluster that was looked at", "UTC"),
+        _may("opened_at", "TIMESTAMP", "when it was opened", "UTC"),
+        _may("account_count", "INT64", "accounts of the cluster", "accounts"),
+        _may("request_count", "INT64", "requests of the cluster", "requests"),
+        _may("exposure_usd", "FLOAT64", "list price of what was taken", "USD"),
+        _may("p_value", "FLOAT64", "of the cluster", "probability"),
+        _may("q_value", "FLOAT64", "of the cluster", "share"),
+        _may("storm_id", "STRING", "alert of the storm that it was told in, not by itself"),
+        _may("disposition_id", "STRING", "decision that made this step"),
+        _many("channels", "where this step was told; none where nobody was", kind="STRING"),
+        _may("namespace", "STRING", "drill for a drill; empty for the real thing"),
+        _may("run_id", "STRING", "run that wrote the row"),
+        _may("bundle_version", "STRING", "bundle that scored the cluster"),
     ),
 )
 
@@ -316,6 +368,35 @@ _SIGHTINGS = Table(
     ),
 )
 
+_CLUSTER_EVIDENCE = Table(
+    "cluster_evidence",
+    "What of a flagged cluster other labs might use, by revision; never leaves as it is. "
+    "`distilwatch share propose` makes indicators of it.",
+    ("cluster_id", "window_start", "revision"),
+    "window_start",
+    ("cluster_id",),
+    (
+        _must("cluster_id", "STRING", "cluster"),
+        _must("window_start", "TIMESTAMP", "begin of the profile window", "UTC"),
+        _must("revision", "INT64", "revision of the cluster", "requests"),
+        _may("window_end", "TIMESTAMP", "end of the profile window", "UTC"),
+        _must("account_count", "INT64", "member accounts", "accounts"),
+        _FEATURES,
+        _many(
+            "things",
+            "what links members and could link accounts elsewhere; the strongest of each kind",
+            _may("kind", "STRING", "prefix_scaffold, suffix_scaffold, network or client"),
+            _may("thing", "STRING", "hash of the shared thing, 14 hex digits"),
+            _may("members", "INT64", "members that have it", "accounts"),
+            _may("others", "INT64", "accounts of the window that have it, too", "accounts"),
+        ),
+        _may("coverage", "BYTES", "sum over members of what each asks, in equal parts; compressed"),
+        _may("space", "STRING", "hash of the space that coverage was measured in"),
+        _may("embedding_model", "STRING", "embedder of that space"),
+        *_RUN,
+    ),
+)
+
 TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
@@ -325,8 +406,10 @@ TABLES: Mapping[str, Table] = {
         _DEAD_LETTERS,
         _RUN_HEALTH,
         _DISPOSITIONS,
+        _ALERTS,
         _INDICATORS,
         _SIGHTINGS,
+        _CLUSTER_EVIDENCE,
     )
 }
 

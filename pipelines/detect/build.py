@@ -95,6 +95,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
         "flagged_clusters": flagged | "ClusterRows" >> beam.Map(lambda finding: finding.cluster),
         "cluster_members": flagged | "MemberRows" >> beam.FlatMap(_member_rows),
         "sightings": _sightings(clusters, run_id),
+        "cluster_evidence": flagged | "EvidenceRows" >> beam.FlatMap(_evidence_rows),
         "dead_letters": clean.refused | "LetterRows" >> beam.Map(dead_letter_row, run_id),
         "run_health": (
             clean.counts
@@ -194,3 +195,7 @@ def _cluster_profiles(scored: Scored[Cluster], run_id: str) -> Iterator[dict[str
 
 def _member_rows(finding: Finding) -> list[dict[str, Any]]:
     return finding.members
+
+
+def _evidence_rows(finding: Finding) -> tuple[dict[str, Any], ...]:
+    return finding.evidence

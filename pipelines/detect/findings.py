@@ -10,9 +10,11 @@ import apache_beam as beam
 
 from transforms.alerts.policy import AlertPolicy
 from transforms.clusters.rows import Finding, finding_of
-from transforms.clusters.transforms import Found
+from transforms.clusters.transforms import Cluster, Found
 from transforms.embedding.labels import CapabilityTable
 from transforms.scoring.handler import Scored, VerifiedBundle
+from transforms.sharing.coverage import space_name
+from transforms.sharing.evidence import evidence_row
 from transforms.sinks.commit import RESOLVED
 
 
@@ -24,16 +26,23 @@ class Judge:
       policy: decides what is flagged, and how severe it is.
       run_id: for the rows.
       history: that capabilities are compared with.
+      space, embedding_model: that sketches are made in.
     """
 
     policy: AlertPolicy
     run_id: str
     history: CapabilityTable
+    space: str = ""
+    embedding_model: str = ""
 
     def flagged(self, scored: Scored[Any]) -> Iterator[Finding]:
-        """A finding of what the policy flags."""
+        """A finding of what the policy flags, with what other labs might use of it."""
         if self.policy.flags(scored.p_value):
-            yield finding_of(scored, self.policy, self.run_id, self.history)
+            finding = finding_of(scored, self.policy, self.run_id, self.history)
+            if isinstance(scored.item, Cluster):
+                row = evidence_row(scored, self.run_id, self.space, self.embedding_model)
+                finding = finding._replace(evidence=(row,))
+            yield finding
 
     def judged_again(self, scored: Scored[Any]) -> Iterator[Finding]:
         """A finding in any case; its status says when the policy does not flag it."""
@@ -77,7 +86,13 @@ class JudgeFn(beam.DoFn):  # type: ignore[misc]
         self._judge = Judge(policy, run_id, CapabilityTable())
 
     def setup(self) -> None:
-        self._judge = replace(self._judge, history=self._bundle.load().capabilities)
+        bundle = self._bundle.load()
+        self._judge = replace(
+            self._judge,
+            history=bundle.capabilities,
+            space=space_name(bundle.space),
+            embedding_model=bundle.space.embedding_model,
+        )
 
     def process(self, element: Any) -> Iterator[Finding]:
         yield from self._judging(self._judge, element)

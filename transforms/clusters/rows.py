@@ -18,10 +18,11 @@ from transforms.scoring.handler import Scored
 
 
 class Finding(NamedTuple):
-    """A cluster's row and its members' rows."""
+    """A cluster's row, its members' rows, and what other labs might use of it: one row or none."""
 
     cluster: dict[str, Any]
     members: list[dict[str, Any]]
+    evidence: tuple[dict[str, Any], ...] = ()
 
 
 def finding_of(

@@ -30,9 +30,10 @@ _WARN_EVERY_S = 60.0
 _BRIEF_S = 10.0  # others may read for so long without a word
 _REMEMBERED = 200_000
 _HEALTH, _CLUSTERS, _MEMBERS = "run_health", "flagged_clusters", "cluster_members"
+_EVIDENCE = "cluster_evidence"
 RESOLVED = "resolved"
 # Tables whose rows are made anew, mostly unchanged, whenever anything changes nearby.
-_REPEATING = ("session_scores", _CLUSTERS, _MEMBERS, "sightings")
+_REPEATING = ("session_scores", _CLUSTERS, _MEMBERS, _EVIDENCE, "sightings")
 Row = Mapping[str, Any]
 
 
@@ -229,12 +230,12 @@ class Committer:
         rows = tables[_CLUSTERS].to_pylist()
         keep = self._clusters.worth_saying(rows)
         kept = {(r["cluster_id"], r["revision"]) for r, k in zip(rows, keep, strict=True) if k}
-        members = tables[_MEMBERS].select(["cluster_id", "revision"]).to_pylist()
-        of_kept = [(m["cluster_id"], m["revision"]) in kept for m in members]
-        return tables | {
-            _CLUSTERS: tables[_CLUSTERS].filter(pa.array(keep, pa.bool_())),
-            _MEMBERS: tables[_MEMBERS].filter(pa.array(of_kept, pa.bool_())),
-        }
+        worth = {_CLUSTERS: tables[_CLUSTERS].filter(pa.array(keep, pa.bool_()))}
+        for name in (_MEMBERS, _EVIDENCE):
+            named = tables[name].select(["cluster_id", "revision"]).to_pylist()
+            of_kept = [(row["cluster_id"], row["revision"]) in kept for row in named]
+            worth[name] = tables[name].filter(pa.array(of_kept, pa.bool_()))
+        return tables | worth
 
     def _health_rows(self, counts: Mapping[str, int]) -> pa.Table:
         """All counts of the run: those of an earlier process that was stopped count no more."""
