@@ -22,6 +22,7 @@ from pipelines.commands.evaluate import evaluate
 from pipelines.commands.explain import explain
 from pipelines.commands.known_texts import known_texts
 from pipelines.commands.report import report
+from pipelines.commands.share import share
 from pipelines.commands.simulate import simulate
 from pipelines.commands.train import train
 
@@ -76,7 +77,7 @@ def cli() -> None:
 
 
 for _command in (
-    demo, simulate, train, detect, evaluate, report, explain, alerts, known_texts, config,
+    demo, simulate, train, detect, evaluate, report, explain, alerts, share, known_texts, config,
 ):  # fmt: skip
     cli.add_command(_command)
 
