@@ -30,7 +30,8 @@ def contribution(sketch: CoverageSketch) -> NDArray[np.int64]:
     if total <= 0:
         return np.zeros(MAX_CELLS, np.int64)
     # The square root of a share that was rounded down; exact to 2**-53, rounded down again.
-    return np.floor(np.sqrt(counts / total) * (UNIT - 1)).astype(np.int64)
+    floors: NDArray[np.int64] = np.floor(np.sqrt(counts / total) * (UNIT - 1)).astype(np.int64)
+    return floors
 
 
 def contributions(sketches: Iterable[CoverageSketch]) -> NDArray[np.int64]:
