@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,13 +19,12 @@ import duckdb
 import numpy as np
 import yaml
 
-from transforms.ingest.hashing import hash64
-from transforms.ingest.scaffold import scaffold_columns
+from pipelines.sharing_drill.attacks import Thing, things_of
+from pipelines.sharing_drill.labs import command
 from transforms.sharing.watch.listing import LIVE, Watched, write_watch_list
 
 SOURCE = "hostile"
-_BIG = 60  # accounts of a carrier's network, and of a popular framework
-Thing = tuple[str, str]
+_BIG = 40  # accounts of a carrier's network, and of a popular framework
 
 
 @dataclass
@@ -44,19 +40,6 @@ class Traffic:
     path: Path
     benign: frozenset[str]
     carriers: dict[Thing, set[str]] = field(default_factory=dict)
-
-
-def command(home: Path, *arguments: object) -> dict[str, Any]:
-    """What a command of ours prints with --json, run in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", *map(str, arguments), "--json"],
-        capture_output=True, text=True, check=False,
-        env=os.environ | {"DISTILWATCH_HOME": str(home)},
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"{arguments}\n{done.stdout}\n{done.stderr}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
 
 
 def read_traffic(path: Path, labels: Path) -> Traffic:
@@ -77,20 +60,8 @@ def _events(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, lines)
 
 
-def things_of(event: Mapping[str, Any]) -> Iterator[Thing]:
-    """What an event shows of its account, as indicators name it."""
-    for kind, name in (("network", "ip_prefix"), ("client", "client_fingerprint")):
-        if event.get(name):
-            yield kind, f"{hash64(event[name]) >> 8:014x}"
-    if event.get("prompt_text"):
-        columns = scaffold_columns([event["prompt_text"]])
-        for kind, column in zip(("prefix_scaffold", "suffix_scaffold"), columns, strict=True):
-            if column[0]:
-                yield kind, f"{int(column[0]) >> 8:014x}"
-
-
 def with_crowd(source: Path, out: Path, seed: int = 11) -> tuple[Thing, Thing]:
-    """A copy of a stream in which sixty benign accounts sit behind one network, and as many use one
+    """A copy of a stream in which forty accounts sit behind one network, and as many use one
     framework; neither was in the history, so that only the limits know that they are common.
 
     Returns:
@@ -106,9 +77,9 @@ def with_crowd(source: Path, out: Path, seed: int = 11) -> tuple[Thing, Thing]:
             if event["account_id"] in crowd["network"]:
                 event["ip_prefix"] = network
             if event["account_id"] in crowd["scaffold"] and event.get("prompt_text"):
-                event["prompt_text"] = scaffold * 3 + event["prompt_text"]
+                event["prompt_text"] = scaffold + event["prompt_text"]
             file.write(json.dumps(event) + "\n")
-    shown = {"ip_prefix": network, "prompt_text": scaffold * 3 + "What is the tallest tree?"}
+    shown = {"ip_prefix": network, "prompt_text": scaffold + "What is the tallest tree?"}
     found = dict(things_of(shown))
     return ("network", found["network"]), ("prefix_scaffold", found["prefix_scaffold"])
 
@@ -121,7 +92,7 @@ def poisons(
     Args:
       traffic: that they are meant for.
       crowd: a network and a scaffold of many.
-      clusters: benign accounts that detection has linked; the last poison knows all that they share.
+      clusters: benign accounts that detection has linked; the last poison knows what they share.
     """
     rng = np.random.default_rng(seed)
     few = sorted(thing for thing, who in traffic.carriers.items() if 2 <= len(who) <= 10)

@@ -49,8 +49,8 @@ def watched_of(indicators: Iterable[Indicator], config: Config) -> list[Watched]
     sources = {source.name: source for source in config.watch.sources}
     return [
         Watched(
-            one.indicator_id, one.kind.value, one.value, one.source, one.confidence / 100,
-            one.valid_from_ms, one.valid_until_ms, _first_state(sources.get(one.source)),
+            one.indicator_id, one.kind.value, one.value, one.provider, one.confidence / 100,
+            one.valid_from_ms, one.valid_until_ms, _first_state(sources.get(one.provider)),
         )
         for one in newest(list(indicators)).values()
         if not one.kind.compared and not one.revoked
