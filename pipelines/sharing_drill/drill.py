@@ -178,3 +178,36 @@ def _contributions(lab: Lab) -> np.ndarray[Any, np.dtype[np.int64]]:
     for part in fold(placed.events, DAY_MS):
         sketches.setdefault(part.account, []).append(part.sketch)
     return np.stack([contribution(merge(sketches[name])) for name in sorted(sketches)])
+
+
+def lines(found: Mapping[str, Any]) -> list[str]:
+    """The report for people."""
+    out = [
+        "lab     campaign  recall before  after  benign flagged  told  sighted (benign)  seconds"
+    ]
+    for lab in found["labs"]:
+        wrong = f"{lab['benign_flagged_before']} → {lab['benign_flagged_after']}"
+        sighted = f"{lab['sighted_accounts']} ({lab['sighted_benign']})"
+        out.append(
+            f"{lab['lab']:<8}{lab['campaign_accounts']:>8}{lab['recall_before']:>15.0%}"
+            f"{lab['recall_after']:>7.0%}{wrong:>16}{lab['told']:>6}{sighted:>18}"
+            f"{lab['seconds_from_confirmation']:>9.0f}"
+        )
+    learnt = found["learnt"]
+    networks = learnt["networks"]
+    out += [
+        "",
+        f"Names in clear in {learnt['bytes_sent']:,} bytes: {learnt['secrets_found_in_clear']} of "
+        f"{learnt['secrets_looked_for']:,} accounts and cards.",
+        f"Network hashes inverted: {networks['inverted']} of {networks['network_hashes']}; all "
+        f"networks can be tried in {networks['seconds_for_all_networks']:.0f} s.",
+        "Customers who carry what their lab shared: "
+        + ", ".join(f"{n} {h['benign_accounts_touched']}" for n, h in learnt["hashes"].items()),
+    ]
+    out += [
+        f"Coverage sketch of {group}: AUC {m['auc_who_knows_all_others']:.3f} for who knows all "
+        f"others, {m['auc_who_knows_the_account']:.3f} for who knows the account; advantage "
+        f"{m['advantage']:.3f}, allowed {m['advantage_allowed']:.3f}."
+        for group, m in learnt["membership"].items()
+    ]
+    return out

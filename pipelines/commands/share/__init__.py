@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from pipelines.commands.share.drill import drill
 from pipelines.commands.share.match import match
 from pipelines.commands.share.out import approve, propose, publish, reject, revoke
 from pipelines.commands.share.say import opinion, sightings
@@ -31,6 +32,6 @@ def share() -> None:
 
 for _command in (
     propose, preview, approve, reject, publish, revoke, poll, watch, try_, match, sightings,
-    opinion, listing, log, misp, key,
+    opinion, listing, log, misp, key, drill,
 ):  # fmt: skip
     share.add_command(_command)
