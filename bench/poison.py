@@ -60,26 +60,30 @@ def _events(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, lines)
 
 
-def with_crowd(source: Path, out: Path, seed: int = 11) -> tuple[Thing, Thing]:
-    """A copy of a stream in which forty accounts sit behind one network, and as many use one
-    framework; neither was in the history, so that only the limits know that they are common.
+NETWORK, FRAMEWORK = "198.18.0.0/15", "You are an assistant of the Popular SDK, release 4. "
 
-    Returns:
-      The network and the scaffold.
-    """
-    rng, crowd = np.random.default_rng(seed), {}
-    accounts = sorted({event["account_id"] for event in _events(source)})
-    network, scaffold = "198.18.0.0/15", "You are an assistant of the Popular SDK, release 4. "
-    for name in ("network", "scaffold"):
-        crowd[name] = set(rng.choice(accounts, min(_BIG, len(accounts) // 2), replace=False))
+
+def crowds(accounts: Iterable[str], seed: int = 11) -> tuple[frozenset[str], frozenset[str]]:
+    """Forty accounts behind one network, and forty others that use one framework."""
+    drawn = np.random.default_rng(seed).permutation(sorted(accounts)).tolist()
+    most = min(_BIG, len(drawn) // 4)
+    return frozenset(drawn[:most]), frozenset(drawn[most : 2 * most])
+
+
+def with_crowds(source: Path, out: Path, behind: frozenset[str], using: frozenset[str]) -> None:
+    """A copy of a stream in which some accounts sit behind `NETWORK` and some use `FRAMEWORK`."""
     with out.open("w") as file:
         for event in _events(source):
-            if event["account_id"] in crowd["network"]:
-                event["ip_prefix"] = network
-            if event["account_id"] in crowd["scaffold"] and event.get("prompt_text"):
-                event["prompt_text"] = scaffold + event["prompt_text"]
+            if event["account_id"] in behind:
+                event["ip_prefix"] = NETWORK
+            if event["account_id"] in using and event.get("prompt_text"):
+                event["prompt_text"] = FRAMEWORK + event["prompt_text"]
             file.write(json.dumps(event) + "\n")
-    shown = {"ip_prefix": network, "prompt_text": scaffold + "What is the tallest tree?"}
+
+
+def crowd_things() -> tuple[Thing, Thing]:
+    """The network and the framework's wording, as indicators name them."""
+    shown = {"ip_prefix": NETWORK, "prompt_text": FRAMEWORK + "What is the tallest tree?"}
     found = dict(things_of(shown))
     return ("network", found["network"]), ("prefix_scaffold", found["prefix_scaffold"])
 
@@ -155,17 +159,21 @@ def measure(
     """
     home, bundle = folder / "home", folder / "bundle"
     command(
-        home, "simulate", "--out", folder / "plain.jsonl", "--history", folder / "history.jsonl",
+        home, "simulate", "--out", folder / "live0.jsonl", "--history", folder / "history0.jsonl",
         "--labels", folder / "labels.jsonl", "--accounts", accounts, "--events", events,
         "--days", 8, "--history-days", 5, "--attack", "hydra-disjoint:m=12,rate=46,links=1",
     )  # fmt: skip
+    # The framework has been in use before; the network is new, so that only limits know its size.
+    benign = read_traffic(folder / "live0.jsonl", folder / "labels.jsonl").benign
+    behind, using = crowds(benign)
+    with_crowds(folder / "history0.jsonl", folder / "history.jsonl", frozenset(), using)
+    with_crowds(folder / "live0.jsonl", folder / "live.jsonl", behind, using)
     base = dict(settings or {})
     config = folder / "settings.yaml"
     config.write_text(yaml.safe_dump(base))
     command(
         home, "train", "--input", folder / "history.jsonl", "--bundle", bundle, "--config", config
     )
-    crowd = with_crowd(folder / "plain.jsonl", folder / "live.jsonl")
     traffic = read_traffic(folder / "live.jsonl", folder / "labels.jsonl")
 
     def detect(name: str, config: Path) -> Path:
@@ -182,7 +190,7 @@ def measure(
         "benign_accounts": len(traffic.benign), "benign_groups": len(groups),
         "benign_flagged_before": len(before & traffic.benign), "poisons": {},
     }  # fmt: skip
-    for i, (name, things) in enumerate(poisons(traffic, crowd, groups).items()):
+    for i, (name, things) in enumerate(poisons(traffic, crowd_things(), groups).items()):
         listed, own = folder / f"watch-{i}.json", folder / f"settings-{i}.yaml"
         write_watch_list(listed, watched(things))
         watch = {"list": str(listed), "sources": [{"name": SOURCE, "trust": 1.0}]}

@@ -16,7 +16,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pipelines.config import load_config
 from pipelines.parts import decoder, embeds_texts
 from pipelines.sharing_drill import attacks
-from pipelines.sharing_drill.exchange import HUNT, TERMS, Told, equal_ones, hear, tell, watching
+from pipelines.sharing_drill.exchange import (
+    FORUM,
+    HUNT,
+    TERMS,
+    Told,
+    equal_ones,
+    hear,
+    tell,
+    watching,
+)
 from pipelines.sharing_drill.labs import NAMES, Lab, campaign_events, flagged, query
 from transforms.coverage.fold import fold
 from transforms.coverage.sketch import merge
@@ -71,7 +80,14 @@ def run_drill(options: DrillOptions) -> dict[str, Any]:
         labs.append(lab)
     before = {lab.name: lab.detect("before") for lab in labs}
     hunted = {lab.name: lab.detect("hunt", HUNT) for lab in labs}
-    place = Place("forum", options.taxii, options.user_env, options.password_env)
+    place = Place(FORUM, options.taxii, options.user_env, options.password_env)
+    return exchange(labs, before, hunted, place)
+
+
+def exchange(
+    labs: Sequence[Lab], before: Mapping[str, Path], hunted: Mapping[str, Path], place: Place
+) -> dict[str, Any]:
+    """The exchange and what comes of it, once all labs have looked at their streams alone."""
     keys = {lab.name: Ed25519PrivateKey.generate() for lab in labs}
     told = [tell(lab, hunted[lab.name], place, keys[lab.name]) for lab in labs]
     heard, after, minutes = {}, {}, {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from pipelines.sharing.tables import write_indicators
 from pipelines.sharing_drill.labs import Lab, command
 from pipelines.tables import columns, connect, rows
 from transforms.sharing.coverage import noisy_coverage
@@ -133,12 +133,18 @@ def hear(lab: Lab, place: Place, keys: Mapping[str, Ed25519PrivateKey]) -> list[
     got = receive(poll(place).objects, feed, time.time_ns() // 1_000_000)
     if got.refused:
         raise RuntimeError(f"{lab.name} refuses what others published: {got.refused[:3]}")
-    path = lab.folder / "received.jsonl"
-    lines = (json.dumps(_plain(one.to_row("received"))) for one in got.indicators)
-    path.write_text("".join(line + "\n" for line in lines))
+    write_indicators(lab.folder / "before.duckdb", got.indicators, "received")
     config = lab._write("watching.yaml", watching(lab, keys))
     command(
-        lab.home, "share", "watch", "--from", path, "--list", lab.watch_list, "--config", config
+        lab.home,
+        "share",
+        "watch",
+        "--from",
+        f"duckdb:///{lab.folder / 'before.duckdb'}",
+        "--list",
+        lab.watch_list,
+        "--config",
+        config,
     )
     return got.indicators
 
@@ -151,11 +157,6 @@ def watching(lab: Lab, others: Iterable[str], trust: float = 0.8) -> dict[str, A
         if name != lab.name
     ]
     return {"watch": {"list": str(lab.watch_list), "sources": sources}}
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row that JSON can hold; sketches are compared elsewhere."""
-    return {k: None if isinstance(v, bytes) else v for k, v in row.items()}
 
 
 def equal_ones(indicators: Sequence[Indicator]) -> list[Indicator]:
