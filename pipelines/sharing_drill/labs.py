@@ -145,8 +145,8 @@ def campaign_events(folder: Path, attack: str, seed: int, labs: int) -> list[dic
     folder.mkdir(parents=True, exist_ok=True)
     out = folder / "campaign.jsonl"
     command(
-        folder / "home", "simulate", "--out", out, "--accounts", 0, "--days", 12,
-        "--history-days", 6, "--attack", attack, "--seed", seed,
+        folder / "home", "simulate", "--out", out, "--history", folder / "quiet.jsonl",
+        "--accounts", 0, "--days", 12, "--history-days", 6, "--attack", attack, "--seed", seed,
     )  # fmt: skip
     events: dict[str, list[str]] = {}
     with out.open() as lines:
