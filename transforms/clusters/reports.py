@@ -64,11 +64,8 @@ def with_hits(
     groups: dict[str, list[int]] = {}
     for account, membership in memberships:
         groups.setdefault(membership.cluster_id, []).append(place[account])
-    reported = {
-        name: matched.reported(np.array(group, np.intp))
-        for name, group in groups.items()
-        if len(group) > 1
-    }
+    several = {name: np.array(own, np.intp) for name, own in groups.items() if len(own) > 1}
+    reported = dict(zip(several, matched.reports(list(several.values())), strict=True))
     return [
         (
             account,

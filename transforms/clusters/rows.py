@@ -96,14 +96,18 @@ def _row(
         "capabilities": [one.record() for one in capabilities],
         "known_texts": known.texts,
         "severity_reason": known.severity_reason or None,
-        "p_value_alone": getattr(scored.item, "p_value_alone", None),
-        "reported_by": _reported_by(scored.item),
+        **_reports(scored.item),
     }
 
 
-def _reported_by(found: Cluster | AccountProfile) -> list[str]:
-    changed = isinstance(found, Cluster) and found.p_value_alone is not None
-    return list(found.reported.sources) if isinstance(found, Cluster) and changed else []
+def _reports(found: Cluster | AccountProfile) -> dict[str, Any]:
+    """What other labs changed."""
+    if not isinstance(found, Cluster) or found.p_value_alone is None:
+        return {"p_value_alone": None, "reported_by": []}
+    return {
+        "p_value_alone": found.p_value_alone,
+        "reported_by": list(found.reported.sources),
+    }
 
 
 def _member(

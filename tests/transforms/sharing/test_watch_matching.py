@@ -110,7 +110,7 @@ def test_two_sources_say_more_than_one_and_silent_ones_cost() -> None:
 
 
 def reported_of(listed: WatchList, things: list[np.ndarray], options: WatchOptions = TRUSTING):
-    return match_accounts(things, listed, NOW, options).reported(group(0, 1, 2))
+    return match_accounts(things, listed, NOW, options).reports([group(0, 1, 2)])[0]
 
 
 def test_a_group_that_carries_what_nobody_else_does() -> None:
@@ -136,7 +136,7 @@ def test_one_member_is_no_group() -> None:
 def test_what_does_not_count(other: dict[str, object]) -> None:
     listed = watch_list([watched("i1", 1, **other)])
     matched = match_accounts(world(100, {1: (0, 1, 2)}), listed, NOW, TRUSTING)
-    assert matched.reported(group(0, 1, 2)).weight == 0
+    assert matched.reports([group(0, 1, 2)])[0].weight == 0
     expired = "valid_until_ms" in other
     assert [hit.state for hit in matched.hits(0)] == ([] if expired else [QUARANTINED])
 
@@ -154,7 +154,7 @@ def test_a_network_of_many_is_held_back_and_not_even_sighted() -> None:
     assert [one.indicator_id for one in matched.held()] == ["nat"]
     assert [hit.indicator_id for hit in matched.hits(0)] == ["rare"]
     assert matched.hits(30) == ()
-    assert matched.reported(group(0, 1, 2)).p_value == pytest.approx(1 / 198)
+    assert matched.reports([group(0, 1, 2)])[0].p_value == pytest.approx(1 / 198)
 
 
 def test_a_source_cannot_touch_many_with_many_small_ones() -> None:
@@ -185,8 +185,10 @@ def test_a_long_list_has_no_better_chances_than_a_short_one() -> None:
     options = WatchOptions({"feed-a": 1.0}, least_accounts=400, least_members=2)
     matched = match_accounts(things, listed, NOW, options)
     small = [
-        matched.reported(np.array(rng.choice(400, 3, replace=False), np.intp)).p_value <= 0.2
-        for _ in range(500)
+        found.p_value <= 0.2
+        for found in matched.reports(
+            [np.array(rng.choice(400, 3, replace=False), np.intp) for _ in range(500)]
+        )
     ]
     assert np.mean(small) <= 0.2
 
@@ -194,5 +196,5 @@ def test_a_long_list_has_no_better_chances_than_a_short_one() -> None:
 def test_nothing_to_look_for_and_nobody_to_look_at() -> None:
     assert match_accounts([], WatchList(), NOW, TRUSTING).carried.shape == (0, 0)
     matched = match_accounts(world(3, {}), watch_list([watched("i1", 1)]), NOW, TRUSTING)
-    assert matched.reported(group(0, 1)) == NOTHING_REPORTED
+    assert matched.reports([group(0, 1)])[0] == NOTHING_REPORTED
     assert matched.hits(0) == ()

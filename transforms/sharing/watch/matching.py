@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transforms.sharing.watch.evidence import (
-    NOTHING_REPORTED,
     FromSource,
     Reported,
     combine_sources,
@@ -89,31 +88,44 @@ class Matched:
                 found.append(_hit(self.watched.watched[self.columns[at]], self.states[at]))
         return tuple(found)
 
-    def reported(self, group: NDArray[np.intp]) -> Reported:
-        """What the sources say of a group of accounts, by their places."""
-        if not self.carried.size or not self.weights.any():
-            return NOTHING_REPORTED
-        inside = np.zeros(len(self.carried), bool)
-        inside[group] = True
-        m, n = len(group), len(self.carried) - len(group)
+    def reports(self, groups: Sequence[NDArray[np.intp]]) -> list[Reported]:
+        """What the sources say of each of some groups of accounts, given by their places."""
         counting = self._counting()
-        found = []
-        for name, own in sorted(counting.items()):
-            carries = _any(self.carried[:, own])
-            carriers = int(carries[inside].sum())
-            if carriers < self.options.least_members:
-                continue
-            p_value = match_p_value(carriers, m, int(carries[~inside].sum()), n)
-            matched = _any(self.carried[inside][:, own].T)
-            found.append(FromSource(name, p_value, float(self.weights[own][matched].max())))
-        together = combine_sources(
-            found, self.live_sources, self.options.weight, self.options.most_weight
-        )
-        counted = [i for name in together.sources for i in counting[name]]
-        carries = _any(self.carried[:, counted])
-        return together._replace(
-            members=float(carries[inside].mean()),
-            elsewhere=(1 + int(carries[~inside].sum())) / (1 + n),
+        carries = {name: _any(self.carried[:, own]) for name, own in counting.items()}
+        unions: dict[tuple[str, ...], Bool] = {}
+        out = []
+        for group in groups:
+            found = [
+                one for name in sorted(counting)
+                if (one := self._of_source(name, counting[name], carries[name], group))
+            ]  # fmt: skip
+            together = combine_sources(
+                found, self.live_sources, self.options.weight, self.options.most_weight
+            )
+            if together.sources:
+                names = together.sources
+                if names not in unions:
+                    unions[names] = _any(np.stack([carries[name] for name in names], axis=1))
+                inside = int(unions[names][group].sum())
+                outside, others = int(unions[names].sum()) - inside, len(self.carried) - len(group)
+                together = together._replace(
+                    members=inside / len(group), elsewhere=(1 + outside) / (1 + others)
+                )
+            out.append(together)
+        return out
+
+    def _of_source(
+        self, name: str, own: list[int], carries: Bool, group: NDArray[np.intp]
+    ) -> FromSource | None:
+        carriers = int(carries[group].sum())
+        if carriers < self.options.least_members:
+            return None
+        elsewhere, others = int(carries.sum()) - carriers, len(carries) - len(group)
+        matched = _any(self.carried[group][:, own].T)
+        return FromSource(
+            name,
+            match_p_value(carriers, len(group), elsewhere, others),
+            float(self.weights[own][matched].max()),
         )
 
     def _counting(self) -> dict[str, list[int]]:
