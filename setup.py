@@ -23,9 +23,11 @@ EXTRAS = {
     "sharing": [
         "opendp>=0.14",
         "oprf>=3; sys_platform != 'win32'",
+        "starlette>=0.45",
         "stix2>=3",
         "stix2-validator>=3.2",
         "taxii2-client>=2.3",
+        "uvicorn>=0.34",
     ],
 }
 DEV = [

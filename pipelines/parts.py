@@ -13,6 +13,7 @@ from pipelines.config import Config
 from schemas.errors import DistilwatchError
 from transforms.clusters.hand_over import HandOverOptions
 from transforms.clusters.links import LinkKind, LinkOptions
+from transforms.clusters.reports import Watching
 from transforms.clusters.signatures import SignatureOptions
 from transforms.clusters.splitting import SplitOptions
 from transforms.clusters.synchrony import SynchronyOptions
@@ -25,6 +26,7 @@ from transforms.ingest.known import KnownTexts
 from transforms.ingest.pseudonyms import Pseudonymiser, load_key
 from transforms.scoring.signing import home
 from transforms.sessions.transforms import SessionOptions
+from transforms.sharing.watch.matching import WatchOptions
 
 if TYPE_CHECKING:
     from transforms.bigquery.client import BigQueryOptions
@@ -117,6 +119,27 @@ def bigquery_options(config: Config) -> BigQueryOptions:
         labels=tuple(sorted(how.labels.items())),
         retry_s=how.retry_for / 1000,
         window_ms=config.profiles.window_ms,
+    )
+
+
+def watching(config: Config, endless: bool = False) -> Watching:
+    """What other labs reported, and how much it counts; only where input has no end is the list
+    read again while a run goes on."""
+    watch = config.watch
+    return Watching(
+        watch.list,
+        watch.refresh_ms if endless else 0,
+        WatchOptions(
+            {source.name: source.trust for source in watch.sources},
+            watch.weight,
+            watch.most_weight,
+            watch.most_gain,
+            watch.half_life_ms,
+            watch.most_share,
+            watch.most_source_share,
+            watch.least_accounts,
+            watch.least_members,
+        ),
     )
 
 

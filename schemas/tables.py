@@ -195,6 +195,13 @@ _FLAGGED_CLUSTERS = Table(
         ),
         _KNOWN,
         _may("severity_reason", "STRING", "why the severity was lowered; empty where it was not"),
+        _may(
+            "p_value_alone",
+            "FLOAT64",
+            "without what other labs report; empty where that changes nothing",
+            "probability",
+        ),
+        _many("reported_by", "feeds whose indicators made the p-value smaller", kind="STRING"),
     ),
 )
 

@@ -11,12 +11,14 @@ from apache_beam.ml.inference.base import RunInference
 from pipelines.detect.controlled import ControlledFindings
 from pipelines.detect.findings import Findings
 from pipelines.detect.plan import Plan
+from pipelines.detect.sightings import sightings_of
 from pipelines.parts import (
     decoder,
     embeds_texts,
     link_options,
     read_events,
     session_options,
+    watching,
 )
 from transforms.alerts.control import ControlDiscoveries
 from transforms.clusters.rows import Finding
@@ -93,7 +95,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
     )
     clusters = profiles | "Clusters" >> FindClusters(
         bundle, link_options(config), policy.max_p, config.profiles.window_ms, early_ms, late_ms,
-        plan.earlier,
+        plan.earlier, watching(config, plan.endless),
     )  # fmt: skip
     flagged = clusters | "Findings" >> _findings(plan, early_ms, late_ms)
 
@@ -101,6 +103,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
         "session_scores": _profile_rows(clusters, run_id),
         "flagged_clusters": flagged | "ClusterRows" >> beam.Map(lambda finding: finding.cluster),
         "cluster_members": flagged | "MemberRows" >> beam.FlatMap(_member_rows),
+        "sightings": _sightings(clusters, run_id),
         "cluster_evidence": flagged | "EvidenceRows" >> beam.FlatMap(_evidence_rows),
         "dead_letters": clean.refused | "LetterRows" >> beam.Map(dead_letter_row, run_id),
         "run_health": (
@@ -168,6 +171,15 @@ def _profile_rows(clusters: Found, run_id: str) -> beam.PCollection[dict[str, An
     rows = (singles, members) | "ProfileRows" >> beam.Flatten()
     # Sessions have left their windows; collections in different windows must not be flattened.
     return rows | "LeaveProfileWindows" >> beam.WindowInto(beam.window.GlobalWindows())
+
+
+def _sightings(clusters: Found, run_id: str) -> beam.PCollection[dict[str, Any]]:
+    return (
+        clusters
+        | "AllOfThem" >> beam.Flatten()
+        | "SightingRows" >> beam.FlatMap(sightings_of, run_id)
+        | "LeaveSightingWindows" >> beam.WindowInto(beam.window.GlobalWindows())
+    )
 
 
 def profile_row(scored: Scored[AccountProfile], run_id: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from transforms.clusters.membership import NO_IDS, KnownIds
 from transforms.ingest.known import KnownTexts
 from transforms.scoring.bundle import read_verified, signed_manifest
 from transforms.scoring.handler import VerifiedBundle
+from transforms.sharing.watch.listing import digest
 from transforms.sinks.delivery import Delivery
 
 
@@ -96,7 +97,7 @@ def make_plan(options: DetectOptions) -> Plan:
         VerifiedBundle(str(options.bundle), hashlib.sha256(manifest).hexdigest()),
         bundle.version,
         policy,
-        options.run_id or _run_id(options, bundle.version, known.digests),
+        options.run_id or _run_id(options, bundle.version, [*known.digests, *_watched(options)]),
         endless,
         options.runner or ("prism" if endless else "direct"),
         known_ids(options.outputs),
@@ -111,6 +112,11 @@ def _warnings(known: KnownTexts, training: Mapping[str, Any]) -> tuple[str, ...]
         "ingest.known_texts are others than those that the bundle was trained with, so what is "
         "normal of known_share does not hold; labels and severities are right",
     )
+
+
+def _watched(options: DetectOptions) -> list[str]:
+    path = options.config.watch.list
+    return [digest(Path(path))] if path else []
 
 
 def _run_id(options: DetectOptions, version: str, known: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from pipelines.settings.run import RunConfig
 from pipelines.settings.scoring import DetectorConfig, ScoringConfig
 from pipelines.settings.sessions import CoverageConfig, ProfilesConfig, SessionsConfig
 from pipelines.settings.tables import TablesConfig
+from pipelines.settings.watch import SourceConfig, WatchConfig
 
 __all__ = [
     "AlertsConfig",
@@ -36,7 +37,9 @@ __all__ = [
     "Section",
     "SessionsConfig",
     "SeverityConfig",
+    "SourceConfig",
     "TablesConfig",
+    "WatchConfig",
 ]
 
 
@@ -53,4 +56,5 @@ class Config(Section):
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
     tables: TablesConfig = Field(default_factory=TablesConfig)
     bigquery: BigQueryConfig = Field(default_factory=BigQueryConfig)
+    watch: WatchConfig = Field(default_factory=WatchConfig)
     run: RunConfig = Field(default_factory=RunConfig)

@@ -28,6 +28,8 @@ CREATE TABLE IF NOT EXISTS `DATASET.flagged_clusters` (
   `merged_into` STRING OPTIONS(description="of a resolved one: cluster that most of its accounts are in"),
   `known_texts` ARRAY<STRUCT<`name` STRING OPTIONS(description="collection"), `kind` STRING OPTIONS(description="benchmark, extraction or other"), `requests` INT64 OPTIONS(description="requests that are in it [requests]"), `share` FLOAT64 OPTIONS(description="of all its requests [0 to 1]")>> OPTIONS(description="collections of known texts that its requests are in, most requests first; a request counts for one"),
   `severity_reason` STRING OPTIONS(description="why the severity was lowered; empty where it was not"),
+  `p_value_alone` FLOAT64 OPTIONS(description="without what other labs report; empty where that changes nothing [probability]"),
+  `reported_by` ARRAY<STRING> OPTIONS(description="feeds whose indicators made the p-value smaller"),
   PRIMARY KEY (`cluster_id`, `window_start`, `revision`) NOT ENFORCED
 )
 PARTITION BY DATE(`first_seen`)

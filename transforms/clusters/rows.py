@@ -115,6 +115,17 @@ def _row(
         "capabilities": [one.record() for one in capabilities],
         "known_texts": known.texts,
         "severity_reason": known.severity_reason or None,
+        **_reports(scored.item),
+    }
+
+
+def _reports(found: Cluster | AccountProfile) -> dict[str, Any]:
+    """What other labs changed."""
+    if not isinstance(found, Cluster) or found.p_value_alone is None:
+        return {"p_value_alone": None, "reported_by": []}
+    return {
+        "p_value_alone": found.p_value_alone,
+        "reported_by": list(found.reported.sources),
     }
 
 

@@ -39,6 +39,7 @@ from transforms.clusters.membership import (
     Report,
     assign,
 )
+from transforms.clusters.reports import NOT_WATCHING, Watching, with_hits, with_reports
 from transforms.coverage.features import COLUMNS
 from transforms.coverage.sketch import CoverageSketch
 from transforms.pickling import pickled_by_fields
@@ -47,6 +48,8 @@ from transforms.scoring.handler import Scored, ScoringHandler, VerifiedBundle
 from transforms.scoring.model import FeatureRows
 from transforms.scoring.rows import PeerGroups
 from transforms.sessions.endless import CombineNowAndThen
+from transforms.sharing.watch.evidence import NOTHING_REPORTED, Reported
+from transforms.sharing.watch.matching import Hit
 
 CLUSTER_LEVEL = "cluster"
 _SOON_MS = 1_000
@@ -59,6 +62,7 @@ class AccountProfile(NamedTuple):
     Attributes:
       alone_as, absorbed: of an account that was linked to nobody, its name as a cluster of one, and
         clusters that fell apart and of which it is left.
+      hits: received indicators that it carries.
     """
 
     account: str
@@ -68,6 +72,7 @@ class AccountProfile(NamedTuple):
     pane: str = "on_time"
     alone_as: str = ""
     absorbed: tuple[Absorbed, ...] = ()
+    hits: tuple[Hit, ...] = ()
 
 
 @pickled_by_fields
@@ -90,6 +95,8 @@ class Cluster:
 
     Attributes:
       absorbed: clusters that are no more, most of whose accounts are in this one.
+      reported: what other labs' indicators say of it.
+      p_value_alone: without what they say; None where that changes nothing.
     """
 
     cluster_id: str
@@ -98,6 +105,8 @@ class Cluster:
     members: tuple[ClusterMember, ...]
     row: GroupRow
     absorbed: tuple[Absorbed, ...] = ()
+    reported: Reported = NOTHING_REPORTED
+    p_value_alone: float | None = None
 
 
 class Found(NamedTuple):
@@ -122,6 +131,7 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
       explain_below: clusters with a p-value up to this get reasons.
       window_ms, early_firing_ms, allowed_lateness_ms: as of the profiles.
       known: names that earlier runs gave.
+      watching: for what other labs reported.
     """
 
     bundle: VerifiedBundle
@@ -131,6 +141,7 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
     early_firing_ms: int
     allowed_lateness_ms: int
     known: KnownIds = NO_IDS
+    watching: Watching = NOT_WATCHING
 
     def expand(self, profiles: beam.PCollection[Scored[AccountProfile]]) -> Found:
         memberships = (
@@ -152,16 +163,22 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
             | "PoolMembers" >> beam.ParDo(_PoolFn(self.bundle))
             | "ScoreClusters"
             >> RunInference(
-                ScoringHandler(self.bundle, CLUSTER_LEVEL, cluster_rows, self.explain_below)
+                ScoringHandler(self.bundle, CLUSTER_LEVEL, cluster_rows, self._explain_below())
             )
+            | "WhatOthersReport" >> beam.Map(with_reports, self.watching.options.most_gain)
         )
         return Found(clusters, joined.single)
 
+    def _explain_below(self) -> float:
+        """What others report may bring a cluster from here to where it is flagged."""
+        gain = self.watching.options.most_gain if self.watching.path else 1.0
+        return min(1.0, self.explain_below * gain)
+
     def _link(self) -> beam.PTransform:
         if not self.early_firing_ms:
-            return beam.ParDo(_MembershipsFn(self.bundle, self.links, self.known))
+            return beam.ParDo(_MembershipsFn(self.bundle, self.links, self.known, self.watching))
         return _LinkAgain(
-            _MembershipsAgainFn(self.bundle, self.links, self.known),
+            _MembershipsAgainFn(self.bundle, self.links, self.known, self.watching),
             self.window_ms,
             self.allowed_lateness_ms,
         )
@@ -199,19 +216,27 @@ _Linkables = tuple[int, list[Versioned[Linkable]]]
 
 
 class _LinkFn(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, bundle: VerifiedBundle, options: LinkOptions, known: KnownIds) -> None:
+    def __init__(
+        self, bundle: VerifiedBundle, options: LinkOptions, known: KnownIds, watching: Watching
+    ) -> None:
         self._verified = bundle
         self._options = options
         self._known = known
+        self._watching = watching
 
     def setup(self) -> None:
         self._background = self._verified.load().background
+        self._watched = self._watching.file()
 
     def _report(self, entries: list[Versioned[Linkable]], before: Remembered) -> Report:
         accounts = [entry.value for entry in entries]
         linked = find_components(accounts, self._options)
-        return assign(
+        report = assign(
             accounts, with_matches(accounts, linked, self._background, self._options), before
+        )
+        watched, options = self._watched.current(), self._watching.options
+        return report._replace(
+            memberships=with_hits(report.memberships, accounts, watched, options)
         )
 
 
@@ -354,7 +379,9 @@ class _SplitFn(beam.DoFn):  # type: ignore[misc]
             return
         if membership.size == 1:
             named = profile.item._replace(
-                alone_as=membership.cluster_id, absorbed=membership.absorbed
+                alone_as=membership.cluster_id,
+                absorbed=membership.absorbed,
+                hits=membership.hits,
             )
             yield beam.pvalue.TaggedOutput("single", replace(profile, item=named))
         else:
@@ -386,6 +413,7 @@ class _PoolFn(beam.DoFn):  # type: ignore[misc]
                 tuple(current),
                 group_row(members, self._bundle.reference("")),
                 current[0].membership.absorbed,
+                current[0].membership.reported,
             )
 
 

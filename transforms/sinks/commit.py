@@ -38,7 +38,7 @@ _HEALTH, _CLUSTERS, _MEMBERS = "run_health", "flagged_clusters", "cluster_member
 _EVIDENCE = "cluster_evidence"
 RESOLVED = "resolved"
 # Tables whose rows are made anew, mostly unchanged, whenever anything changes nearby.
-_REPEATING = ("session_scores", _CLUSTERS, _MEMBERS, _EVIDENCE)
+_REPEATING = ("session_scores", _CLUSTERS, _MEMBERS, _EVIDENCE, "sightings")
 Row = Mapping[str, Any]
 
 

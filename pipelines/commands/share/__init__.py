@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import click
 
+from pipelines.commands.share.drill import drill
+from pipelines.commands.share.match import match
 from pipelines.commands.share.out import approve, propose, publish, reject, revoke
 from pipelines.commands.share.say import opinion, sightings
 from pipelines.commands.share.see import key, listing, log, misp, preview
 from pipelines.commands.share.take import poll
+from pipelines.commands.share.watch import try_, watch
 
 
 class _InOrder(click.Group):
@@ -28,7 +31,7 @@ def share() -> None:
 
 
 for _command in (
-    propose, preview, approve, reject, publish, revoke, poll, sightings, opinion, listing, log,
-    misp, key,
+    propose, preview, approve, reject, publish, revoke, poll, watch, try_, match, sightings,
+    opinion, listing, log, misp, key, drill,
 ):  # fmt: skip
     share.add_command(_command)

@@ -36,3 +36,5 @@ COMMENT ON COLUMN "cluster_windows"."q_value" IS 'rate of false discoveries at w
 COMMENT ON COLUMN "cluster_windows"."merged_into" IS 'of a resolved one: cluster that most of its accounts are in';
 COMMENT ON COLUMN "cluster_windows"."known_texts" IS 'collections of known texts that its requests are in, most requests first; a request counts for one';
 COMMENT ON COLUMN "cluster_windows"."severity_reason" IS 'why the severity was lowered; empty where it was not';
+COMMENT ON COLUMN "cluster_windows"."p_value_alone" IS 'without what other labs report; empty where that changes nothing [probability]';
+COMMENT ON COLUMN "cluster_windows"."reported_by" IS 'feeds whose indicators made the p-value smaller';

@@ -27,7 +27,9 @@ CREATE OR REPLACE VIEW `${views}.current_clusters` (
   `q_value` OPTIONS(description="rate of false discoveries at which its window, alone, would just have it among them; empty where alerts.control is budget [share]"),
   `merged_into` OPTIONS(description="of a resolved one: cluster that most of its accounts are in"),
   `known_texts` OPTIONS(description="collections of known texts that its requests are in, most requests first; a request counts for one"),
-  `severity_reason` OPTIONS(description="why the severity was lowered; empty where it was not")
+  `severity_reason` OPTIONS(description="why the severity was lowered; empty where it was not"),
+  `p_value_alone` OPTIONS(description="without what other labs report; empty where that changes nothing [probability]"),
+  `reported_by` OPTIONS(description="feeds whose indicators made the p-value smaller")
 )
 OPTIONS(description="The newest revision of every cluster, in its newest window.")
 AS

@@ -36,3 +36,5 @@ COMMENT ON COLUMN "current_clusters"."q_value" IS 'rate of false discoveries at 
 COMMENT ON COLUMN "current_clusters"."merged_into" IS 'of a resolved one: cluster that most of its accounts are in';
 COMMENT ON COLUMN "current_clusters"."known_texts" IS 'collections of known texts that its requests are in, most requests first; a request counts for one';
 COMMENT ON COLUMN "current_clusters"."severity_reason" IS 'why the severity was lowered; empty where it was not';
+COMMENT ON COLUMN "current_clusters"."p_value_alone" IS 'without what other labs report; empty where that changes nothing [probability]';
+COMMENT ON COLUMN "current_clusters"."reported_by" IS 'feeds whose indicators made the p-value smaller';
