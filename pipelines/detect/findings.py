@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
+from numpy.typing import NDArray
 
 from transforms.alerts.policy import AlertPolicy
-from transforms.clusters.rows import Finding, finding_of
+from transforms.clusters.rows import Finding, finding_of, pool_of
 from transforms.clusters.transforms import Found
+from transforms.coverage.cell_map import cell_tiles, coverage_records
 from transforms.embedding.labels import CapabilityTable
 from transforms.scoring.handler import Scored, VerifiedBundle
 from transforms.sinks.commit import RESOLVED
@@ -23,17 +26,22 @@ class Judge:
     Attributes:
       policy: decides what is flagged, and how severe it is.
       run_id: for the rows.
-      history: that capabilities are compared with.
+      history: that capabilities and coverage are compared with.
+      tiles: int64 of shape (cells, 2), where the cells are on the map of coverage.
     """
 
     policy: AlertPolicy
     run_id: str
     history: CapabilityTable
+    tiles: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
     def flagged(self, scored: Scored[Any]) -> Iterator[Finding]:
-        """A finding of what the policy flags."""
+        """A finding of what the policy flags, with its map; the others would fill the tables."""
         if self.policy.flags(scored.p_value):
-            yield finding_of(scored, self.policy, self.run_id, self.history)
+            finding = finding_of(scored, self.policy, self.run_id, self.history)
+            pool = pool_of(scored.item)
+            finding.cluster.update(coverage=coverage_records(pool, self.history, self.tiles))
+            yield finding
 
     def judged_again(self, scored: Scored[Any]) -> Iterator[Finding]:
         """A finding in any case; its status says when the policy does not flag it."""
@@ -77,7 +85,9 @@ class JudgeFn(beam.DoFn):  # type: ignore[misc]
         self._judge = Judge(policy, run_id, CapabilityTable())
 
     def setup(self) -> None:
-        self._judge = replace(self._judge, history=self._bundle.load().capabilities)
+        bundle = self._bundle.load()
+        tiles = cell_tiles(bundle.space.codebook)
+        self._judge = replace(self._judge, history=bundle.capabilities, tiles=tiles)
 
     def process(self, element: Any) -> Iterator[Finding]:
         yield from self._judging(self._judge, element)

@@ -39,12 +39,13 @@ def finding_of(
       history: that capabilities are compared with.
     """
     found: Cluster | AccountProfile = scored.item
+    pool = pool_of(found)
     members: list[tuple[Scored[AccountProfile], tuple[Link, ...]]]
     if isinstance(found, Cluster):
-        name, pool = found.cluster_id, found.row.pool
+        name = found.cluster_id
         members = [(m.scored, m.membership.links) for m in found.members]
     else:
-        name, pool = found.alone_as or cluster_id(found.account), found.sketch
+        name = found.alone_as or cluster_id(found.account)
         members = [(scored, ())]
     row = _row(
         scored, name, found.window_start_ms, found.window_end_ms, pool, len(members), policy,
@@ -52,6 +53,11 @@ def finding_of(
     )  # fmt: skip
     revision = row["revision"]
     return Finding(row, [_member(own, name, revision, links, run_id) for own, links in members])
+
+
+def pool_of(found: Cluster | AccountProfile) -> CoverageSketch:
+    """The sketch of all its requests."""
+    return found.row.pool if isinstance(found, Cluster) else found.sketch
 
 
 def _row(
