@@ -15,6 +15,7 @@ from pipelines.settings.ingest import EmbeddingConfig, IngestConfig
 from pipelines.settings.run import RunConfig
 from pipelines.settings.scoring import DetectorConfig, ScoringConfig
 from pipelines.settings.sessions import CoverageConfig, ProfilesConfig, SessionsConfig
+from pipelines.settings.triage import OidcConfig, ProxyConfig, RolesConfig, TriageConfig
 
 __all__ = [
     "AlertsConfig",
@@ -27,12 +28,16 @@ __all__ = [
     "KnownTextsConfig",
     "LinkConfig",
     "LinksConfig",
+    "OidcConfig",
     "ProfilesConfig",
+    "ProxyConfig",
+    "RolesConfig",
     "RunConfig",
     "ScoringConfig",
     "Section",
     "SessionsConfig",
     "SeverityConfig",
+    "TriageConfig",
 ]
 
 
@@ -47,4 +52,5 @@ class Config(Section):
     scoring: ScoringConfig = Field(default_factory=ScoringConfig)
     clusters: ClustersConfig = Field(default_factory=ClustersConfig)
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
+    triage: TriageConfig = Field(default_factory=TriageConfig)
     run: RunConfig = Field(default_factory=RunConfig)
