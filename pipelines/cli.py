@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from pipelines.commands.alerts import alerts
 from pipelines.commands.config import config
 from pipelines.commands.demo import demo
 from pipelines.commands.detect import detect
@@ -74,7 +75,9 @@ def cli() -> None:
     """
 
 
-for _command in (demo, simulate, train, detect, evaluate, report, explain, known_texts, config):
+for _command in (
+    demo, simulate, train, detect, evaluate, report, explain, alerts, known_texts, config,
+):  # fmt: skip
     cli.add_command(_command)
 
 

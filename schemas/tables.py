@@ -266,11 +266,63 @@ _DISPOSITIONS = Table(
     ("cluster_id", "decision"),
     (
         _must("cluster_id", "STRING", "cluster"),
-        _must("decision", "STRING", "confirm, dismiss, permitted or watch"),
+        _must(
+            "decision",
+            "STRING",
+            "confirm, dismiss, permitted, watch, split or merge; withdraw takes back the decision "
+            "of the same disposition_id",
+        ),
         _must("decided_by", "STRING", "who"),
         _must("decided_at", "TIMESTAMP", "when", "UTC"),
         _may("reason", "STRING", "why"),
         _may("valid_until", "TIMESTAMP", "until when it holds; empty for ever", "UTC"),
+        _may("disposition_id", "STRING", "stable name of the decision; its withdrawal has it, too"),
+        _may("revision", "INT64", "1 as it was made; the largest of a disposition_id counts"),
+        _many("accounts", "accounts that the cluster held then", kind="STRING"),
+        _many(
+            "split_accounts", "of a split: those that do not belong with the rest", kind="STRING"
+        ),
+        _many("merged_clusters", "of a merge: clusters of the same campaign", kind="STRING"),
+        _may("cluster_revision", "INT64", "revision that was looked at", "requests"),
+        _may("severity", "STRING", "severity of the cluster then"),
+        _may("exposure_usd", "FLOAT64", "exposure of the cluster then", "USD"),
+        _may("source", "STRING", "where it was decided: command, triage …"),
+    ),
+)
+
+_ALERTS = Table(
+    "alerts",
+    "What became of each alert: one row per step of its life. The view `current_alerts` has the "
+    "newest of each.",
+    ("alert_id", "revision"),
+    "changed_at",
+    ("cluster_id", "policy", "state"),
+    (
+        _must("alert_id", "STRING", "stable name; a cluster that comes back gets another"),
+        _must("revision", "INT64", "steps of its life so far; the largest is current", "steps"),
+        _must("cluster_id", "STRING", "cluster that it is about; of a storm, the storm's own name"),
+        _must("step", "STRING", "opened, raised, updated, acknowledged or resolved"),
+        _must("state", "STRING", "open, acknowledged or resolved"),
+        _must("severity", "STRING", "low, medium, high or critical"),
+        _must("changed_at", "TIMESTAMP", "when this step was made", "UTC"),
+        _may("policy", "STRING", "policy that made it"),
+        _may("policy_version", "STRING", "digest of the policy, 12 hex digits"),
+        _may("reason", "STRING", "why this step was made"),
+        _may("cluster_revision", "INT64", "revision of the cluster that was looked at", "requests"),
+        _may("window_start", "TIMESTAMP", "window of the cluster that was looked at", "UTC"),
+        _may("event_time", "TIMESTAMP", "last request of the cluster that was looked at", "UTC"),
+        _may("opened_at", "TIMESTAMP", "when it was opened", "UTC"),
+        _may("account_count", "INT64", "accounts of the cluster", "accounts"),
+        _may("request_count", "INT64", "requests of the cluster", "requests"),
+        _may("exposure_usd", "FLOAT64", "list price of what was taken", "USD"),
+        _may("p_value", "FLOAT64", "of the cluster", "probability"),
+        _may("q_value", "FLOAT64", "of the cluster", "share"),
+        _may("storm_id", "STRING", "alert of the storm that it was told in, not by itself"),
+        _may("disposition_id", "STRING", "decision that made this step"),
+        _many("channels", "where this step was told; none where nobody was", kind="STRING"),
+        _may("namespace", "STRING", "drill for a drill; empty for the real thing"),
+        _may("run_id", "STRING", "run that wrote the row"),
+        _may("bundle_version", "STRING", "bundle that scored the cluster"),
     ),
 )
 
@@ -324,6 +376,7 @@ TABLES: Mapping[str, Table] = {
         _DEAD_LETTERS,
         _RUN_HEALTH,
         _DISPOSITIONS,
+        _ALERTS,
         _INDICATORS,
         _SIGHTINGS,
     )

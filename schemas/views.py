@@ -24,6 +24,10 @@ VIEWS: Mapping[str, str] = {
         SELECT * FROM flagged_clusters
         QUALIFY row_number() OVER (
             PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1""",
+    "current_alerts": """
+        CREATE OR REPLACE VIEW current_alerts AS
+        SELECT * FROM alerts
+        QUALIFY row_number() OVER (PARTITION BY alert_id ORDER BY revision DESC) = 1""",
     # Late records are among the refused; `unaccounted` is 0 when nothing was lost or doubled.
     "run_balance": """
         CREATE OR REPLACE VIEW run_balance AS

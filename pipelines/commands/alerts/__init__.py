@@ -1,0 +1,18 @@
+"""distilwatch alerts: policies, decisions, what waits to be sent, and the drill."""
+
+from __future__ import annotations
+
+import click
+
+from pipelines.commands.alerts.decide import decide, history, undo
+
+__all__ = ["alerts"]
+
+
+@click.group(short_help="Decide about clusters, try policies, look after what is sent.")
+def alerts() -> None:
+    """Decide about clusters, try policies on the past, look after what is sent."""
+
+
+for _command in (decide, undo, history):
+    alerts.add_command(_command)

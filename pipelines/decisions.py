@@ -1,0 +1,143 @@
+"""Decisions of staff by command: on a cluster of the tables, into the tables."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipelines.durations import parse_duration
+from pipelines.tables import check_tables, columns, connect, rows
+from schemas.errors import DistilwatchError
+from transforms.alerts.dispositions import WITHDRAW, Disposition, DispositionStore, decide
+
+DAY_MS = 86_400_000
+_HOLDS_MS = {"dismiss": 90 * DAY_MS, "watch": 14 * DAY_MS}
+
+
+def decide_cluster(
+    output: str,
+    cluster_id: str,
+    decision: str,
+    why: str,
+    until: str | None = None,
+    by: str | None = None,
+    split_accounts: Sequence[str] = (),
+    merge_with: Sequence[str] = (),
+    source: str = "command",
+) -> Disposition:
+    """Decides about a cluster of the tables.
+
+    Args:
+      output: duckdb:///file.
+      cluster_id: or its first letters.
+      decision: see `transforms.alerts.dispositions.DECISIONS`.
+      until: a date, a time, or a span from now; None: 90 days to dismiss, 14 to watch, for ever
+        otherwise.
+      by: who; None: the user of this machine.
+      split_accounts, merge_with: of a split, of a merge.
+
+    Raises:
+      DistilwatchError: there is no such cluster, or the decision makes no sense.
+    """
+    path, at_ms = check_tables(output), int(time.time() * 1000)
+    cluster, accounts = cluster_of(path, cluster_id)
+    others = [cluster_of(path, other)[0]["cluster_id"] for other in merge_with]
+    until_ms = None if until is None else until_of(until, at_ms)
+    if until_ms is None and decision in _HOLDS_MS:
+        until_ms = at_ms + _HOLDS_MS[decision]
+    made = decide(
+        cluster, accounts, decision, by=by or getpass.getuser(), why=why, at_ms=at_ms,
+        until_ms=until_ms, split_accounts=split_accounts, merge_with=others, source=source,
+    )  # fmt: skip
+    return DispositionStore(path).append(made)[0]
+
+
+def undo_decision(
+    output: str, disposition_id: str, why: str, by: str | None = None, source: str = "command"
+) -> Disposition:
+    """Takes a decision back; the first letters of its name are enough where they fit one.
+
+    Raises:
+      DistilwatchError: there is none, or it is taken back already.
+    """
+    store = DispositionStore(check_tables(output))
+    near = {r.disposition_id for r in store.rows() if r.disposition_id.startswith(disposition_id)}
+    full = near.pop() if len(near) == 1 else disposition_id
+    return store.withdraw(full, by or getpass.getuser(), why, source)
+
+
+def decisions_on(output: str, cluster_id: str) -> list[Disposition]:
+    """What was decided about a cluster, oldest first."""
+    path = check_tables(output)
+    return DispositionStore(path).history(cluster_of(path, cluster_id)[0]["cluster_id"])
+
+
+def cluster_of(path: Path, cluster_id: str) -> tuple[dict[str, Any], list[str]]:
+    """The newest row of a cluster, and its accounts.
+
+    Raises:
+      DistilwatchError: no cluster, or more than one, begins like that.
+    """
+    with connect(path) as connection:
+        found = rows(
+            connection,
+            f"""SELECT {columns("flagged_clusters")} FROM flagged_clusters
+                WHERE starts_with(cluster_id, ?)
+                QUALIFY row_number() OVER (
+                    PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1""",
+            (cluster_id,),
+        )
+        exact = [row for row in found if row["cluster_id"] == cluster_id]
+        if len(exact or found) != 1:
+            raise DistilwatchError(
+                f"{len(found)} clusters begin with {cluster_id!r}",
+                str(path),
+                "give the whole id" if found else "`distilwatch explain` lists them",
+            )
+        [cluster] = exact or found
+        members = rows(
+            connection,
+            """SELECT account_id FROM cluster_members WHERE cluster_id = ?
+               AND (window_start IS NULL OR epoch_ms(window_start) = ?)
+               QUALIFY rank() OVER (ORDER BY revision DESC) = 1 ORDER BY account_id""",
+            (cluster["cluster_id"], cluster["window_start"]),
+        )
+    return cluster, [member["account_id"] for member in members]
+
+
+def until_of(text: str, now_ms: int) -> int:
+    """Milliseconds UTC of a date, a time, or a span from now.
+
+    Raises:
+      DistilwatchError: it is none.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            return now_ms + parse_duration(text)
+        except ValueError:
+            raise DistilwatchError(
+                f"{text!r} is no time", "--until", "write 2026-12-31, or '30 d' from now"
+            ) from None
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def told(row: Disposition) -> str:
+    """A decision in a line."""
+    until = "" if row.valid_until is None else f" until {_time(row.valid_until)}"
+    more = f", {len(row.split_accounts)} accounts" if row.split_accounts else ""
+    more += f" with {', '.join(row.merged_clusters)}" if row.merged_clusters else ""
+    what = "taken back" if row.decision == WITHDRAW else f"{row.decision}{more}{until}"
+    return (
+        f"{_time(row.decided_at)}  {row.cluster_id}: {what}, by {row.decided_by}: {row.reason} "
+        f"({row.disposition_id})"
+    )
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
