@@ -32,16 +32,20 @@ _INDEX = """
       coalesce(severity, 'low') AS severity, p_value, exposure_usd, account_count AS accounts,
       request_count AS requests, epoch_ms(first_seen) AS first_seen,
       epoch_ms(last_seen) AS last_seen, tactics,
-      list_transform(coalesce(links, []), lambda l: l.kind) AS links,
+      coalesce(kinds, []) AS links,
       list_transform(list_filter(coalesce(capabilities, []), lambda c: c.taken), lambda c: c.name)
         AS capabilities,
       reasons[1].words AS reason
-    FROM flagged_clusters
+    FROM flagged_clusters LEFT JOIN (
+      SELECT cluster_id, list_sort(list_distinct(flatten(list(
+          list_transform(coalesce(links, []), lambda l: l.kind))))) AS kinds
+      FROM cluster_members GROUP BY cluster_id) USING (cluster_id)
     QUALIFY row_number() OVER (
       PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1"""
 _MEMBERS = """
     SELECT account_id, cluster_id FROM (
-      SELECT account_id, cluster_id, revision, max(revision) OVER (PARTITION BY cluster_id) AS newest
+      SELECT account_id, cluster_id, revision,
+        max(revision) OVER (PARTITION BY cluster_id) AS newest
       FROM cluster_members) WHERE revision = newest"""
 
 
@@ -67,8 +71,8 @@ class DuckDBStore:
 
     def index(self) -> tuple[pa.Table, pa.Table]:
         def read(connection: duckdb.DuckDBPyConnection) -> tuple[pa.Table, pa.Table]:
-            clusters = connection.execute(_INDEX).to_arrow_table().cast(INDEX)
-            return clusters, connection.execute(_MEMBERS).to_arrow_table().cast(MEMBERS)
+            clusters, members = (connection.sql(q).to_arrow_table() for q in (_INDEX, _MEMBERS))
+            return clusters.cast(INDEX), members.cast(MEMBERS)
 
         return self._read(read)
 

@@ -158,9 +158,12 @@ class Queue:
                 return
             version = self._store.version()
             if version != self._version:
-                self._read()
+                fresh = self._read()
+                self._restate(fresh)
+                self._tables = fresh  # who reads the old copy keeps it until the end
                 self._version = version
-            self._restate()
+            else:
+                self._restate(self._tables)  # decisions run out
             self._looked = time.monotonic()
         finally:
             self._reading.release()
@@ -169,9 +172,9 @@ class Queue:
         """Takes up a decision that was just made, without reading all tables anew."""
         with self._reading:
             self.decisions = tuple(self._store.dispositions())
-            self._restate()
+            self._restate(self._tables)
 
-    def _read(self) -> None:
+    def _read(self) -> duckdb.DuckDBPyConnection:
         self._began = time.time()
         clusters, members = self._store.index()
         self.decisions = tuple(self._store.dispositions())
@@ -196,9 +199,9 @@ class Queue:
         tactics = fresh.execute("SELECT DISTINCT unnest(tactics) AS t FROM queue ORDER BY t")
         self.tactics = tuple(row[0] for row in tactics.fetchall())
         fresh.execute("CREATE TABLE verdicts (cluster_id VARCHAR, state VARCHAR)")
-        self._tables = fresh  # those who read the old copy keep it until they are done
+        return fresh
 
-    def _restate(self) -> None:
+    def _restate(self, tables: duckdb.DuckDBPyConnection) -> None:
         """States from rows and from the decisions that hold now."""
         at_ms = int(time.time() * 1000)
         held = [
@@ -206,9 +209,9 @@ class Queue:
             for d in holding(self.decisions, at_ms)
             if d.decision in VERDICTS
         ]
-        cursor = self._tables.cursor()
+        cursor = tables.cursor()
         before = cursor.execute("SELECT cluster_id, state FROM verdicts").fetchall()
-        if sorted(before) == sorted(held) and self._looked and self.open_by_severity:
+        if sorted(before) == sorted(held) and tables is self._tables:
             return
         cursor.execute("BEGIN")
         cursor.execute("DELETE FROM verdicts")
@@ -226,7 +229,7 @@ class Queue:
         counted = cursor.execute(
             "SELECT severity, count(*) FROM queue WHERE grp <= 1 GROUP BY severity"
         )
-        self.open_by_severity = {s: 0 for s in SEVERITIES} | dict(counted.fetchall())
+        self.open_by_severity = dict.fromkeys(SEVERITIES, 0) | dict(counted.fetchall())
 
     def page(
         self, wanted: QueueFilter, size: int, after: str = "", before: str = ""
@@ -305,12 +308,14 @@ class Queue:
                  common AS (SELECT m.cluster_id, count(*) AS n FROM members AS m
                    SEMI JOIN mine USING (account_id) GROUP BY m.cluster_id),
                  measured AS (
-                   SELECT q.cluster_id, q.state, q.severity, q.last_seen, coalesce(c.n, 0) AS shared,
+                   SELECT q.cluster_id, q.state, q.severity, q.last_seen,
+                     coalesce(c.n, 0) AS shared,
                      (coalesce(bit_count(q.tactic_mask & own.tactic_mask)
                         / nullif(bit_count(q.tactic_mask | own.tactic_mask), 0), 0)
                       + coalesce(bit_count(q.link_mask & own.link_mask)
                         / nullif(bit_count(q.link_mask | own.link_mask), 0), 0)) / 2 AS alike
-                   FROM queue AS q CROSS JOIN own LEFT JOIN common AS c USING (cluster_id)
+                   FROM queue AS q CROSS JOIN own LEFT JOIN common AS c
+                     ON c.cluster_id = q.cluster_id
                    WHERE q.cluster_id <> own.cluster_id AND q.state NOT IN ('open', 'watched'))
                SELECT cluster_id, state, severity,
                  CASE WHEN shared > 0 THEN 1.0 ELSE alike END AS likeness, shared
