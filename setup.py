@@ -67,6 +67,8 @@ setup(
             "report/*.html",
             "report/*.css",
             "simulate/words/*",
+            "triage/static/*",
+            "triage/templates/*.j2",
         ],
         "transforms": ["py.typed", "ingest/words/*.txt"],
         "schemas": ["py.typed", "generated/*"],

@@ -24,6 +24,7 @@ from pipelines.commands.known_texts import known_texts
 from pipelines.commands.report import report
 from pipelines.commands.simulate import simulate
 from pipelines.commands.train import train
+from pipelines.commands.triage import triage
 
 OK, UNEXPECTED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
@@ -76,7 +77,7 @@ def cli() -> None:
 
 
 for _command in (
-    demo, simulate, train, detect, evaluate, report, explain, alerts, known_texts, config,
+    demo, simulate, train, detect, evaluate, report, explain, triage, alerts, known_texts, config,
 ):  # fmt: skip
     cli.add_command(_command)
 

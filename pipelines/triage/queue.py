@@ -269,7 +269,8 @@ class Queue:
             ).fetchone() or (0, 0)
         elif place is not None:
             return self.page(wanted, size)  # what was there is gone; begin anew
-        rows = tuple(QueueRow(*row[:9], tuple(row[9] or ()), row[10] or "") for row in found)
+        names = _SHOWN.split(", ")
+        rows = tuple(_row(dict(zip(names, row[:shown], strict=True))) for row in found)
         last = first + len(rows) - 1
         return QueuePage(
             rows,
@@ -324,6 +325,11 @@ class Queue:
             [cluster_id, cluster_id, most],
         ).fetchall()  # fmt: skip
         return [Similar(*row) for row in found]
+
+
+def _row(values: dict[str, Any]) -> QueueRow:
+    tactics, reason = tuple(values.pop("tactics") or ()), values.pop("reason") or ""
+    return QueueRow(**values, tactics=tactics, reason=reason)
 
 
 def _encode(place: Sequence[Any]) -> str:
