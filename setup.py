@@ -35,6 +35,7 @@ DEV = [
     "aiosmtpd",
     "axe-playwright-python",
     "medallion",
+    "oidc-provider-mock",
     "playwright",
     "pycti",
     "pymisp",

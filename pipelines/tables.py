@@ -55,19 +55,12 @@ def check_tables(uri: str) -> Path:
 
 @contextmanager
 def connect(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Opens tables for reading.
+    """Opens tables for reading, after looking whether all are there.
 
     Raises:
       DistilwatchError: when the file is no database of ours, or is locked.
     """
-    try:
-        connection = duckdb.connect(str(path), read_only=True)
-    except duckdb.Error as error:
-        refused = why_not(error)
-        raise DistilwatchError(
-            f"the tables cannot be read: {refused.what}", str(path), refused.mend
-        ) from error
-    try:
+    with open_tables(path) as connection:
         there = {
             row[0]
             for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
@@ -80,6 +73,24 @@ def connect(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
                 "give the file that `distilwatch detect` wrote",
             )
         _check_columns(connection, path)
+        yield connection
+
+
+@contextmanager
+def open_tables(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Opens a database for reading.
+
+    Raises:
+      DistilwatchError: when the file is none, or is locked.
+    """
+    try:
+        connection = duckdb.connect(str(path), read_only=True)
+    except duckdb.Error as error:
+        refused = why_not(error)
+        raise DistilwatchError(
+            f"the tables cannot be read: {refused.what}", str(path), refused.mend
+        ) from error
+    try:
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
     finally:

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs what the tests on the real thing need, under .local and nowhere else:
+# Installs what the tests on the real thing need, under .local:
 #   .local/kafka/libs   the jars of a Kafka broker (versions in kafka/pom.xml)
 #   .local/bin/prism    Beam's local streaming runner (version in prism/go.mod)
+# and, from the distribution, Chromium, for tests of pages in a real browser.
 # Run it again at any time: what is there in the right version is left alone.
 set -euo pipefail
 
@@ -134,3 +135,4 @@ if ! command -v java >/dev/null; then # looking up the package takes a second
 fi
 install_kafka
 install_prism
+need chromium chromium "testing pages in a real browser, and printing cases as PDF"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,7 +28,6 @@ from pipelines.triage.decisions import Draft, decision_of, draft_of, may_undo
 from pipelines.triage.gate import Gate, address_of, error_page, slow_down
 from pipelines.triage.headers import SecurityHeaders
 from pipelines.triage.limits import Limits
-from pipelines.triage.oidc import BACK, Provider
 from pipelines.triage.pages import THEMES, assets, case_file, page
 from pipelines.triage.people import Person
 from pipelines.triage.queue import Queue, QueueFilter
@@ -267,8 +265,7 @@ def make_app(store: Store, config: TriageConfig, audit: AuditLog) -> ASGIApp:
         Route("/static/{name}", _static),
     ]
     if config.sign_in == "oidc":
-        begin, finish = _oidc(Provider(config), audit, limits)
-        routes += [Route("/sign-in", begin), Route(BACK, finish)]
+        routes += _oidc(config, audit, limits)
     secure = config.public_url.startswith("https:")
     host = urlsplit(config.public_url).hostname
     hosts = [host] if host else ["127.0.0.1", "localhost", "[::1]", "::1"]
@@ -318,9 +315,11 @@ def _secret(config: TriageConfig) -> str:
     return found or secrets.token_urlsafe(48)
 
 
-def _oidc(
-    provider: Provider, audit: AuditLog, limits: Limits
-) -> tuple[Callable[..., object], Callable[..., object]]:
+def _oidc(config: TriageConfig, audit: AuditLog, limits: Limits) -> list[Route]:
+    from pipelines.triage.oidc import BACK, Provider  # brings much along
+
+    provider = Provider(config)
+
     async def begin(request: Request) -> Response:
         if request.query_params.get("out"):
             return page(request, "signed_out.html.j2")
@@ -342,7 +341,7 @@ def _oidc(
         audit.note("signed in", person.name, role=person.role, address=address_of(request))
         return answer
 
-    return begin, finish
+    return [Route("/sign-in", begin), Route(BACK, finish)]
 
 
 def _local(path: str) -> str:

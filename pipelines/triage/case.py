@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pipelines.triage.checks import next_checks
 from pipelines.triage.coverage_map import CoverageMap, coverage_map
 from pipelines.triage.graph import Graph, graph_of
 from pipelines.triage.hand_overs import HandOver, hand_overs
-from pipelines.triage.queue import Queue, Similar
+from pipelines.triage.queue import Queue, Similar, now_of
 from pipelines.triage.store import Store
 from transforms.alerts.dispositions import WITHDRAW, Disposition, holding
 
@@ -87,7 +86,7 @@ class Cases:
             told,
             self._queue.state(cluster_id) or "open",
             tuple(self._queue.similar(cluster_id)),
-            history_of(self._queue.decisions, cluster_id, int(time.time() * 1000)),
+            history_of(self._queue.decisions, cluster_id, now_of(self._queue.decisions)),
         )
 
     def _told(self, cluster_id: str) -> Told | None:

@@ -68,8 +68,8 @@ def coverage_map(cells: Sequence[CoveredCell]) -> CoverageMap | None:
     if known:
         usual = missing + reached
         sentence += (
-            f". Of {usual:,} where at least every second group of this size would ask, it left out "
-            f"{missing:,}; in {more:,} it asked clearly more than usual"
+            f". Of {usual:,} where as many usual requests would reach, it left out {missing:,}; in "
+            f"{more:,} it asked clearly more than usual"
         )
     size = side * _TILE
     title = escape(f"Map of coverage. {sentence}.")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from pipelines.report.read import member_rows, sessions_of
-from pipelines.tables import columns, connect, rows
+from pipelines.tables import columns, connect, open_tables, rows
 from pipelines.triage.store import INDEX, MEMBERS, Busy, CaseRows
 from schemas.errors import DistilwatchError
 from transforms.alerts.dispositions import Disposition, DispositionStore
@@ -56,6 +56,7 @@ class DuckDBStore:
         self._path = path
         self._decisions = DispositionStore(path)
         self._turn = threading.Semaphore(_AT_ONCE)
+        self._checked = ""
 
     @property
     def name(self) -> str:
@@ -103,11 +104,23 @@ class DuckDBStore:
     def withdraw(self, disposition_id: str, by: str, why: str, source: str) -> Disposition:
         return self._decisions.withdraw(disposition_id, by, why, source)
 
+    @contextmanager
+    def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Looks whether all tables and columns are there only when the file has changed."""
+        version = self.version()
+        if version != self._checked:
+            with connect(self._path) as connection:
+                self._checked = version
+                yield connection
+            return
+        with open_tables(self._path) as connection:
+            yield connection
+
     def _read(self, question: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
         deadline, pause = time.monotonic() + _PATIENCE_S, 0.02
         while True:
             try:
-                with self._turn, connect(self._path) as connection:
+                with self._turn, self._open() as connection:
                     return question(connection)
             except DistilwatchError as refused:
                 if not isinstance(refused.__cause__, duckdb.Error):

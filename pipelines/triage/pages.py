@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse
 
 from pipelines.report import charts
 from pipelines.report.render import environment, stylesheet
-from pipelines.report.story import SEVERITIES, TACTICS
+from pipelines.report.story import SEVERITIES, TACTICS, Member
 from pipelines.triage import csrf
 from pipelines.triage.case import MOST_MEMBERS, Case
 from pipelines.triage.decisions import DONE, HOLDS_DAYS, may_undo
@@ -55,6 +55,7 @@ def templates() -> Environment:
     made = environment("pipelines.triage")
     made.filters["date"] = lambda ms: charts.time_text(ms)[:10]
     made.filters["ago"] = ago
+    made.filters["ties"] = ties
     made.globals.update(
         asset=asset,
         severities=SEVERITIES,
@@ -126,6 +127,25 @@ def chance(p: float) -> str:
     while p * size < 1 and size < 10**9:
         size *= 10
     return f"about {round(p * size)} in {size:,} ordinary groups look at least as unusual by chance"
+
+
+_SHORT = {
+    "payment": "payment",
+    "prefix_scaffold": "wording before",
+    "suffix_scaffold": "wording after",
+    "system_prompt": "system prompt",
+    "content": "what is asked",
+    "synchrony": "same minutes",
+    "hand_over": "hand-over",
+}
+
+
+def ties(member: Member) -> list[tuple[str, int]]:
+    """What an account shares, in a word each, with how many accounts share the strongest."""
+    found: dict[str, int] = {}
+    for thing in member.shared:
+        found.setdefault(_SHORT.get(thing.kind, thing.kind.replace("_", " ")), thing.accounts)
+    return list(found.items())
 
 
 def ago(seconds: float) -> str:

@@ -19,7 +19,6 @@ from typing import Any
 import duckdb
 
 from pipelines.report.story import SEVERITIES
-from pipelines.triage.masks import mask_of
 from pipelines.triage.store import Store
 from transforms.alerts.dispositions import VERDICTS, Disposition, holding
 
@@ -138,6 +137,7 @@ class Queue:
         self._version = ""
         self._looked = 0.0
         self._began = 0.0
+        self._took = 0.0
         self._tables = duckdb.connect(":memory:")
         self._tables.execute("SET threads = 2")
         self.decisions: tuple[Disposition, ...] = ()
@@ -154,12 +154,16 @@ class Queue:
         if not self._reading.acquire(blocking=force or not self._version):
             return
         try:
-            if not force and time.monotonic() - self._looked < self._refresh_s:
+            # Large tables take a while to read; that is at most a tenth of the time.
+            pause = max(self._refresh_s, 9 * self._took)
+            if not force and self._version and time.monotonic() - self._looked < pause:
                 return
             version = self._store.version()
             if version != self._version:
+                began = time.monotonic()
                 fresh = self._read()
                 self._restate(fresh)
+                self._took = time.monotonic() - began
                 self._tables = fresh  # who reads the old copy keeps it until the end
                 self._version = version
             else:
@@ -180,16 +184,12 @@ class Queue:
         self.decisions = tuple(self._store.dispositions())
         fresh = duckdb.connect(":memory:")
         fresh.execute("SET threads = 2")
-        masks = {
-            name: mask_of(clusters[name].to_pylist()) for name in ("tactics", "links")
-        }  # fmt: skip
-        wide = clusters.append_column("tactic_mask", masks["tactics"])
-        wide = wide.append_column("link_mask", masks["links"])
-        fresh.register("incoming", wide)
+        fresh.register("incoming", clusters)
+        masks = ", ".join(_mask(fresh, column) for column in ("tactics", "links"))
         fresh.execute(
             f"""CREATE TABLE queue AS
-                SELECT *, 'open' AS state, 0 AS grp, -coalesce(exposure_usd, 0.0) AS cheap,
-                  coalesce(list_position({list(SEVERITIES)!r}, severity), 9) AS grave,
+                SELECT *, {masks}, 'open' AS state, 0 AS grp, -coalesce(exposure_usd, 0.0) AS cheap,
+                  coalesce(list_position({list(SEVERITIES)!r}, severity), 9) AS grave
                 FROM incoming ORDER BY grave, cheap, p_value, cluster_id"""
         )
         fresh.unregister("incoming")
@@ -203,7 +203,7 @@ class Queue:
 
     def _restate(self, tables: duckdb.DuckDBPyConnection) -> None:
         """States from rows and from the decisions that hold now."""
-        at_ms = int(time.time() * 1000)
+        at_ms = now_of(self.decisions)
         held = [
             (d.cluster_id, STATE_OF[d.decision])
             for d in holding(self.decisions, at_ms)
@@ -311,10 +311,10 @@ class Queue:
                  measured AS (
                    SELECT q.cluster_id, q.state, q.severity, q.last_seen,
                      coalesce(c.n, 0) AS shared,
-                     (coalesce(bit_count(q.tactic_mask & own.tactic_mask)
-                        / nullif(bit_count(q.tactic_mask | own.tactic_mask), 0), 0)
-                      + coalesce(bit_count(q.link_mask & own.link_mask)
-                        / nullif(bit_count(q.link_mask | own.link_mask), 0), 0)) / 2 AS alike
+                     (coalesce(bit_count(q.tactics_mask & own.tactics_mask)
+                        / nullif(bit_count(q.tactics_mask | own.tactics_mask), 0), 0)
+                      + coalesce(bit_count(q.links_mask & own.links_mask)
+                        / nullif(bit_count(q.links_mask | own.links_mask), 0), 0)) / 2 AS alike
                    FROM queue AS q CROSS JOIN own LEFT JOIN common AS c
                      ON c.cluster_id = q.cluster_id
                    WHERE q.cluster_id <> own.cluster_id AND q.state NOT IN ('open', 'watched'))
@@ -325,6 +325,25 @@ class Queue:
             [cluster_id, cluster_id, most],
         ).fetchall()  # fmt: skip
         return [Similar(*row) for row in found]
+
+
+def now_of(decisions: Sequence[Disposition]) -> int:
+    """Now, milliseconds UTC; what was decided by a clock that is ahead of ours counts, too."""
+    return max(int(time.time() * 1000), max((d.decided_at for d in decisions), default=0))
+
+
+def _mask(tables: duckdb.DuckDBPyConnection, column: str) -> str:
+    """An expression for a set of names as bits of one number, which compares fast.
+
+    Should there ever be more than 62 names, some share a bit and look alike.
+    """
+    found = tables.execute(f"SELECT DISTINCT unnest({column}) AS name FROM incoming ORDER BY name")
+    names = ", ".join("'" + row[0].replace("'", "''") + "'" for row in found.fetchall())
+    bit = f"1::BIGINT << ((list_position([{names}]::VARCHAR[], name) - 1) % 62)"
+    ored = (
+        f"list_reduce(list_transform({column}, lambda name: {bit}), lambda a, b: a | b, 0::BIGINT)"
+    )
+    return f"coalesce({ored}, 0) AS {column}_mask"
 
 
 def _row(values: dict[str, Any]) -> QueueRow:
