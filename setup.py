@@ -71,7 +71,7 @@ setup(
             "triage/static/*",
             "triage/templates/*.j2",
         ],
-        "transforms": ["py.typed", "ingest/words/*.txt"],
+        "transforms": ["py.typed", "ingest/words/*.txt", "alerts/policies/*.yaml"],
         "schemas": ["py.typed", "generated/*"],
     },
     install_requires=[

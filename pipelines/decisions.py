@@ -76,6 +76,11 @@ def decisions_on(output: str, cluster_id: str) -> list[Disposition]:
     return DispositionStore(path).history(cluster_of(path, cluster_id)[0]["cluster_id"])
 
 
+def decisions_in(output: str) -> list[Disposition]:
+    """All decisions of the tables that hold now."""
+    return DispositionStore(check_tables(output)).current()
+
+
 def cluster_of(path: Path, cluster_id: str) -> tuple[dict[str, Any], list[str]]:
     """The newest row of a cluster, and its accounts.
 

@@ -318,3 +318,10 @@ def check_beam_args(args: Sequence[str]) -> None:
                 "after `--`",
                 f"did you mean {' or '.join(near)}?" if near else "check Beam's pipeline options",
             )
+
+
+def check_on_call(config: Config) -> None:
+    """Raises DistilwatchError when policies, channels, allowlist or a secret cannot be used."""
+    from pipelines.oncall import check_rules
+
+    check_rules(config.alerts)

@@ -26,9 +26,11 @@ from pipelines.parts import (
     session_options,
 )
 from schemas.errors import DistilwatchError
+from transforms.alerts.dispositions import Disposition, accounts_of
 from transforms.coverage.sketch import CoverageSketch, decode, encode
 from transforms.embedding.labels import CapabilityTable, count_labels
 from transforms.embedding.space import EmbeddingSpace, fit_space
+from transforms.ingest.batch import Events
 from transforms.ingest.hashing import hash64
 from transforms.ingest.transforms import CleanEvents, DecodeAndEmbed, DecodeAndPlace, FittedSpace
 from transforms.scoring.bundle import save_bundle
@@ -50,13 +52,28 @@ from transforms.sinks.staging import cannot_keep
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What to train on and where to put the bundle."""
+    """What to train on and where to put the bundle.
+
+    Attributes:
+      decisions: of staff that hold, on clusters found before.
+    """
 
     inputs: list[str]
     bundle: Path
     config: Config
     runner: str
     beam_args: list[str]
+    decisions: tuple[Disposition, ...] = ()
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Accounts that are not what is normal: distillation, whether it is permitted or not."""
+        return accounts_of(self.decisions, "confirm") | accounts_of(self.decisions, "permitted")
+
+    @property
+    def benign(self) -> frozenset[str]:
+        """Accounts that were flagged, and that people know to be benign."""
+        return accounts_of(self.decisions, "dismiss") - self.left_out
 
 
 @dataclass(frozen=True)
@@ -67,6 +84,8 @@ class TrainSummary:
     version: str
     events: int
     keys: dict[str, int]
+    left_out: int = 0
+    benign: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
@@ -75,12 +94,20 @@ class TrainSummary:
             "bundle_version": self.version,
             "events": self.events,
             "keys": self.keys,
+            "left_out": self.left_out,
+            "benign": self.benign,
         }
 
     def lines(self) -> list[str]:
         """For people."""
         keys = ", ".join(f"{n:,} {level}" for level, n in self.keys.items())
-        return [f"Bundle {self.version}, from {self.events:,} events ({keys})."]
+        lines = [f"Bundle {self.version}, from {self.events:,} events ({keys})."]
+        if self.left_out or self.benign:
+            lines.append(
+                f"By decisions of staff {self.left_out:,} accounts were left out of the history, "
+                f"and {self.benign:,} calibrate."
+            )
+        return lines
 
 
 def train(options: TrainOptions, console: Console) -> TrainSummary:
@@ -109,6 +136,7 @@ def train(options: TrainOptions, console: Console) -> TrainSummary:
             "last_ms": max((k.sketch.last_ms for k in profiles), default=0),
             "known_texts": list(known_texts(config).digests),
             "settings": config.model_dump(mode="json", include={"sessions", "profiles", "scoring"}),
+            "decisions": {"left_out": len(options.left_out), "benign": len(options.benign)},
         },
         BundleOptions(
             fit=FitOptions(
@@ -121,6 +149,7 @@ def train(options: TrainOptions, console: Console) -> TrainSummary:
             links=link_options(config),
             null_groups=config.clusters.null_groups,
             seed=config.scoring.seed,
+            calibrating=options.benign,
         ),
         console.note,
         _two_parts(profiles, parts, config.scoring.min_requests),
@@ -128,7 +157,10 @@ def train(options: TrainOptions, console: Console) -> TrainSummary:
     )
     bundle = replace(bundle, capabilities=fitted.capabilities)
     version = save_bundle(bundle, options.bundle)
-    return TrainSummary(str(options.bundle), version, events, bundle.training["keys"])
+    return TrainSummary(
+        str(options.bundle), version, events, bundle.training["keys"], len(options.left_out),
+        len(options.benign),
+    )  # fmt: skip
 
 
 def _fit_space(options: TrainOptions, folder: str) -> FittedSpace:
@@ -227,7 +259,10 @@ def _sketch_history(
             DecodeAndPlace(decoder(config), fitted, embeds_texts(config)),
             config.ingest.batch_records,
         ) | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
-        partials = clean.events | "Fold" >> FoldEvents(sessions)
+        events = clean.events
+        if options.left_out:
+            events |= "LeaveOut" >> beam.FlatMap(_without, options.left_out)
+        partials = events | "Fold" >> FoldEvents(sessions)
         of_sessions = (
             partials
             | "Sessions" >> SessionizeBounded(sessions)
@@ -242,7 +277,7 @@ def _sketch_history(
             | "KeepParts" >> beam.ParDo(_KeepFn(folder, "parts"))
         )
         _ = (
-            clean.events
+            events
             | "PeerGroups" >> beam.FlatMap(lambda events: set(events.peer))
             | "DistinctPeers" >> beam.Distinct()
             | "KeepPeers" >> beam.ParDo(_KeepFn(folder, "peers"))
@@ -254,17 +289,29 @@ def _sketch_history(
     for part in sorted(Part(*values) for values in _kept(folder, "parts")):
         parts.setdefault(part.account, []).append(part)
     most = config.scoring.max_training_keys
-    chosen = sorted(parts, key=lambda account: hash64("sample\x1f" + account))[:most]
+    benign = options.benign
+    chosen = sorted(parts, key=lambda a: (a not in benign, hash64("sample\x1f" + a)))[:most]
     levels[PROFILE] = [
         KeyedSketch(account, sketch)
         for account in sorted(chosen)
         for sketch in profiles(parts[account], config.profiles.window_ms)
     ]
     sampled = {
-        level: sorted(keys, key=lambda k: hash64(f"{k.key}{k.sketch.first_ms}"))[:most]
+        level: sorted(
+            keys, key=lambda k: (k.key not in benign, hash64(f"{k.key}{k.sketch.first_ms}"))
+        )[:most]
         for level, keys in levels.items()
     }
     return sampled, sorted(_kept(folder, "peers")), parts
+
+
+def _without(events: Events, accounts: frozenset[str]) -> Iterator[Events]:
+    """A batch without the events of some accounts."""
+    keep = np.flatnonzero([account not in accounts for account in events.account])
+    if len(keep) == len(events):
+        yield events
+    elif len(keep):
+        yield events.take(keep)
 
 
 def _two_parts(

@@ -14,6 +14,15 @@ from pipelines.commands import options
 @options.inputs
 @options.bundle("Folder for the bundle; an older bundle there is replaced.")
 @options.config_file
+@click.option(
+    "--dispositions",
+    "tables",
+    multiple=True,
+    metavar="URI",
+    help="Tables in which staff decided about clusters, duckdb:///file.duckdb: accounts of what "
+    "was confirmed or permitted are left out of the history, and those of what was dismissed are "
+    "kept to calibrate with. Repeat for several.",
+)
 @options.runner
 @options.as_json
 @options.beam_args
@@ -21,6 +30,7 @@ def train(
     inputs: tuple[str, ...],
     bundle: Path,
     config_path: Path | None,
+    tables: tuple[str, ...],
     runner: str,
     as_json: bool,
     beam_args: tuple[str, ...],
@@ -31,12 +41,15 @@ def train(
     some hundred accounts or more, is a good start. Beam's own options may follow after `--`.
 
     \b
-    Example:
+    Examples:
       distilwatch train --input history.jsonl --bundle bundle
+      distilwatch train --input history.jsonl --bundle bundle \\
+        --dispositions duckdb:///out.duckdb
     """
     from pipelines import preflight
     from pipelines.config import load_config
     from pipelines.console import Console
+    from pipelines.decisions import decisions_in
 
     with Console(as_json) as console:
         console.step("Check settings, input and bundle folder")
@@ -50,6 +63,7 @@ def train(
             look.check(lambda: preflight.check_detectors(config))
             look.check(lambda: preflight.check_scratch(config))
             look.check(lambda: preflight.check_known_texts(config))
+        found = [look.check(partial(decisions_in, uri)) for uri in tables]
         look.finish()
         assert config is not None  # finish() would have raised
 
@@ -63,6 +77,7 @@ def train(
                 config=config,
                 runner=runner,
                 beam_args=list(beam_args),
+                decisions=tuple(row for rows in found for row in rows or ()),
             ),
             console,
         )

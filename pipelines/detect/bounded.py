@@ -9,12 +9,15 @@ import apache_beam as beam
 from pipelines.console import Console
 from pipelines.detect.build import build
 from pipelines.detect.plan import DetectSummary, Plan
+from pipelines.oncall import on_call
 from pipelines.parts import beam_options
 from schemas.tables import TABLES
 from transforms.sinks import duckdb_path
 from transforms.sinks.duckdb import write_database
 from transforms.sinks.parquet import parquet_folder, write_parquet
 from transforms.sinks.staging import staged
+
+_LAST_TRIES_S = 20.0
 
 
 def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
@@ -34,8 +37,21 @@ def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
         for uri in sorted(options.outputs, key=lambda uri: uri.startswith("kafka:")):
             _write(uri, plan.run_id, folder)
         rows = {name: staged(folder, name).num_rows for name in TABLES}
+        rows["alerts"] = _tell(plan, console, folder)
         health = {row["metric"]: row["value"] for row in staged(folder, "run_health").to_pylist()}
     return DetectSummary(plan.run_id, plan.bundle_version, health, rows)
+
+
+def _tell(plan: Plan, console: Console, folder: str) -> int:
+    """Lets alerts live, and sends what is to be sent; returns how many steps they made."""
+    with on_call(plan.config, plan.options.outputs, plan.run_id, console.warn) as both:
+        if both is None:
+            return 0
+        desk, sender = both
+        console.step("Tell who is on call")
+        desk.look(staged(folder, "flagged_clusters"), staged(folder, "cluster_members"))
+        sender.send_until(_LAST_TRIES_S)
+        return desk.steps
 
 
 def _write(uri: str, run_id: str, folder: str) -> None:

@@ -19,6 +19,7 @@ from pipelines.console import Console
 from pipelines.detect.build import build
 from pipelines.detect.earlier import known_ids
 from pipelines.detect.plan import DetectSummary, Plan
+from pipelines.oncall import on_call_meanwhile
 from pipelines.parts import prism_options
 from pipelines.prism import find_prism, prism_running
 from schemas.errors import told_by_a_worker
@@ -39,7 +40,10 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
     binary = find_prism(options.beam_args)
     spool = Spool(spool_folder(options.outputs, plan.config.run.tmp, plan.run_id))
     with spool.locked(), _told_once(), stopped_by_signals() as stop, ExitStack() as quietly:
-        committer = Committer(spool, options.outputs, plan.run_id, console.warn)
+        desk = quietly.enter_context(
+            on_call_meanwhile(plan.config, options.outputs, plan.run_id, console.warn)
+        )
+        committer = Committer(spool, options.outputs, plan.run_id, console.warn, on_call=desk)
         if left := spool.take_leftovers():
             console.note(f"Batches of results that an earlier run left: {left}")
             committer.commit()
@@ -63,6 +67,7 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
     rows = written.rows | {
         "flagged_clusters": len(written.members),
         "cluster_members": sum(written.members.values()),
+        "alerts": desk.steps if desk is not None else 0,
     }
     return DetectSummary(
         plan.run_id, plan.bundle_version, written.health, rows, interrupted, complete

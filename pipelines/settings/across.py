@@ -89,6 +89,19 @@ def _alerts(alerts: AlertsConfig) -> Iterator[tuple[list[Location], Finding]]:
                 "a graver severity needs a larger exposure",
             ),
         )
+    for name in ("case_url", "runbook_url"):
+        at: Location = ("alerts", name)
+        try:
+            getattr(alerts, name).format(cluster_id="", alert_id="", runbook="")
+        except (KeyError, IndexError, ValueError):
+            yield (
+                [at],
+                (
+                    at,
+                    f"names something that there is not: {getattr(alerts, name)!r}",
+                    "use {cluster_id}, {alert_id} and {runbook}",
+                ),
+            )
 
 
 def _triage(triage: TriageConfig) -> Iterator[tuple[list[Location], Finding]]:

@@ -45,8 +45,25 @@ class KnownTextsConfig(Section):
     )
 
 
+class ReopenConfig(Section):
+    """When a cluster that was dismissed or permitted alerts all the same: enough accounts are new,
+    or its severity is graver, or its exposure has grown; of what was permitted, only accounts
+    count."""
+
+    new_share: float = Field(
+        0.5, description="new accounts over those that were looked at, from which it does", gt=0
+    )
+    new_accounts: int = Field(3, description="and at least so many of them", ge=1)
+    exposure_times: float = Field(
+        3.0, description="exposure over what was looked at, from which it does", gt=1
+    )
+    exposure_usd: float = Field(
+        1_000.0, description="and at least so much more, in US dollars", ge=0
+    )
+
+
 class AlertsConfig(Section):
-    """What is flagged, and how many pages a day people get at most."""
+    """What is flagged, how many pages a day people get at most, and who is told of it."""
 
     max_p: float = Field(
         0.01, description="a cluster or account above this p-value is not flagged", gt=0, le=1
@@ -74,4 +91,36 @@ class AlertsConfig(Section):
     )
     known_texts: KnownTextsConfig = Field(
         default_factory=KnownTextsConfig, description="what ingest.known_texts say of a cluster"
+    )
+    policies: str | None = Field(
+        None,
+        description="folder of policies, YAML, over those that come with distilwatch; a policy of "
+        "the same name replaces one of those. docs/alerts.md",
+    )
+    channels: str | None = Field(
+        None,
+        description="file of channels, routes and quiet hours, YAML; null: alerts are written to "
+        "the table alerts, and nobody is told",
+    )
+    allow: str | None = Field(
+        None, description="file of who may do what looks like distillation, until when, YAML"
+    )
+    case_url: str = Field(
+        "",
+        description="link to the case in messages, with {cluster_id} and {alert_id} in it",
+    )
+    runbook_url: str = Field(
+        "docs/{runbook}", description="link to the runbook in messages, with {runbook} in it"
+    )
+    book: str | None = Field(
+        None,
+        description="file that remembers alerts and what is still to be sent; null: beside the "
+        "first local output, as out.duckdb.alerts",
+    )
+    attempts: int = Field(
+        12, description="how often a message is tried before it is dead", ge=1, le=1_000
+    )
+    reopen: ReopenConfig = Field(
+        default_factory=ReopenConfig,
+        description="when a cluster that was dismissed or permitted alerts all the same",
     )

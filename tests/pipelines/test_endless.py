@@ -92,8 +92,15 @@ class World:
         self.folder, self.prism = folder, prism
         self.home, self.bundle = folder / "home", folder / "bundle"
         self.database, self.settings = folder / "out.duckdb", folder / "settings.yaml"
-        self.settings.write_text(SETTINGS)
         self.requests, self.alerts = new_topic(broker, 4), new_topic(broker)
+        self.told = new_topic(broker)
+        channels = folder / "channels.yaml"
+        channels.write_text(
+            f"channels: {{told: {{kind: kafka, uri: '{self.told.uri}'}}}}\n"
+            "routes: [{channels: [told]}]\n"
+        )
+        on_call = f", channels: '{channels}'}}\ningest"
+        self.settings.write_text(SETTINGS.replace("}\ningest", on_call, 1))
         result(
             "simulate", "--out", folder / "live.jsonl", "--history", folder / "history.jsonl",
             "--labels", folder / "labels.jsonl", "--accounts", 110, "--events", 5_000,
@@ -203,6 +210,23 @@ def alive(pid: int) -> bool:
     return False
 
 
+def check_alerts(world: World) -> None:
+    """Each cluster that is flagged has one alert, and its steps were told in order, through a kill
+    and three runs; what was told twice has the same key."""
+    flagged = [name for name, _ in world.rows(NAMES)]
+    alerts = world.rows("SELECT cluster_id, alert_id, revision, state FROM current_alerts")
+    clusters = [row for row in alerts if not row[0].startswith("s-")]
+    assert sorted(name for name, *_, state in clusters if state != "resolved") == flagged
+    steps = world.rows("SELECT alert_id, revision, channels FROM alerts")
+    wanted = {f"{name}/{revision}/told" for name, revision, channels in steps if channels}
+    keys = [dict(r.headers)["idempotency_key"].decode() for r in world.told.records()]
+    assert set(keys) == wanted
+    assert len(keys) - len(wanted) <= 2
+    for name in {key.split("/")[0] for key in keys}:
+        told = [int(k.split("/")[1]) for k in dict.fromkeys(keys) if k.startswith(f"{name}/")]
+        assert told == sorted(told)
+
+
 @pytest.fixture
 def world(kafka: KafkaBroker, prism: Path, tmp_path: Path) -> World:
     return World(tmp_path, kafka, prism)
@@ -296,6 +320,7 @@ def test_an_endless_topic_ends_in_the_same_tables_as_a_bounded_one(
     third.communicate(timeout=40)
     assert third.returncode == 130, world.errors()
 
+    check_alerts(world)
     alerts = [(r.key.decode(), orjson.loads(r.value)) for r in world.alerts.records()]
     told_of = [(key, row["severity"], row["window_start"], row["run_id"]) for key, row in alerts]
     assert len(told_of) == len(set(told_of))  # once for each severity, also after a crash

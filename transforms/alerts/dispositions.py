@@ -314,7 +314,7 @@ class DispositionStore:
 def disposition_of(row: Mapping[str, Any]) -> Disposition:
     """A row of the table as a record; columns that an older version lacks are empty."""
     names = {field.name for field in fields(Disposition)}
-    known = {
+    known: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in row.items()
         if name in names and value is not None

@@ -74,6 +74,8 @@ class BundleOptions:
       null_groups: random groups of benign accounts that clusters are compared with.
       least_events: keys with fewer requests teach nothing.
       seed: of the random groups.
+      calibrating: accounts that calibrate, whatever their hash says: what people know to be benign
+        although it was flagged must be among what is normal, and not be trimmed as an outlier.
     """
 
     fit: FitOptions = field(default_factory=FitOptions)
@@ -81,6 +83,12 @@ class BundleOptions:
     null_groups: int = 1_500
     least_events: int = 5
     seed: int = 7
+    calibrating: frozenset[str] = frozenset()
+
+    def held_out(self, keys: Sequence[str]) -> NDArray[np.bool_]:
+        """Which keys calibrate: bool of shape (len(keys),)."""
+        by_hash = held_out(keys, self.fit.calibration_share)
+        return by_hash | np.array([key in self.calibrating for key in keys], np.bool_)
 
 
 Report = Callable[[str], None]
@@ -143,7 +151,7 @@ def fit_bundle(
             [c.name for c in COLUMNS],
             [c.suspicious for c in COLUMNS],
             rows,
-            held_out([k.key for k in keys], options.fit.calibration_share),
+            options.held_out([k.key for k in keys]),
             options.fit,
         )
     report(f"{CLUSTER}: {options.null_groups:,} groups of benign accounts")
@@ -271,7 +279,7 @@ def _fit_clusters(
         Member(k.key, k.sketch, float(p), z)
         for k, p, z in zip(profiles, scores.p_value, scores.z, strict=True)
     ]
-    side = held_out([k.key for k in profiles], options.fit.calibration_share)
+    side = options.held_out([k.key for k in profiles])
     rng = np.random.default_rng(options.seed)
 
     def rows_of(at: NDArray[np.intp], chosen: Sequence[Sequence[tuple[int, float]]]) -> FeatureRows:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -144,6 +144,17 @@ class Written:
         self.newest = max([*times, *([self.newest] if self.newest else [])], default=None)
 
 
+class OnCall(Protocol):
+    """Whoever is to be told once rows are in the tables; both may raise DistilwatchError, and are
+    then called again with the same."""
+
+    def look(self, clusters: pa.Table, members: pa.Table) -> None:
+        """Looks at new rows of `flagged_clusters` and `cluster_members`."""
+
+    def tick(self) -> None:
+        """Looks whether people decided something meanwhile."""
+
+
 class Committer:
     """Writes a spool's batches to outputs, inside the spool's lock."""
 
@@ -154,6 +165,7 @@ class Committer:
         run_id: str,
         warn: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        on_call: OnCall | None = None,
     ) -> None:
         """Args:
         spool: to take batches from.
@@ -161,6 +173,7 @@ class Committer:
         run_id: of the run whose counts are kept.
         warn: says that results have been waiting for a while; once a minute.
         clock: seconds.
+        on_call: told after the tables; None for nobody.
         """
         self.written = Written()
         self._spool = spool
@@ -170,6 +183,7 @@ class Committer:
         self._run_id = run_id
         self._warn = warn
         self._clock = clock
+        self._on_call = on_call
         self._warn_at: float | None = None
         self._defined: set[str] = set()
         self._known: dict[tuple[str, ...], bytes] = {}
@@ -177,19 +191,21 @@ class Committer:
 
     def commit(self) -> bool:
         """Writes what is there; returns whether nothing has to wait."""
-        for batch in self._spool.batches():
-            try:
+        try:
+            for batch in self._spool.batches():
                 self._write(batch)
-            except (DistilwatchError, OSError) as problem:
-                now = self._clock()
-                if self._warn_at is None:
-                    self._warn_at = now + _BRIEF_S
-                elif now >= self._warn_at:
-                    self._warn_at = now + _WARN_EVERY_S
-                    self._warn(f"results wait in {self._spool.folder}: {problem}")
-                return False
-            batch.done()
-            self._warn_at = None
+                batch.done()
+                self._warn_at = None
+            if self._on_call is not None:
+                self._on_call.tick()
+        except (DistilwatchError, OSError) as problem:
+            now = self._clock()
+            if self._warn_at is None:
+                self._warn_at = now + _BRIEF_S
+            elif now >= self._warn_at:
+                self._warn_at = now + _WARN_EVERY_S
+                self._warn(f"results wait in {self._spool.folder}: {problem}")
+            return False
         return True
 
     def _write(self, batch: Batch) -> None:
@@ -216,7 +232,11 @@ class Committer:
                 # Counts are one file with all of them, which what was left by a crash has not.
                 named = {n: t for n, t in tables.items() if batch.fresh or n != _HEALTH}
                 add_parquet(parquet_folder(uri), self._run_id, batch.name, named)
-            elif alerts:
+        if self._on_call is not None:
+            # Before the topics, and before it is noted: looking again makes no second alert.
+            self._on_call.look(tables[_CLUSTERS], tables[_MEMBERS])
+        for uri in self._outputs:
+            if uri.startswith("kafka:") and alerts:
                 from transforms.sinks.kafka import send_rows
 
                 send_rows(uri, alerts)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import click
 
 from pipelines.commands.alerts.decide import decide, history, undo
+from pipelines.commands.alerts.drill import drill
+from pipelines.commands.alerts.outbox import outbox, send
+from pipelines.commands.alerts.policies import test_policy
 
 __all__ = ["alerts"]
 
@@ -14,5 +17,5 @@ def alerts() -> None:
     """Decide about clusters, try policies on the past, look after what is sent."""
 
 
-for _command in (decide, undo, history):
+for _command in (decide, undo, history, test_policy, send, outbox, drill):
     alerts.add_command(_command)

@@ -1,0 +1,93 @@
+"""distilwatch alerts send, and alerts outbox list and replay"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipelines.commands import options
+
+_STATES = ("pending", "sent", "dead", "dropped")
+
+
+@click.command(short_help="Let alerts live, and send what waits.")
+@options.tables
+@options.config_file
+@click.option("--watch", is_flag=True, help="Go on until Ctrl-C.")
+@options.as_json
+def send(output: str, config_path: Path | None, watch: bool, as_json: bool) -> None:
+    """Look at the tables and at what people decided, let alerts live, and send what waits.
+
+    `detect` does the same at its end, and all the time while it reads an endless topic. This is for
+    times when it does not run, and for machines that only tell.
+
+    \b
+    Example:
+      distilwatch alerts send --output duckdb:///out.duckdb --config oncall.yaml
+    """
+    from pipelines.config import load_config
+    from pipelines.console import Console
+    from pipelines.telling import tell, tell_until_stopped
+
+    with Console(as_json) as console:
+        config = load_config(config_path)
+        console.step("Look at the tables, and send what waits")
+        told = (tell_until_stopped if watch else tell)(output, config, console)
+        console.result(told.as_dict(), told.lines())
+
+
+@click.group(short_help="Look after what is to be sent.")
+def outbox() -> None:
+    """Look after what is to be sent."""
+
+
+@outbox.command("list", short_help="List messages.")
+@options.tables
+@options.config_file
+@click.option("--state", type=click.Choice(_STATES), multiple=True, help="Only these; repeat.")
+@options.as_json
+def list_(output: str, config_path: Path | None, state: tuple[str, ...], as_json: bool) -> None:
+    """List what waits, was sent, or could not be sent, newest first.
+
+    \b
+    Example:
+      distilwatch alerts outbox list --state dead --output duckdb:///out.duckdb
+    """
+    from pipelines.config import load_config
+    from pipelines.console import Console
+    from pipelines.telling import message_line, messages
+
+    with Console(as_json) as console:
+        found = messages(output, load_config(config_path), state)
+        lines = [message_line(one) for one in found] or ["There is nothing."]
+        dead = any(one.state == "dead" for one in found)
+        then = [f"distilwatch alerts outbox replay --output {output}"] if dead else []
+        console.result({"messages": [one._asdict() for one in found]}, lines, then=then)
+
+
+@outbox.command(short_help="Try dead messages again.")
+@click.argument("keys", nargs=-1)
+@options.tables
+@options.config_file
+@options.as_json
+def replay(keys: tuple[str, ...], output: str, config_path: Path | None, as_json: bool) -> None:
+    """Try messages again that could not be sent: those of KEYS, or all.
+
+    They wait then, and go with the next `distilwatch alerts send`, or with a running `detect`.
+
+    \b
+    Example:
+      distilwatch alerts outbox replay --output duckdb:///out.duckdb
+    """
+    from pipelines.config import load_config
+    from pipelines.console import Console
+    from pipelines.telling import replay_dead
+
+    with Console(as_json) as console:
+        count = replay_dead(output, load_config(config_path), keys)
+        console.result(
+            {"replayed": count},
+            [f"{count:,} messages wait to be sent again."],
+            then=[f"distilwatch alerts send --output {output}"] if count else [],
+        )

@@ -1,0 +1,229 @@
+"""From settings to the desk: what is told, to whom, and where it is remembered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.config import Config
+from pipelines.settings import AlertsConfig
+from pipelines.tables import columns
+from schemas.tables import TABLES
+from transforms.alerts.channels import Channel, open_channel
+from transforms.alerts.desk import Desk, Rules, restored
+from transforms.alerts.dispositions import DispositionStore
+from transforms.alerts.outbox import Backoff, Book
+from transforms.alerts.routing import Allowlist, Channels, read_part, read_policies
+from transforms.alerts.sender import Background, Sender
+from transforms.alerts.standing import GrowthRule
+from transforms.sinks import duckdb_path
+from transforms.sinks.duckdb import write_tables
+from transforms.sinks.parquet import add_parquet, parquet_folder
+
+Warn = Callable[[str], None]
+
+
+def now_ms() -> int:
+    """Milliseconds UTC."""
+    return int(time.time() * 1000)
+
+
+def rules_of(alerts: AlertsConfig, namespace: str = "") -> Rules:
+    """The rules of a house, read from the files that its settings name.
+
+    Raises:
+      DistilwatchError: naming the first mistake.
+    """
+
+    def path(text: str | None) -> Path | None:
+        return None if text is None else Path(text).expanduser()
+
+    allow, channels = path(alerts.allow), path(alerts.channels)
+    return Rules(
+        read_policies(path(alerts.policies)),
+        read_part(channels, Channels) if channels else Channels(),
+        read_part(allow, Allowlist) if allow else Allowlist(),
+        GrowthRule(
+            alerts.reopen.new_share, alerts.reopen.new_accounts, alerts.reopen.exposure_times,
+            alerts.reopen.exposure_usd,
+        ),
+        alerts.case_url,
+        alerts.runbook_url,
+        namespace,
+    )  # fmt: skip
+
+
+def open_channels(rules: Rules) -> dict[str, Channel]:
+    """The channels that are named, by name.
+
+    Raises:
+      DistilwatchError: a secret is not where the settings say.
+    """
+    return {name: open_channel(own) for name, own in rules.channels.channels.items()}
+
+
+def check_rules(alerts: AlertsConfig) -> None:
+    """Raises DistilwatchError when policies, channels, allowlist or a secret cannot be used."""
+    open_channels(rules_of(alerts))
+
+
+def book_path(alerts: AlertsConfig, outputs: Sequence[str]) -> Path | None:
+    """Where alerts are remembered; None where there is no local output, and no setting."""
+    if alerts.book is not None:
+        return Path(alerts.book).expanduser()
+    for scheme, path_of in (("duckdb:", duckdb_path), ("parquet:", parquet_folder)):
+        for uri in outputs:
+            if uri.startswith(scheme):
+                path = path_of(uri)
+                return path.with_name(f"{path.name}.alerts")
+    return None
+
+
+class OnCall:
+    """The desk of a run: looks at what is in the tables, and writes the table `alerts`."""
+
+    def __init__(
+        self, config: Config, outputs: Sequence[str], book: Book, rules: Rules, run_id: str
+    ) -> None:
+        self.steps = 0
+        self._outputs = outputs
+        self._book = book
+        self._desk = Desk(book, rules, now_ms)
+        self._run_id = run_id
+        databases = [duckdb_path(uri) for uri in outputs if uri.startswith("duckdb:")]
+        self._database = databases[0] if databases else None
+        self._decisions = DispositionStore(self._database) if self._database else None
+        if book.is_new() and self._database is not None and self._database.is_file():
+            self._restore(self._database, rules.namespace or None)
+
+    def look(self, clusters: pa.Table, members: pa.Table) -> None:
+        """Looks at rows that are in the tables by now.
+
+        Raises:
+          DistilwatchError: what people decided cannot be read, or alerts cannot be written.
+        """
+        accounts: dict[str, tuple[tuple[int, int], list[str]]] = {}
+        for row in plain_rows(members):
+            at = row["window_start"] or 0, row["revision"]
+            held = accounts.setdefault(row["cluster_id"], (at, []))
+            if at > held[0]:
+                held = accounts[row["cluster_id"]] = (at, [])
+            if at == held[0]:
+                held[1].append(row["account_id"])
+        self.look_at(plain_rows(clusters), {name: held for name, (_, held) in accounts.items()})
+
+    def look_at(
+        self, clusters: list[dict[str, Any]], accounts: dict[str, list[str]]
+    ) -> list[dict[str, Any]]:
+        """As `look`, of rows with times in milliseconds UTC; returns rows of `alerts`."""
+        decisions = self._decisions.current() if self._decisions is not None else []
+        made = self._desk.look(clusters, accounts, decisions)
+        self.steps += len(made)
+        self._desk.export(self._write)
+        return made
+
+    def tick(self) -> None:
+        """Looks whether people decided something."""
+        self.look_at([], {})
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        table = TABLES["alerts"].to_arrow(rows)
+        for uri in self._outputs:
+            if uri.startswith("duckdb:"):
+                write_tables(duckdb_path(uri), {"alerts": table})
+            elif uri.startswith("parquet:"):
+                # Named after what is in it, so that a repeat after a crash replaces itself.
+                name = f"batch-{min(r['changed_at'] for r in rows):020d}-{rows[0]['alert_id']}"
+                add_parquet(parquet_folder(uri), self._run_id, name, {"alerts": table})
+
+    def _restore(self, path: Path, namespace: str | None) -> None:
+        """What the table says, into a book that was lost: nobody is told again."""
+        import duckdb
+
+        with duckdb.connect(str(path), read_only=True) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            there = connection.execute(
+                "SELECT 1 FROM duckdb_tables() WHERE table_name = 'alerts'"
+            ).fetchone()
+            if there is None:
+                return
+            result = connection.execute(
+                f"SELECT {columns('alerts')} FROM alerts "
+                "WHERE storm_id IS DISTINCT FROM alert_id AND namespace IS NOT DISTINCT FROM ?",
+                [namespace],
+            )
+            names = [column[0] for column in result.description]
+            rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+        with self._book.writing():
+            for name, known in restored(rows).items():
+                self._book.keep(name, known)
+
+
+@contextmanager
+def on_call(
+    config: Config, outputs: Sequence[str], run_id: str, warn: Warn, namespace: str = ""
+) -> Iterator[tuple[OnCall, Sender] | None]:
+    """The desk of a run, and its sender; None where nothing can be remembered.
+
+    Raises:
+      DistilwatchError: the rules or the book cannot be used.
+    """
+    path = book_path(config.alerts, outputs)
+    if path is None:
+        yield None
+        return
+    rules = rules_of(config.alerts, namespace)
+    make = sender_of(config, rules, warn)
+    with Book(path) as book:
+        yield OnCall(config, outputs, book, rules, run_id), make(book)
+
+
+def sender_of(config: Config, rules: Rules, warn: Warn) -> Callable[[Book], Sender]:
+    """Makes senders of the rules' channels."""
+    channels, backoff = open_channels(rules), Backoff(limit=config.alerts.attempts)
+    return partial(Sender, channels=channels, backoff=backoff, clock_ms=now_ms, warn=warn)
+
+
+@contextmanager
+def on_call_meanwhile(
+    config: Config, outputs: Sequence[str], run_id: str, warn: Warn
+) -> Iterator[OnCall | None]:
+    """As `on_call`, and sends in a thread of its own for as long as it lasts."""
+    with ExitStack() as stack:
+        both = stack.enter_context(on_call(config, outputs, run_id, warn))
+        if both is None:
+            yield None
+            return
+        desk, sender = both
+        path = book_path(config.alerts, outputs)
+        assert path is not None
+        make = sender_of(config, rules_of(config.alerts), warn)
+        with Background(path, make):
+            yield desk
+        sender.send_due()
+
+
+def plain_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """Rows with times in milliseconds UTC, as rows are made."""
+    for i, column in enumerate(table.schema):
+        if pa.types.is_timestamp(column.type):
+            table = table.set_column(i, column.name, table[column.name].cast(pa.int64()))
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def waiting_line(book: Book) -> str:
+    """What is in the outbox, in words; "" for nothing that matters."""
+    counts = book.counts()
+    parts = [
+        f"{counts[state]:,} {words}"
+        for state, words in (("pending", "wait to be sent"), ("dead", "could not be sent"))
+        if counts.get(state)
+    ]
+    return f"Of the messages {' and '.join(parts)}." if parts else ""

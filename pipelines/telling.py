@@ -1,0 +1,152 @@
+"""Lets alerts live and sends what waits, from tables that are there: `distilwatch alerts send`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipelines.config import Config
+from pipelines.console import Console
+from pipelines.oncall import OnCall, book_path, now_ms, on_call, waiting_line
+from pipelines.tables import check_tables, columns, connect, rows
+from schemas.errors import DistilwatchError
+from transforms.alerts.outbox import Book, Message
+
+_TRY_S = 20.0
+_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Told:
+    """What became of alerts.
+
+    Attributes:
+      steps: by kind.
+      sent, dead: messages.
+      left: what is in the outbox still, in words.
+    """
+
+    steps: dict[str, int]
+    sent: int
+    dead: int
+    left: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For machines."""
+        return {"steps": self.steps, "sent": self.sent, "dead": self.dead}
+
+    def lines(self) -> list[str]:
+        """For people."""
+        steps = ", ".join(f"{n:,} {kind}" for kind, n in sorted(self.steps.items()))
+        first = f"Alerts: {steps or 'nothing new'}; {self.sent:,} messages sent."
+        return [first, *([self.left] if self.left else [])]
+
+
+def tell(output: str, config: Config, console: Console) -> Told:
+    """Once.
+
+    Raises:
+      DistilwatchError: tables, rules or the book cannot be used.
+    """
+    path = check_tables(output)
+    with on_call(config, [output], "alerts", console.warn) as both:
+        assert both is not None  # there is a local output
+        desk, sender = both
+        made = look_at_tables(desk, path)
+        done = sender.send_until(_TRY_S)
+        with Book(_book(config, output)) as book:
+            left = waiting_line(book)
+    return Told(_kinds(made), done.sent, done.dead, left)
+
+
+def tell_until_stopped(output: str, config: Config, console: Console) -> Told:
+    """Until Ctrl-C or SIGTERM; a database that is locked just now is looked at later."""
+    from pipelines.detect.endless import stopped_by_signals
+
+    path, sent, dead = check_tables(output), 0, 0
+    steps: dict[str, int] = {}
+    with (
+        on_call(config, [output], "alerts", console.warn) as both,
+        stopped_by_signals() as stop,
+    ):
+        assert both is not None  # there is a local output
+        desk, sender = both
+        while not stop.is_set():
+            try:
+                for kind, number in _kinds(look_at_tables(desk, path)).items():
+                    steps[kind] = steps.get(kind, 0) + number
+            except DistilwatchError as problem:
+                console.note(f"later: {problem}")
+            done = sender.send_due(stop)
+            sent, dead = sent + done.sent, dead + done.dead
+            stop.wait(_EVERY_S)
+    return Told(steps, sent, dead, "")
+
+
+def look_at_tables(desk: OnCall, path: Path) -> list[dict[str, Any]]:
+    """Lets the desk look at the newest row of every cluster; returns rows of `alerts`."""
+    newest = """QUALIFY row_number() OVER (
+        PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1"""
+    with connect(path) as connection:
+        clusters = rows(
+            connection, f"SELECT {columns('flagged_clusters')} FROM flagged_clusters {newest}"
+        )
+        members = rows(
+            connection,
+            f"""SELECT cluster_id, list(account_id ORDER BY account_id) AS accounts
+                FROM cluster_members JOIN (
+                    SELECT cluster_id, revision FROM flagged_clusters {newest})
+                USING (cluster_id, revision) GROUP BY cluster_id""",
+        )
+    return desk.look_at(clusters, {row["cluster_id"]: row["accounts"] for row in members})
+
+
+def messages(output: str, config: Config, states: Sequence[str]) -> list[Message]:
+    """Messages of the outbox, newest first."""
+    with Book(_there(config, output)) as book:
+        return book.messages(states)
+
+
+def replay_dead(output: str, config: Config, keys: Sequence[str]) -> int:
+    """Lets dead messages wait again; returns how many."""
+    with Book(_there(config, output)) as book:
+        return book.replay(keys, now_ms())
+
+
+def message_line(message: Message) -> str:
+    """A message in a line."""
+    at = datetime.fromtimestamp(message.made_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    tries = f", {message.attempts} attempts" if message.attempts > 1 else ""
+    why = f": {message.error}" if message.error else ""
+    return (
+        f"{at}  {message.state:8} {message.channel}: {message.notice['title']}{tries}{why} "
+        f"({message.key})"
+    )
+
+
+def _kinds(made: Sequence[dict[str, Any]]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for row in made:
+        found[row["step"]] = found.get(row["step"], 0) + 1
+    return found
+
+
+def _book(config: Config, output: str) -> Path:
+    path = book_path(config.alerts, [output])
+    if path is None:
+        raise DistilwatchError(
+            "nothing is remembered of alerts there", output, "give duckdb:///file.duckdb"
+        )
+    return path
+
+
+def _there(config: Config, output: str) -> Path:
+    path = _book(config, output)
+    if not path.is_file():
+        raise DistilwatchError(
+            "no alert was ever made there", str(path), "`distilwatch alerts send` makes them"
+        )
+    return path

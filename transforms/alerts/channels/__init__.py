@@ -1,0 +1,106 @@
+"""Where alerts are told: each channel takes a notice and gives it the form that its receiver wants.
+
+A channel either returns, and the receiver has the message; or raises `TryLater`, or `Refused` when
+it is of no use to try again. What it raises never holds a secret.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from schemas.errors import DistilwatchError
+from transforms.alerts.routing import (
+    AnyChannel,
+    EmailChannel,
+    PagerDutyChannel,
+    Secret,
+    SlackChannel,
+    WebhookChannel,
+)
+
+Notice = Mapping[str, Any]
+Thread = Mapping[str, Any]
+
+
+class TryLater(Exception):
+    """The receiver did not take it now; `after_ms` is what it asked for, 0 for nothing."""
+
+    def __init__(self, why: str, after_ms: int = 0) -> None:
+        super().__init__(why)
+        self.after_ms = after_ms
+
+
+class Refused(Exception):
+    """The receiver will never take it."""
+
+
+class Channel(Protocol):
+    """Tells one receiver."""
+
+    def tell(self, key: str, notice: Notice, thread: Thread | None) -> Thread | None:
+        """Tells a step of an alert.
+
+        Args:
+          key: the same whenever this is told, so that the receiver can tell a repeat.
+          notice: as `transforms.alerts.notice` makes it.
+          thread: that an earlier step of the alert began; None for none.
+
+        Returns:
+          The thread that this began; None where there is none, or none new.
+
+        Raises:
+          TryLater, Refused.
+        """
+
+
+def open_channel(settings: AnyChannel) -> Channel:
+    """A channel of its settings.
+
+    Raises:
+      DistilwatchError: a secret is not where the settings say.
+    """
+    if isinstance(settings, WebhookChannel):
+        from transforms.alerts.channels.webhook import Webhook
+
+        return Webhook(settings.url, secret_of(settings.secret))
+    if isinstance(settings, PagerDutyChannel):
+        from transforms.alerts.channels.pagerduty import PagerDuty
+
+        return PagerDuty(settings.url, secret_of(settings.routing_key))
+    if isinstance(settings, SlackChannel):
+        from transforms.alerts.channels.slack import SlackBot, SlackWebhook
+
+        if settings.token is not None:
+            return SlackBot(settings.url, secret_of(settings.token), str(settings.channel))
+        assert settings.webhook is not None  # the settings were checked
+        return SlackWebhook(secret_of(settings.webhook))
+    if isinstance(settings, EmailChannel):
+        from transforms.alerts.channels.mail import Mail
+
+        password = secret_of(settings.password) if settings.password else ""
+        return Mail(settings, password)
+    from transforms.alerts.channels.topic import Topic
+
+    return Topic(settings.uri)
+
+
+def secret_of(secret: Secret) -> str:
+    """The secret, from where the settings say.
+
+    Raises:
+      DistilwatchError: it is not there.
+    """
+    if secret.env is not None:
+        value, place = os.environ.get(secret.env, ""), f"environment variable {secret.env}"
+    else:
+        place = f"file {secret.file}"
+        try:
+            value = Path(str(secret.file)).read_text(encoding="utf-8")
+        except OSError:
+            value = ""
+    if not value.strip():
+        raise DistilwatchError("there is no secret", place, "put it there, and nowhere else")
+    return value.strip()

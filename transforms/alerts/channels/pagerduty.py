@@ -1,0 +1,64 @@
+"""PagerDuty, Events API v2: one incident for each alert, by its `dedup_key`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import orjson
+
+from transforms.alerts.channels import Notice, Thread
+from transforms.alerts.channels.http import LIMITS, post
+
+_SEVERITY = {"low": "info", "medium": "warning", "high": "error", "critical": "critical"}
+_LONGEST_SUMMARY = 1_024
+
+
+class PagerDuty:
+    """See the module. A repeat changes nothing: the incident of the key is there already."""
+
+    def __init__(self, url: str, routing_key: str, limits: httpx.Timeout = LIMITS) -> None:
+        """Args:
+        url: of the service, without a path.
+        routing_key: of the integration.
+        """
+        self._url = f"{url.rstrip('/')}/v2/enqueue"
+        self._routing_key = routing_key
+        self._limits = limits
+
+    def tell(self, key: str, notice: Notice, thread: Thread | None) -> Thread | None:
+        """As `Channel.tell`."""
+        event: dict[str, Any] = {
+            "routing_key": self._routing_key,
+            "event_action": _action(notice),
+            "dedup_key": notice["alert_id"],
+        }
+        if event["event_action"] == "trigger":
+            links = [("Case", notice["case_url"]), ("Runbook", notice["runbook_url"])]
+            event |= {
+                "client": "distilwatch",
+                "payload": {
+                    "summary": str(notice["title"])[:_LONGEST_SUMMARY],
+                    "source": "distilwatch",
+                    "severity": _SEVERITY[notice["severity"]],
+                    "timestamp": notice["at"],
+                    "component": notice["cluster_id"],
+                    "group": notice["policy"],
+                    "class": notice["step"],
+                    "custom_details": {
+                        "how sure": notice["sure"],
+                        "cost": notice["cost"],
+                        "check": notice["check"],
+                        "why now": notice["reason"],
+                    },
+                },
+                "links": [{"href": href, "text": text} for text, href in links if href],
+            }
+        post(self._url, orjson.dumps(event), {}, "PagerDuty", self._limits)
+        return None
+
+
+def _action(notice: Notice) -> str:
+    if notice["step"] == "acknowledged":
+        return "acknowledge"
+    return "resolve" if notice["step"] == "resolved" else "trigger"
