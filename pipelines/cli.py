@@ -28,6 +28,7 @@ from pipelines.commands.share import share
 from pipelines.commands.simulate import simulate
 from pipelines.commands.tables import tables
 from pipelines.commands.train import train
+from pipelines.commands.triage import triage
 
 OK, UNEXPECTED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
@@ -85,7 +86,7 @@ def cli() -> None:
 
 
 for _command in (
-    demo, simulate, train, detect, evaluate, report, explain, alerts, share, tables, forget,
+    demo, simulate, train, detect, evaluate, report, explain, triage, alerts, share, tables, forget,
     known_texts, config,
 ):  # fmt: skip
     cli.add_command(_command)

@@ -63,7 +63,7 @@ def check_tables(uri: str) -> Path:
 
 @contextmanager
 def connect(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Opens tables for reading.
+    """Opens tables for reading, after looking whether all are there.
 
     Args:
       path: DuckDB file, or folder of Parquet tables.
@@ -73,6 +73,17 @@ def connect(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         writes there has it open.
     """
     connection = _open_folder(path) if path.is_dir() else _open_file(path)
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def open_tables(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Opens tables for reading, whatever is there; see `connect`."""
+    connection = _open_folder(path) if path.is_dir() else _when_free(path)
     try:
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
@@ -95,15 +106,7 @@ def _open_folder(folder: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _open_file(path: Path) -> duckdb.DuckDBPyConnection:
-    deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            connection = duckdb.connect(str(path), read_only=True)
-            break
-        except duckdb.Error as error:
-            if not why_not(error).locked or time.monotonic() >= deadline:
-                raise _unreadable(path, error) from error
-            time.sleep(0.05)
+    connection = _when_free(path)
     try:
         there = {
             row[0]
@@ -121,6 +124,17 @@ def _open_file(path: Path) -> duckdb.DuckDBPyConnection:
         connection.close()
         raise
     return connection
+
+
+def _when_free(path: Path) -> duckdb.DuckDBPyConnection:
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return duckdb.connect(str(path), read_only=True)
+        except duckdb.Error as error:
+            if not why_not(error).locked or time.monotonic() >= deadline:
+                raise _unreadable(path, error) from error
+            time.sleep(0.05)
 
 
 def _unreadable(path: Path, error: duckdb.Error) -> DistilwatchError:

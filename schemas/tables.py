@@ -111,6 +111,20 @@ _KNOWN = _many(
     _may("requests", "INT64", "requests that are in it", "requests"),
     _may("share", "FLOAT64", "of all its requests", "0 to 1"),
 )
+_COVERAGE = _many(
+    "coverage",
+    "cells of the codebook where it was, or where as many requests of the history would be",
+    _may("cell", "INT64", "cell of the bundle's codebook"),
+    _may("x", "INT64", "column of the cell's tile on a map where alike cells are near", "tiles"),
+    _may("y", "INT64", "row of the tile", "tiles"),
+    _may("requests", "INT64", "requests of the cluster in the cell", "requests"),
+    _may(
+        "expected",
+        "FLOAT64",
+        "of as many requests of the history, those in the cell; empty where that is not known",
+        "requests",
+    ),
+)
 _TOKENS = (
     _may("input_tokens", "INT64", "input tokens of these requests", "tokens"),
     _may("output_tokens", "INT64", "output tokens of these requests", "tokens"),
@@ -202,6 +216,7 @@ _FLAGGED_CLUSTERS = Table(
             "probability",
         ),
         _many("reported_by", "feeds whose indicators made the p-value smaller", kind="STRING"),
+        _COVERAGE,
     ),
 )
 

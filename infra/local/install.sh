@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Installs what the tests on the real thing need, under .local and nowhere else:
+# Installs what the tests on the real thing need, under .local:
 #   .local/kafka/libs   the jars of a Kafka broker (versions in kafka/pom.xml)
 #   .local/bin/prism    Beam's local streaming runner (version in prism/go.mod)
 #   .local/bin/tofu     OpenTofu, which checks infra/terraform (version in tofu/go.mod)
 #   .local/bigquery     an emulator of BigQuery (versions in bigquery/requirements.txt)
+# and, from the distribution, Chromium, for tests of pages in a real browser.
 # Run it again at any time: what is there in the right version is left alone.
 set -euo pipefail
 
@@ -201,3 +202,4 @@ install_kafka
 install_prism
 install_bigquery
 install_tofu
+need chromium chromium "testing pages in a real browser, and printing cases as PDF"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
+from numpy.typing import NDArray
 
 from transforms.alerts.policy import AlertPolicy
-from transforms.clusters.rows import Finding, finding_of
+from transforms.clusters.rows import Finding, finding_of, pool_of
 from transforms.clusters.transforms import Cluster, Found
+from transforms.coverage.cell_map import cell_tiles, coverage_records
 from transforms.embedding.labels import CapabilityTable
 from transforms.scoring.handler import Scored, VerifiedBundle
 from transforms.sharing.coverage import space_name
@@ -25,20 +28,25 @@ class Judge:
     Attributes:
       policy: decides what is flagged, and how severe it is.
       run_id: for the rows.
-      history: that capabilities are compared with.
+      history: that capabilities and coverage are compared with.
+      tiles: int64 of shape (cells, 2), where the cells are on the map of coverage.
       space, embedding_model: that sketches are made in.
     """
 
     policy: AlertPolicy
     run_id: str
     history: CapabilityTable
+    tiles: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     space: str = ""
     embedding_model: str = ""
 
     def flagged(self, scored: Scored[Any]) -> Iterator[Finding]:
-        """A finding of what the policy flags, with what other labs might use of it."""
+        """A finding of what the policy flags, with its map, which would fill the tables of the
+        others, and with what other labs might use of it."""
         if self.policy.flags(scored.p_value):
             finding = finding_of(scored, self.policy, self.run_id, self.history)
+            pool = pool_of(scored.item)
+            finding.cluster.update(coverage=coverage_records(pool, self.history, self.tiles))
             if isinstance(scored.item, Cluster):
                 row = evidence_row(scored, self.run_id, self.space, self.embedding_model)
                 finding = finding._replace(evidence=(row,))
@@ -90,6 +98,7 @@ class JudgeFn(beam.DoFn):  # type: ignore[misc]
         self._judge = replace(
             self._judge,
             history=bundle.capabilities,
+            tiles=cell_tiles(bundle.space.codebook),
             space=space_name(bundle.space),
             embedding_model=bundle.space.embedding_model,
         )

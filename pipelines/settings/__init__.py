@@ -17,6 +17,7 @@ from pipelines.settings.run import RunConfig
 from pipelines.settings.scoring import DetectorConfig, ScoringConfig
 from pipelines.settings.sessions import CoverageConfig, ProfilesConfig, SessionsConfig
 from pipelines.settings.tables import TablesConfig
+from pipelines.settings.triage import OidcConfig, ProxyConfig, RolesConfig, TriageConfig
 from pipelines.settings.watch import SourceConfig, WatchConfig
 
 __all__ = [
@@ -31,7 +32,10 @@ __all__ = [
     "KnownTextsConfig",
     "LinkConfig",
     "LinksConfig",
+    "OidcConfig",
     "ProfilesConfig",
+    "ProxyConfig",
+    "RolesConfig",
     "RunConfig",
     "ScoringConfig",
     "Section",
@@ -39,6 +43,7 @@ __all__ = [
     "SeverityConfig",
     "SourceConfig",
     "TablesConfig",
+    "TriageConfig",
     "WatchConfig",
 ]
 
@@ -57,4 +62,5 @@ class Config(Section):
     tables: TablesConfig = Field(default_factory=TablesConfig)
     bigquery: BigQueryConfig = Field(default_factory=BigQueryConfig)
     watch: WatchConfig = Field(default_factory=WatchConfig)
+    triage: TriageConfig = Field(default_factory=TriageConfig)
     run: RunConfig = Field(default_factory=RunConfig)

@@ -41,12 +41,13 @@ def finding_of(
       history: that capabilities are compared with.
     """
     found: Cluster | AccountProfile = scored.item
+    pool = pool_of(found)
     members: list[tuple[Scored[AccountProfile], tuple[Link, ...]]]
     if isinstance(found, Cluster):
-        name, pool = found.cluster_id, found.row.pool
+        name = found.cluster_id
         members = [(m.scored, m.membership.links) for m in found.members]
     else:
-        name, pool = found.alone_as or cluster_id(found.account), found.sketch
+        name = found.alone_as or cluster_id(found.account)
         members = [(scored, ())]
     row = _row(
         scored, name, found.window_start_ms, found.window_end_ms, pool, len(members), policy,
@@ -72,6 +73,11 @@ def shared_links(members: Sequence[Sequence[Link]]) -> list[dict[str, Any]]:
             things.setdefault(link.kind, set()).add(link.thing)
     order = sorted(accounts, key=lambda kind: (-accounts[kind], kind))
     return [{"kind": k, "shared": len(things[k]), "accounts": accounts[k]} for k in order]
+
+
+def pool_of(found: Cluster | AccountProfile) -> CoverageSketch:
+    """The sketch of all its requests."""
+    return found.row.pool if isinstance(found, Cluster) else found.sketch
 
 
 def _row(

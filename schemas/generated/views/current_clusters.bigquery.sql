@@ -29,7 +29,8 @@ CREATE OR REPLACE VIEW `${views}.current_clusters` (
   `known_texts` OPTIONS(description="collections of known texts that its requests are in, most requests first; a request counts for one"),
   `severity_reason` OPTIONS(description="why the severity was lowered; empty where it was not"),
   `p_value_alone` OPTIONS(description="without what other labs report; empty where that changes nothing [probability]"),
-  `reported_by` OPTIONS(description="feeds whose indicators made the p-value smaller")
+  `reported_by` OPTIONS(description="feeds whose indicators made the p-value smaller"),
+  `coverage` OPTIONS(description="cells of the codebook where it was, or where as many requests of the history would be")
 )
 OPTIONS(description="The newest revision of every cluster, in its newest window.")
 AS
