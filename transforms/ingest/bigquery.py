@@ -190,7 +190,8 @@ class _Part:
     """What one worker reads: a stream of a read session, or rows of a query's result."""
 
     stream: str = ""
-    table: str = ""
+    job: str = ""
+    location: str = ""
     start: int = 0
     count: int = 0
 
@@ -217,11 +218,9 @@ def _streams(connection: Connection, source: Source) -> list[_Part]:
 
 def _pages(connection: Connection, source: Source) -> list[_Part]:
     job = connection.query(source.sql, f"distilwatch-history-{uuid.uuid4().hex}")
-    result = job.destination
-    table = f"{result.project}.{result.dataset_id}.{result.table_id}"
-    rows = connection.call(connection.client.get_table, table).num_rows
+    rows = job.result(retry=connection.retry, timeout=600, job_retry=None).total_rows
     return [
-        _Part(table=table, start=start, count=min(_PAGE_ROWS, rows - start))
+        _Part(job=job.job_id, location=job.location, start=start, count=_PAGE_ROWS)
         for start in range(0, rows, _PAGE_ROWS)
     ]
 
@@ -253,12 +252,13 @@ class _ReadFn(beam.DoFn):  # type: ignore[misc]
             for page in reader.read_rows(part.stream).rows().pages:
                 yield page.to_arrow()
             return
-        client = self._connection.client
-        rows = client.list_rows(
-            part.table,
+        connection = self._connection
+        job: Any = connection.call(connection.client.get_job, part.job, location=part.location)
+        rows = job.result(
             start_index=part.start,
             max_results=part.count,
-            retry=self._connection.retry,
-            timeout=120,
+            retry=connection.retry,
+            timeout=600,
+            job_retry=None,
         )
         yield from rows.to_arrow_iterable(bqstorage_client=None)
