@@ -15,7 +15,7 @@ from transforms.sharing.watch.evidence import (
     combine_sources,
     match_p_value,
 )
-from transforms.sharing.watch.listing import LIVE, Watched, WatchList
+from transforms.sharing.watch.listing import LIVE, QUARANTINED, Watched, WatchList
 
 Bool = NDArray[np.bool_]
 DAY_MS = 86_400_000
@@ -64,17 +64,18 @@ class Matched:
 
     Attributes:
       watched: the list that was looked for.
-      carried: bool of shape (n, w), which account carries which of the w indicators that any does.
-      columns: intp of shape (w,), their places in the list.
-      states: of these, live, quarantined, held or expired.
-      weights: float64 of shape (w,), trust · confidence · decay; 0 of what is not live.
+      accounts: n.
+      owner, column: intp of shape (matches,), sorted: which account carries which of the list.
+      states: of each indicator of the list, live, quarantined, held or expired.
+      weights: float64 of shape (len(watched),), trust · confidence · decay; 0 of what is not live.
       live_sources: sources that have a live indicator, carried or not.
       options: limits.
     """
 
     watched: WatchList
-    carried: Bool
-    columns: NDArray[np.intp]
+    accounts: int
+    owner: NDArray[np.intp]
+    column: NDArray[np.intp]
     states: tuple[str, ...]
     weights: NDArray[np.float64]
     live_sources: int
@@ -82,64 +83,59 @@ class Matched:
 
     def hits(self, account: int) -> tuple[Hit, ...]:
         """What an account carries, expired and held indicators left out."""
-        found = []
-        for at in np.flatnonzero(self.carried[account]):
-            if self.states[at] not in (HELD, EXPIRED):
-                found.append(_hit(self.watched.watched[self.columns[at]], self.states[at]))
-        return tuple(found)
+        low, high = np.searchsorted(self.owner, [account, account + 1])
+        return tuple(
+            _hit(self.watched.watched[i], self.states[i])
+            for i in self.column[low:high]
+            if self.states[i] not in (HELD, EXPIRED)
+        )
 
     def reports(self, groups: Sequence[NDArray[np.intp]]) -> list[Reported]:
         """What the sources say of each of some groups of accounts, given by their places."""
-        counting = self._counting()
-        carries = {name: _any(self.carried[:, own]) for name, own in counting.items()}
+        best = self._best()
         unions: dict[tuple[str, ...], Bool] = {}
         out = []
         for group in groups:
-            found = [
-                one for name in sorted(counting)
-                if (one := self._of_source(name, counting[name], carries[name], group))
-            ]  # fmt: skip
+            said = [self._of_source(name, weights, group) for name, weights in best.items()]
+            found = [one for one in said if one is not None]
             together = combine_sources(
                 found, self.live_sources, self.options.weight, self.options.most_weight
             )
             if together.sources:
                 names = together.sources
                 if names not in unions:
-                    unions[names] = _any(np.stack([carries[name] for name in names], axis=1))
-                inside = int(unions[names][group].sum())
-                outside, others = int(unions[names].sum()) - inside, len(self.carried) - len(group)
+                    unions[names] = np.any([best[name] > 0 for name in names], axis=0)
+                inside, everywhere = int(unions[names][group].sum()), int(unions[names].sum())
                 together = together._replace(
-                    members=inside / len(group), elsewhere=(1 + outside) / (1 + others)
+                    members=inside / len(group),
+                    elsewhere=(1 + everywhere - inside) / (1 + self.accounts - len(group)),
                 )
             out.append(together)
         return out
 
+    def _best(self) -> dict[str, NDArray[np.float64]]:
+        """For each source that counts, the largest weight that each account carries of it."""
+        found: dict[str, NDArray[np.float64]] = {}
+        for at in np.flatnonzero(self.weights[self.column]):
+            source = self.watched.watched[self.column[at]].source
+            own = found.setdefault(source, np.zeros(self.accounts))
+            own[self.owner[at]] = max(own[self.owner[at]], self.weights[self.column[at]])
+        return dict(sorted(found.items()))
+
     def _of_source(
-        self, name: str, own: list[int], carries: Bool, group: NDArray[np.intp]
+        self, name: str, weights: NDArray[np.float64], group: NDArray[np.intp]
     ) -> FromSource | None:
-        carriers = int(carries[group].sum())
+        carriers = int(np.count_nonzero(weights[group]))
         if carriers < self.options.least_members:
             return None
-        elsewhere, others = int(carries.sum()) - carriers, len(carries) - len(group)
-        matched = _any(self.carried[group][:, own].T)
-        return FromSource(
-            name,
-            match_p_value(carriers, len(group), elsewhere, others),
-            float(self.weights[own][matched].max()),
-        )
-
-    def _counting(self) -> dict[str, list[int]]:
-        """Columns that have weight, by source."""
-        found: dict[str, list[int]] = {}
-        for at in np.flatnonzero(self.weights):
-            source = self.watched.watched[self.columns[at]].source
-            found.setdefault(source, []).append(int(at))
-        return found
+        elsewhere, others = np.count_nonzero(weights) - carriers, self.accounts - len(group)
+        p_value = match_p_value(carriers, len(group), int(elsewhere), others)
+        return FromSource(name, p_value, float(weights[group].max()))
 
     def held(self) -> tuple[Watched, ...]:
         """Indicators that are too common here to mean anything."""
-        at = [i for i, state in enumerate(self.states) if state == HELD]
-        return tuple(self.watched.watched[self.columns[i]] for i in at)
+        pairs = zip(self.watched.watched, self.states, strict=True)
+        return tuple(one for one, state in pairs if state == HELD)
 
 
 def match_accounts(
@@ -155,66 +151,74 @@ def match_accounts(
         that the same requests give the same result whenever they are read.
       options: limits.
     """
-    n = len(things)
-    owner = np.repeat(np.arange(n), [len(own) for own in things])
-    every = np.concatenate(things) if n else np.empty(0, np.uint64)
-    known = np.isin(every, watched.items)
-    owner, every = owner[known], every[known]
-    columns = np.flatnonzero(np.isin(watched.items, every))
-    carried = np.zeros((n, len(columns)), bool)
-    for at, column in enumerate(columns):
-        carried[owner[every == watched.items[column]], at] = True
-    base = [_weight(one, now_ms, options) for one in watched.watched]
-    live = [one.state == LIVE and base[i] > 0 for i, one in enumerate(watched.watched)]
-    sources = {one.source for i, one in enumerate(watched.watched) if live[i]}
-    states, weights = [], np.zeros(len(columns))
-    for at, column in enumerate(columns):
-        one = watched.watched[column]
-        over = one.valid_until_ms is not None and now_ms >= one.valid_until_ms
-        states.append(EXPIRED if over else LIVE if live[column] else "quarantined")
-        weights[at] = base[column] if live[column] and not over else 0.0
-    return _held_back(
-        Matched(watched, carried, columns, tuple(states), weights, len(sources), options)
-    )
+    owner, column = _matches(things, watched)
+    states, weights = [], np.zeros(len(watched))
+    for i, one in enumerate(watched.watched):
+        weight = _weight(one, now_ms, options)
+        if one.valid_until_ms is not None and now_ms >= one.valid_until_ms:
+            states.append(EXPIRED)
+        elif one.state == LIVE and weight > 0:
+            states.append(LIVE)
+            weights[i] = weight
+        else:
+            states.append(QUARANTINED)
+    sources = len({one.source for i, one in enumerate(watched.watched) if states[i] == LIVE})
+    for i in _held_back(owner, column, watched, len(things), options):
+        # What is too common to be a sign of anything gets neither weight nor sightings.
+        weights[i] = 0.0
+        if states[i] != EXPIRED:
+            states[i] = HELD
+    return Matched(watched, len(things), owner, column, tuple(states), weights, sources, options)
 
 
-def _any(rows: Bool) -> Bool:
-    """Which rows hold anything."""
-    found: Bool = np.any(rows, axis=1)
-    return found
+def _matches(
+    things: Sequence[NDArray[np.uint64]], watched: WatchList
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Account and place in the list of each match, sorted; several may look for one thing."""
+    if not things or not len(watched):
+        return np.empty(0, np.intp), np.empty(0, np.intp)
+    owner = np.repeat(np.arange(len(things)), [len(own) for own in things])
+    every = np.concatenate(things)
+    order = np.argsort(watched.items, kind="stable")
+    low = np.searchsorted(watched.items[order], every, side="left")
+    high = np.searchsorted(watched.items[order], every, side="right")
+    count = high - low
+    start = np.repeat(low - (np.cumsum(count) - count), count)
+    column = order[start + np.arange(len(start))]
+    owner = np.repeat(owner, count)
+    pairs = np.unique(owner * len(watched) + column)
+    return pairs // len(watched), pairs % len(watched)
 
 
 def _weight(one: Watched, now_ms: int, options: WatchOptions) -> float:
-    if one.valid_until_ms is not None and now_ms >= one.valid_until_ms:
-        return 0.0
     age_ms = max(0, now_ms - one.valid_from_ms)
     decay = 0.5 ** (age_ms / options.half_life_ms)
     return float(options.trust.get(one.source, 0.0) * one.confidence * decay)
 
 
-def _held_back(matched: Matched) -> Matched:
-    """Takes weight and sightings from what is too common to be a sign of anything."""
-    options, n = matched.options, len(matched.carried)
-    if not matched.carried.size:
-        return matched
-    counts = matched.carried.sum(axis=0)
-    states, weights = list(matched.states), matched.weights.copy()
+def _held_back(
+    owner: NDArray[np.intp], column: NDArray[np.intp], watched: WatchList, n: int,
+    options: WatchOptions,
+) -> list[int]:  # fmt: skip
+    """Places of indicators that too many of n accounts carry, by themselves or by source."""
+    counts = np.bincount(column, minlength=len(watched))
     held = counts > max(options.least_accounts, options.most_share * n)
     most = max(options.least_accounts, options.most_source_share * n)
-    sources = [matched.watched.watched[i].source for i in matched.columns]
-    for name in sorted(set(sources)):
-        own = [i for i, source in enumerate(sources) if source == name and not held[i]]
-        own.sort(key=lambda i: (counts[i], -i))
-        while own and _any(matched.carried[:, own]).sum() > most:
-            held[own.pop()] = True
-    for at in np.flatnonzero(held):
-        if states[at] != EXPIRED:
-            states[at] = HELD
-        weights[at] = 0.0
-    return Matched(
-        matched.watched, matched.carried, matched.columns, tuple(states), weights,
-        matched.live_sources, options,
-    )  # fmt: skip
+    by_source: dict[str, list[int]] = {}
+    for place in np.flatnonzero((counts > 0) & ~held):
+        by_source.setdefault(watched.watched[place].source, []).append(int(place))
+    for own in by_source.values():
+        # The rarest first, as long as all of them together touch few accounts.
+        touched: set[int] = set()
+        full = False
+        for i in sorted(own, key=lambda i: (counts[i], i)):
+            carriers = owner[column == i].tolist()
+            full = full or len(touched.union(carriers)) > most
+            if full:
+                held[i] = True
+            else:
+                touched.update(carriers)
+    return [int(i) for i in np.flatnonzero(held)]
 
 
 def _hit(one: Watched, state: str) -> Hit:
