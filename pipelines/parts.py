@@ -100,13 +100,12 @@ def read_events(
     batch_records: int,
     watermark_lag_ms: int = 60_000,
     idle_after_ms: int = 10_000,
+    readers: int | None = None,
+    read_for_ms: int = 1_000,
 ) -> beam.PCollection[Any]:
-    """One collection of elements from all inputs; the last two as of `ReadKafka`."""
-    parts = [
-        pipeline
-        | f"Read{i}" >> source(uri, to_element, batch_records, watermark_lag_ms, idle_after_ms)
-        for i, uri in enumerate(inputs)
-    ]
+    """One collection of elements from all inputs; the last four as of `ReadKafka`."""
+    how = batch_records, watermark_lag_ms, idle_after_ms, readers, read_for_ms
+    parts = [pipeline | f"Read{i}" >> source(uri, to_element, *how) for i, uri in enumerate(inputs)]
     return parts[0] if len(parts) == 1 else parts | "AllInputs" >> beam.Flatten()
 
 
@@ -116,12 +115,16 @@ def source(
     batch_records: int,
     watermark_lag_ms: int = 60_000,
     idle_after_ms: int = 10_000,
+    readers: int | None = None,
+    read_for_ms: int = 1_000,
 ) -> beam.PTransform:
     """The source of a URI."""
     if uri.startswith("kafka://"):
         from transforms.ingest.kafka import ReadKafka
 
-        return ReadKafka(uri, to_element, batch_records, watermark_lag_ms, idle_after_ms)
+        return ReadKafka(
+            uri, to_element, batch_records, watermark_lag_ms, idle_after_ms, readers, read_for_ms
+        )
     return ReadFiles(uri, to_element, batch_records)
 
 

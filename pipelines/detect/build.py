@@ -58,7 +58,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
     to_element = DecodeAndPlace(decoder(config), bundle, embeds_texts(config))
     ingested = read_events(
         pipeline, plan.options.inputs, to_element, config.ingest.batch_records,
-        config.ingest.watermark_lag_ms, config.ingest.idle_after_ms,
+        config.ingest.watermark_lag_ms, config.ingest.idle_after_ms, *_reading(plan),
     )  # fmt: skip
     clean = ingested | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
     partials = clean.events | "Fold" >> FoldEvents(sessions)
@@ -102,6 +102,16 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
     }
     for name, rows in tables.items():
         _ = rows | f"Stage_{name}" >> StageTable(name, folder)
+
+
+def _reading(plan: Plan) -> tuple[int | None, int]:
+    """Into how many readers a topic without an end is divided, and how long each reads at once.
+
+    Flink takes the minimum of the readers' watermarks; Prism does not, see `kafka_tail`.
+    """
+    if plan.runner == "flink":
+        return plan.config.flink.parallelism, plan.config.flink.read_for
+    return None, 1_000
 
 
 def _findings(plan: Plan, early_ms: int, late_ms: int) -> beam.PTransform:

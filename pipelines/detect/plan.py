@@ -24,8 +24,9 @@ class DetectOptions:
     """What to read, score with, and write to.
 
     Attributes:
-      runner: direct or prism; None: prism for input without an end, direct otherwise.
+      runner: direct, prism or flink; None: prism for input without an end, direct otherwise.
       duration_ms: how long to run over input without an end; None: until stopped.
+      savepoint: of Flink, to go on from.
     """
 
     inputs: list[str]
@@ -36,6 +37,7 @@ class DetectOptions:
     run_id: str | None
     beam_args: list[str]
     duration_ms: int | None = None
+    savepoint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,9 @@ def _warnings(known: KnownTexts, training: Mapping[str, Any]) -> tuple[str, ...]
 def _run_id(options: DetectOptions, version: str, known: Sequence[str]) -> str:
     """The same run over the same input, with the same bundle, known texts and settings, has the
     same name."""
-    text = "\x1f".join([*options.inputs, version, *known, options.config.model_dump_json()])
+    # Where it runs is not what it does.
+    settings = options.config.model_dump_json(exclude={"flink"})
+    text = "\x1f".join([*options.inputs, version, *known, settings])
     return "run-" + hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -128,6 +132,7 @@ class DetectSummary:
       rows: rows written by table; of clusters and members the newest revisions only.
       interrupted: whether somebody stopped it before its time.
       complete: whether all results are in the outputs.
+      savepoint: of Flink, where the stopped stream can go on from.
     """
 
     run_id: str
@@ -136,6 +141,7 @@ class DetectSummary:
     rows: Mapping[str, int]
     interrupted: bool = False
     complete: bool = True
+    savepoint: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
@@ -144,6 +150,7 @@ class DetectSummary:
             "bundle_version": self.bundle_version,
             "health": dict(self.health),
             "rows": dict(self.rows),
+            **({"savepoint": self.savepoint} if self.savepoint else {}),
         }
 
     def lines(self) -> list[str]:
@@ -169,6 +176,7 @@ class DetectSummary:
             f"{_counted(self.rows.get('flagged_clusters', 0), 'cluster')} flagged with "
             f"{_counted(self.rows.get('cluster_members', 0), 'account')} "
             f"(bundle {self.bundle_version}).",
+            *([f"The stream stopped at the savepoint {self.savepoint}."] if self.savepoint else []),
         ]
 
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from pipelines.settings.alerts import AlertsConfig, KnownTextsConfig, SeverityConfig
 from pipelines.settings.base import Section
 from pipelines.settings.clusters import ClustersConfig, LinkConfig, LinksConfig
+from pipelines.settings.flink import FlinkConfig
 from pipelines.settings.ingest import EmbeddingConfig, IngestConfig
 from pipelines.settings.run import RunConfig
 from pipelines.settings.scoring import DetectorConfig, ScoringConfig
@@ -23,6 +24,7 @@ __all__ = [
     "CoverageConfig",
     "DetectorConfig",
     "EmbeddingConfig",
+    "FlinkConfig",
     "IngestConfig",
     "KnownTextsConfig",
     "LinkConfig",
@@ -48,3 +50,4 @@ class Config(Section):
     clusters: ClustersConfig = Field(default_factory=ClustersConfig)
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
     run: RunConfig = Field(default_factory=RunConfig)
+    flink: FlinkConfig = Field(default_factory=FlinkConfig)
