@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from infra.local.flink import FlinkCluster, WorkerPool, flink_libs
 from infra.local.services import KafkaBroker, ServiceError, kafka_libs, prism_location
 
 # Machines are shared and slow at times; and what CI says must not depend on the draw.
@@ -44,3 +45,23 @@ def prism() -> Path:
         return prism_location()
     except ServiceError as missing:
         pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def flink() -> Iterator[FlinkCluster]:
+    """A Flink cluster for the whole session: two task managers of one slot each."""
+    try:
+        flink_libs()
+    except ServiceError as missing:
+        pytest.skip(str(missing))
+    with FlinkCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def workers(flink: FlinkCluster) -> Iterator[WorkerPool]:
+    """A pool of Python workers for it."""
+    pool = WorkerPool(flink.folder)
+    pool.start()
+    yield pool
+    pool.stop()

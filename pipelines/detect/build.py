@@ -20,7 +20,7 @@ from pipelines.parts import (
 )
 from transforms.alerts.control import ControlDiscoveries
 from transforms.clusters.rows import Finding
-from transforms.clusters.transforms import AccountProfile, Cluster, FindClusters, Found
+from transforms.clusters.transforms import ORDER, AccountProfile, Cluster, FindClusters, Found
 from transforms.coverage.sketch import CoverageSketch
 from transforms.ingest.transforms import CleanEvents, DecodeAndPlace, dead_letter_row
 from transforms.scoring.calibration import combine_with_cluster
@@ -121,7 +121,7 @@ def _findings(plan: Plan, early_ms: int, late_ms: int) -> beam.PTransform:
     # As of clusters: a verdict follows soon on what it is about.
     period, window_ms = min(early_ms, _SOON_MS), plan.config.profiles.window_ms
     control = ControlDiscoveries(
-        alerts.false_discovery_rate, policy.max_p, window_ms, period, late_ms
+        alerts.false_discovery_rate, policy.max_p, window_ms, period, late_ms, ORDER + 1
     )
     return ControlledFindings(policy, plan.run_id, plan.bundle, control)
 

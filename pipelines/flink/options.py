@@ -21,6 +21,9 @@ class FlinkJobOptions(PipelineOptions):  # type: ignore[misc]
         parser.add_argument("--checkpointing_interval", type=int)
         parser.add_argument("--shutdown_sources_after_idle_ms", type=int)
         parser.add_argument("--savepoint_path")
+        parser.add_argument(
+            "--finish_bundle_before_checkpointing", action="store_true", default=None
+        )
         # As the job server describes it: naming it turns it off, so that it does not wait.
         parser.add_argument("--attached_mode", action="store_false", default=None)
 
@@ -58,6 +61,9 @@ def flink_options(
         # The interval does not only say when: without it the runner takes it that nobody saves
         # anything, lets the first step end, and then Flink cannot save the others.
         own += ["--streaming", f"--checkpointing_interval={config.checkpoint_every}"]
+        # Otherwise a step that has to save its state keeps back what it was about to pass on, but
+        # not the watermark, and to the steps after it that is late then, and lost.
+        own.append("--finish_bundle_before_checkpointing")
     if savepoint:
         own.append(f"--savepoint_path={savepoint}")
     return PipelineOptions([*own, *args])

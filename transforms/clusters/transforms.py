@@ -48,6 +48,7 @@ from transforms.scoring.rows import PeerGroups
 from transforms.sessions.endless import CombineNowAndThen
 
 CLUSTER_LEVEL = "cluster"
+ORDER = 3  # of the last step that gathers, counted from that of profiles; see CombineNowAndThen
 _SOON_MS = 1_000
 V = TypeVar("V")
 
@@ -133,19 +134,19 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
         memberships = (
             profiles
             | "PickSharedThings" >> beam.ParDo(_LinkableFn(self.bundle, self.links))
-            | "NewestLinks" >> self._newest(NewestByName(), int)
+            | "NewestLinks" >> self._newest(NewestByName(), 1, int)
             | "LinkAccounts" >> self._link()
         )
         own = profiles | "KeyByAccount" >> beam.Map(lambda s: (s.item.account, s))
         joined = (
             (own, memberships)
             | "ProfilesAndMemberships" >> beam.Flatten()
-            | "NewestOfEach" >> self._newest(_Join())
+            | "NewestOfEach" >> self._newest(_Join(), 2)
             | "Split" >> beam.ParDo(_SplitFn()).with_outputs("single", main="member")
         )
         clusters = (
             joined.member
-            | "NewestMembers" >> self._newest(NewestByName())
+            | "NewestMembers" >> self._newest(NewestByName(), ORDER)
             | "PoolMembers" >> beam.ParDo(_PoolFn(self.bundle))
             | "ScoreClusters"
             >> RunInference(
@@ -163,11 +164,12 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
             self.allowed_lateness_ms,
         )
 
-    def _newest(self, combine: beam.CombineFn, key: type = str) -> CombineNowAndThen:
+    def _newest(self, combine: beam.CombineFn, order: int, key: type = str) -> CombineNowAndThen:
         # Profiles set the pace; what follows from them is only gathered for a moment, so that all
         # members of a cluster meet under the same report of linking.
         period = min(self.early_firing_ms, _SOON_MS)
-        return CombineNowAndThen(combine, self.window_ms, period, self.allowed_lateness_ms, key)
+        late = self.allowed_lateness_ms
+        return CombineNowAndThen(combine, self.window_ms, period, late, key, order)
 
 
 class Versioned(NamedTuple, Generic[V]):
