@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.transforms.window import FixedWindows, TimestampedValue
-from apache_beam.utils.timestamp import Duration, Timestamp
+from apache_beam.transforms.window import TimestampedValue
+from apache_beam.utils.timestamp import Timestamp
 
 from transforms.alerts.discoveries import BatchBH, Float, adjusted
 from transforms.clusters.transforms import NewestByName, Versioned
-from transforms.sessions.endless import CombineNowAndThen
+from transforms.sessions.endless import CombineNowAndThen, stream_windows
 
 
 class Verdict(NamedTuple):
@@ -119,9 +119,7 @@ class ControlDiscoveries(beam.PTransform):  # type: ignore[misc]
         )
         if not period:
             return found
-        return found | "TheirWindows" >> beam.WindowInto(
-            FixedWindows(self.window_ms / 1000), allowed_lateness=Duration(micros=late * 1000)
-        )
+        return found | "TheirWindows" >> stream_windows(self.window_ms, late)
 
 
 class _SumUpFn(beam.DoFn):  # type: ignore[misc]

@@ -18,7 +18,6 @@ import numpy as np
 from apache_beam import coders, typehints
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.transforms import userstate
-from apache_beam.utils.timestamp import Duration
 
 from transforms.clusters.features import CLUSTER_FEATURES, GroupRow, Member, group_row
 from transforms.clusters.links import (
@@ -45,7 +44,7 @@ from transforms.scoring.bundle import Bundle
 from transforms.scoring.handler import Scored, ScoringHandler, VerifiedBundle
 from transforms.scoring.model import FeatureRows
 from transforms.scoring.rows import PeerGroups
-from transforms.sessions.endless import CombineNowAndThen
+from transforms.sessions.endless import CombineNowAndThen, stream_windows
 
 CLUSTER_LEVEL = "cluster"
 ORDER = 3  # of the last step that gathers, counted from that of profiles; see CombineNowAndThen
@@ -242,11 +241,7 @@ class _LinkAgain(beam.PTransform):  # type: ignore[misc]
         return (
             named
             | "Link" >> beam.ParDo(self.memberships)
-            | "Windows"
-            >> beam.WindowInto(
-                beam.window.FixedWindows(self.window_ms / 1000),
-                allowed_lateness=Duration(micros=self.allowed_lateness_ms * 1000),
-            )
+            | "Windows" >> stream_windows(self.window_ms, self.allowed_lateness_ms)
         )
 
 

@@ -215,12 +215,9 @@ class CombineNowAndThen(beam.PTransform):  # type: ignore[misc]
     holds: bool = False
 
     def expand(self, keyed: beam.PCollection[Any]) -> beam.PCollection[Any]:
-        windows = window.FixedWindows(self.window_ms / 1000) if self.window_ms else None
-        # The runner clears state when a window has expired; that must not be before we have.
-        kept_ms = self.allowed_lateness_ms + (_SPARE_MS if self.early_firing_ms else 0)
-        windowed = keyed | "Windows" >> beam.WindowInto(
-            windows or window.GlobalWindows(),
-            allowed_lateness=Duration(micros=kept_ms * 1000),
+        spare_ms = _SPARE_MS if self.early_firing_ms else 0
+        windowed = keyed | "Windows" >> aligned_windows(
+            self.window_ms, self.allowed_lateness_ms + spare_ms
         )
         if not self.early_firing_ms:
             return windowed | "Combine" >> beam.CombinePerKey(self.combine)
@@ -234,6 +231,20 @@ class CombineNowAndThen(beam.PTransform):  # type: ignore[misc]
                 self.holds,
             )
         )
+
+
+def stream_windows(window_ms: int, allowed_lateness_ms: int) -> beam.PTransform:
+    """The windows of `CombineNowAndThen` in a stream, for what is to be flattened with its input.
+
+    The runner clears the state of a window that has expired, which must not be before we have.
+    """
+    return aligned_windows(window_ms, allowed_lateness_ms + _SPARE_MS)
+
+
+def aligned_windows(window_ms: int, allowed_lateness_ms: int) -> beam.PTransform:
+    """Windows of a length, or for length 0 the one that never ends."""
+    windows = window.FixedWindows(window_ms / 1000) if window_ms else window.GlobalWindows()
+    return beam.WindowInto(windows, allowed_lateness=Duration(micros=allowed_lateness_ms * 1000))
 
 
 class _CombineFn(beam.DoFn):  # type: ignore[misc]
