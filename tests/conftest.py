@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from infra.local.flink import FlinkCluster, WorkerPool, flink_libs
+from infra.local.flink_cluster import FlinkCluster, WorkerPool, flink_libs
 from infra.local.services import KafkaBroker, ServiceError, kafka_libs, prism_location
 
 # Machines are shared and slow at times; and what CI says must not depend on the draw.

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-from infra.local.flink import flink_libs
+from infra.local.flink_cluster import flink_libs
 from infra.local.services import ServiceError
 from pipelines.settings import Config
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from infra.local.flink import FlinkCluster, WorkerPool
+from infra.local.flink_cluster import FlinkCluster, WorkerPool
 from infra.local.services import KafkaBroker
 
 DOWN_S = 1.0  # how long a part stays away

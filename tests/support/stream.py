@@ -33,7 +33,7 @@ profiles: {window: 1 d}
 run: {commit_every: 1 s}
 """
 LATE = "late-account"
-PATIENCE_S = 240  # reached on failure only; a busy machine takes its time
+PATIENCE_S = 480  # reached on failure only; a busy machine takes its time
 
 SESSIONS = """
     SELECT session_id, request_count, score, p_value FROM current_sessions
@@ -80,9 +80,14 @@ class World:
 
     Attributes:
       runner: options of the command that choose one; none for the default.
+      traffic: what is simulated.
     """
 
     runner: tuple[str, ...] = ()
+    traffic: tuple[object, ...] = (
+        "--accounts", 110, "--events", 5_000, "--days", 6, "--history-days", 4,
+        "--attack", "hydra-disjoint:m=8,rate=60,links=1",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -99,8 +104,7 @@ class World:
         self.requests, self.alerts = new_topic(broker, 4), new_topic(broker)
         result(
             "simulate", "--out", folder / "live.jsonl", "--history", folder / "history.jsonl",
-            "--labels", folder / "labels.jsonl", "--accounts", 110, "--events", 5_000,
-            "--days", 6, "--history-days", 4, "--attack", "hydra-disjoint:m=8,rate=60,links=1",
+            "--labels", folder / "labels.jsonl", *self.traffic,
             home=self.home,
         )  # fmt: skip
         result(

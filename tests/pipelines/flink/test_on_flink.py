@@ -14,69 +14,22 @@ from pathlib import Path
 import orjson
 import pytest
 
-from infra.local.flink import FlinkCluster, WorkerPool
+from infra.local.flink_cluster import FlinkCluster, WorkerPool
 from infra.local.services import KafkaBroker
 from tests.support.commands import result, table
 from tests.support.faults import Faults
+from tests.support.flink import FlinkWorld
 from tests.support.stream import (
     BALANCE,
-    CLUSTERS,
     LATE,
-    MEMBERS,
     PATIENCE_S,
-    PROFILES,
-    SESSIONS,
-    World,
     processes,
     until,
 )
 
 pytestmark = [pytest.mark.flink, pytest.mark.kafka, pytest.mark.slow]
 
-NEWEST = (SESSIONS, PROFILES, CLUSTERS, MEMBERS)
-SETTINGS = """
-flink: {{workers: "{workers}", checkpoint_every: 2 s, read_for: 1 s, parallelism: {parallelism}}}
-"""
 Start = Callable[[subprocess.Popen[str]], subprocess.Popen[str]]
-
-
-class FlinkWorld(World):
-    """The little world, with `detect` on a cluster of its own."""
-
-    def __init__(
-        self,
-        folder: Path,
-        broker: KafkaBroker,
-        cluster: FlinkCluster,
-        workers: str,
-        parallelism: int = 1,
-    ) -> None:
-        libs = os.environ.get("DISTILWATCH_LOCAL", ".local")
-        super().__init__(
-            folder,
-            broker,
-            {"DISTILWATCH_FLINK_LIBS": f"{Path(libs).absolute()}/flink/libs"},
-            SETTINGS.format(workers=workers, parallelism=parallelism),
-        )
-        self.cluster = cluster
-        self.runner = ("--runner", "flink", "--flink-master", cluster.master)
-
-    def job(self) -> str:
-        """The job that is running."""
-        going = [j["jid"] for j in self.cluster.rest("/jobs/overview")["jobs"]
-                 if j["state"] in ("RUNNING", "RESTARTING")]  # fmt: skip
-        assert len(going) == 1, going
-        return str(going[0])
-
-    def checkpoints(self) -> int:
-        """How many were completed."""
-        with_counts = self.cluster.rest(f"/jobs/{self.job()}/checkpoints")
-        return int(with_counts["counts"]["completed"])
-
-    def wanted(self) -> dict[str, list[tuple[object, ...]]]:
-        """What a bounded run over all that is in the topic says."""
-        bounded = self.bounded()
-        return {sql: self.rows(sql, bounded) for sql in NEWEST}
 
 
 @pytest.fixture

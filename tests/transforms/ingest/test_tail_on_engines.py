@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from infra.local.flink import FlinkCluster, flink_libs
+from infra.local.flink_cluster import FlinkCluster, flink_libs
 from infra.local.services import KafkaBroker
 from pipelines.flink.jobserver import job_server_running
 from pipelines.flink.options import flink_options
