@@ -1,6 +1,6 @@
 """A Flink session cluster as ordinary processes of this machine, for tests and to try things out.
 
-From the shell, `python infra/local/flink_cluster.py` runs one until interrupted and says where it is.
+From the shell, `python -m infra.local.flink_cluster` runs one until interrupted.
 `install.sh` fetches its jars.
 """
 

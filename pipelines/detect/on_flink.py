@@ -35,11 +35,18 @@ def running_job(plan: Plan) -> str | None:
     What ran in a process that is gone cannot go on, so such a job is ended.
 
     Raises:
-      DistilwatchError: no cluster answers.
+      DistilwatchError: no cluster answers, or it runs such a job and the run is to go on from a
+        savepoint.
     """
     rest = FlinkRest(_master(plan))
     try:
         going = [job for job in rest.jobs(job_name(plan)) if job.state in GOING]
+        if going and plan.options.savepoint is not None:
+            raise DistilwatchError(
+                f"a job of this run is already running: {going[0].id}",
+                f"--from-savepoint {plan.options.savepoint}",
+                "leave it out to go on with that job, or stop it first",
+            )
         if going and plan.config.flink.workers != "loopback":
             return going[0].id
         for job in going:
