@@ -23,16 +23,9 @@ from types import TracebackType
 from typing import Any
 
 from infra.local.services import ServiceError, free_ports, local_dir
+from pipelines.flink.jobserver import OPENS
 
 _INSTALL = "run `make services` (infra/local/install.sh), which fetches it"
-# Flink and Beam look into Java's own classes, which Java 17 no longer allows unasked.
-OPENS = tuple(
-    f"--add-opens=java.base/{package}=ALL-UNNAMED"
-    for package in (
-        "java.util", "java.lang", "java.net", "java.nio", "sun.nio.ch", "java.util.concurrent",
-        "java.time",
-    )
-)  # fmt: skip
 _ENTRY = "org.apache.flink.runtime"
 _COORDINATOR = f"{_ENTRY}.zookeeper.FlinkZooKeeperQuorumPeer"
 _JOB_MANAGER = f"{_ENTRY}.entrypoint.StandaloneSessionClusterEntrypoint"

@@ -32,7 +32,7 @@ from transforms.ingest.kafka import ReadKafka
 
 START_MS = 1_780_272_000_000
 MINUTE = 60_000
-RECORDS, WINDOWS = 600, 10
+RECORDS, MINUTES, SKEW_MS = 600, 10, 3 * MINUTE
 PATIENCE_S = 240
 
 
@@ -105,7 +105,7 @@ def until(condition: Callable[[], bool]) -> None:
         pytest.param("flink", 2, marks=pytest.mark.flink),
     ],
 )
-def test_an_endless_topic_with_an_idle_partition_is_told_whole(
+def test_an_endless_topic_with_an_idle_partition_and_clocks_apart_is_told_whole(
     name: str,
     readers: int,
     kafka: KafkaBroker,
@@ -113,12 +113,16 @@ def test_an_endless_topic_with_an_idle_partition_is_told_whole(
     tmp_path: Path,
 ) -> None:
     topic, told = new_topic(kafka, 4), tmp_path / "told"
-    # Three partitions of which each is ahead of the one before it; the fourth has nothing.
-    events = [START_MS + i * WINDOWS * MINUTE // RECORDS for i in range(RECORDS)]
-    topic.produce((i % 3, str(ms).encode()) for i, ms in enumerate(events))
+    # Three producers, whose clocks are three minutes apart; the fourth partition has nothing.
+    events = [
+        (i % 3, START_MS + i * MINUTES * MINUTE // RECORDS + (i % 3) * SKEW_MS)
+        for i in range(RECORDS)
+    ]
+    topic.produce((partition, str(ms).encode()) for partition, ms in events)
     wanted: dict[int, list[int]] = {}
-    for ms in events:
+    for _, ms in events:
         wanted.setdefault(ms // MINUTE * MINUTE, []).append(ms)
+    wanted = {start: sorted(found) for start, found in wanted.items()}
 
     def found() -> dict[int, list[int]]:
         if not told.exists():
@@ -133,10 +137,10 @@ def test_an_endless_topic_with_an_idle_partition_is_told_whole(
         running = pipeline.run()
         # Once all partitions are idle the watermark goes on at the pace of the clock, so that the
         # last window, too, is over after a minute.
-        until(lambda: len(found()) == WINDOWS)
+        until(lambda: len(found()) == len(wanted))
         assert found() == wanted
         # Far ahead, so that the clock does not overtake it on a slow machine.
-        more = [START_MS + (WINDOWS + 60) * MINUTE + i for i in range(50)]
+        more = [START_MS + (MINUTES + 60) * MINUTE + i for i in range(50)]
         after = str(more[-1] + 2 * MINUTE).encode()
         topic.produce((1, str(ms).encode()) for ms in more)
         topic.produce([(0, after), (1, after)])
