@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: help install install-dev services demo lint format types generate test bench lock clean
+.PHONY: help install install-dev services demo lint format types generate test soak bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -20,7 +20,7 @@ install-dev: $(VENV)/.installed-dev ## Make .venv with what testing needs, too
 demo: install ## Everything on this machine, offline, ends with a report to open
 	$(BIN)/distilwatch demo
 
-services: ## Install Kafka, Prism and a BigQuery emulator into .local, for tests on the real thing
+services: ## Install Kafka, Prism, Flink and a BigQuery emulator into .local, for tests on the real thing
 	PYTHON=$(PYTHON) bash infra/local/install.sh
 
 lint: install-dev ## Check style and format
@@ -42,6 +42,9 @@ test: install-dev services ## Style, types, then all tests
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory types
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+soak: install-dev services ## Twenty faults at random points of a million events; hours. SEED=n repeats one
+	$(BIN)/pytest -m soak -s $(PYTEST_ARGS)
 
 bench: install-dev ## Measure throughput, and memory per key
 	$(BIN)/python -m bench.memory

@@ -150,16 +150,14 @@ def read_events(
     batch_records: int,
     watermark_lag_ms: int = 60_000,
     idle_after_ms: int = 10_000,
+    readers: int | None = None,
+    read_for_ms: int = 1_000,
     read_with: Literal["storage_read", "query"] = "storage_read",
 ) -> beam.PCollection[Any]:
     """One collection of elements from all inputs; the last ones as of `ReadKafka` and
     `ReadBigQuery`."""
-    parts = [
-        pipeline
-        | f"Read{i}"
-        >> source(uri, to_element, batch_records, watermark_lag_ms, idle_after_ms, read_with)
-        for i, uri in enumerate(inputs)
-    ]
+    how = batch_records, watermark_lag_ms, idle_after_ms, readers, read_for_ms, read_with
+    parts = [pipeline | f"Read{i}" >> source(uri, to_element, *how) for i, uri in enumerate(inputs)]
     return parts[0] if len(parts) == 1 else parts | "AllInputs" >> beam.Flatten()
 
 
@@ -169,13 +167,17 @@ def source(
     batch_records: int,
     watermark_lag_ms: int = 60_000,
     idle_after_ms: int = 10_000,
+    readers: int | None = None,
+    read_for_ms: int = 1_000,
     read_with: Literal["storage_read", "query"] = "storage_read",
 ) -> beam.PTransform:
     """The source of a URI."""
     if uri.startswith("kafka://"):
         from transforms.ingest.kafka import ReadKafka
 
-        return ReadKafka(uri, to_element, batch_records, watermark_lag_ms, idle_after_ms)
+        return ReadKafka(
+            uri, to_element, batch_records, watermark_lag_ms, idle_after_ms, readers, read_for_ms
+        )
     if uri.startswith("bigquery://"):
         from transforms.ingest.bigquery import ReadBigQuery
 

@@ -154,7 +154,7 @@ def check_runner(
     """Raises DistilwatchError when a runner cannot read the inputs, or is not there.
 
     Args:
-      runner: direct, prism, or None.
+      runner: direct, prism, flink, or None.
       inputs: URIs; those that are wrong are passed over here.
       for_ms: how long to run; None: until stopped.
       beam_args: Beam's own options.
@@ -177,10 +177,67 @@ def check_runner(
             "--for",
             "leave it out, or add ?bounded=false to the topic",
         )
-    if endless or runner == "prism":
+    if runner == "prism" or (endless and runner is None):
         from pipelines.prism import find_prism
 
         find_prism(beam_args)
+
+
+def check_flink(
+    runner: str | None,
+    config: Config | None,
+    inputs: Sequence[str],
+    savepoint: str | None,
+    master: str | None,
+) -> None:
+    """Raises DistilwatchError when a run on Flink lacks something, or something is for one only.
+
+    Args:
+      runner: flink, or another.
+      config: settings; None when they are wrong.
+      inputs: URIs.
+      savepoint: that the run goes on from.
+      master: of the command line.
+    """
+    if runner != "flink":
+        for option, value in (("--flink-master", master), ("--from-savepoint", savepoint)):
+            if value is not None:
+                raise DistilwatchError(
+                    "is for a run on Flink only", option, "leave it out, or add --runner flink"
+                )
+        return
+    from pipelines.parts import is_endless
+
+    try:
+        endless = is_endless(inputs)
+    except DistilwatchError:
+        endless = True  # that is told of the input
+    if savepoint is not None and not endless:
+        raise DistilwatchError(
+            "only an endless topic can go on from a savepoint",
+            f"--from-savepoint {savepoint}",
+            "leave it out, or add ?bounded=false to the topic",
+        )
+    if config is None:
+        return
+    if config.flink.master is None:
+        raise DistilwatchError(
+            "a run on Flink needs the cluster's address",
+            "--flink-master",
+            "give host:port of the job manager's REST interface, or set flink.master",
+        )
+    if config.flink.spool is not None and not Path(config.flink.spool).is_dir():
+        raise DistilwatchError(
+            "the folder does not exist", f"flink.spool {config.flink.spool}", "make it, on a disk "
+            "that the task managers have under the same path",
+        )  # fmt: skip
+    from pipelines.flink.jobserver import find_job_server, flink_version
+    from pipelines.flink.rest import check_cluster
+
+    version = None
+    if config.flink.job_server is None:
+        version = flink_version(find_job_server())
+    check_cluster(config.flink.master, version)
 
 
 def check_output(uri: str, inputs: Sequence[str] = ()) -> None:

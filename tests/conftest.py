@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from infra.local.bigquery_emulator import BigQueryEmulator, emulator_command
+from infra.local.flink_cluster import FlinkCluster, WorkerPool, flink_libs
 from infra.local.services import KafkaBroker, ServiceError, kafka_libs, prism_location
 
 Service = TypeVar("Service", KafkaBroker, BigQueryEmulator)
@@ -59,3 +60,23 @@ def bigquery() -> Iterator[BigQueryEmulator]:
         pytest.skip(str(missing))
     with ExitStack() as stack:
         yield _started(stack, BigQueryEmulator)
+
+
+@pytest.fixture(scope="session")
+def flink() -> Iterator[FlinkCluster]:
+    """A Flink cluster for the whole session: two task managers of one slot each."""
+    try:
+        flink_libs()
+    except ServiceError as missing:
+        pytest.skip(str(missing))
+    with FlinkCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def workers(flink: FlinkCluster) -> Iterator[WorkerPool]:
+    """A pool of Python workers for it."""
+    pool = WorkerPool(flink.folder)
+    pool.start()
+    yield pool
+    pool.stop()

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests on the real thing need, under .local:
 #   .local/kafka/libs   the jars of a Kafka broker (versions in kafka/pom.xml)
+#   .local/flink/libs   the jars of a Flink cluster and of Beam's job server (flink/pom.xml)
 #   .local/bin/prism    Beam's local streaming runner (version in prism/go.mod)
 #   .local/bin/tofu     OpenTofu, which checks infra/terraform (version in tofu/go.mod)
 #   .local/bigquery     an emulator of BigQuery (versions in bigquery/requirements.txt)
@@ -76,26 +77,25 @@ java_version() { # 17 for `openjdk version "17.0.15"`, 0 when there is none
   java -version 2>&1 | sed -nE '1s/.*"([0-9]+).*/\1/p' | grep . || echo 0
 }
 
-install_kafka() {
-  local libs="$target/kafka/libs" stamp
-  stamp="$target/kafka/installed-$(cksum <"$here/kafka/pom.xml" | tr ' ' -)"
+install_jars() { # install_jars NAME TITLE: what NAME/pom.xml lists, into NAME/libs
+  local name="$1" title="$2" libs="$target/$1/libs" stamp java
+  stamp="$target/$name/installed-$(cksum <"$here/$name/pom.xml" | tr ' ' -)"
   if [[ -e $stamp ]]; then
-    say "Kafka: is installed in $libs"
+    say "$title: is installed in $libs"
     return
   fi
-  local java
   java="$(java_version)"
   ((java >= 17)) || die "Java 17 or newer is needed; Java $java is installed." \
     "Debian, Ubuntu: sudo apt install openjdk-17-jre-headless" "macOS: brew install openjdk"
-  need mvn maven "fetching Kafka's jars"
-  rm -rf "$target/kafka"
+  need mvn maven "fetching the jars of $title"
+  rm -rf "${target:?}/$name"
   mkdir -p "$libs"
-  with_progress "Kafka: fetching its jars with Maven" \
-    mvn -q -B -f "$here/kafka/pom.xml" dependency:copy-dependencies "-DoutputDirectory=$libs" ||
-    die "Maven could not fetch Kafka's jars (its words are above)." \
+  with_progress "$title: fetching its jars with Maven" \
+    mvn -q -B -f "$here/$name/pom.xml" dependency:copy-dependencies "-DoutputDirectory=$libs" ||
+    die "Maven could not fetch the jars of $title (its words are above)." \
       "Check the network, or point ~/.m2/settings.xml at a mirror, then run this again."
   touch "$stamp"
-  say "Kafka: installed in $libs"
+  say "$title: installed in $libs"
 }
 
 go_minor() { # 26 for go1.26.1, 0 when there is none
@@ -196,9 +196,10 @@ install_tofu() {
 
 if ! command -v java >/dev/null; then # looking up the package takes a second
   need java "$(command -v apt-cache >/dev/null && java_package || echo openjdk-17-jre-headless)" \
-    "running the Kafka broker" openjdk
+    "running the Kafka broker and Flink" openjdk
 fi
-install_kafka
+install_jars kafka Kafka
+install_jars flink Flink
 install_prism
 install_bigquery
 install_tofu

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pipelines.commands import options
 from pipelines.durations import HOW, parse_duration
+
+if TYPE_CHECKING:
+    from pipelines.config import Config
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -32,12 +36,34 @@ def _length(_: click.Context, __: click.Parameter, value: str | None) -> int | N
     return found
 
 
+def _settings(path: Path | None, flink_master: str | None) -> Config:
+    from pipelines.config import load_config
+
+    config = load_config(path)
+    if flink_master is None:
+        return config
+    flink = config.flink.model_copy(update={"master": flink_master})
+    return config.model_copy(update={"flink": flink})
+
+
 @click.command(short_help="Score requests and write the flagged clusters.")
 @options.inputs
 @options.bundle("Bundle that `train` wrote; verified before it is used.")
 @options.outputs
 @options.config_file
 @options.any_runner
+@click.option(
+    "--flink-master",
+    metavar="HOST:PORT",
+    help="With --runner flink: the job manager's REST interface; or flink.master in the settings.",
+)
+@click.option(
+    "--from-savepoint",
+    "savepoint",
+    metavar="URI",
+    help="With --runner flink: go on from a savepoint or a kept checkpoint of an endless run; give "
+    "the --run-id of that run, too.",
+)
 @click.option(
     "--for",
     "for_ms",
@@ -60,6 +86,8 @@ def detect(
     outputs: tuple[str, ...],
     config_path: Path | None,
     runner: str | None,
+    flink_master: str | None,
+    savepoint: str | None,
     for_ms: int | None,
     run_id: str | None,
     as_json: bool,
@@ -79,15 +107,17 @@ def detect(
         --output duckdb:///out.duckdb --output kafka://127.0.0.1:9092/alerts
       distilwatch detect --input 'kafka://127.0.0.1:9092/requests?bounded=false' \\
         --bundle bundle --output duckdb:///out.duckdb --for '10 min'
+      distilwatch detect --input 'kafka://127.0.0.1:9092/requests?bounded=false' \\
+        --bundle bundle --output duckdb:///out.duckdb --runner flink \\
+        --flink-master 127.0.0.1:8081 --run-id main
     """
     from pipelines import preflight
-    from pipelines.config import load_config
     from pipelines.console import Console
 
     with Console(as_json) as console:
         console.step("Check settings, inputs, bundle and outputs")
         look = preflight.Preflight()
-        config = look.check(lambda: load_config(config_path))
+        config = look.check(lambda: _settings(config_path, flink_master))
         for uri in inputs:
             look.check(partial(preflight.check_input, uri, endless=True))
         look.check(lambda: preflight.check_bundle(bundle))
@@ -100,6 +130,7 @@ def detect(
             look.check(lambda: preflight.check_known_texts(config))
             look.check(lambda: preflight.check_on_call(config))
         look.check(lambda: preflight.check_runner(runner, inputs, for_ms, beam_args))
+        look.check(lambda: preflight.check_flink(runner, config, inputs, savepoint, flink_master))
         look.finish()
         assert config is not None  # finish() would have raised
         for cost in costs or ():
@@ -118,6 +149,7 @@ def detect(
                 run_id=run_id,
                 beam_args=list(beam_args),
                 duration_ms=for_ms,
+                savepoint=savepoint,
             ),
             console,
         )
@@ -129,6 +161,11 @@ def detect(
                     f"distilwatch report --output {uri} --html report.html",
                 ]
                 break
+        if summary.savepoint:
+            then.append(
+                f"distilwatch detect … --runner flink --run-id {summary.run_id} "
+                f"--from-savepoint {summary.savepoint}"
+            )
         wrote = outputs if summary.complete else ()
         console.result(summary.as_dict(), summary.lines(), wrote, then if wrote else ())
     return 130 if summary.interrupted else 0 if summary.complete else 2

@@ -60,10 +60,10 @@ runner = click.option(
 )
 any_runner = click.option(
     "--runner",
-    type=click.Choice(["direct", "prism"]),
+    type=click.Choice(["direct", "prism", "flink"]),
     default=None,
-    help="Beam runner: direct, in this process, or prism, which can also read without an end. By "
-    "default prism where an input has no end, direct otherwise.",
+    help="Beam runner: direct, in this process; prism, which can also read without an end; or "
+    "flink, a cluster. By default prism where an input has no end, direct otherwise.",
 )
 beam_args = click.argument("beam_args", nargs=-1, type=click.UNPROCESSED, metavar="[-- BEAM…]")
 

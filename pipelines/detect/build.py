@@ -22,7 +22,7 @@ from pipelines.parts import (
 )
 from transforms.alerts.control import ControlDiscoveries
 from transforms.clusters.rows import Finding
-from transforms.clusters.transforms import AccountProfile, Cluster, FindClusters, Found
+from transforms.clusters.transforms import ORDER, AccountProfile, Cluster, FindClusters, Found
 from transforms.coverage.sketch import CoverageSketch
 from transforms.ingest.transforms import CleanEvents, DecodeAndPlace, dead_letter_row
 from transforms.scoring.calibration import combine_with_cluster
@@ -63,7 +63,8 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
     to_element = DecodeAndPlace(decoder(config), bundle, embeds_texts(config))
     ingested = read_events(
         pipeline, plan.options.inputs, to_element, config.ingest.batch_records,
-        config.ingest.watermark_lag_ms, config.ingest.idle_after_ms, config.bigquery.read_with,
+        config.ingest.watermark_lag_ms, config.ingest.idle_after_ms, *_reading(plan),
+        config.bigquery.read_with,
     )  # fmt: skip
     clean = ingested | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
     if plan.endless:
@@ -117,6 +118,16 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
         _ = rows | f"Stage_{name}" >> StageTable(name, folder)
 
 
+def _reading(plan: Plan) -> tuple[int | None, int]:
+    """Into how many readers a topic without an end is divided, and how long each reads at once.
+
+    Flink takes the minimum of the readers' watermarks; Prism does not, see `kafka_tail`.
+    """
+    if plan.runner == "flink":
+        return plan.config.flink.parallelism, plan.config.flink.read_for
+    return None, 1_000
+
+
 def _findings(plan: Plan, early_ms: int, late_ms: int) -> beam.PTransform:
     alerts, policy = plan.config.alerts, plan.policy
     if alerts.control == "budget":
@@ -124,7 +135,7 @@ def _findings(plan: Plan, early_ms: int, late_ms: int) -> beam.PTransform:
     # As of clusters: a verdict follows soon on what it is about.
     period, window_ms = min(early_ms, _SOON_MS), plan.config.profiles.window_ms
     control = ControlDiscoveries(
-        alerts.false_discovery_rate, policy.max_p, window_ms, period, late_ms
+        alerts.false_discovery_rate, policy.max_p, window_ms, period, late_ms, ORDER + 1
     )
     return ControlledFindings(policy, plan.run_id, plan.bundle, control)
 

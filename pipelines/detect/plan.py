@@ -26,8 +26,9 @@ class DetectOptions:
     """What to read, score with, and write to.
 
     Attributes:
-      runner: direct or prism; None: prism for input without an end, direct otherwise.
+      runner: direct, prism or flink; None: prism for input without an end, direct otherwise.
       duration_ms: how long to run over input without an end; None: until stopped.
+      savepoint: of Flink, to go on from.
     """
 
     inputs: list[str]
@@ -38,6 +39,7 @@ class DetectOptions:
     run_id: str | None
     beam_args: list[str]
     duration_ms: int | None = None
+    savepoint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,9 @@ def _watched(options: DetectOptions) -> list[str]:
 def _run_id(options: DetectOptions, version: str, known: Sequence[str]) -> str:
     """The same run over the same input, with the same bundle, known texts and settings, has the
     same name."""
-    text = "\x1f".join([*options.inputs, version, *known, options.config.model_dump_json()])
+    # Where it runs is not what it does.
+    settings = options.config.model_dump_json(exclude={"flink"})
+    text = "\x1f".join([*options.inputs, version, *known, settings])
     return "run-" + hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -136,6 +140,7 @@ class DetectSummary:
       interrupted: whether somebody stopped it before its time.
       complete: whether all results are in the outputs.
       delivered: what became of the rows, by output, of those that count them on arrival.
+      savepoint: of Flink, where the stopped stream can go on from.
     """
 
     run_id: str
@@ -145,6 +150,7 @@ class DetectSummary:
     interrupted: bool = False
     complete: bool = True
     delivered: Mapping[str, Delivery] = field(default_factory=dict)
+    savepoint: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
@@ -158,6 +164,7 @@ class DetectSummary:
                 if self.delivered
                 else {}
             ),
+            **({"savepoint": self.savepoint} if self.savepoint else {}),
         }
 
     def lines(self) -> list[str]:
@@ -184,6 +191,7 @@ class DetectSummary:
             f"{_counted(self.rows.get('cluster_members', 0), 'account')} "
             f"(bundle {self.bundle_version}).",
             *(delivery.line(place) for place, delivery in self.delivered.items()),
+            *([f"The stream stopped at the savepoint {self.savepoint}."] if self.savepoint else []),
         ]
 
 

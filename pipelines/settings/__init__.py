@@ -12,6 +12,7 @@ from pipelines.settings.alerts import AlertsConfig, KnownTextsConfig, SeverityCo
 from pipelines.settings.base import Section
 from pipelines.settings.bigquery import BigQueryConfig
 from pipelines.settings.clusters import ClustersConfig, LinkConfig, LinksConfig
+from pipelines.settings.flink import FlinkConfig
 from pipelines.settings.ingest import EmbeddingConfig, IngestConfig
 from pipelines.settings.run import RunConfig
 from pipelines.settings.scoring import DetectorConfig, ScoringConfig
@@ -28,6 +29,7 @@ __all__ = [
     "CoverageConfig",
     "DetectorConfig",
     "EmbeddingConfig",
+    "FlinkConfig",
     "IngestConfig",
     "KnownTextsConfig",
     "LinkConfig",
@@ -64,3 +66,4 @@ class Config(Section):
     watch: WatchConfig = Field(default_factory=WatchConfig)
     triage: TriageConfig = Field(default_factory=TriageConfig)
     run: RunConfig = Field(default_factory=RunConfig)
+    flink: FlinkConfig = Field(default_factory=FlinkConfig)

@@ -18,7 +18,6 @@ import numpy as np
 from apache_beam import coders, typehints
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.transforms import userstate
-from apache_beam.utils.timestamp import Duration
 
 from transforms.clusters.features import CLUSTER_FEATURES, GroupRow, Member, group_row
 from transforms.clusters.links import (
@@ -47,11 +46,12 @@ from transforms.scoring.bundle import Bundle
 from transforms.scoring.handler import Scored, ScoringHandler, VerifiedBundle
 from transforms.scoring.model import FeatureRows
 from transforms.scoring.rows import PeerGroups
-from transforms.sessions.endless import CombineNowAndThen
+from transforms.sessions.endless import CombineNowAndThen, stream_windows
 from transforms.sharing.watch.evidence import NOTHING_REPORTED, Reported
 from transforms.sharing.watch.matching import Hit
 
 CLUSTER_LEVEL = "cluster"
+ORDER = 3  # of the last step that gathers, counted from that of profiles; see CombineNowAndThen
 _SOON_MS = 1_000
 V = TypeVar("V")
 
@@ -147,19 +147,19 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
         memberships = (
             profiles
             | "PickSharedThings" >> beam.ParDo(_LinkableFn(self.bundle, self.links))
-            | "NewestLinks" >> self._newest(NewestByName(), int)
+            | "NewestLinks" >> self._newest(NewestByName(), 1, int)
             | "LinkAccounts" >> self._link()
         )
         own = profiles | "KeyByAccount" >> beam.Map(lambda s: (s.item.account, s))
         joined = (
             (own, memberships)
             | "ProfilesAndMemberships" >> beam.Flatten()
-            | "NewestOfEach" >> self._newest(_Join())
+            | "NewestOfEach" >> self._newest(_Join(), 2)
             | "Split" >> beam.ParDo(_SplitFn()).with_outputs("single", main="member")
         )
         clusters = (
             joined.member
-            | "NewestMembers" >> self._newest(NewestByName())
+            | "NewestMembers" >> self._newest(NewestByName(), ORDER)
             | "PoolMembers" >> beam.ParDo(_PoolFn(self.bundle))
             | "ScoreClusters"
             >> RunInference(
@@ -183,11 +183,12 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
             self.allowed_lateness_ms,
         )
 
-    def _newest(self, combine: beam.CombineFn, key: type = str) -> CombineNowAndThen:
+    def _newest(self, combine: beam.CombineFn, order: int, key: type = str) -> CombineNowAndThen:
         # Profiles set the pace; what follows from them is only gathered for a moment, so that all
         # members of a cluster meet under the same report of linking.
         period = min(self.early_firing_ms, _SOON_MS)
-        return CombineNowAndThen(combine, self.window_ms, period, self.allowed_lateness_ms, key)
+        late = self.allowed_lateness_ms
+        return CombineNowAndThen(combine, self.window_ms, period, late, key, order)
 
 
 class Versioned(NamedTuple, Generic[V]):
@@ -268,11 +269,7 @@ class _LinkAgain(beam.PTransform):  # type: ignore[misc]
         return (
             named
             | "Link" >> beam.ParDo(self.memberships)
-            | "Windows"
-            >> beam.WindowInto(
-                beam.window.FixedWindows(self.window_ms / 1000),
-                allowed_lateness=Duration(micros=self.allowed_lateness_ms * 1000),
-            )
+            | "Windows" >> stream_windows(self.window_ms, self.allowed_lateness_ms)
         )
 
 

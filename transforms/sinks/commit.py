@@ -90,10 +90,15 @@ class KnownClusters:
         for row in _by_revision(rows):
             (self._open.discard if row["status"] == RESOLVED else self._open.add)(_cluster(row))
         self._sent.update(_alert(row) for row in sent)
-        partial = self._path.with_suffix(".partial")
         kept = {"run_id": self._run_id, "sent": sorted(self._sent), "open": sorted(self._open)}
-        partial.write_text(json.dumps(kept), encoding="utf-8")
-        partial.replace(self._path)
+        _replace(self._path, kept)
+
+
+def _replace(path: Path, kept: Mapping[str, Any]) -> None:
+    """Writes a file that is there whole or as it was."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(kept), encoding="utf-8")
+    partial.replace(path)
 
 
 def _by_revision(rows: Iterable[Row]) -> list[Row]:
@@ -175,6 +180,7 @@ class Committer:
         clock: Callable[[], float] = time.monotonic,
         bigquery: BigQueryOptions | None = None,
         on_call: OnCall | None = None,
+        counts_go_on: bool = False,
     ) -> None:
         """Args:
         spool: to take batches from.
@@ -184,8 +190,15 @@ class Committer:
         clock: seconds.
         bigquery: how BigQuery is written.
         on_call: told after the tables; None for nobody.
+        counts_go_on: whether the pipeline goes on from where an earlier process of this run has
+          left it, so that what that one counted still holds.
         """
         self.written = Written()
+        self._counts = spool.folder / "counts.json"
+        if counts_go_on and self._counts.exists():
+            kept = json.loads(self._counts.read_text(encoding="utf-8"))
+            if kept["run_id"] == run_id:
+                self.written.health = kept["counts"]
         self._spool = spool
         # Tables first: an alert must not speak of what cannot be looked up.
         self._outputs = sorted(outputs, key=lambda uri: uri.startswith("kafka:"))
@@ -258,6 +271,8 @@ class Committer:
 
                 send_rows(uri, alerts)
         self._clusters.note(clusters, alerts)
+        if counts != self.written.health:
+            _replace(self._counts, {"run_id": self._run_id, "counts": counts})
         self.written.health = counts
         self.written.add(tables, clusters)
         self._remember(digests)

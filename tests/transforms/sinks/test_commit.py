@@ -243,6 +243,20 @@ def test_counts_are_those_of_this_process_and_only_grow(place: Place) -> None:
     assert {(c["metric"], c["value"]) for c in counts} == {("read", 5), ("scored", 5)}
 
 
+def test_counts_go_on_where_the_pipeline_does(place: Place) -> None:
+    stage(place.spool, "run_health", count("read", 10), count("scored", 10))
+    place.committer().commit()
+    # The pipeline goes on from a savepoint: it says only what has changed since.
+    stage(place.spool, "run_health", count("read", 12), count("refused", 2))
+    place.spool = place.new_spool()
+    again = Committer(place.spool, place.outputs, "run-1", place.warnings.append, counts_go_on=True)
+    assert again.commit()
+    sums = "SELECT records_read, scored, refused, unaccounted FROM run_balance"
+    assert place.rows(sums) == [(12, 10, 2, 0)]
+    other = Committer(place.spool, place.outputs, "run-2", place.warnings.append, counts_go_on=True)
+    assert other.written.health == {}
+
+
 def test_counts_of_other_runs_stay(place: Place) -> None:
     stage(place.spool, "run_health", count("read", 7, "run-0"))
     place.spool = place.new_spool()
