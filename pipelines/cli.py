@@ -17,6 +17,7 @@ import click
 from pipelines.commands.config import config
 from pipelines.commands.demo import demo
 from pipelines.commands.detect import detect
+from pipelines.commands.dlq import dlq
 from pipelines.commands.evaluate import evaluate
 from pipelines.commands.explain import explain
 from pipelines.commands.known_texts import known_texts
@@ -74,7 +75,18 @@ def cli() -> None:
     """
 
 
-for _command in (demo, simulate, train, detect, evaluate, report, explain, known_texts, config):
+for _command in (
+    demo,
+    simulate,
+    train,
+    detect,
+    evaluate,
+    report,
+    explain,
+    dlq,
+    known_texts,
+    config,
+):
     cli.add_command(_command)
 
 

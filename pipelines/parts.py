@@ -16,8 +16,9 @@ from transforms.clusters.signatures import SignatureOptions
 from transforms.clusters.splitting import SplitOptions
 from transforms.clusters.synchrony import SynchronyOptions
 from transforms.coverage.layout import Items
+from transforms.ingest.batch import RecordBatch
 from transforms.ingest.decode import Decoder
-from transforms.ingest.files import ReadFiles, ToElement
+from transforms.ingest.files import ReadFiles, ToElement, stamped
 from transforms.ingest.kafka_uri import parse_kafka_uri
 from transforms.ingest.known import KnownTexts
 from transforms.ingest.pseudonyms import Pseudonymiser, load_key
@@ -100,13 +101,27 @@ def read_events(
     batch_records: int,
     watermark_lag_ms: int = 60_000,
     idle_after_ms: int = 10_000,
+    letters: Sequence[RecordBatch] = (),
 ) -> beam.PCollection[Any]:
-    """One collection of elements from all inputs; the last two as of `ReadKafka`."""
+    """One collection of elements from all inputs.
+
+    Args:
+      pipeline: to read in.
+      inputs: URIs.
+      to_element, batch_records, watermark_lag_ms, idle_after_ms: as of `ReadKafka`.
+      letters: batches of records that are at hand already.
+    """
     parts = [
         pipeline
         | f"Read{i}" >> source(uri, to_element, batch_records, watermark_lag_ms, idle_after_ms)
         for i, uri in enumerate(inputs)
     ]
+    if letters:
+        parts.append(
+            pipeline
+            | "Letters" >> beam.Create(letters)
+            | "DecodeLetters" >> beam.Map(lambda batch: stamped(*to_element(batch)))
+        )
     return parts[0] if len(parts) == 1 else parts | "AllInputs" >> beam.Flatten()
 
 

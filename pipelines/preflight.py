@@ -182,6 +182,13 @@ def check_known_texts(config: Config) -> None:
         known_texts(config)
 
 
+def check_letter_keys(config: Config) -> None:
+    """Raises DistilwatchError when the keys that seal dead letters are named and not there."""
+    from transforms.ingest.sealing import letter_keys
+
+    letter_keys(config.ingest.dead_letter_key_env)
+
+
 def check_writable(path: Path, option: str) -> None:
     """Raises DistilwatchError when a file or folder could not be made at a path."""
     parent = path if path.exists() else path.absolute().parent
@@ -260,8 +267,9 @@ def check_bundle_target(folder: Path) -> None:
 def check_bundle(folder: Path) -> None:
     """Raises DistilwatchError when a bundle is missing, changed, unsigned, or does not fit."""
     from transforms.scoring.bundle import verify_bundle
+    from transforms.scoring.store import bundle_folder
 
-    verify_bundle(folder)
+    verify_bundle(bundle_folder(folder))
 
 
 def check_detectors(config: Config) -> None:

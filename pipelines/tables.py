@@ -54,8 +54,12 @@ def check_tables(uri: str) -> Path:
 
 
 @contextmanager
-def connect(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def connect(path: Path, needed: Sequence[str] = NEEDED) -> Iterator[duckdb.DuckDBPyConnection]:
     """Opens tables for reading.
+
+    Args:
+      path: of the database.
+      needed: tables that must be there.
 
     Raises:
       DistilwatchError: when the file is no database of ours, or is locked.
@@ -72,14 +76,14 @@ def connect(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             row[0]
             for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
         }
-        missing = [name for name in NEEDED if name not in there]
+        missing = [name for name in needed if name not in there]
         if missing:
             raise DistilwatchError(
                 f"there is no table {', '.join(missing)}",
                 str(path),
                 "give the file that `distilwatch detect` wrote",
             )
-        _check_columns(connection, path)
+        _check_columns(connection, path, needed)
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
     finally:
@@ -95,8 +99,10 @@ def rows(
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
-def _check_columns(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    for name in NEEDED:
+def _check_columns(
+    connection: duckdb.DuckDBPyConnection, path: Path, needed: Sequence[str]
+) -> None:
+    for name in needed:
         there = {row[0] for row in connection.execute(f'DESCRIBE "{name}"').fetchall()}
         missing = [c.name for c in TABLES[name].columns if c.name not in there]
         if missing:

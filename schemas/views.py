@@ -24,6 +24,26 @@ VIEWS: Mapping[str, str] = {
         SELECT * FROM flagged_clusters
         QUALIFY row_number() OVER (
             PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1""",
+    # A letter that was written to a topic, and is refused there once more, is still refused.
+    "dead_letter_status": """
+        CREATE OR REPLACE VIEW dead_letter_status AS
+        WITH newest AS (
+            SELECT * FROM dead_letter_replays
+            QUALIFY row_number() OVER (
+                PARTITION BY source, partition, "offset"
+                ORDER BY replayed_at DESC, replay_id DESC) = 1)
+        SELECT letter.*,
+            CASE WHEN newest.status IS NULL THEN 'open'
+                 WHEN again.reason IS NOT NULL THEN 'still_refused'
+                 ELSE newest.status END AS status,
+            coalesce(again.reason, newest.reason) AS replay_reason,
+            newest.replayed_at, newest.to_source, newest.to_partition, newest.to_offset
+        FROM dead_letters AS letter
+        LEFT JOIN newest ON newest.source = letter.source
+            AND newest.partition = letter.partition AND newest."offset" = letter."offset"
+        LEFT JOIN dead_letters AS again ON newest.status = 'replayed'
+            AND again.source = newest.to_source AND again.partition = newest.to_partition
+            AND again."offset" = newest.to_offset""",
     # Late records are among the refused; `unaccounted` is 0 when nothing was lost or doubled.
     "run_balance": """
         CREATE OR REPLACE VIEW run_balance AS

@@ -22,7 +22,9 @@ from transforms.alerts.control import ControlDiscoveries
 from transforms.clusters.rows import Finding
 from transforms.clusters.transforms import AccountProfile, Cluster, FindClusters, Found
 from transforms.coverage.sketch import CoverageSketch
-from transforms.ingest.transforms import CleanEvents, DecodeAndPlace, dead_letter_row
+from transforms.ingest.dead_letters import LetterRows
+from transforms.ingest.sealing import letter_keys
+from transforms.ingest.transforms import CleanEvents, DecodeAndPlace
 from transforms.scoring.calibration import combine_with_cluster
 from transforms.scoring.fit import ACCOUNT_SESSION, PAYMENT_SESSION, PROFILE
 from transforms.scoring.handler import Scored, ScoringHandler
@@ -58,7 +60,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
     to_element = DecodeAndPlace(decoder(config), bundle, embeds_texts(config))
     ingested = read_events(
         pipeline, plan.options.inputs, to_element, config.ingest.batch_records,
-        config.ingest.watermark_lag_ms, config.ingest.idle_after_ms,
+        config.ingest.watermark_lag_ms, config.ingest.idle_after_ms, plan.options.letters,
     )  # fmt: skip
     clean = ingested | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
     partials = clean.events | "Fold" >> FoldEvents(sessions)
@@ -92,7 +94,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
         ),
         "flagged_clusters": flagged | "ClusterRows" >> beam.Map(lambda finding: finding.cluster),
         "cluster_members": flagged | "MemberRows" >> beam.FlatMap(_member_rows),
-        "dead_letters": clean.refused | "LetterRows" >> beam.Map(dead_letter_row, run_id),
+        "dead_letters": clean.refused | "LetterRows" >> beam.Map(_letter_rows(plan)),
         "run_health": (
             clean.counts
             | "AddCounts" >> CombineNowAndThen(_Sum(), 0, _COUNTS_MS if plan.endless else 0, 0)
@@ -104,10 +106,16 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
         _ = rows | f"Stage_{name}" >> StageTable(name, folder)
 
 
+def _letter_rows(plan: Plan) -> LetterRows:
+    ingest = plan.config.ingest
+    keys = letter_keys(ingest.dead_letter_key_env)
+    return LetterRows(plan.run_id, keys, ingest.dead_letter_max_bytes)
+
+
 def _findings(plan: Plan, early_ms: int, late_ms: int) -> beam.PTransform:
     alerts, policy = plan.config.alerts, plan.policy
     if alerts.control == "budget":
-        return Findings(policy, plan.run_id, plan.endless, plan.bundle)
+        return Findings(policy, plan.run_id, plan.endless, plan.bundle, plan.budget)
     # As of clusters: a verdict follows soon on what it is about.
     period, window_ms = min(early_ms, _SOON_MS), plan.config.profiles.window_ms
     control = ControlDiscoveries(

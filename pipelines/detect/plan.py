@@ -12,11 +12,13 @@ from pipelines.config import Config
 from pipelines.detect.earlier import known_ids
 from pipelines.parts import is_endless, known_texts
 from transforms.alerts.known import KnownPolicy
-from transforms.alerts.policy import AlertPolicy, budgeted_max_p
+from transforms.alerts.policy import AlertBudget, AlertPolicy
 from transforms.clusters.membership import NO_IDS, KnownIds
+from transforms.ingest.batch import RecordBatch
 from transforms.ingest.known import KnownTexts
 from transforms.scoring.bundle import read_verified, signed_manifest
 from transforms.scoring.handler import VerifiedBundle
+from transforms.scoring.store import bundle_folder, is_store
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class DetectOptions:
     Attributes:
       runner: direct or prism; None: prism for input without an end, direct otherwise.
       duration_ms: how long to run over input without an end; None: until stopped.
+      letters: records that were refused before, and are read together with the inputs.
     """
 
     inputs: list[str]
@@ -36,6 +39,7 @@ class DetectOptions:
     run_id: str | None
     beam_args: list[str]
     duration_ms: int | None = None
+    letters: tuple[RecordBatch, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Plan:
       endless: whether an input has no end, so that reports come early.
       earlier: what earlier runs called the accounts' clusters.
       warnings: what the user should know about the results.
+      budget: sets the policy's threshold by the bundle; None: it does not depend on it.
+      store: folder whose pointer names the bundle, and is watched; None: one bundle for good.
     """
 
     options: DetectOptions
@@ -57,6 +63,8 @@ class Plan:
     runner: str
     earlier: KnownIds = NO_IDS
     warnings: tuple[str, ...] = ()
+    budget: AlertBudget | None = None
+    store: Path | None = None
 
     @property
     def config(self) -> Config:
@@ -71,14 +79,16 @@ def make_plan(options: DetectOptions) -> Plan:
       DistilwatchError: when the bundle cannot be used.
     """
     # Read once: workers trust the very bytes whose signature was checked, whatever comes after.
-    manifest = signed_manifest(options.bundle)
-    bundle = read_verified(options.bundle, manifest)
+    store = options.bundle if is_store(options.bundle) else None
+    folder = bundle_folder(options.bundle)
+    manifest = signed_manifest(folder)
+    bundle = read_verified(folder, manifest)
     known = known_texts(options.config)
     alerts, window_ms = options.config.alerts, options.config.profiles.window_ms
-    max_p = alerts.max_p
+    max_p, budget = alerts.max_p, None
     if alerts.control != "discoveries":
-        accounts = int(bundle.training["accounts"])
-        max_p = budgeted_max_p(max_p, alerts.pages_per_day, window_ms, accounts)
+        budget = AlertBudget(max_p, alerts.pages_per_day, window_ms)
+        max_p = budget.max_p_for(int(bundle.training["accounts"]))
     policy = AlertPolicy(
         max_p,
         high_exposure_usd=alerts.severity.high_exposure_usd,
@@ -92,14 +102,17 @@ def make_plan(options: DetectOptions) -> Plan:
     endless = is_endless(options.inputs)
     return Plan(
         options,
-        VerifiedBundle(str(options.bundle), hashlib.sha256(manifest).hexdigest()),
+        VerifiedBundle(str(folder), hashlib.sha256(manifest).hexdigest()),
         bundle.version,
         policy,
-        options.run_id or _run_id(options, bundle.version, known.digests),
+        # A bundle that may change while it runs does not make it another run.
+        options.run_id or _run_id(options, "" if store else bundle.version, known.digests),
         endless,
         options.runner or ("prism" if endless else "direct"),
         known_ids(options.outputs),
         _warnings(known, bundle.training),
+        budget,
+        store,
     )
 
 
@@ -115,7 +128,8 @@ def _warnings(known: KnownTexts, training: Mapping[str, Any]) -> tuple[str, ...]
 def _run_id(options: DetectOptions, version: str, known: Sequence[str]) -> str:
     """The same run over the same input, with the same bundle, known texts and settings, has the
     same name."""
-    text = "\x1f".join([*options.inputs, version, *known, options.config.model_dump_json()])
+    again = [f"{b.source}/{b.partition}/{b.offsets.tolist()}" for b in options.letters]
+    text = "\x1f".join([*options.inputs, version, *known, options.config.model_dump_json(), *again])
     return "run-" + hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

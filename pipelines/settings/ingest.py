@@ -27,8 +27,14 @@ class IngestConfig(Section):
     dead_letter_key_env: str | None = Field(
         None,
         description="environment variable with the key that encrypts the raw bytes of refused "
-        "records; null: only their SHA-256 and position are kept, and they cannot be replayed "
-        "from the table",
+        "records: 32 random bytes in base64; older keys, which still open, follow after commas. "
+        "null: only SHA-256 and place are kept, and a replay reads the record where it came from",
+    )
+    dead_letter_max_bytes: int = Field(
+        1 << 20,
+        description="longer refused records are not kept in the table, only their place",
+        ge=0,
+        le=16 << 20,
     )
     max_future: Duration = Field(
         10 * MINUTE, description="an event this far ahead of the clock is refused", ge=0

@@ -175,7 +175,8 @@ class DeadLetter:
     Attributes:
       reason: a stable word, see `decode`.
       detail: names and types only, never a value.
-      raw: the record; kept in memory only, tables hold its hash.
+      raw: the record; tables hold its hash, and itself only encrypted.
+      schema_id: in the schema registry, of a record that brings one.
     """
 
     source: str
@@ -185,6 +186,7 @@ class DeadLetter:
     detail: str
     raw: bytes
     event_time_ms: int = 0
+    schema_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

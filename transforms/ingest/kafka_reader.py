@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from transforms.ingest.kafka_uri import KafkaUri, no_broker, no_topic, quiet_cli
 
 _log = logging.getLogger(__name__)
 _ANSWER_MS = 5_000
+_NEAR = 200  # records that are cheaper to read than to leave out
 
 
 class TopicReader:
@@ -175,6 +176,42 @@ class TopicReader:
             )
             for tp, records in polled.items()
         ]
+
+    def records_at(self, partition: int, offsets: Iterable[int]) -> Iterator[Any]:
+        """Single records with key and headers, as kafka-python has them; those that are gone, or
+        of aborted transactions, are left out.
+
+        Args:
+          partition: that they are in.
+          offsets: ascending.
+
+        Raises:
+          DistilwatchError: they cannot be read, or the broker stays away.
+        """
+        from kafka.errors import KafkaError
+
+        at = self._topic_partition(partition)
+        try:
+            first = self.first_offsets([partition])[partition]
+            end = self.end_offsets([partition])[partition]
+            wanted = [o for o in offsets if first <= o < end]
+            self.seek({partition: wanted[0] if wanted else end})
+            for offset in wanted:
+                position = self._consumer.position(at, timeout_ms=_ANSWER_MS)
+                if not offset - _NEAR <= position <= offset:
+                    self._consumer.seek(at, offset)
+                    position = offset
+                deadline = time.monotonic() + _ANSWER_MS / 1000 * 4
+                while position <= offset:
+                    polled = self._consumer.poll(500, max_records=offset - position + 1)
+                    yield from (r for r in polled.get(at, ()) if r.offset == offset)
+                    position = self._consumer.position(at, timeout_ms=_ANSWER_MS)
+                    if time.monotonic() > deadline:
+                        raise DistilwatchError(
+                            "records do not come", self.uri.place, "check the broker"
+                        )
+        except KafkaError as error:
+            raise self._unreadable(error) from None
 
     def _unreadable(self, error: Exception) -> DistilwatchError:
         kind = type(error).__name__

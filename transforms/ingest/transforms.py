@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any, NamedTuple, Protocol
 
 import apache_beam as beam
@@ -140,18 +139,3 @@ class _SplitFn(beam.DoFn):  # type: ignore[misc]
             yield beam.pvalue.TaggedOutput("refused", letter)
             yield beam.pvalue.TaggedOutput("counts", ("refused", 1))
             yield beam.pvalue.TaggedOutput("counts", (f"refused_{letter.reason}", 1))
-
-
-def dead_letter_row(letter: DeadLetter, run_id: str) -> dict[str, Any]:
-    """A dead letter as the tables hold it: its hash and place, never the record."""
-    return {
-        "source": letter.source,
-        "partition": letter.partition,
-        "offset": letter.offset,
-        "reason": letter.reason,
-        "detail": letter.detail,
-        "raw_sha256": sha256(letter.raw).hexdigest(),
-        "raw_bytes": len(letter.raw),
-        "event_time": letter.event_time_ms if 0 < letter.event_time_ms < 1 << 45 else None,
-        "run_id": run_id,
-    }

@@ -7,6 +7,7 @@ key and changes nothing. The file is open only while it is written, so that othe
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def write_tables(
     rows: Mapping[str, pa.Table],
     counts_of: str | None = None,
     define: bool = True,
+    patience_s: float = 0.0,
 ) -> None:
     """Puts rows into a database, in one transaction.
 
@@ -47,13 +49,14 @@ def write_tables(
       rows: by table; no two with the same key.
       counts_of: a run of which `run_health` holds all counts; others of that run are removed.
       define: whether tables and views are to be made, too.
+      patience_s: how long to wait for another process that has the file open.
 
     Raises:
       DistilwatchError: when the file is no database, is locked, or cannot be written.
     """
     there = path.exists()
     try:
-        with duckdb.connect(str(path)) as connection:
+        with _patiently(path, patience_s) as connection:
             connection.execute("BEGIN")
             for name, table in TABLES.items():
                 if define:
@@ -86,6 +89,17 @@ def write_tables(
         raise DistilwatchError(
             f"the tables cannot be written: {refused.what}", str(path), refused.mend
         ) from error
+
+
+def _patiently(path: Path, patience_s: float) -> duckdb.DuckDBPyConnection:
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return duckdb.connect(str(path))
+        except duckdb.Error as error:
+            if not why_not(error).locked or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def _upgrade(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
