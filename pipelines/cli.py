@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from pipelines.commands.bundle import bundle
 from pipelines.commands.config import config
 from pipelines.commands.demo import demo
 from pipelines.commands.detect import detect
@@ -84,6 +85,7 @@ for _command in (
     report,
     explain,
     dlq,
+    bundle,
     known_texts,
     config,
 ):

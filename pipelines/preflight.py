@@ -141,12 +141,37 @@ def check_runner(
         find_prism(beam_args)
 
 
-def check_output(uri: str, inputs: Sequence[str] = ()) -> None:
+def check_span(
+    inputs: Sequence[str], from_ms: int | None, to_ms: int | None, send_alerts: bool
+) -> None:
+    """Raises DistilwatchError when there is no such span of the past to score."""
+    from pipelines.parts import is_endless
+
+    if from_ms is None and to_ms is None:
+        if send_alerts:
+            raise DistilwatchError(
+                "only a backfill keeps alerts back", "--send-alerts", "leave it out"
+            )
+        return
+    if from_ms is not None and to_ms is not None and from_ms >= to_ms:
+        raise DistilwatchError("the span ends before it begins", "--from, --to", "exchange them")
+    try:
+        endless = is_endless(inputs)
+    except DistilwatchError:
+        return
+    if endless:
+        raise DistilwatchError(
+            "a backfill has an end", "--from, --to", "leave bounded=false out of the topic"
+        )
+
+
+def check_output(uri: str, inputs: Sequence[str] = (), patient: bool = False) -> None:
     """Raises DistilwatchError when rows could not be written to a URI.
 
     Args:
       uri: duckdb:///file, parquet:///folder, or kafka://host:port/topic.
       inputs: URIs; where one has no end, a database may be in use by others just now.
+      patient: whether it may be so in any case.
     """
     from pipelines.parts import is_endless
     from transforms.sinks import check_sink
@@ -155,7 +180,7 @@ def check_output(uri: str, inputs: Sequence[str] = ()) -> None:
         endless = is_endless(inputs)
     except DistilwatchError:
         endless = True  # that is told of the input; the lock is looked at next time
-    check_sink(uri, wait=endless)
+    check_sink(uri, wait=endless or patient)
 
 
 def check_scratch(config: Config) -> None:

@@ -31,7 +31,7 @@ from transforms.embedding.labels import CapabilityTable, count_labels
 from transforms.embedding.space import EmbeddingSpace, fit_space
 from transforms.ingest.hashing import hash64
 from transforms.ingest.transforms import CleanEvents, DecodeAndEmbed, DecodeAndPlace, FittedSpace
-from transforms.scoring.bundle import save_bundle
+from transforms.scoring.bundle import load_bundle, save_bundle
 from transforms.scoring.detectors import DetectorSpec
 from transforms.scoring.fit import PROFILE, BundleOptions, KeyedSketch, fit_bundle
 from transforms.scoring.history import (
@@ -44,19 +44,25 @@ from transforms.scoring.history import (
     whole,
 )
 from transforms.scoring.model import FitOptions
+from transforms.scoring.store import bundle_folder
 from transforms.sessions.transforms import FoldEvents, Profile, Session, SessionizeBounded
 from transforms.sinks.staging import cannot_keep
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What to train on and where to put the bundle."""
+    """What to train on and where to put the bundle.
+
+    Attributes:
+      space_of: bundle whose embedding space is taken over; None: one is fitted.
+    """
 
     inputs: list[str]
     bundle: Path
     config: Config
     runner: str
     beam_args: list[str]
+    space_of: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -156,8 +162,27 @@ def _fit_space(options: TrainOptions, folder: str) -> FittedSpace:
             "history",
             "give events with embedding or prompt_text",
         )
-    space = fit_space(sample, config.embedding.model, config.coverage.cells, config.scoring.seed)
+    space = _space_of(options)
+    if space is None:
+        space = fit_space(
+            sample, config.embedding.model, config.coverage.cells, config.scoring.seed
+        )
     return FittedSpace(space, _count_capabilities(space, sample, labels))
+
+
+def _space_of(options: TrainOptions) -> EmbeddingSpace | None:
+    """The space of another bundle, so that a running stream can change to the new one."""
+    if options.space_of is None:
+        return None
+    space, embedding = load_bundle(bundle_folder(options.space_of)).space, options.config.embedding
+    if (space.embedding_model, space.dim) != (embedding.model, embedding.dim):
+        raise DistilwatchError(
+            f"its space is of {space.embedding_model} with {space.dim} numbers, not of "
+            f"{embedding.model} with {embedding.dim}",
+            f"--space-of {options.space_of}",
+            "set embedding.model and embedding.dim to these, or leave --space-of out",
+        )
+    return space
 
 
 def _count_capabilities(

@@ -32,6 +32,18 @@ def _length(_: click.Context, __: click.Parameter, value: str | None) -> int | N
     return found
 
 
+def _moment(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    from datetime import UTC, datetime
+
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter("write a time as 2026-06-01T12:00:00Z") from None
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
 @click.command(short_help="Score requests and write the flagged clusters.")
 @options.inputs
 @options.bundle("Bundle that `train` wrote; verified before it is used.")
@@ -45,6 +57,16 @@ def _length(_: click.Context, __: click.Parameter, value: str | None) -> int | N
     metavar="TIME",
     help="How long to read an endless topic, such as '10 min'; until stopped without.",
 )
+@click.option(
+    "--from",
+    "from_ms",
+    callback=_moment,
+    metavar="TIME",
+    help="Backfill: score what happened from then on, such as 2026-06-01 or 2026-06-01T12:00:00Z. "
+    "Alerts are not sent for the past.",
+)
+@click.option("--to", "to_ms", callback=_moment, metavar="TIME", help="Backfill: score up to then.")
+@click.option("--send-alerts", is_flag=True, help="Send the alerts of a backfill, too.")
 @click.option(
     "--run-id",
     callback=_run_id,
@@ -61,6 +83,9 @@ def detect(
     config_path: Path | None,
     runner: str | None,
     for_ms: int | None,
+    from_ms: int | None,
+    to_ms: int | None,
+    send_alerts: bool,
     run_id: str | None,
     as_json: bool,
     beam_args: tuple[str, ...],
@@ -79,11 +104,14 @@ def detect(
         --output duckdb:///out.duckdb --output kafka://127.0.0.1:9092/alerts
       distilwatch detect --input 'kafka://127.0.0.1:9092/requests?bounded=false' \\
         --bundle bundle --output duckdb:///out.duckdb --for '10 min'
+      distilwatch detect --input kafka://127.0.0.1:9092/requests --bundle bundle \\
+        --output duckdb:///out.duckdb --from 2026-06-01 --to 2026-06-08
     """
     from pipelines import preflight
     from pipelines.config import load_config
     from pipelines.console import Console
 
+    past = from_ms is not None or to_ms is not None
     with Console(as_json) as console:
         console.step("Check settings, inputs, bundle and outputs")
         look = preflight.Preflight()
@@ -92,13 +120,14 @@ def detect(
             look.check(partial(preflight.check_input, uri, endless=True))
         look.check(lambda: preflight.check_bundle(bundle))
         for uri in outputs:
-            look.check(partial(preflight.check_output, uri, inputs))
+            look.check(partial(preflight.check_output, uri, inputs, patient=past))
         look.check(lambda: preflight.check_beam_args(beam_args))
         if config is not None:
             look.check(lambda: preflight.check_scratch(config))
             look.check(lambda: preflight.check_known_texts(config))
             look.check(lambda: preflight.check_letter_keys(config))
         look.check(lambda: preflight.check_runner(runner, inputs, for_ms, beam_args))
+        look.check(lambda: preflight.check_span(inputs, from_ms, to_ms, send_alerts))
         look.finish()
         assert config is not None  # finish() would have raised
 
@@ -115,6 +144,9 @@ def detect(
                 run_id=run_id,
                 beam_args=list(beam_args),
                 duration_ms=for_ms,
+                from_ms=from_ms,
+                to_ms=to_ms,
+                alerts=send_alerts or not past,
             ),
             console,
         )

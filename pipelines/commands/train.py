@@ -13,6 +13,13 @@ from pipelines.commands import options
 @click.command(short_help="Learn from history what is normal, into a bundle.")
 @options.inputs
 @options.bundle("Folder for the bundle; an older bundle there is replaced.")
+@click.option(
+    "--space-of",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Take the embedding space of this bundle instead of fitting one, so that a stream that "
+    "runs with it can change to the new one.",
+)
 @options.config_file
 @options.runner
 @options.as_json
@@ -20,6 +27,7 @@ from pipelines.commands import options
 def train(
     inputs: tuple[str, ...],
     bundle: Path,
+    space_of: Path | None,
     config_path: Path | None,
     runner: str,
     as_json: bool,
@@ -45,6 +53,8 @@ def train(
         for uri in inputs:
             look.check(partial(preflight.check_input, uri))
         look.check(lambda: preflight.check_bundle_target(bundle))
+        if space_of is not None:
+            look.check(partial(preflight.check_bundle, space_of))
         look.check(lambda: preflight.check_beam_args(beam_args))
         if config is not None:
             look.check(lambda: preflight.check_detectors(config))
@@ -63,6 +73,7 @@ def train(
                 config=config,
                 runner=runner,
                 beam_args=list(beam_args),
+                space_of=space_of,
             ),
             console,
         )

@@ -16,6 +16,8 @@ from transforms.sinks.duckdb import write_database
 from transforms.sinks.parquet import parquet_folder, write_parquet
 from transforms.sinks.staging import staged
 
+_PATIENCE_S = 120.0
+
 
 def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
     """Runs a plan on Beam's embedded runner.
@@ -26,23 +28,30 @@ def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
     options, run = plan.options, plan.config.run
     with tempfile.TemporaryDirectory(prefix="distilwatch-detect-", dir=run.tmp) as folder:
         console.step("Score sessions, profiles and clusters")
+        if plan.backfill is not None:
+            console.note(plan.backfill.words())
         beam_run = beam_options(plan.runner, options.beam_args, run.parallelism)
         with beam.Pipeline(options=beam_run) as pipeline:
             build(pipeline, plan, folder)
         console.step("Write the tables")
         # Tables first: an alert must not speak of what cannot be looked up.
         for uri in sorted(options.outputs, key=lambda uri: uri.startswith("kafka:")):
-            _write(uri, plan.run_id, folder)
+            if uri.startswith("kafka:") and not options.alerts:
+                console.note(f"No alerts of the past go to {uri}; --send-alerts sends them")
+                continue
+            _write(uri, plan, folder)
         rows = {name: staged(folder, name).num_rows for name in TABLES}
         health = {row["metric"]: row["value"] for row in staged(folder, "run_health").to_pylist()}
     return DetectSummary(plan.run_id, plan.bundle_version, health, rows)
 
 
-def _write(uri: str, run_id: str, folder: str) -> None:
+def _write(uri: str, plan: Plan, folder: str) -> None:
     if uri.startswith("duckdb:"):
-        write_database(duckdb_path(uri), folder)
+        # A live job has the file open now and then.
+        patience_s = 0.0 if plan.backfill is None else _PATIENCE_S
+        write_database(duckdb_path(uri), folder, patience_s)
     elif uri.startswith("parquet:"):
-        write_parquet(parquet_folder(uri), run_id, folder)
+        write_parquet(parquet_folder(uri), plan.run_id, folder)
     else:
         from transforms.sinks.kafka import send_rows
 

@@ -57,9 +57,13 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
     config, run_id, policy, bundle = plan.config, plan.run_id, plan.policy, plan.bundle
     sessions = session_options(config, plan.endless)
     early_ms, late_ms = sessions.early_firing_ms, sessions.allowed_lateness_ms
-    to_element = DecodeAndPlace(decoder(config), bundle, embeds_texts(config))
+    span = plan.backfill
+    to_element = DecodeAndPlace(
+        decoder(config), bundle, embeds_texts(config), None if span is None else span.read
+    )
+    inputs = plan.options.inputs if span is None else [span.source(u) for u in plan.options.inputs]
     ingested = read_events(
-        pipeline, plan.options.inputs, to_element, config.ingest.batch_records,
+        pipeline, inputs, to_element, config.ingest.batch_records,
         config.ingest.watermark_lag_ms, config.ingest.idle_after_ms, plan.options.letters,
     )  # fmt: skip
     clean = ingested | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
@@ -68,6 +72,8 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
     session_rows = []
     sessionize = SessionizeEndless if plan.endless else SessionizeBounded
     found = partials | "Sessions" >> sessionize(sessions)
+    if span is not None:
+        found |= "SessionsOfSpan" >> beam.Filter(lambda s: span.has_session(s.start_ms))
     for kind, level in _SESSION_LEVELS.items():
         session_rows.append(
             found
@@ -75,12 +81,17 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
             | f"Score_{kind}" >> RunInference(ScoringHandler(bundle, level, rows_of_sketches))
             | f"Rows_{kind}" >> beam.Map(_session_row, level, run_id)
         )
-    profiles = (
+    named = (
         partials
         | "Profiles" >> Profile(config.profiles.window_ms, early_ms, late_ms)
         | "NameWindow" >> beam.ParDo(_ProfileFn())
-        | "ScoreProfiles"
-        >> RunInference(ScoringHandler(bundle, PROFILE, rows_of_profiles, policy.max_p))
+    )
+    if span is not None:
+        named |= "WindowsOfSpan" >> beam.Filter(
+            lambda p: span.has_window(p.window_start_ms, p.window_end_ms)
+        )
+    profiles = named | "ScoreProfiles" >> RunInference(
+        ScoringHandler(bundle, PROFILE, rows_of_profiles, policy.max_p)
     )
     clusters = profiles | "Clusters" >> FindClusters(
         bundle, link_options(config), policy.max_p, config.profiles.window_ms, early_ms, late_ms,

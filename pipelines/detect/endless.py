@@ -15,6 +15,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.runners.worker import sdk_worker
 
+from pipelines.bundles import BundleKeeper, last_good, staged_counts, watched
 from pipelines.console import Console
 from pipelines.detect.build import build
 from pipelines.detect.earlier import known_ids
@@ -22,6 +23,7 @@ from pipelines.detect.plan import DetectSummary, Plan
 from pipelines.parts import prism_options
 from pipelines.prism import find_prism, prism_running
 from schemas.errors import told_by_a_worker
+from transforms.scoring.trial import TrialBounds
 from transforms.sinks.commit import Committer
 from transforms.sinks.spool import Spool, spool_folder
 
@@ -44,8 +46,12 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
             console.note(f"Batches of results that an earlier run left: {left}")
             committer.commit()
             plan = replace(plan, earlier=known_ids(options.outputs))
+        keeper = _keeper(plan, spool, console)
+        if keeper is not None:
+            plan = replace(plan, bundle=keeper.live())
         console.step("Score sessions, profiles and clusters as they come; Ctrl-C stops")
-        with prism_running(binary) as endpoint:
+        watching = watched(keeper, plan.config.bundles.watch_every_ms)
+        with prism_running(binary) as endpoint, watching:
             run = prism_options(endpoint, options.beam_args, plan.endless)
             pipeline = beam.Pipeline(options=run)
             build(pipeline, plan, spool.staging)
@@ -64,8 +70,27 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
         "flagged_clusters": len(written.members),
         "cluster_members": sum(written.members.values()),
     }
-    return DetectSummary(
-        plan.run_id, plan.bundle_version, written.health, rows, interrupted, complete
+    version = plan.bundle_version if keeper is None else keeper.version
+    return DetectSummary(plan.run_id, version, written.health, rows, interrupted, complete)
+
+
+def _keeper(plan: Plan, spool: Spool, console: Console) -> BundleKeeper | None:
+    """Looks after the bundle where it may change; it goes on with the one that was used last."""
+    if plan.store is None:
+        return None
+    how = plan.config.bundles
+    folder = spool.folder / "bundles"
+    bounds = TrialBounds(
+        how.max_factor, how.slack, (plan.policy.max_p, how.trial_p), how.trial_min_items
+    )
+    return BundleKeeper(
+        plan.store,
+        folder,
+        last_good(plan.bundle, folder),
+        bounds,
+        how.trial_items,
+        console.warn,
+        staged_counts(spool.staging, plan.run_id),
     )
 
 

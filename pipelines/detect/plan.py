@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.config import Config
+from pipelines.detect.backfill import Backfill
 from pipelines.detect.earlier import known_ids
 from pipelines.parts import is_endless, known_texts
 from transforms.alerts.known import KnownPolicy
@@ -29,6 +30,8 @@ class DetectOptions:
       runner: direct or prism; None: prism for input without an end, direct otherwise.
       duration_ms: how long to run over input without an end; None: until stopped.
       letters: records that were refused before, and are read together with the inputs.
+      from_ms, to_ms: span of event time that is scored; None: from the beginning, to the end.
+      alerts: whether flagged clusters go to topics; a backfill should not wake anybody.
     """
 
     inputs: list[str]
@@ -40,6 +43,9 @@ class DetectOptions:
     beam_args: list[str]
     duration_ms: int | None = None
     letters: tuple[RecordBatch, ...] = ()
+    from_ms: int | None = None
+    to_ms: int | None = None
+    alerts: bool = True
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class Plan:
       warnings: what the user should know about the results.
       budget: sets the policy's threshold by the bundle; None: it does not depend on it.
       store: folder whose pointer names the bundle, and is watched; None: one bundle for good.
+      backfill: the span of the past that is scored; None: everything that is there.
     """
 
     options: DetectOptions
@@ -65,6 +72,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     budget: AlertBudget | None = None
     store: Path | None = None
+    backfill: Backfill | None = None
 
     @property
     def config(self) -> Config:
@@ -113,6 +121,7 @@ def make_plan(options: DetectOptions) -> Plan:
         _warnings(known, bundle.training),
         budget,
         store,
+        Backfill.of(options.from_ms, options.to_ms, options.config),
     )
 
 
@@ -128,8 +137,13 @@ def _warnings(known: KnownTexts, training: Mapping[str, Any]) -> tuple[str, ...]
 def _run_id(options: DetectOptions, version: str, known: Sequence[str]) -> str:
     """The same run over the same input, with the same bundle, known texts and settings, has the
     same name."""
+    span = (
+        [] if options.from_ms is options.to_ms is None else [f"{options.from_ms}/{options.to_ms}"]
+    )
     again = [f"{b.source}/{b.partition}/{b.offsets.tolist()}" for b in options.letters]
-    text = "\x1f".join([*options.inputs, version, *known, options.config.model_dump_json(), *again])
+    text = "\x1f".join(
+        [*options.inputs, version, *known, options.config.model_dump_json(), *again, *span]
+    )
     return "run-" + hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from pipelines.settings.alerts import AlertsConfig, KnownTextsConfig, SeverityConfig
 from pipelines.settings.base import Section
+from pipelines.settings.bundles import BundlesConfig
 from pipelines.settings.clusters import ClustersConfig, LinkConfig, LinksConfig
 from pipelines.settings.ingest import EmbeddingConfig, IngestConfig
 from pipelines.settings.run import RunConfig
@@ -18,6 +19,7 @@ from pipelines.settings.sessions import CoverageConfig, ProfilesConfig, Sessions
 
 __all__ = [
     "AlertsConfig",
+    "BundlesConfig",
     "ClustersConfig",
     "Config",
     "CoverageConfig",
@@ -47,4 +49,5 @@ class Config(Section):
     scoring: ScoringConfig = Field(default_factory=ScoringConfig)
     clusters: ClustersConfig = Field(default_factory=ClustersConfig)
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
+    bundles: BundlesConfig = Field(default_factory=BundlesConfig)
     run: RunConfig = Field(default_factory=RunConfig)

@@ -21,8 +21,13 @@ from transforms.sinks.newest import newest
 from transforms.sinks.staging import staged
 
 
-def write_database(path: Path, folder: str) -> dict[str, int]:
+def write_database(path: Path, folder: str, patience_s: float = 0.0) -> dict[str, int]:
     """Puts staged rows into a database, in one transaction.
+
+    Args:
+      path: of the database.
+      folder: of the staged rows.
+      patience_s: how long to wait for another process that has the file open.
 
     Returns:
       Rows by table that the run brought.
@@ -31,7 +36,8 @@ def write_database(path: Path, folder: str) -> dict[str, int]:
       DistilwatchError: when the file is no database, is locked, or cannot be written.
     """
     rows = {name: staged(folder, name) for name in TABLES}
-    write_tables(path, {name: newest(TABLES[name], part) for name, part in rows.items()})
+    found = {name: newest(TABLES[name], part) for name, part in rows.items()}
+    write_tables(path, found, patience_s=patience_s)
     return {name: part.num_rows for name, part in rows.items()}
 
 
@@ -56,7 +62,7 @@ def write_tables(
     """
     there = path.exists()
     try:
-        with _patiently(path, patience_s) as connection:
+        with opened(path, patience_s) as connection:
             connection.execute("BEGIN")
             for name, table in TABLES.items():
                 if define:
@@ -91,11 +97,16 @@ def write_tables(
         ) from error
 
 
-def _patiently(path: Path, patience_s: float) -> duckdb.DuckDBPyConnection:
+def opened(path: Path, patience_s: float, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    """A connection, once no other process has the file open.
+
+    Raises:
+      duckdb.Error: the file cannot be used, or others had it open for as long.
+    """
     deadline = time.monotonic() + patience_s
     while True:
         try:
-            return duckdb.connect(str(path))
+            return duckdb.connect(str(path), read_only=read_only)
         except duckdb.Error as error:
             if not why_not(error).locked or time.monotonic() > deadline:
                 raise
