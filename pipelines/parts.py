@@ -22,6 +22,7 @@ from transforms.ingest.files import ReadFiles, ToElement, stamped
 from transforms.ingest.kafka_uri import parse_kafka_uri
 from transforms.ingest.known import KnownTexts
 from transforms.ingest.pseudonyms import Pseudonymiser, load_key
+from transforms.ingest.registry import SchemaRegistry
 from transforms.scoring.signing import home
 from transforms.sessions.transforms import SessionOptions
 
@@ -39,7 +40,19 @@ def decoder(config: Config) -> Decoder:
         min_event_time_ms=ingest.min_event_time_ms,
         allowed_lateness_ms=ingest.allowed_lateness_ms,
         known=known_texts(config),
+        schemas=schema_registry(config),
     )
+
+
+def schema_registry(config: Config) -> SchemaRegistry | None:
+    """The registry that the settings name."""
+    registry = config.ingest.registry
+    if registry.url is None:
+        return None
+    return SchemaRegistry(
+        registry.url, registry.user, registry.password_env, registry.token_env, registry.ca_file,
+        registry.timeout_ms / 1000, registry.patience_ms / 1000,
+    )  # fmt: skip
 
 
 def known_texts(config: Config) -> KnownTexts:

@@ -207,6 +207,15 @@ def check_known_texts(config: Config) -> None:
         known_texts(config)
 
 
+def check_registry(config: Config) -> None:
+    """Raises DistilwatchError when the schema registry does not answer, or refuses us."""
+    from pipelines.parts import schema_registry
+
+    registry = schema_registry(config)
+    if registry is not None:
+        registry.check()
+
+
 def check_letter_keys(config: Config) -> None:
     """Raises DistilwatchError when the keys that seal dead letters are named and not there."""
     from transforms.ingest.sealing import letter_keys

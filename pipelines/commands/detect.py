@@ -125,6 +125,7 @@ def detect(
         if config is not None:
             look.check(lambda: preflight.check_scratch(config))
             look.check(lambda: preflight.check_known_texts(config))
+            look.check(lambda: preflight.check_registry(config))
             look.check(lambda: preflight.check_letter_keys(config))
         look.check(lambda: preflight.check_runner(runner, inputs, for_ms, beam_args))
         look.check(lambda: preflight.check_span(inputs, from_ms, to_ms, send_alerts))

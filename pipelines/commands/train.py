@@ -60,6 +60,7 @@ def train(
             look.check(lambda: preflight.check_detectors(config))
             look.check(lambda: preflight.check_scratch(config))
             look.check(lambda: preflight.check_known_texts(config))
+            look.check(lambda: preflight.check_registry(config))
         look.finish()
         assert config is not None  # finish() would have raised
 

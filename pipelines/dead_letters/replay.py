@@ -67,7 +67,9 @@ def _sort(waiting: Sequence[Found], decoder: Decoder, result: Sorted) -> None:
     decoded = decoder.decode(RecordBatch("", 0, np.arange(len(values)), values))
     refused = {letter.offset: letter for letter in decoded.refused}
     for i, one in enumerate(waiting):
-        if i in refused:
+        if not one.raw:
+            result.outcomes.append(Outcome(one.letter, STILL_REFUSED, "empty"))
+        elif i in refused:
             why = refused[i]
             reason = f"{why.reason}: {why.detail}" if why.detail else why.reason
             result.outcomes.append(Outcome(one.letter, STILL_REFUSED, reason))

@@ -12,7 +12,7 @@ from pipelines.settings.alerts import AlertsConfig, KnownTextsConfig, SeverityCo
 from pipelines.settings.base import Section
 from pipelines.settings.bundles import BundlesConfig
 from pipelines.settings.clusters import ClustersConfig, LinkConfig, LinksConfig
-from pipelines.settings.ingest import EmbeddingConfig, IngestConfig
+from pipelines.settings.ingest import EmbeddingConfig, IngestConfig, RegistryConfig
 from pipelines.settings.run import RunConfig
 from pipelines.settings.scoring import DetectorConfig, ScoringConfig
 from pipelines.settings.sessions import CoverageConfig, ProfilesConfig, SessionsConfig
@@ -30,6 +30,7 @@ __all__ = [
     "LinkConfig",
     "LinksConfig",
     "ProfilesConfig",
+    "RegistryConfig",
     "RunConfig",
     "ScoringConfig",
     "Section",

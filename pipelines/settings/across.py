@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pipelines import durations
-from pipelines.settings import AlertsConfig, Config
+from pipelines.settings import AlertsConfig, Config, RegistryConfig
 
 Location = tuple[str | int, ...]
 Finding = tuple[Location, str, str]
@@ -63,6 +63,7 @@ def between(config: Config) -> Iterator[tuple[list[Location], Finding]]:
             ),
         )
     yield from _alerts(config.alerts)
+    yield from _registry(config.ingest.registry)
     known = _detectors()
     lower = {name.lower() for name in known}
     for i, detector in enumerate(config.scoring.detectors):
@@ -71,6 +72,16 @@ def between(config: Config) -> Iterator[tuple[list[Location], Finding]]:
             near = difflib.get_close_matches(detector.name.lower(), sorted(lower), n=3)
             mend = f"did you mean {', '.join(near)}?" if near else "see pyod.models for the names"
             yield [at], (at, f"PyOD has no detector {detector.name!r}", mend)
+
+
+def _registry(registry: RegistryConfig) -> Iterator[tuple[list[Location], Finding]]:
+    at: Location = ("ingest", "registry")
+    if (registry.user is None) != (registry.password_env is None):
+        parts: list[Location] = [(*at, "user"), (*at, "password_env")]
+        yield parts, (at, "has a user or a password, not both", "give both, or neither")
+    if registry.user is not None and registry.token_env is not None:
+        parts = [(*at, "user"), (*at, "token_env")]
+        yield parts, (at, "has a user and a token", "keep one of them")
 
 
 def _alerts(alerts: AlertsConfig) -> Iterator[tuple[list[Location], Finding]]:

@@ -11,6 +11,40 @@ from pipelines.settings.base import HOUR, MINUTE, SECOND, Duration, Instant, Sec
 _2015_MS = 1_420_070_400_000
 
 
+class RegistryConfig(Section):
+    """The schema registry, of records in its wire format."""
+
+    url: str | None = Field(
+        None,
+        description="address, such as https://registry:8081; null: records in its format are "
+        "refused",
+        pattern=r"^https?://[^\s@]+$",
+    )
+    user: str | None = Field(None, description="for HTTP Basic, with password_env")
+    password_env: str | None = Field(
+        None, description="environment variable with that user's password"
+    )
+    token_env: str | None = Field(None, description="environment variable with a bearer token")
+    ca_file: str | None = Field(
+        None, description="PEM file of who signed the registry's certificate; null: the system's"
+    )
+    timeout: Duration = Field(5 * SECOND, description="of one request", ge=100)
+    patience: Duration = Field(
+        5 * MINUTE,
+        description="how long reading waits for a registry that does not answer, before the run "
+        "ends with an error; no record is lost",
+        ge=0,
+    )
+
+    @property
+    def timeout_ms(self) -> int:
+        return self.timeout
+
+    @property
+    def patience_ms(self) -> int:
+        return self.patience
+
+
 class IngestConfig(Section):
     """Reading, checking and pseudonymising of events."""
 
@@ -36,6 +70,7 @@ class IngestConfig(Section):
         ge=0,
         le=16 << 20,
     )
+    registry: RegistryConfig = Field(default_factory=RegistryConfig)
     max_future: Duration = Field(
         10 * MINUTE, description="an event this far ahead of the clock is refused", ge=0
     )

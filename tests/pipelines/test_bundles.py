@@ -25,6 +25,7 @@ from transforms.scoring.calibration import Calibration
 from transforms.scoring.handler import ScoringHandler
 from transforms.scoring.levels import rows_of_profiles
 from transforms.scoring.live import LiveBundle
+from transforms.scoring.recent import recent_items
 from transforms.scoring.store import bundle_folder, point_to
 from transforms.scoring.trial import TrialBounds
 
@@ -101,6 +102,10 @@ class Stream:
         assert len(versions) == 1
         return versions.pop()
 
+    def until_kept(self) -> None:
+        """Waits until what was scored is on the disk, for a trial."""
+        self.until(lambda: len(recent_items(Path(self.live.recent), "profile", 100)) >= 20)
+
     def until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 60
         while not condition():
@@ -115,6 +120,7 @@ class Stream:
 def stream(store: Path, tmp_path: Path) -> Stream:
     stream = Stream(store, tmp_path / "spool" / "bundles")
     stream.score()
+    stream.until_kept()
     return stream
 
 
@@ -232,6 +238,7 @@ def test_without_items_a_bundle_waits(store: Path, tmp_path: Path) -> None:
     assert "waits for 20 items" in stream.said[0]
     assert stream.counts == {}
     stream.score()
+    stream.until_kept()
     stream.keeper.look()
     assert stream.counts == {"bundle_swapped": 1}
 

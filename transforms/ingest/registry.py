@@ -25,6 +25,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
+from urllib.parse import quote
+from uuid import UUID
 
 import fastavro
 import httpx
@@ -85,7 +87,9 @@ def _plain(value: Any) -> Any:
     """Logical types as contract 1 has them: times are milliseconds or RFC 3339."""
     if isinstance(value, datetime):
         return round(value.timestamp() * 1000)
-    return value.isoformat() if isinstance(value, date) else value
+    if isinstance(value, date):
+        return value.isoformat()
+    return str(value) if isinstance(value, UUID) else value
 
 
 def schema_id(raw: bytes) -> int | None:
@@ -193,8 +197,7 @@ class SchemaRegistry:
             if place in seen:
                 continue
             seen.add(place)
-            subject = httpx.URL("/").copy_with(path=f"/{place[0]}").raw_path.decode()
-            told = self._get(f"/subjects{subject}/versions/{place[1]}")
+            told = self._get(f"/subjects/{quote(place[0], safe='')}/versions/{place[1]}")
             if told is None:
                 raise KeyError(place[0])
             self._name_references(told.get("references") or (), named, seen)

@@ -103,15 +103,15 @@ class DecodeAndPlace:
         decoded = self.decoder.decode(batch)
         embedder = HashingEmbedder() if self.embed_texts else None
         events = place(decoded, self._space, embedder, self._labels)
-        refused, read = decoded.refused, len(batch.values)
-        other: tuple[tuple[str, int], ...] = ()
+        refused, read = decoded.refused, len(batch.values) - decoded.empty
+        other = ("empty", decoded.empty), ("lost_before_read", batch.lost)
         if self.span is not None:
             events = events.take(self.span.has(events.time_ms))
             times = np.array([x.event_time_ms for x in refused], np.int64)
             kept = self.span.has(times) | (times <= 0)
             refused = [x for x, inside in zip(refused, kept, strict=True) if inside]
             outside = read - len(events) - len(refused)
-            read, other = read - outside, (("outside_span", outside),)
+            read, other = read - outside, (*other, ("outside_span", outside))
         return Ingested(events, refused, read, other), events.time_ms
 
 

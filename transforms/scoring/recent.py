@@ -36,7 +36,8 @@ class Recent:
         self._path = folder / f"{level}-{os.uname().nodename}-{os.getpid()}.msgpack"
         self._most = most
         self._items: OrderedDict[str, Any] = OrderedDict()
-        self._written = 0.0
+        self._written = -_WRITE_EVERY_S
+        self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
 
     @classmethod
@@ -57,12 +58,22 @@ class Recent:
                 self._items[name] = item
             while len(self._items) > self._most:
                 self._items.popitem(last=False)
-            if time.monotonic() - self._written >= _WRITE_EVERY_S:
-                self._write()
+            if self._timer is None:
+                # Later, and not here: what comes in the meantime, or last, is written, too.
+                left = self._written + _WRITE_EVERY_S - time.monotonic()
+                self._timer = threading.Timer(max(0.0, left), self._flush)
+                self._timer.daemon = True
+                self._timer.start()
 
-    def _write(self) -> None:
-        self._written = time.monotonic()
-        data = msgspec.msgpack.encode([_packed(item) for item in self._items.values()])
+    def _flush(self) -> None:
+        with self._lock:
+            self._timer = None
+            self._written = time.monotonic()
+            items = list(self._items.values())
+        self._write(items)
+
+    def _write(self, items: Sequence[Any]) -> None:
+        data = msgspec.msgpack.encode([_packed(item) for item in items])
         partial = self._path.with_suffix(".partial")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
