@@ -115,6 +115,7 @@ def read_events(
     watermark_lag_ms: int = 60_000,
     idle_after_ms: int = 10_000,
     letters: Sequence[RecordBatch] = (),
+    positions: str | None = None,
 ) -> beam.PCollection[Any]:
     """One collection of elements from all inputs.
 
@@ -123,10 +124,12 @@ def read_events(
       inputs: URIs.
       to_element, batch_records, watermark_lag_ms, idle_after_ms: as of `ReadKafka`.
       letters: batches of records that are at hand already.
+      positions: as of `ReadKafka`.
     """
     parts = [
         pipeline
-        | f"Read{i}" >> source(uri, to_element, batch_records, watermark_lag_ms, idle_after_ms)
+        | f"Read{i}"
+        >> source(uri, to_element, batch_records, watermark_lag_ms, idle_after_ms, positions)
         for i, uri in enumerate(inputs)
     ]
     if letters:
@@ -144,12 +147,15 @@ def source(
     batch_records: int,
     watermark_lag_ms: int = 60_000,
     idle_after_ms: int = 10_000,
+    positions: str | None = None,
 ) -> beam.PTransform:
     """The source of a URI."""
     if uri.startswith("kafka://"):
         from transforms.ingest.kafka import ReadKafka
 
-        return ReadKafka(uri, to_element, batch_records, watermark_lag_ms, idle_after_ms)
+        return ReadKafka(
+            uri, to_element, batch_records, watermark_lag_ms, idle_after_ms, positions=positions
+        )
     return ReadFiles(uri, to_element, batch_records)
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests on the real thing need, under .local and nowhere else:
 #   .local/kafka/libs   the jars of a Kafka broker (versions in kafka/pom.xml)
+#   .local/apicurio      a schema registry (version below)
 #   .local/bin/prism    Beam's local streaming runner (version in prism/go.mod)
 # Run it again at any time: what is there in the right version is left alone.
 set -euo pipefail
@@ -95,6 +96,29 @@ install_kafka() {
   say "Kafka: installed in $libs"
 }
 
+install_apicurio() { # a real schema registry, for the tests of Avro
+  local home="$target/apicurio" version=2.6.13.Final stamp
+  stamp="$home/installed-$version"
+  if [[ -e $stamp ]]; then
+    say "Apicurio: is installed in $home"
+    return
+  fi
+  need mvn maven "fetching Apicurio, the schema registry of the tests"
+  rm -rf "$home"
+  mkdir -p "$home"
+  fetch_apicurio() {
+    mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
+      "-Dartifact=io.apicurio:apicurio-registry-app:$version:tar.gz:all" \
+      "-DoutputDirectory=$home" -Dmdep.useBaseVersion=true &&
+      tar xzf "$home"/*.tar.gz -C "$home" && rm "$home"/*.tar.gz
+  }
+  with_progress "Apicurio: fetching it with Maven (140 MB)" fetch_apicurio ||
+    die "Maven could not fetch Apicurio (its words are above)." \
+      "Check the network, or point ~/.m2/settings.xml at a mirror, then run this again."
+  touch "$stamp"
+  say "Apicurio: installed in $home"
+}
+
 go_minor() { # 26 for go1.26.1, 0 when there is none
   go env GOVERSION 2>/dev/null | sed -nE 's/^go1\.([0-9]+).*/\1/p' | grep . || echo 0
 }
@@ -133,4 +157,5 @@ if ! command -v java >/dev/null; then # looking up the package takes a second
     "running the Kafka broker" openjdk
 fi
 install_kafka
+install_apicurio
 install_prism

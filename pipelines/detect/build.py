@@ -65,6 +65,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
     ingested = read_events(
         pipeline, inputs, to_element, config.ingest.batch_records,
         config.ingest.watermark_lag_ms, config.ingest.idle_after_ms, plan.options.letters,
+        plan.positions,
     )  # fmt: skip
     clean = ingested | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
     partials = clean.events | "Fold" >> FoldEvents(sessions)

@@ -19,6 +19,7 @@ from pipelines.bundles import BundleKeeper, last_good, staged_counts, watched
 from pipelines.console import Console
 from pipelines.detect.build import build
 from pipelines.detect.earlier import known_ids
+from pipelines.detect.lag import CommitBoth
 from pipelines.detect.plan import DetectSummary, Plan
 from pipelines.parts import prism_options
 from pipelines.prism import find_prism, prism_running
@@ -53,14 +54,17 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
         watching = watched(keeper, plan.config.bundles.watch_every_ms)
         with prism_running(binary) as endpoint, watching:
             run = prism_options(endpoint, options.beam_args, plan.endless)
+            plan = replace(plan, positions=str(spool.folder / "positions"))
+            both = CommitBoth(committer, options.inputs, str(plan.positions), plan.run_id)
             pipeline = beam.Pipeline(options=run)
             build(pipeline, plan, spool.staging)
             job = _Job(pipeline.run())
             every_ms = plan.config.run.commit_every_ms
-            watch(job, stop, committer, console, every_ms, options.duration_ms)
+            watch(job, stop, both, console, every_ms, options.duration_ms)
             interrupted = stop.is_set()
             quietly.enter_context(_quiet())
             job.cancel()
+            both.close()
         console.step("Write what is left")
         complete = _commit_the_rest(committer, spool, console)
     if job.failure is not None and not interrupted:
@@ -125,7 +129,7 @@ class _Job:
 def watch(
     job: _Job,
     stop: threading.Event,
-    committer: Committer,
+    committer: Committer | CommitBoth,
     console: Console,
     every_ms: int,
     duration_ms: int | None,

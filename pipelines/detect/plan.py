@@ -59,6 +59,7 @@ class Plan:
       budget: sets the policy's threshold by the bundle; None: it does not depend on it.
       store: folder whose pointer names the bundle, and is watched; None: one bundle for good.
       backfill: the span of the past that is scored; None: everything that is there.
+      positions: folder where readers note how far they are; None: nowhere.
     """
 
     options: DetectOptions
@@ -73,6 +74,7 @@ class Plan:
     budget: AlertBudget | None = None
     store: Path | None = None
     backfill: Backfill | None = None
+    positions: str | None = None
 
     @property
     def config(self) -> Config:

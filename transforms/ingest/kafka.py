@@ -37,6 +37,7 @@ class ReadKafka(beam.PTransform):  # type: ignore[misc]
       watermark_lag_ms: how far events of a partition may be out of order.
       idle_after_ms: a partition that is read to its end and silent for so long holds nobody up.
       readers: into how many readers an unbounded read is divided; None for one.
+      positions: folder where readers of an unbounded read note how far they are; None: nowhere.
     """
 
     uri: str
@@ -45,13 +46,14 @@ class ReadKafka(beam.PTransform):  # type: ignore[misc]
     watermark_lag_ms: int = 60_000
     idle_after_ms: int = 10_000
     readers: int | None = None
+    positions: str | None = None
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Any]:
         uri = parse_kafka_uri(self.uri)
         if not uri.bounded:
             tail = TailFn(
                 uri, self.to_element, self.batch_records, self.watermark_lag_ms,
-                self.idle_after_ms, self.readers or 1,
+                self.idle_after_ms, self.readers or 1, self.positions,
             )  # fmt: skip
             readers = beam.Create(range(tail.readers), reshuffle=tail.readers > 1)
             return begin | "Readers" >> readers | "Read" >> beam.ParDo(tail)
@@ -98,7 +100,11 @@ def read_range(
             inside = int((batch.offsets < stop).sum())
             if inside:
                 yield RecordBatch(
-                    batch.source, partition, batch.offsets[:inside], batch.values[:inside]
+                    batch.source,
+                    partition,
+                    batch.offsets[:inside],
+                    batch.values[:inside],
+                    lost=batch.lost,
                 )
         if reader.positions[partition] == at and reader.unread() and reader.away_s > _PATIENCE_S:
             raise DistilwatchError(

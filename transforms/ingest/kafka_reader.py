@@ -14,6 +14,7 @@ import numpy as np
 
 from schemas.errors import DistilwatchError
 from transforms.ingest.batch import RecordBatch
+from transforms.ingest.kafka_group import GroupOffsets
 from transforms.ingest.kafka_uri import KafkaUri, no_broker, no_topic, quiet_client
 
 _log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class TopicReader:
         self._closed = False
         self._lock = threading.Lock()
         self._positions: dict[int, int] = {}
+        self._lost: dict[int, int] = {}
         # Its warnings about a broker that is away come by the dozen; `unread` has one.
         for part in ("kafka.net", "kafka.cluster", "kafka.consumer", "kafka.client"):
             logging.getLogger(part).setLevel(logging.CRITICAL)
@@ -112,11 +114,25 @@ class TopicReader:
         ends = self.end_offsets(wanted)
         if self.uri.start == "latest":
             return ends
+        if self.uri.start == "committed":
+            return self._committed_offsets(wanted)
         found = self._consumer.offsets_for_times(
             {self._topic_partition(p): self.uri.start for p in wanted}, timeout_ms=_ANSWER_MS
         )
         later = {tp.partition: at.offset for tp, at in found.items() if at is not None}
         return {p: later.get(p, ends[p]) for p in wanted}
+
+    def _committed_offsets(self, partitions: list[int]) -> dict[int, int]:
+        """Those of the group; a partition that has none begins with its oldest record."""
+        from kafka.errors import KafkaError
+
+        offsets = GroupOffsets(self.uri, self.uri.group)
+        try:
+            return self.first_offsets(partitions) | offsets.committed(partitions)
+        except (KafkaError, OSError) as error:
+            raise no_broker(self.uri, error) from None
+        finally:
+            offsets.close()
 
     def seek(self, positions: Mapping[int, int]) -> None:
         """Reads these partitions, and no others, from these offsets on."""
@@ -173,6 +189,7 @@ class TopicReader:
                 tp.partition,
                 np.array([r.offset for r in records], np.int64),
                 [r.value or b"" for r in records],
+                lost=self._lost.pop(tp.partition, 0),
             )
             for tp, records in polled.items()
         ]
@@ -241,6 +258,15 @@ class TopicReader:
                     self.uri.place,
                     "start again from the beginning",
                 )
+            if self.uri.missing == "fail":
+                raise DistilwatchError(
+                    f"the broker has deleted records {asked[partition]} to {first - 1} of "
+                    f"partition {partition} before they were read",
+                    self.uri.place,
+                    "lengthen the topic's retention; missing=skip in the address goes on with the "
+                    "next, and start=earliest begins anew",
+                )
+            self._lost[partition] = self._lost.get(partition, 0) + first - asked[partition]
             _log.warning(
                 "%s: the broker has deleted records %d to %d of partition %d before they were "
                 "read; going on with the next",

@@ -104,7 +104,10 @@ class DecodeAndPlace:
         embedder = HashingEmbedder() if self.embed_texts else None
         events = place(decoded, self._space, embedder, self._labels)
         refused, read = decoded.refused, len(batch.values) - decoded.empty
-        other = ("empty", decoded.empty), ("lost_before_read", batch.lost)
+        other: tuple[tuple[str, int], ...] = (
+            ("empty", decoded.empty),
+            ("lost_before_read", batch.lost),
+        )
         if self.span is not None:
             events = events.take(self.span.has(events.time_ms))
             times = np.array([x.event_time_ms for x in refused], np.int64)
