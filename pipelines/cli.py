@@ -16,9 +16,11 @@ from collections.abc import Iterator, Sequence
 import click
 
 from pipelines.commands.alerts import alerts
+from pipelines.commands.bundle import bundle
 from pipelines.commands.config import config
 from pipelines.commands.demo import demo
 from pipelines.commands.detect import detect
+from pipelines.commands.dlq import dlq
 from pipelines.commands.evaluate import evaluate
 from pipelines.commands.explain import explain
 from pipelines.commands.forget import forget
@@ -86,8 +88,8 @@ def cli() -> None:
 
 
 for _command in (
-    demo, simulate, train, detect, evaluate, report, explain, triage, alerts, share, tables, forget,
-    known_texts, config,
+    demo, simulate, train, bundle, detect, evaluate, report, explain, triage, alerts, dlq, share,
+    tables, forget, known_texts, config,
 ):  # fmt: skip
     cli.add_command(_command)
 

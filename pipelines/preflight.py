@@ -240,13 +240,38 @@ def check_flink(
     check_cluster(config.flink.master, version)
 
 
-def check_output(uri: str, inputs: Sequence[str] = ()) -> None:
+def check_span(
+    inputs: Sequence[str], from_ms: int | None, to_ms: int | None, send_alerts: bool
+) -> None:
+    """Raises DistilwatchError when there is no such span of the past to score."""
+    from pipelines.parts import is_endless
+
+    if from_ms is None and to_ms is None:
+        if send_alerts:
+            raise DistilwatchError(
+                "only a backfill keeps alerts back", "--send-alerts", "leave it out"
+            )
+        return
+    if from_ms is not None and to_ms is not None and from_ms >= to_ms:
+        raise DistilwatchError("the span ends before it begins", "--from, --to", "exchange them")
+    try:
+        endless = is_endless(inputs)
+    except DistilwatchError:
+        return
+    if endless:
+        raise DistilwatchError(
+            "a backfill has an end", "--from, --to", "leave bounded=false out of the topic"
+        )
+
+
+def check_output(uri: str, inputs: Sequence[str] = (), patient: bool = False) -> None:
     """Raises DistilwatchError when rows could not be written to a URI.
 
     Args:
       uri: duckdb:///file, parquet:///folder, bigquery://project/dataset, or
         kafka://host:port/topic.
       inputs: URIs; where one has no end, a database may be in use by others just now.
+      patient: whether it may be so in any case.
     """
     from pipelines.parts import is_endless
     from transforms.sinks import check_sink
@@ -255,7 +280,7 @@ def check_output(uri: str, inputs: Sequence[str] = ()) -> None:
         endless = is_endless(inputs)
     except DistilwatchError:
         endless = True  # that is told of the input; the lock is looked at next time
-    check_sink(uri, wait=endless)
+    check_sink(uri, wait=endless or patient)
 
 
 def check_scratch(config: Config) -> None:
@@ -280,6 +305,22 @@ def check_known_texts(config: Config) -> None:
         from pipelines.parts import known_texts
 
         known_texts(config)
+
+
+def check_registry(config: Config) -> None:
+    """Raises DistilwatchError when the schema registry does not answer, or refuses us."""
+    from pipelines.parts import schema_registry
+
+    registry = schema_registry(config)
+    if registry is not None:
+        registry.check()
+
+
+def check_letter_keys(config: Config) -> None:
+    """Raises DistilwatchError when the keys that seal dead letters are named and not there."""
+    from transforms.ingest.sealing import letter_keys
+
+    letter_keys(config.ingest.dead_letter_key_env)
 
 
 def check_writable(path: Path, option: str) -> None:
@@ -360,8 +401,9 @@ def check_bundle_target(folder: Path) -> None:
 def check_bundle(folder: Path) -> None:
     """Raises DistilwatchError when a bundle is missing, changed, unsigned, or does not fit."""
     from transforms.scoring.bundle import verify_bundle
+    from transforms.scoring.store import bundle_folder
 
-    verify_bundle(folder)
+    verify_bundle(bundle_folder(folder))
 
 
 def check_detectors(config: Config) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import Config
-from pipelines.parts import beam_options, read_events
+from pipelines.parts import Reading, beam_options, read_events
 from schemas.errors import DistilwatchError
 from transforms.ingest.batch import RecordBatch
 from transforms.ingest.pseudonyms import Pseudonymiser, load_key
@@ -125,7 +125,7 @@ def seal(
     to_element: Any = SealIdentifiers(chosen, sealer, pseudonymise)
     with beam.Pipeline(options=beam_options("direct", beam_args, 1)) as pipeline:
         _ = (
-            read_events(pipeline, inputs, to_element, ingest.batch_records)
+            read_events(pipeline, inputs, to_element, Reading(ingest.batch_records))
             | "Together" >> beam.CombineGlobally(_Together())
             | "Write" >> beam.Map(lambda found: write_sealed(out, found, sealer))
         )

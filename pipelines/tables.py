@@ -62,17 +62,18 @@ def check_tables(uri: str) -> Path:
 
 
 @contextmanager
-def connect(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def connect(path: Path, needed: Sequence[str] = NEEDED) -> Iterator[duckdb.DuckDBPyConnection]:
     """Opens tables for reading, after looking whether all are there.
 
     Args:
       path: DuckDB file, or folder of Parquet tables.
+      needed: tables that must be there, of a file.
 
     Raises:
       DistilwatchError: when it holds no tables of ours, or is locked for longer than a run that
         writes there has it open.
     """
-    connection = _open_folder(path) if path.is_dir() else _open_file(path)
+    connection = _open_folder(path) if path.is_dir() else _open_file(path, needed)
     try:
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
@@ -105,21 +106,21 @@ def _open_folder(folder: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _open_file(path: Path) -> duckdb.DuckDBPyConnection:
+def _open_file(path: Path, needed: Sequence[str]) -> duckdb.DuckDBPyConnection:
     connection = _when_free(path)
     try:
         there = {
             row[0]
             for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
         }
-        missing = [name for name in NEEDED if name not in there]
+        missing = [name for name in needed if name not in there]
         if missing:
             raise DistilwatchError(
                 f"there is no table {', '.join(missing)}",
                 str(path),
                 "give the file that `distilwatch detect` wrote",
             )
-        _check_columns(connection, path)
+        _check_columns(connection, path, needed)
     except BaseException:
         connection.close()
         raise
@@ -151,8 +152,10 @@ def rows(
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
-def _check_columns(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    for name in NEEDED:
+def _check_columns(
+    connection: duckdb.DuckDBPyConnection, path: Path, needed: Sequence[str]
+) -> None:
+    for name in needed:
         there = {row[0] for row in connection.execute(f'DESCRIBE "{name}"').fetchall()}
         missing = [c.name for c in TABLES[name].columns if c.name not in there]
         if missing:

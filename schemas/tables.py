@@ -261,6 +261,27 @@ _DEAD_LETTERS = Table(
     ),
 )
 
+_DEAD_LETTER_REPLAYS = Table(
+    "dead_letter_replays",
+    "What became of dead letters that were replayed: one row per letter and replay. The view "
+    "`dead_letter_status` has the status of each letter.",
+    ("source", "partition", "offset", "replay_id"),
+    "replayed_at",
+    ("status", "source"),
+    (
+        _must("source", "STRING", "of the letter"),
+        _must("partition", "INT64", "of the letter"),
+        _must("offset", "INT64", "of the letter", "records or bytes"),
+        _must("replay_id", "STRING", "the replay"),
+        _must("status", "STRING", "replayed, still_refused, or gone: its bytes are nowhere"),
+        _must("replayed_at", "TIMESTAMP", "when", "UTC"),
+        _may("reason", "STRING", "why it is still refused, or gone"),
+        _may("to_source", "STRING", "topic or file that it was written to, or detect"),
+        _may("to_partition", "INT64", "partition that it was written to"),
+        _may("to_offset", "INT64", "offset that it has there", "records"),
+    ),
+)
+
 _RUN_HEALTH = Table(
     "run_health",
     "What went in and what became of it: read = scored + refused + duplicate, late records being "
@@ -431,6 +452,7 @@ TABLES: Mapping[str, Table] = {
         _FLAGGED_CLUSTERS,
         _CLUSTER_MEMBERS,
         _DEAD_LETTERS,
+        _DEAD_LETTER_REPLAYS,
         _RUN_HEALTH,
         _DISPOSITIONS,
         _ALERTS,

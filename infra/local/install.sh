@@ -2,6 +2,7 @@
 # Installs what the tests on the real thing need, under .local:
 #   .local/kafka/libs   the jars of a Kafka broker (versions in kafka/pom.xml)
 #   .local/flink/libs   the jars of a Flink cluster and of Beam's job server (flink/pom.xml)
+#   .local/apicurio      a schema registry (version below)
 #   .local/bin/prism    Beam's local streaming runner (version in prism/go.mod)
 #   .local/bin/tofu     OpenTofu, which checks infra/terraform (version in tofu/go.mod)
 #   .local/bigquery     an emulator of BigQuery (versions in bigquery/requirements.txt)
@@ -96,6 +97,29 @@ install_jars() { # install_jars NAME TITLE: what NAME/pom.xml lists, into NAME/l
       "Check the network, or point ~/.m2/settings.xml at a mirror, then run this again."
   touch "$stamp"
   say "$title: installed in $libs"
+}
+
+install_apicurio() { # a real schema registry, for the tests of Avro
+  local home="$target/apicurio" version=2.6.13.Final stamp
+  stamp="$home/installed-$version"
+  if [[ -e $stamp ]]; then
+    say "Apicurio: is installed in $home"
+    return
+  fi
+  need mvn maven "fetching Apicurio, the schema registry of the tests"
+  rm -rf "$home"
+  mkdir -p "$home"
+  fetch_apicurio() {
+    mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
+      "-Dartifact=io.apicurio:apicurio-registry-app:$version:tar.gz:all" \
+      "-DoutputDirectory=$home" -Dmdep.useBaseVersion=true &&
+      tar xzf "$home"/*.tar.gz -C "$home" && rm "$home"/*.tar.gz
+  }
+  with_progress "Apicurio: fetching it with Maven (140 MB)" fetch_apicurio ||
+    die "Maven could not fetch Apicurio (its words are above)." \
+      "Check the network, or point ~/.m2/settings.xml at a mirror, then run this again."
+  touch "$stamp"
+  say "Apicurio: installed in $home"
 }
 
 go_minor() { # 26 for go1.26.1, 0 when there is none
@@ -200,6 +224,7 @@ if ! command -v java >/dev/null; then # looking up the package takes a second
 fi
 install_jars kafka Kafka
 install_jars flink Flink
+install_apicurio
 install_prism
 install_bigquery
 install_tofu

@@ -46,6 +46,18 @@ def _settings(path: Path | None, flink_master: str | None) -> Config:
     return config.model_copy(update={"flink": flink})
 
 
+def _moment(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    from datetime import UTC, datetime
+
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter("write a time as 2026-06-01T12:00:00Z") from None
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
 @click.command(short_help="Score requests and write the flagged clusters.")
 @options.inputs
 @options.bundle("Bundle that `train` wrote; verified before it is used.")
@@ -72,6 +84,16 @@ def _settings(path: Path | None, flink_master: str | None) -> Config:
     help="How long to read an endless topic, such as '10 min'; until stopped without.",
 )
 @click.option(
+    "--from",
+    "from_ms",
+    callback=_moment,
+    metavar="TIME",
+    help="Backfill: score what happened from then on, such as 2026-06-01 or 2026-06-01T12:00:00Z. "
+    "Alerts are not sent for the past.",
+)
+@click.option("--to", "to_ms", callback=_moment, metavar="TIME", help="Backfill: score up to then.")
+@click.option("--send-alerts", is_flag=True, help="Send the alerts of a backfill, too.")
+@click.option(
     "--run-id",
     callback=_run_id,
     metavar="NAME",
@@ -89,6 +111,9 @@ def detect(
     flink_master: str | None,
     savepoint: str | None,
     for_ms: int | None,
+    from_ms: int | None,
+    to_ms: int | None,
+    send_alerts: bool,
     run_id: str | None,
     as_json: bool,
     beam_args: tuple[str, ...],
@@ -110,10 +135,13 @@ def detect(
       distilwatch detect --input 'kafka://127.0.0.1:9092/requests?bounded=false' \\
         --bundle bundle --output duckdb:///out.duckdb --runner flink \\
         --flink-master 127.0.0.1:8081 --run-id main
+      distilwatch detect --input kafka://127.0.0.1:9092/requests --bundle bundle \\
+        --output duckdb:///out.duckdb --from 2026-06-01 --to 2026-06-08
     """
     from pipelines import preflight
     from pipelines.console import Console
 
+    past = from_ms is not None or to_ms is not None
     with Console(as_json) as console:
         console.step("Check settings, inputs, bundle and outputs")
         look = preflight.Preflight()
@@ -122,14 +150,17 @@ def detect(
             look.check(partial(preflight.check_input, uri, endless=True))
         look.check(lambda: preflight.check_bundle(bundle))
         for uri in outputs:
-            look.check(partial(preflight.check_output, uri, inputs))
+            look.check(partial(preflight.check_output, uri, inputs, patient=past))
         look.check(lambda: preflight.check_beam_args(beam_args))
         if config is not None:
             look.check(lambda: preflight.check_scratch(config))
             costs = look.check(lambda: preflight.check_reading_cost(config, inputs))
             look.check(lambda: preflight.check_known_texts(config))
             look.check(lambda: preflight.check_on_call(config))
+            look.check(lambda: preflight.check_registry(config))
+            look.check(lambda: preflight.check_letter_keys(config))
         look.check(lambda: preflight.check_runner(runner, inputs, for_ms, beam_args))
+        look.check(lambda: preflight.check_span(inputs, from_ms, to_ms, send_alerts))
         look.check(lambda: preflight.check_flink(runner, config, inputs, savepoint, flink_master))
         look.finish()
         assert config is not None  # finish() would have raised
@@ -150,6 +181,9 @@ def detect(
                 beam_args=list(beam_args),
                 duration_ms=for_ms,
                 savepoint=savepoint,
+                from_ms=from_ms,
+                to_ms=to_ms,
+                alerts=send_alerts or not past,
             ),
             console,
         )

@@ -20,6 +20,7 @@ from transforms.sinks.parquet import parquet_folder, write_parquet
 from transforms.sinks.staging import staged
 
 _LAST_TRIES_S = 20.0
+_PATIENCE_S = 120.0
 
 
 def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
@@ -31,6 +32,8 @@ def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
     options, run = plan.options, plan.config.run
     with tempfile.TemporaryDirectory(prefix="distilwatch-detect-", dir=run.tmp) as folder:
         console.step("Score sessions, profiles and clusters")
+        if plan.backfill is not None:
+            console.note(plan.backfill.words())
         beam_run = beam_options(plan.runner, options.beam_args, run.parallelism)
         with beam.Pipeline(options=beam_run) as pipeline:
             build(pipeline, plan, folder)
@@ -38,6 +41,9 @@ def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
         # Tables first: an alert must not speak of what cannot be looked up.
         delivered: dict[str, Delivery] = {}
         for uri in sorted(options.outputs, key=lambda uri: uri.startswith("kafka:")):
+            if uri.startswith("kafka:") and not options.alerts:
+                console.note(f"No alerts of the past go to {uri}; --send-alerts sends them")
+                continue
             delivered |= _write(uri, plan, folder)
         rows = {name: staged(folder, name).num_rows for name in TABLES}
         rows["alerts"] = _tell(plan, console, folder)
@@ -66,7 +72,9 @@ def _write(uri: str, plan: Plan, folder: str) -> dict[str, Delivery]:
         sink.write({name: newest(table, staged(folder, name)) for name, table in TABLES.items()})
         return {sink.connection.uri.place: sink.total}
     if uri.startswith("duckdb:"):
-        write_database(duckdb_path(uri), folder)
+        # A live job has the file open now and then.
+        patience_s = 0.0 if plan.backfill is None else _PATIENCE_S
+        write_database(duckdb_path(uri), folder, patience_s)
     elif uri.startswith("parquet:"):
         write_parquet(parquet_folder(uri), plan.run_id, folder)
     else:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 from apache_beam.ml.inference.base import RunInference
 
+from pipelines.detect.backfill import Backfill
 from pipelines.detect.controlled import ControlledFindings
 from pipelines.detect.findings import Findings
 from pipelines.detect.plan import Plan
 from pipelines.detect.sightings import sightings_of
 from pipelines.parts import (
+    Reading,
     decoder,
     embeds_texts,
     link_options,
@@ -24,7 +28,9 @@ from transforms.alerts.control import ControlDiscoveries
 from transforms.clusters.rows import Finding
 from transforms.clusters.transforms import ORDER, AccountProfile, Cluster, FindClusters, Found
 from transforms.coverage.sketch import CoverageSketch
-from transforms.ingest.transforms import CleanEvents, DecodeAndPlace, dead_letter_row
+from transforms.ingest.dead_letters import LetterRows
+from transforms.ingest.sealing import letter_keys
+from transforms.ingest.transforms import CleanEvents, DecodeAndPlace
 from transforms.scoring.calibration import combine_with_cluster
 from transforms.scoring.fit import PROFILE
 from transforms.scoring.handler import Scored, ScoringHandler
@@ -32,6 +38,7 @@ from transforms.scoring.levels import rows_of_profiles, rows_of_sketches, score_
 from transforms.scoring.together import SESSION_LEVELS, ScoreSessions
 from transforms.sessions.endless import CombineNowAndThen
 from transforms.sessions.identity import ACCOUNT, session_id
+from transforms.sessions.shards import Named
 from transforms.sessions.transforms import (
     PANES,
     FoldEvents,
@@ -60,12 +67,12 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
     config, run_id, policy, bundle = plan.config, plan.run_id, plan.policy, plan.bundle
     sessions = session_options(config, plan.endless)
     early_ms, late_ms = sessions.early_firing_ms, sessions.allowed_lateness_ms
-    to_element = DecodeAndPlace(decoder(config), bundle, embeds_texts(config))
-    ingested = read_events(
-        pipeline, plan.options.inputs, to_element, config.ingest.batch_records,
-        config.ingest.watermark_lag_ms, config.ingest.idle_after_ms, *_reading(plan),
-        config.bigquery.read_with,
-    )  # fmt: skip
+    span = plan.backfill
+    to_element = DecodeAndPlace(
+        decoder(config), bundle, embeds_texts(config), None if span is None else span.read
+    )
+    inputs = plan.options.inputs if span is None else [span.source(u) for u in plan.options.inputs]
+    ingested = read_events(pipeline, inputs, to_element, _reading(plan), plan.options.letters)
     clean = ingested | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
     if plan.endless:
         partials = clean.events | "Fold" >> FoldEvents(sessions)
@@ -81,18 +88,22 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
         keyed = partials | "Profiles" >> Profile(config.profiles.window_ms, early_ms, late_ms)
     else:
         folded = clean.events | "Fold" >> FoldTogether(sessions)
+        together = folded | "Sessions" >> SessionizeBounded(sessions)
+        if span is not None:
+            together |= "SessionsOfSpan" >> beam.FlatMap(_of_span, span)
         _ = (
-            folded
-            | "Sessions" >> SessionizeBounded(sessions)
+            together
             | "ScoreSessions" >> ScoreSessions(bundle, run_id)
             | "Stage_sessions" >> StageColumns("session_scores", folder)
         )
         keyed = folded | "Profiles" >> ProfileBounded(config.profiles.window_ms, late_ms)
-    profiles = (
-        keyed
-        | "NameWindow" >> beam.ParDo(_ProfileFn())
-        | "ScoreProfiles"
-        >> RunInference(ScoringHandler(bundle, PROFILE, rows_of_profiles, policy.max_p))
+    named = keyed | "NameWindow" >> beam.ParDo(_ProfileFn())
+    if span is not None:
+        named |= "WindowsOfSpan" >> beam.Filter(
+            lambda p: span.has_window(p.window_start_ms, p.window_end_ms)
+        )
+    profiles = named | "ScoreProfiles" >> RunInference(
+        ScoringHandler(bundle, PROFILE, rows_of_profiles, policy.max_p)
     )
     clusters = profiles | "Clusters" >> FindClusters(
         bundle, link_options(config), policy.max_p, config.profiles.window_ms, early_ms, late_ms,
@@ -106,7 +117,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
         "cluster_members": flagged | "MemberRows" >> beam.FlatMap(_member_rows),
         "sightings": _sightings(clusters, run_id),
         "cluster_evidence": flagged | "EvidenceRows" >> beam.FlatMap(_evidence_rows),
-        "dead_letters": clean.refused | "LetterRows" >> beam.Map(dead_letter_row, run_id),
+        "dead_letters": clean.refused | "LetterRows" >> beam.Map(_letter_rows(plan)),
         "run_health": (
             clean.counts
             | "AddCounts" >> CombineNowAndThen(_Sum(), 0, _COUNTS_MS if plan.endless else 0, 0)
@@ -118,20 +129,41 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
         _ = rows | f"Stage_{name}" >> StageTable(name, folder)
 
 
-def _reading(plan: Plan) -> tuple[int | None, int]:
-    """Into how many readers a topic without an end is divided, and how long each reads at once.
+def _reading(plan: Plan) -> Reading:
+    """How inputs are read.
 
-    Flink takes the minimum of the readers' watermarks; Prism does not, see `kafka_tail`.
+    Flink takes the minimum of the watermarks of several readers; Prism does not, see `kafka_tail`.
     """
+    ingest, flink = plan.config.ingest, plan.config.flink
+    how = Reading(
+        ingest.batch_records,
+        ingest.watermark_lag_ms,
+        ingest.idle_after_ms,
+        positions=plan.positions,
+        read_with=plan.config.bigquery.read_with,
+    )
     if plan.runner == "flink":
-        return plan.config.flink.parallelism, plan.config.flink.read_for
-    return None, 1_000
+        return replace(how, readers=flink.parallelism, read_for_ms=flink.read_for)
+    return how
+
+
+def _of_span(sessions: Named, span: Backfill) -> Iterator[Named]:
+    begins = sessions.stack.first_ms.tolist()
+    at = np.array([i for i, ms in enumerate(begins) if span.has_session(ms)], np.int64)
+    if len(at):
+        yield sessions.take(at)
+
+
+def _letter_rows(plan: Plan) -> LetterRows:
+    ingest = plan.config.ingest
+    keys = letter_keys(ingest.dead_letter_key_env)
+    return LetterRows(plan.run_id, keys, ingest.dead_letter_max_bytes)
 
 
 def _findings(plan: Plan, early_ms: int, late_ms: int) -> beam.PTransform:
     alerts, policy = plan.config.alerts, plan.policy
     if alerts.control == "budget":
-        return Findings(policy, plan.run_id, plan.endless, plan.bundle)
+        return Findings(policy, plan.run_id, plan.endless, plan.bundle, plan.budget)
     # As of clusters: a verdict follows soon on what it is about.
     period, window_ms = min(early_ms, _SOON_MS), plan.config.profiles.window_ms
     control = ControlDiscoveries(

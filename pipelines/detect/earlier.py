@@ -9,10 +9,12 @@ import duckdb
 from schemas.errors import DistilwatchError
 from transforms.clusters.membership import KnownIds
 from transforms.sinks import duckdb_path
+from transforms.sinks.duckdb import opened
 from transforms.sinks.duckdb_refusal import why_not
 from transforms.sinks.parquet import parquet_folder
 from transforms.sinks.parquet_views import has_tables, make_views
 
+_PATIENCE_S = 10.0  # a live job has the file open for a moment, now and then
 _NEEDED = ("session_scores", "flagged_clusters", "cluster_members")
 # What is asked for below, of a table that is far away.
 _COLUMNS = {
@@ -81,7 +83,7 @@ def _read(uri: str) -> KnownIds:
         path = duckdb_path(uri)
         if not path.is_file() or not path.stat().st_size:
             return KnownIds()
-        with duckdb.connect(str(path), read_only=True) as connection:
+        with opened(path, _PATIENCE_S, read_only=True) as connection:
             there = {name for (name,) in connection.execute("SHOW TABLES").fetchall()}
             return _query(connection) if there.issuperset(_NEEDED) else KnownIds()
     if uri.startswith("parquet:"):

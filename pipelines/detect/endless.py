@@ -16,9 +16,11 @@ from typing import Any, Protocol
 import apache_beam as beam
 from apache_beam.runners.worker import sdk_worker
 
+from pipelines.bundles import BundleKeeper, last_good, staged_counts, watched
 from pipelines.console import Console
 from pipelines.detect.build import build
 from pipelines.detect.earlier import known_ids
+from pipelines.detect.lag import CommitBoth
 from pipelines.detect.on_flink import on_flink, running_job
 from pipelines.detect.plan import DetectSummary, Plan
 from pipelines.flink.job import FlinkJob
@@ -26,6 +28,7 @@ from pipelines.oncall import on_call_meanwhile
 from pipelines.parts import bigquery_options, prism_options
 from pipelines.prism import find_prism, prism_running
 from schemas.errors import DistilwatchError, told_by_a_worker
+from transforms.scoring.trial import TrialBounds
 from transforms.sinks.commit import Committer
 from transforms.sinks.spool import Spool, spool_folder
 
@@ -66,20 +69,26 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
             console.note(f"Batches of results that an earlier run left: {left}")
             committer.commit()
             plan = replace(plan, earlier=known_ids(options.outputs))
+        keeper = _keeper(plan, spool, console)
+        if keeper is not None:
+            plan = replace(plan, bundle=keeper.live())
         console.step("Score sessions, profiles and clusters as they come; Ctrl-C stops")
+        plan = replace(plan, positions=str(spool.folder / "positions"))
+        both = CommitBoth(committer, options.inputs, str(plan.positions), plan.run_id)
         start = (
             on_flink(plan, spool.staging, console, running)
             if on_cluster
             else on_prism(plan, spool.staging)
         )
-        with start as job:
+        with start as job, watched(keeper, config.bundles.watch_every_ms):
             every_ms = config.run.commit_every_ms
             if to_bigquery:
                 every_ms = max(every_ms, config.bigquery.commit_every)
-            watch(job, stop, committer, console, every_ms, options.duration_ms)
+            watch(job, stop, both, console, every_ms, options.duration_ms)
             interrupted = stop.is_set()
             quietly.enter_context(_quiet())
             savepoint = _end(job, plan, console)
+            both.close()
         console.step("Write what is left")
         complete = _commit_the_rest(committer, spool, console)
     if job.failure is not None and not interrupted:
@@ -90,8 +99,9 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
         "cluster_members": sum(written.members.values()),
         "alerts": desk.steps if desk is not None else 0,
     }
+    version = plan.bundle_version if keeper is None else keeper.version
     return DetectSummary(
-        plan.run_id, plan.bundle_version, written.health, rows, interrupted, complete,
+        plan.run_id, version, written.health, rows, interrupted, complete,
         written.delivered, savepoint,
     )  # fmt: skip
 
@@ -128,6 +138,26 @@ def on_prism(plan: Plan, staging: str) -> Iterator[Job]:
         yield _Job(pipeline.run())
 
 
+def _keeper(plan: Plan, spool: Spool, console: Console) -> BundleKeeper | None:
+    """Looks after the bundle where it may change; it goes on with the one that was used last."""
+    if plan.store is None:
+        return None
+    how = plan.config.bundles
+    folder = spool.folder / "bundles"
+    bounds = TrialBounds(
+        how.max_factor, how.slack, (plan.policy.max_p, how.trial_p), how.trial_min_items
+    )
+    return BundleKeeper(
+        plan.store,
+        folder,
+        last_good(plan.bundle, folder),
+        bounds,
+        how.trial_items,
+        console.warn,
+        staged_counts(spool.staging, plan.run_id),
+    )
+
+
 class _Job:
     """A running pipeline, looked after by a thread."""
 
@@ -159,7 +189,7 @@ class _Job:
 def watch(
     job: Job,
     stop: threading.Event,
-    committer: Committer,
+    committer: Committer | CommitBoth,
     console: Console,
     every_ms: int,
     duration_ms: int | None,

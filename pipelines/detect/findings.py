@@ -10,11 +10,12 @@ import apache_beam as beam
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.alerts.policy import AlertPolicy
+from transforms.alerts.policy import AlertBudget, AlertPolicy
 from transforms.clusters.rows import Finding, finding_of, pool_of
 from transforms.clusters.transforms import Cluster, Found
 from transforms.coverage.cell_map import cell_tiles, coverage_records
 from transforms.embedding.labels import CapabilityTable
+from transforms.scoring.bundle import Bundle
 from transforms.scoring.handler import Scored, VerifiedBundle
 from transforms.sharing.coverage import space_name
 from transforms.sharing.evidence import evidence_row
@@ -87,16 +88,35 @@ class JudgeFn(beam.DoFn):  # type: ignore[misc]
     """Judges one element after the other, with the bundle's history."""
 
     def __init__(
-        self, judging: Judging, policy: AlertPolicy, run_id: str, bundle: VerifiedBundle
+        self,
+        judging: Judging,
+        policy: AlertPolicy,
+        run_id: str,
+        bundle: VerifiedBundle,
+        budget: AlertBudget | None = None,
     ) -> None:
         self._judging = judging
-        self._bundle = bundle
+        self._verified = bundle
+        self._budget = budget
         self._judge = Judge(policy, run_id, CapabilityTable())
 
     def setup(self) -> None:
-        bundle = self._bundle.load()
+        self._follow(self._verified.load())
+
+    def start_bundle(self) -> None:
+        bundle = self._verified.now(self._bundle)
+        if bundle is not self._bundle:
+            self._follow(bundle)
+
+    def _follow(self, bundle: Bundle) -> None:
+        """Judges by what a bundle knows: its history, and the threshold of an alert budget."""
+        self._bundle = bundle
+        policy = self._judge.policy
+        if self._budget is not None:
+            policy = replace(policy, max_p=self._budget.max_p_for(int(bundle.training["accounts"])))
         self._judge = replace(
             self._judge,
+            policy=policy,
             history=bundle.capabilities,
             tiles=cell_tiles(bundle.space.codebook),
             space=space_name(bundle.space),
@@ -123,17 +143,19 @@ class Findings(beam.PTransform):  # type: ignore[misc]
       run_id: for the rows.
       endless: whether clusters may be scored again.
       bundle: whose history capabilities are compared with.
+      budget: sets the policy's threshold by the bundle; None: it is as the policy has it.
     """
 
     policy: AlertPolicy
     run_id: str
     endless: bool
     bundle: VerifiedBundle
+    budget: AlertBudget | None = None
 
     def expand(self, found: Found) -> beam.PCollection[Finding]:
         judging = Judge.judged_again if self.endless else Judge.flagged
         scored = found | "Scored" >> beam.Flatten()
-        how = self.policy, self.run_id, self.bundle
+        how = self.policy, self.run_id, self.bundle, self.budget
         judged = scored | "Judge" >> beam.ParDo(JudgeFn(judging, *how))
         back = scored | "TakeBack" >> beam.ParDo(JudgeFn(Judge.taken_back, *how))
         return (judged, back) | "Together" >> beam.Flatten()

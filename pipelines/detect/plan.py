@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.config import Config
+from pipelines.detect.backfill import Backfill
 from pipelines.detect.earlier import known_ids
 from pipelines.parts import is_endless, known_texts
 from transforms.alerts.known import KnownPolicy
-from transforms.alerts.policy import AlertPolicy, budgeted_max_p
+from transforms.alerts.policy import AlertBudget, AlertPolicy
 from transforms.clusters.membership import NO_IDS, KnownIds
+from transforms.ingest.batch import RecordBatch
 from transforms.ingest.known import KnownTexts
 from transforms.scoring.bundle import read_verified, signed_manifest
 from transforms.scoring.handler import VerifiedBundle
+from transforms.scoring.store import bundle_folder, is_store
 from transforms.sharing.watch.listing import digest
 from transforms.sinks.delivery import Delivery
 
@@ -29,6 +32,9 @@ class DetectOptions:
       runner: direct, prism or flink; None: prism for input without an end, direct otherwise.
       duration_ms: how long to run over input without an end; None: until stopped.
       savepoint: of Flink, to go on from.
+      letters: records that were refused before, and are read together with the inputs.
+      from_ms, to_ms: span of event time that is scored; None: from the beginning, to the end.
+      alerts: whether flagged clusters go to topics; a backfill should not wake anybody.
     """
 
     inputs: list[str]
@@ -40,6 +46,10 @@ class DetectOptions:
     beam_args: list[str]
     duration_ms: int | None = None
     savepoint: str | None = None
+    letters: tuple[RecordBatch, ...] = ()
+    from_ms: int | None = None
+    to_ms: int | None = None
+    alerts: bool = True
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,10 @@ class Plan:
       endless: whether an input has no end, so that reports come early.
       earlier: what earlier runs called the accounts' clusters.
       warnings: what the user should know about the results.
+      budget: sets the policy's threshold by the bundle; None: it does not depend on it.
+      store: folder whose pointer names the bundle, and is watched; None: one bundle for good.
+      backfill: the span of the past that is scored; None: everything that is there.
+      positions: folder where readers note how far they are; None: nowhere.
     """
 
     options: DetectOptions
@@ -61,6 +75,10 @@ class Plan:
     runner: str
     earlier: KnownIds = NO_IDS
     warnings: tuple[str, ...] = ()
+    budget: AlertBudget | None = None
+    store: Path | None = None
+    backfill: Backfill | None = None
+    positions: str | None = None
 
     @property
     def config(self) -> Config:
@@ -75,14 +93,16 @@ def make_plan(options: DetectOptions) -> Plan:
       DistilwatchError: when the bundle cannot be used.
     """
     # Read once: workers trust the very bytes whose signature was checked, whatever comes after.
-    manifest = signed_manifest(options.bundle)
-    bundle = read_verified(options.bundle, manifest)
+    store = options.bundle if is_store(options.bundle) else None
+    folder = bundle_folder(options.bundle)
+    manifest = signed_manifest(folder)
+    bundle = read_verified(folder, manifest)
     known = known_texts(options.config)
     alerts, window_ms = options.config.alerts, options.config.profiles.window_ms
-    max_p = alerts.max_p
+    max_p, budget = alerts.max_p, None
     if alerts.control != "discoveries":
-        accounts = int(bundle.training["accounts"])
-        max_p = budgeted_max_p(max_p, alerts.pages_per_day, window_ms, accounts)
+        budget = AlertBudget(max_p, alerts.pages_per_day, window_ms)
+        max_p = budget.max_p_for(int(bundle.training["accounts"]))
     policy = AlertPolicy(
         max_p,
         high_exposure_usd=alerts.severity.high_exposure_usd,
@@ -96,14 +116,19 @@ def make_plan(options: DetectOptions) -> Plan:
     endless = is_endless(options.inputs)
     return Plan(
         options,
-        VerifiedBundle(str(options.bundle), hashlib.sha256(manifest).hexdigest()),
+        VerifiedBundle(str(folder), hashlib.sha256(manifest).hexdigest()),
         bundle.version,
         policy,
-        options.run_id or _run_id(options, bundle.version, [*known.digests, *_watched(options)]),
+        # A bundle that may change while it runs does not make it another run.
+        options.run_id
+        or _run_id(options, "" if store else bundle.version, [*known.digests, *_watched(options)]),
         endless,
         options.runner or ("prism" if endless else "direct"),
         known_ids(options.outputs),
         _warnings(known, bundle.training),
+        budget,
+        store,
+        Backfill.of(options.from_ms, options.to_ms, options.config),
     )
 
 
@@ -125,8 +150,20 @@ def _run_id(options: DetectOptions, version: str, known: Sequence[str]) -> str:
     """The same run over the same input, with the same bundle, known texts and settings, has the
     same name."""
     # Where it runs is not what it does.
-    settings = options.config.model_dump_json(exclude={"flink"})
-    text = "\x1f".join([*options.inputs, version, *known, settings])
+    span = (
+        [] if options.from_ms is options.to_ms is None else [f"{options.from_ms}/{options.to_ms}"]
+    )
+    again = [f"{b.source}/{b.partition}/{b.offsets.tolist()}" for b in options.letters]
+    text = "\x1f".join(
+        [
+            *options.inputs,
+            version,
+            *known,
+            options.config.model_dump_json(exclude={"flink"}),
+            *again,
+            *span,
+        ]
+    )
     return "run-" + hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -11,9 +11,10 @@ from pydantic import Field
 from pipelines.settings.alerts import AlertsConfig, KnownTextsConfig, SeverityConfig
 from pipelines.settings.base import Section
 from pipelines.settings.bigquery import BigQueryConfig
+from pipelines.settings.bundles import BundlesConfig
 from pipelines.settings.clusters import ClustersConfig, LinkConfig, LinksConfig
 from pipelines.settings.flink import FlinkConfig
-from pipelines.settings.ingest import EmbeddingConfig, IngestConfig
+from pipelines.settings.ingest import EmbeddingConfig, IngestConfig, RegistryConfig
 from pipelines.settings.run import RunConfig
 from pipelines.settings.scoring import DetectorConfig, ScoringConfig
 from pipelines.settings.sessions import CoverageConfig, ProfilesConfig, SessionsConfig
@@ -24,6 +25,7 @@ from pipelines.settings.watch import SourceConfig, WatchConfig
 __all__ = [
     "AlertsConfig",
     "BigQueryConfig",
+    "BundlesConfig",
     "ClustersConfig",
     "Config",
     "CoverageConfig",
@@ -37,6 +39,7 @@ __all__ = [
     "OidcConfig",
     "ProfilesConfig",
     "ProxyConfig",
+    "RegistryConfig",
     "RolesConfig",
     "RunConfig",
     "ScoringConfig",
@@ -65,5 +68,6 @@ class Config(Section):
     bigquery: BigQueryConfig = Field(default_factory=BigQueryConfig)
     watch: WatchConfig = Field(default_factory=WatchConfig)
     triage: TriageConfig = Field(default_factory=TriageConfig)
+    bundles: BundlesConfig = Field(default_factory=BundlesConfig)
     run: RunConfig = Field(default_factory=RunConfig)
     flink: FlinkConfig = Field(default_factory=FlinkConfig)

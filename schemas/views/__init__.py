@@ -15,6 +15,8 @@ NAMES = (
     # What others are made from comes first.
     "current_sessions",
     "current_clusters",
+    "current_alerts",
+    "dead_letter_status",
     "cluster_windows",
     "run_balance",
     "campaigns_over_time",

@@ -205,11 +205,14 @@ class _LinkableFn(beam.DoFn):  # type: ignore[misc]
         self._options = options
 
     def setup(self) -> None:
-        self._common = self._verified.load().common
+        self._bundle = self._verified.load()
+
+    def start_bundle(self) -> None:
+        self._bundle = self._verified.now(self._bundle)
 
     def process(self, scored: Scored[AccountProfile]) -> Iterator[tuple[int, Versioned[Linkable]]]:
         account, sketch = scored.item.account, scored.item.sketch
-        found = linkable(account, sketch, self._options, self._common, scored.p_value)
+        found = linkable(account, sketch, self._options, self._bundle.common, scored.p_value)
         yield 0, Versioned(found.account, found.events, found)
 
 
@@ -226,15 +229,17 @@ class _LinkFn(beam.DoFn):  # type: ignore[misc]
         self._watching = watching
 
     def setup(self) -> None:
-        self._background = self._verified.load().background
+        self._bundle = self._verified.load()
         self._watched = self._watching.file()
+
+    def start_bundle(self) -> None:
+        self._bundle = self._verified.now(self._bundle)
 
     def _report(self, entries: list[Versioned[Linkable]], before: Remembered) -> Report:
         accounts = [entry.value for entry in entries]
         linked = find_components(accounts, self._options)
-        report = assign(
-            accounts, with_matches(accounts, linked, self._background, self._options), before
-        )
+        matched = with_matches(accounts, linked, self._bundle.background, self._options)
+        report = assign(accounts, matched, before)
         watched, options = self._watched.current(), self._watching.options
         return report._replace(
             memberships=with_hits(report.memberships, accounts, watched, options)
@@ -392,6 +397,9 @@ class _PoolFn(beam.DoFn):  # type: ignore[misc]
 
     def setup(self) -> None:
         self._bundle = self._verified.load()
+
+    def start_bundle(self) -> None:
+        self._bundle = self._verified.now(self._bundle)
 
     def process(self, element: tuple[str, list[Versioned[ClusterMember]]]) -> Iterator[Cluster]:
         cluster_id, entries = element

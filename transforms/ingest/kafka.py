@@ -39,6 +39,7 @@ class ReadKafka(beam.PTransform):  # type: ignore[misc]
       readers: into how many readers an unbounded read is divided, at most one a partition; None for
         one.
       read_for_ms: how long such a reader reads before it hands over what it has.
+      positions: folder where readers of an unbounded read note how far they are; None: nowhere.
     """
 
     uri: str
@@ -48,6 +49,7 @@ class ReadKafka(beam.PTransform):  # type: ignore[misc]
     idle_after_ms: int = 10_000
     readers: int | None = None
     read_for_ms: int = 1_000
+    positions: str | None = None
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Any]:
         uri = parse_kafka_uri(self.uri)
@@ -55,6 +57,7 @@ class ReadKafka(beam.PTransform):  # type: ignore[misc]
             tail = TailFn(
                 uri, self.to_element, self.batch_records, self.watermark_lag_ms,
                 self.idle_after_ms, self._readers(uri), self.read_for_ms,
+                self.positions,
             )  # fmt: skip
             readers = beam.Create(range(tail.readers), reshuffle=tail.readers > 1)
             return begin | "Readers" >> readers | "Read" >> beam.ParDo(tail)
@@ -111,7 +114,11 @@ def read_range(
             inside = int((batch.offsets < stop).sum())
             if inside:
                 yield RecordBatch(
-                    batch.source, partition, batch.offsets[:inside], batch.values[:inside]
+                    batch.source,
+                    partition,
+                    batch.offsets[:inside],
+                    batch.values[:inside],
+                    lost=batch.lost,
                 )
         if reader.positions[partition] == at and reader.unread() and reader.away_s > _PATIENCE_S:
             raise DistilwatchError(

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from transforms.ingest.batch import NO_WATERMARK
 from transforms.ingest.files import ToElement
+from transforms.ingest.kafka_group import note_positions
 from transforms.ingest.kafka_reader import TopicReader
 from transforms.ingest.kafka_uri import KafkaUri
 
@@ -215,6 +216,7 @@ class TailFn(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
     idle_after_ms: int
     readers: int
     read_for_ms: int = 1_000
+    positions: str | None = None
 
     def __post_init__(self) -> None:
         self._reader: TopicReader | None = None
@@ -258,6 +260,9 @@ class TailFn(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
             _now_ms(), self.idle_after_ms
         )
         reader.seek(tail.positions())
+        if self.positions is not None:
+            # The runner has taken over what was read up to here: it gave us this restriction.
+            note_positions(self.positions, self.uri, element, tail.positions())
         if estimator.current_watermark() is None:
             estimator.set_watermark(MIN_TIMESTAMP)
         while (left := started + self.read_for_ms / 1000 - time.monotonic()) > 0:
