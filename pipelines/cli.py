@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 
 import click
@@ -144,6 +145,8 @@ def run(args: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point of the installed command."""
+    # Google's libraries foretell the end of every Python version, each of them at every start.
+    warnings.filterwarnings("ignore", "You are using a Python version", FutureWarning)
     sys.exit(run(sys.argv[1:]))
 
 
