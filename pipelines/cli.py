@@ -160,6 +160,8 @@ def run(args: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point of the installed command."""
+    # Google's libraries foretell the end of every Python version, each of them at every start.
+    warnings.filterwarnings("ignore", "You are using a Python version", FutureWarning)
     sys.exit(run(sys.argv[1:]))
 
 

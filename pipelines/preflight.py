@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
@@ -117,7 +118,12 @@ def check_reading_cost(
     Raises:
       DistilwatchError: it costs more than it may, or a table cannot be read.
     """
-    tables = [uri for uri in inputs if uri.startswith("bigquery://")]
+    tables = []
+    for uri in inputs:
+        with suppress(DistilwatchError):  # which is told of the input
+            if uri.startswith("bigquery://"):
+                check_input(uri)
+                tables.append(uri)
     if not tables:
         return ()
     from transforms.ingest.bigquery import estimate

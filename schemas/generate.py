@@ -1,5 +1,6 @@
 """Writes the files and the page that are made from the contracts: `python -m schemas.generate`.
 
+What is new in the contracts is noted in `tests/schemas/contract_v1.json`; see `schemas.promise`.
 With `--check` it writes nothing and fails when one of them is not what would be written.
 """
 
@@ -10,12 +11,14 @@ import sys
 from pathlib import Path
 
 from schemas import events
+from schemas.promise import added_to
 from schemas.tables import IDENTIFIERS, TABLES, VERSION
 from schemas.views import NAMES, source_of
 from schemas.views.render import bigquery_query, bigquery_sql, duckdb_sql, uses
 from schemas.views.source import read_view
 
 _ROOT = Path(__file__).resolve().parents[1]
+_PROMISE = "tests/schemas/contract_v1.json"
 
 
 def generated() -> dict[str, str]:
@@ -68,6 +71,8 @@ def generated() -> dict[str, str]:
         "",
         *(table.markdown() for table in TABLES.values()),
     ]
+    promised = json.loads((_ROOT / _PROMISE).read_text(encoding="utf-8"))
+    files[_PROMISE] = json.dumps(added_to(promised), indent=1, ensure_ascii=False) + "\n"
     files["docs/contracts.md"] = "\n".join(page).rstrip() + "\n"
     return files
 
