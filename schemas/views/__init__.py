@@ -25,6 +25,8 @@ NAMES = (
     "changes_since_yesterday",
     "feature_drift",
     "pipeline_volume",
+    "cluster_reasons",
+    "cluster_links",
     "cluster_life",
     "shared_accounts",
     "capabilities_taken",

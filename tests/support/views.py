@@ -93,6 +93,9 @@ ROWS: dict[str, Rows] = {
             status="growing",
             capabilities=[_asked("code", 300, 0.75, True), _asked("law", 100, 0.25, False)],
             tactics=["drip"],
+            reasons=[{"feature": "breadth", "value": 5.0, "normal_low": 1.0, "normal_high": 2.0,
+                      "z": 6.0, "contribution": 1.5, "words": "broad"}],
+            links=[{"kind": "payment", "shared": 1, "accounts": 2}],
         ),
         _cluster("c-2", 50, 0.25, exposure_usd=5.0, q_value=0.1),
         _cluster("c-2", 60, 2.5, exposure_usd=6.0, q_value=0.1, status="resolved",
@@ -227,9 +230,15 @@ EXPECTED: list[tuple[str, str, list[tuple[Any, ...]]]] = [
         [
             ("r1", "cluster_members", 15, 10, 1.5, 2100.0, 48.89, 39.12, 52.5),
             ("r1", "dead_letters", 2, 2, 1.0, 560.0, 13.04, 10.43, 14.0),
-            ("r1", "flagged_clusters", 7, 4, 1.75, 2306.0, 53.69, 42.95, 57.65),
+            ("r1", "flagged_clusters", 7, 4, 1.75, 2450.0, 57.04, 45.63, 61.25),
             ("r1", "session_scores", 5, 4, 1.25, 1508.0, 35.11, 28.09, 37.7),
         ],
+    ),
+    ("cluster_reasons", "*", [("c-1", "high", "breadth", 5.0, 1.0, 2.0, 6.0, 1.5, "broad")]),
+    (
+        "cluster_links",
+        "cluster_id, kind, shared, accounts, account_count, ROUND(share, 3)",
+        [("c-1", "payment", 1, 2, 3, 0.667)],
     ),
     (
         "cluster_life",
