@@ -23,6 +23,7 @@ from bench.limit import limit
 from pipelines.console import Console
 from pipelines.detect import DetectOptions, detect
 from pipelines.parts import (
+    Reading,
     beam_options,
     decoder,
     embeds_texts,
@@ -67,7 +68,9 @@ def batched_sessions(
     """The product's sessions, from the same parts as `distilwatch detect`."""
     config, sessions = case.config, session_options(case.config)
     to_element = DecodeAndPlace(decoder(config), case.verified(), embeds_texts(config))
-    ingested = read_events(pipeline, [str(case.events)], to_element, config.ingest.batch_records)
+    ingested = read_events(
+        pipeline, [str(case.events)], to_element, Reading(config.ingest.batch_records)
+    )
     clean = ingested | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
     if sessionize is Sessionize:
         return clean.events | "Fold" >> FoldEvents(sessions) | "Sessionize" >> Sessionize(sessions)

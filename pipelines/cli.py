@@ -16,15 +16,21 @@ from collections.abc import Iterator, Sequence
 import click
 
 from pipelines.commands.alerts import alerts
+from pipelines.commands.bundle import bundle
 from pipelines.commands.config import config
 from pipelines.commands.demo import demo
 from pipelines.commands.detect import detect
+from pipelines.commands.dlq import dlq
 from pipelines.commands.evaluate import evaluate
 from pipelines.commands.explain import explain
+from pipelines.commands.forget import forget
 from pipelines.commands.known_texts import known_texts
 from pipelines.commands.report import report
+from pipelines.commands.share import share
 from pipelines.commands.simulate import simulate
+from pipelines.commands.tables import tables
 from pipelines.commands.train import train
+from pipelines.commands.triage import triage
 
 OK, UNEXPECTED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
@@ -82,7 +88,8 @@ def cli() -> None:
 
 
 for _command in (
-    demo, simulate, train, detect, evaluate, report, explain, alerts, known_texts, config,
+    demo, simulate, train, bundle, detect, evaluate, report, explain, triage, alerts, dlq, share,
+    tables, forget, known_texts, config,
 ):  # fmt: skip
     cli.add_command(_command)
 

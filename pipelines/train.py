@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipelines.config import Config
 from pipelines.console import Console
 from pipelines.parts import (
+    Reading,
     beam_options,
     decoder,
     embeds_texts,
@@ -33,7 +34,7 @@ from transforms.embedding.space import EmbeddingSpace, fit_space
 from transforms.ingest.batch import Events
 from transforms.ingest.hashing import hash64
 from transforms.ingest.transforms import CleanEvents, DecodeAndEmbed, DecodeAndPlace, FittedSpace
-from transforms.scoring.bundle import save_bundle
+from transforms.scoring.bundle import load_bundle, save_bundle
 from transforms.scoring.detectors import DetectorSpec
 from transforms.scoring.fit import PROFILE, BundleOptions, KeyedSketch, fit_bundle
 from transforms.scoring.history import (
@@ -46,6 +47,7 @@ from transforms.scoring.history import (
     whole,
 )
 from transforms.scoring.model import FitOptions
+from transforms.scoring.store import bundle_folder
 from transforms.sessions.transforms import (
     FoldTogether,
     ProfileBounded,
@@ -62,6 +64,7 @@ class TrainOptions:
 
     Attributes:
       decisions: of staff that hold, on clusters found before.
+      space_of: bundle whose embedding space is taken over; None: one is fitted.
     """
 
     inputs: list[str]
@@ -69,6 +72,7 @@ class TrainOptions:
     config: Config
     runner: str
     beam_args: list[str]
+    space_of: Path | None = None
     decisions: tuple[Disposition, ...] = ()
 
     @property
@@ -178,7 +182,7 @@ def _fit_space(options: TrainOptions, folder: str) -> FittedSpace:
                 pipeline,
                 options.inputs,
                 DecodeAndEmbed(decoder(config), embeds_texts(config)),
-                config.ingest.batch_records,
+                _reading(config),
             )
             | "SmallestHashes"
             >> beam.CombineGlobally(
@@ -194,8 +198,31 @@ def _fit_space(options: TrainOptions, folder: str) -> FittedSpace:
             "history",
             "give events with embedding or prompt_text",
         )
-    space = fit_space(sample, config.embedding.model, config.coverage.cells, config.scoring.seed)
+    space = _space_of(options)
+    if space is None:
+        space = fit_space(
+            sample, config.embedding.model, config.coverage.cells, config.scoring.seed
+        )
     return FittedSpace(space, _count_capabilities(space, sample, labels))
+
+
+def _space_of(options: TrainOptions) -> EmbeddingSpace | None:
+    """The space of another bundle, so that a running stream can change to the new one."""
+    if options.space_of is None:
+        return None
+    space, embedding = load_bundle(bundle_folder(options.space_of)).space, options.config.embedding
+    if (space.embedding_model, space.dim) != (embedding.model, embedding.dim):
+        raise DistilwatchError(
+            f"its space is of {space.embedding_model} with {space.dim} numbers, not of "
+            f"{embedding.model} with {embedding.dim}",
+            f"--space-of {options.space_of}",
+            "set embedding.model and embedding.dim to these, or leave --space-of out",
+        )
+    return space
+
+
+def _reading(config: Config) -> Reading:
+    return Reading(config.ingest.batch_records, read_with=config.bigquery.read_with)
 
 
 def _count_capabilities(
@@ -263,7 +290,7 @@ def _sketch_history(
             pipeline,
             options.inputs,
             DecodeAndPlace(decoder(config), fitted, embeds_texts(config)),
-            config.ingest.batch_records,
+            _reading(config),
         ) | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
         events = clean.events
         if options.left_out:

@@ -62,6 +62,22 @@ def lane(sessions: Sequence[Session], start_ms: int, end_ms: int, busiest: float
     return _svg(20, title, "".join(bars), "lane")
 
 
+def marks(times_ms: Sequence[int], start_ms: int, end_ms: int, title: str) -> Markup:
+    """Arrowheads along time.
+
+    Args:
+      times_ms: of the marks.
+      start_ms, end_ms: of the axis.
+      title: what they are.
+    """
+    span = max(end_ms - start_ms, 1)
+    heads = []
+    for at_ms in times_ms:
+        x = min(max((at_ms - start_ms) / span * _WIDTH, 6.0), _WIDTH - 6.0)
+        heads.append(f'<path d="M{x - 6:.1f} 2h12l-6 12z"/>')
+    return _svg(16, title, "".join(heads), "marks")
+
+
 def pace(session: Session) -> float:
     """Requests per minute; a session shorter than a minute counts as one."""
     return session.requests / max((session.end_ms - session.start_ms) / 60_000, 1.0)

@@ -9,19 +9,14 @@ from typing import Any
 import duckdb
 
 from pipelines.labels import Label, read_labels
+from pipelines.report.rows import cluster_of
 from pipelines.report.story import (
-    LINKS,
     SEVERITIES,
-    AskedCapability,
     BenignTruth,
     CampaignTruth,
     Cluster,
-    KnownTexts,
-    Member,
-    Reason,
     Session,
     Story,
-    Truth,
 )
 from pipelines.tables import PROFILES, columns, connect, current_clusters, rows
 from schemas.errors import DistilwatchError
@@ -95,62 +90,9 @@ def _clusters(
 ) -> tuple[Cluster, ...]:
     found = []
     for row in current_clusters(connection):
-        members = rows(
-            connection,
-            f"SELECT {columns('cluster_members')} FROM cluster_members "
-            "WHERE cluster_id = ? AND revision = ? ORDER BY request_count DESC, account_id",
-            (row["cluster_id"], row["revision"]),
-        )
-        sessions = _sessions(connection, [m["account_id"] for m in members])
-        found.append(
-            Cluster(
-                row["cluster_id"],
-                row["revision"],
-                row["status"] or "open",
-                row["severity"] or "low",
-                _float(row["score"]),
-                _float(row["p_value"], 1.0),
-                row["first_seen"] or 0,
-                row["last_seen"] or 0,
-                row["alerted"] or 0,
-                row["account_count"] or len(members),
-                row["payment_count"] or 0,
-                row["request_count"] or 0,
-                row["input_tokens"] or 0,
-                row["output_tokens"] or 0,
-                row["exposure_usd"],
-                row["exposure_method"] or "",
-                tuple(row["tactics"] or ()),
-                tuple(
-                    Reason(
-                        r["feature"],
-                        r["words"] or r["feature"],
-                        _float(r["z"]),
-                        _float(r["contribution"]),
-                    )
-                    for r in row["reasons"] or ()
-                ),
-                tuple(
-                    _member(m, sessions.get(m["account_id"], ()), truth.get(m["account_id"]))
-                    for m in members
-                ),
-                row["bundle_version"] or "",
-                tuple(
-                    AskedCapability(
-                        c["name"],
-                        c["requests"] or 0,
-                        _float(c["share"]),
-                        c["lift"],
-                        c["covered"],
-                        c["expected"],
-                        c["taken"],
-                    )
-                    for c in row["capabilities"] or ()
-                ),
-                tuple(KnownTexts(**known) for known in row["known_texts"] or ()),
-                row["severity_reason"] or "",
-            )
-        )
+        members = member_rows(connection, row["cluster_id"], row["revision"])
+        sessions = sessions_of(connection, [m["account_id"] for m in members])
+        found.append(cluster_of(row, members, sessions, truth))
     grave = {name: i for i, name in enumerate(SEVERITIES)}
     found.sort(
         key=lambda c: (grave.get(c.severity, len(grave)), c.p_value, -c.requests, c.cluster_id)
@@ -158,11 +100,19 @@ def _clusters(
     return tuple(found)
 
 
-def _float(value: float | None, otherwise: float = 0.0) -> float:
-    return otherwise if value is None else float(value)
+def member_rows(
+    connection: duckdb.DuckDBPyConnection, cluster_id: str, revision: int
+) -> list[dict[str, Any]]:
+    """Rows of a cluster's members, the most active first."""
+    return rows(
+        connection,
+        f"SELECT {columns('cluster_members')} FROM cluster_members "
+        "WHERE cluster_id = ? AND revision = ? ORDER BY request_count DESC, account_id",
+        (cluster_id, revision),
+    )
 
 
-def _sessions(
+def sessions_of(
     connection: duckdb.DuckDBPyConnection, accounts: Sequence[str]
 ) -> dict[str, tuple[Session, ...]]:
     """Each account's sessions, without those that a late event has joined to a newer one."""
@@ -189,32 +139,6 @@ def _sessions(
             Session(row["first"], row["last"], row["requests"] or 0)
         )
     return {key: tuple(sessions) for key, sessions in found.items()}
-
-
-def _member(row: Mapping[str, Any], sessions: Sequence[Session], label: Label | None) -> Member:
-    return Member(
-        row["account_id"],
-        row["since"] or 0,
-        row["p_value"],
-        row["request_count"] or sum(s.requests for s in sessions),
-        _links(row["links"] or ()),
-        tuple(sessions),
-        None
-        if label is None
-        else Truth("attack" if label.attack else "benign", label.kind, label.campaign),
-    )
-
-
-def _links(links: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """In words, each kind once."""
-    kinds: dict[str, list[int]] = {}
-    for link in links:
-        kinds.setdefault(link["kind"], []).append(link["accounts"])
-    return tuple(
-        f"{LINKS.get(kind, kind)} ({first:,} accounts)"
-        + (f" and {len(others)} more such" if others else "")
-        for kind, (first, *others) in kinds.items()
-    )
 
 
 def _only_run(connection: duckdb.DuckDBPyConnection) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipelines.report import charts
@@ -23,33 +23,49 @@ def render(story: Story) -> str:
     Everything from the tables is escaped; the page has no scripts and its content policy forbids
     every request.
     """
-    environment = Environment(
-        loader=PackageLoader("pipelines.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    environment.filters.update(_FILTERS)
-    css = files("pipelines.report").joinpath("report.css").read_text("utf-8")
-    truth = bool(story.campaigns or story.benign)
     context: dict[str, Any] = {
         "story": story,
-        "css": Markup(css),  # our own file
+        "css": Markup(stylesheet()),  # our own file
         "bundles": sorted({c.bundle_version for c in story.clusters if c.bundle_version}),
-        "truth": truth,
+        "truth": bool(story.campaigns or story.benign),
         "found": sum(c.flagged > 0 for c in story.campaigns),
         "false_alarms": sum(b.flagged for b in story.benign),
         "benign": sum(b.accounts for b in story.benign),
         "lanes": _LANES,
-        "verdict": _verdict,
-        "meter": _meter,
-        "deviation": charts.deviation,
-        "activity": _activity,
-        "lane": _lane,
-        "axis": lambda c: charts.ticks(*_bounds(c)),
         "balance": lambda: charts.shares([(n, float(v)) for n, v in story.balance[1:]]),
     }
-    return environment.get_template("report.html.j2").render(context)
+    return environment().get_template("report.html.j2").render(context)
+
+
+def environment(*packages: str) -> Environment:
+    """Where templates are found and what they may call.
+
+    Args:
+      packages: with a folder `templates`, that is looked into first.
+    """
+    loaders = [PackageLoader(name) for name in packages]
+    made = Environment(
+        loader=ChoiceLoader([*loaders, PackageLoader("pipelines.report", "")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    made.filters.update(_FILTERS)
+    made.globals.update(
+        verdict=_verdict,
+        meter=_meter,
+        deviation=charts.deviation,
+        activity=_activity,
+        lane=_lane,
+        axis=lambda c: charts.ticks(*_bounds(c)),
+    )
+    return made
+
+
+def stylesheet() -> str:
+    """Colours for both themes, then the look of everything that reports and cases have."""
+    folder = files("pipelines.report")
+    return "".join(folder.joinpath(f).read_text("utf-8") for f in ("theme.css", "report.css"))
 
 
 def _sessions(cluster: Cluster) -> list[Session]:

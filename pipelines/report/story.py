@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from pipelines.report.evidence import CoveredCell, SharedThing
+
 SEVERITIES = ("critical", "high", "medium", "low")
 
 TACTICS = {
@@ -159,6 +161,8 @@ class Member:
       links: in words, strongest first.
       sessions: in order of time.
       truth: None without labels.
+      score: its own.
+      shared: what it shares, strongest first.
     """
 
     account: str
@@ -168,6 +172,8 @@ class Member:
     links: tuple[str, ...]
     sessions: tuple[Session, ...]
     truth: Truth | None = None
+    score: float | None = None
+    shared: tuple[SharedThing, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +203,8 @@ class Cluster:
     capabilities: tuple[AskedCapability, ...] = ()
     known_texts: tuple[KnownTexts, ...] = ()
     severity_reason: str = ""
+    coverage: tuple[CoveredCell, ...] = ()
+    merged_into: str = ""
 
     @property
     def days(self) -> float:

@@ -6,9 +6,10 @@ import difflib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pipelines import durations
-from pipelines.settings import AlertsConfig, Config
+from pipelines.settings import AlertsConfig, Config, RegistryConfig, TriageConfig
 
 Location = tuple[str | int, ...]
 Finding = tuple[Location, str, str]
@@ -63,6 +64,8 @@ def between(config: Config) -> Iterator[tuple[list[Location], Finding]]:
             ),
         )
     yield from _alerts(config.alerts)
+    yield from _triage(config.triage)
+    yield from _registry(config.ingest.registry)
     known = _detectors()
     lower = {name.lower() for name in known}
     for i, detector in enumerate(config.scoring.detectors):
@@ -71,6 +74,16 @@ def between(config: Config) -> Iterator[tuple[list[Location], Finding]]:
             near = difflib.get_close_matches(detector.name.lower(), sorted(lower), n=3)
             mend = f"did you mean {', '.join(near)}?" if near else "see pyod.models for the names"
             yield [at], (at, f"PyOD has no detector {detector.name!r}", mend)
+
+
+def _registry(registry: RegistryConfig) -> Iterator[tuple[list[Location], Finding]]:
+    at: Location = ("ingest", "registry")
+    if (registry.user is None) != (registry.password_env is None):
+        parts: list[Location] = [(*at, "user"), (*at, "password_env")]
+        yield parts, (at, "has a user or a password, not both", "give both, or neither")
+    if registry.user is not None and registry.token_env is not None:
+        parts = [(*at, "user"), (*at, "token_env")]
+        yield parts, (at, "has a user and a token", "keep one of them")
 
 
 def _alerts(alerts: AlertsConfig) -> Iterator[tuple[list[Location], Finding]]:
@@ -100,6 +113,32 @@ def _alerts(alerts: AlertsConfig) -> Iterator[tuple[list[Location], Finding]]:
                     "use {cluster_id}, {alert_id} and {runbook}",
                 ),
             )
+
+
+def _triage(triage: TriageConfig) -> Iterator[tuple[list[Location], Finding]]:
+    """What a way to sign in needs, and what must not be sent in clear."""
+    way: Location = ("triage", "sign_in")
+    needed: dict[Location, tuple[object, str]] = {}
+    if triage.sign_in == "oidc":
+        needed["triage", "oidc", "issuer"] = triage.oidc.issuer, "https://accounts.example.org"
+        needed["triage", "oidc", "client_id"] = triage.oidc.client_id, "the name given there"
+    if triage.sign_in == "proxy":
+        needed["triage", "proxy", "trusted"] = triage.proxy.trusted, "['10.0.0.5']"
+    if triage.sign_in != "local":
+        needed["triage", "public_url"] = triage.public_url, "https://triage.example.org"
+    for at, (value, example) in needed.items():
+        if not value:
+            what = f"is empty, but triage.sign_in is {triage.sign_in}"
+            yield [at, way], (at, what, f"give it, such as {example}")
+    for at, url in (
+        (("triage", "public_url"), triage.public_url),
+        (("triage", "oidc", "issuer"), triage.oidc.issuer),
+    ):
+        parts = urlsplit(url)
+        here = parts.hostname in ("localhost", "127.0.0.1", "::1")
+        if url and not (parts.hostname and (parts.scheme == "https" or here)):
+            mend = "write https://…; without TLS only this machine's own addresses will do"
+            yield [at], (at, f"is no address that cookies may travel to: {url}", mend)
 
 
 def _detectors() -> set[str]:

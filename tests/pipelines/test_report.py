@@ -153,7 +153,7 @@ def test_the_page_is_self_contained_and_well_formed() -> None:
     assert len(page.ids) == len(set(page.ids))
     assert {target[1:] for target in page.targets} <= set(page.ids)
     assert not page.unnamed
-    assert "prefers-color-scheme:dark" in html
+    assert "color-scheme:light dark" in html
 
 
 def test_what_attackers_write_is_escaped() -> None:

@@ -98,6 +98,7 @@ class Linkable:
       p_value: of the account by itself.
       content: what it asks most.
       activity: when it is at work.
+      last_ms: of its newest request.
     """
 
     account: str
@@ -107,6 +108,7 @@ class Linkable:
     p_value: float = 1.0
     content: Content = NO_CONTENT
     activity: Activity = NO_ACTIVITY
+    last_ms: int = 0
 
 
 class Link(NamedTuple):
@@ -160,8 +162,9 @@ def linkable(
     things = np.concatenate(kept)
     things = things[~np.isin(things, common)]
     return Linkable(
-        account, since, sketch.events, things, p_value, content_of(sketch), activity_of(sketch)
-    )
+        account, since, sketch.events, things, p_value, content_of(sketch), activity_of(sketch),
+        sketch.last_ms,
+    )  # fmt: skip
 
 
 def common_things(

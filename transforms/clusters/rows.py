@@ -19,10 +19,11 @@ from transforms.scoring.handler import Scored
 
 
 class Finding(NamedTuple):
-    """A cluster's row and its members' rows."""
+    """A cluster's row, its members' rows, and what other labs might use of it: one row or none."""
 
     cluster: dict[str, Any]
     members: list[dict[str, Any]]
+    evidence: tuple[dict[str, Any], ...] = ()
 
 
 def finding_of(
@@ -40,12 +41,13 @@ def finding_of(
       history: that capabilities are compared with.
     """
     found: Cluster | AccountProfile = scored.item
+    pool = pool_of(found)
     members: list[tuple[Scored[AccountProfile], tuple[Link, ...]]]
     if isinstance(found, Cluster):
-        name, pool = found.cluster_id, found.row.pool
+        name = found.cluster_id
         members = [(m.scored, m.membership.links) for m in found.members]
     else:
-        name, pool = found.alone_as or cluster_id(found.account), found.sketch
+        name = found.alone_as or cluster_id(found.account)
         members = [(scored, ())]
     row = _row(
         scored, name, found.window_start_ms, found.window_end_ms, pool, len(members), policy,
@@ -71,6 +73,11 @@ def shared_links(members: Sequence[Sequence[Link]]) -> list[dict[str, Any]]:
             things.setdefault(link.kind, set()).add(link.thing)
     order = sorted(accounts, key=lambda kind: (-accounts[kind], kind))
     return [{"kind": k, "shared": len(things[k]), "accounts": accounts[k]} for k in order]
+
+
+def pool_of(found: Cluster | AccountProfile) -> CoverageSketch:
+    """The sketch of all its requests."""
+    return found.row.pool if isinstance(found, Cluster) else found.sketch
 
 
 def _row(
@@ -114,6 +121,17 @@ def _row(
         "capabilities": [one.record() for one in capabilities],
         "known_texts": known.texts,
         "severity_reason": known.severity_reason or None,
+        **_reports(scored.item),
+    }
+
+
+def _reports(found: Cluster | AccountProfile) -> dict[str, Any]:
+    """What other labs changed."""
+    if not isinstance(found, Cluster) or found.p_value_alone is None:
+        return {"p_value_alone": None, "reported_by": []}
+    return {
+        "p_value_alone": found.p_value_alone,
+        "reported_by": list(found.reported.sources),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class _StageFn(beam.DoFn):  # type: ignore[misc]
     def finish_bundle(self) -> None:
         rows, self._rows = self._rows, []
         if rows:
-            _keep(self._folder, self._table, TABLES[self._table].to_arrow(rows))
+            stage_rows(self._table, rows, self._folder)
 
 
 @dataclass(eq=False)
@@ -75,6 +75,15 @@ class _StageColumnsFn(beam.DoFn):  # type: ignore[misc]
     def process(self, part: pa.Table) -> Iterator[None]:
         _keep(self._folder, self._table, part)
         return iter(())
+
+
+def stage_rows(table: str, rows: Sequence[Row], folder: str) -> None:
+    """Stages rows of one table as a file, whole or not at all.
+
+    Raises:
+      DistilwatchError: there is no room for it.
+    """
+    _keep(folder, table, TABLES[table].to_arrow(rows))
 
 
 def _keep(folder: str, table: str, part: pa.Table) -> None:

@@ -1,0 +1,153 @@
+"""Ways to sign in: as the user of this machine, through a trusted proxy, or with OpenID Connect."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
+from typing import Any, Protocol
+
+from starlette.requests import HTTPConnection
+
+from pipelines.settings.triage import TriageConfig
+from pipelines.triage.people import ROLES, Person, role_of
+from schemas.errors import DistilwatchError
+
+_LONGEST_NAME = 200
+
+
+class Refused(Exception):
+    """Who asks is known to be nobody who may; the message says why."""
+
+
+class SignIn(Protocol):
+    """Tells who asks."""
+
+    page: str
+    """Where one signs in; "" where there is no such page."""
+
+    def who(self, connection: HTTPConnection) -> Person | None:
+        """The person; None for one who has to sign in first.
+
+        Raises:
+          Refused: when signing in would not help.
+        """
+
+
+class LocalSignIn:
+    """Whoever can reach a loopback address of this machine is its user, and admin."""
+
+    page = ""
+
+    def __init__(self) -> None:
+        self._name = getpass.getuser()
+
+    def who(self, connection: HTTPConnection) -> Person | None:
+        client = connection.client
+        if client is None or not _is_loopback(client.host):
+            raise Refused("local sign-in is for this machine only")
+        return Person(self._name, "admin", "local")
+
+
+class ProxySignIn:
+    """A proxy in front has signed people in, and says in a header who they are.
+
+    Headers count only when the connection itself comes from a configured address: anybody could
+    send them.
+    """
+
+    page = ""
+
+    def __init__(self, config: TriageConfig) -> None:
+        self._trusted = [ip_network(value) for value in config.proxy.trusted]
+        self._config = config
+
+    def who(self, connection: HTTPConnection) -> Person | None:
+        client = connection.client
+        if client is None or not self._trusts(client.host):
+            raise Refused("this is reached through its proxy only")
+        names = connection.headers.getlist(self._config.proxy.name_header)
+        if len(names) != 1 or not names[0].strip():
+            raise Refused("the proxy does not say who this is")
+        found = connection.headers.get(self._config.proxy.groups_header, "")
+        groups = [group.strip() for group in found.split(",") if group.strip()]
+        return person_of(names[0], groups, self._config, "proxy")
+
+    def _trusts(self, address: str) -> bool:
+        try:
+            found = ip_address(address)
+        except ValueError:
+            return False
+        mapped = getattr(found, "ipv4_mapped", None)
+        return any((mapped or found) in network for network in self._trusted)
+
+
+class SessionSignIn:
+    """A signed cookie says who signed in, and until when that counts; see `oidc`."""
+
+    page = "/sign-in"
+
+    def who(self, connection: HTTPConnection) -> Person | None:
+        kept = connection.session.get("person")
+        if not isinstance(kept, Mapping) or kept.get("until", 0) <= time.time():
+            return None
+        if kept.get("role") not in ROLES:
+            return None
+        return Person(str(kept["name"]), str(kept["role"]), "oidc")
+
+    @staticmethod
+    def begin(session: dict[str, Any], person: Person, seconds: float) -> None:
+        """A fresh session: nothing of one that somebody else may have planted is left."""
+        session.clear()
+        session["person"] = {
+            "name": person.name,
+            "role": person.role,
+            "until": int(time.time() + seconds),
+        }
+
+    @staticmethod
+    def forget(session: dict[str, Any]) -> None:
+        """Ends a session."""
+        session.clear()
+
+
+def person_of(name: str, groups: list[str], config: TriageConfig, how: str) -> Person:
+    """A person with their role.
+
+    Raises:
+      Refused: when they have none.
+    """
+    name = "".join(c for c in name.strip() if c.isprintable())[:_LONGEST_NAME]
+    role = role_of(name, groups, config.roles)
+    if not name or not role:
+        raise Refused(f"{name or 'nobody'} has no role here; see triage.roles in the settings")
+    return Person(name, role, how)
+
+
+def sign_in_of(config: TriageConfig) -> SignIn:
+    """The configured way."""
+    if config.sign_in == "proxy":
+        return ProxySignIn(config)
+    return SessionSignIn() if config.sign_in == "oidc" else LocalSignIn()
+
+
+def check_address(config: TriageConfig, host: str) -> None:
+    """Raises DistilwatchError when local sign-in would be open to other machines."""
+    if config.sign_in == "local" and not _is_loopback(host):
+        raise DistilwatchError(
+            f"local sign-in makes everybody an admin who reaches {host}",
+            f"--host {host}",
+            "use 127.0.0.1, or set triage.sign_in to oidc or proxy",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        found = ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return bool((mapped or found).is_loopback)

@@ -1,0 +1,233 @@
+"""The tables in BigQuery, through queries of google-cloud-bigquery."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pyarrow as pa
+from google.api_core.exceptions import GoogleAPIError
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import bigquery as api
+
+from pipelines.report.story import Session
+from pipelines.triage.store import INDEX, MEMBERS, CaseRows
+from schemas.errors import DistilwatchError
+from schemas.tables import TABLES
+from transforms.alerts.dispositions import WITHDRAW, Disposition, disposition_of
+
+_WATCHED = ("flagged_clusters", "cluster_members", "dispositions")
+_TYPES = {"INT64": "INT64", "FLOAT64": "FLOAT64", "TIMESTAMP": "TIMESTAMP", "STRING": "STRING"}
+
+_INDEX = """
+    SELECT cluster_id, revision, IFNULL(status, 'open') AS status,
+      IFNULL(severity, 'low') AS severity, p_value, exposure_usd, account_count AS accounts,
+      request_count AS requests, first_seen, last_seen, tactics, capabilities, reasons
+    FROM `{d}.flagged_clusters`
+    QUALIFY ROW_NUMBER() OVER (
+      PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1"""
+_MEMBERS = """
+    SELECT account_id, cluster_id, links FROM `{d}.cluster_members`
+    QUALIFY RANK() OVER (PARTITION BY cluster_id ORDER BY revision DESC) = 1"""
+_CASE = """
+    SELECT *, MIN(first_alert) OVER (PARTITION BY cluster_id) AS alerted
+    FROM `{d}.flagged_clusters` WHERE cluster_id = @cluster
+    ORDER BY window_start DESC, revision DESC LIMIT 1"""
+_OF_CASE = """
+    SELECT * FROM `{d}.cluster_members` WHERE cluster_id = @cluster AND revision = @revision
+    ORDER BY request_count DESC, account_id"""
+_SESSIONS = """
+    SELECT session_id, key, session_start, session_end, revision, request_count
+    FROM `{d}.session_scores`
+    WHERE level <> 'profile' AND key_kind = 'account' AND key IN UNNEST(@accounts)
+    QUALIFY ROW_NUMBER() OVER (PARTITION BY session_id ORDER BY revision DESC) = 1"""
+
+
+class BigQueryStore:
+    """A dataset that `detect` writes to.
+
+    Two people who take the same decision back in the same second both succeed: BigQuery has no
+    unique keys. The history then has two rows that say the same.
+    """
+
+    def __init__(self, client: api.Client, dataset: str, name: str) -> None:
+        """Args:
+        client: that asks.
+        dataset: as queries name it.
+        name: for people.
+        """
+        self._client = client
+        self._dataset = dataset
+        self._name = name
+
+    @classmethod
+    def open(cls, uri: str) -> BigQueryStore:
+        """The store of `bigquery://project/dataset`; `?endpoint=http://…` names an emulator.
+
+        Raises:
+          DistilwatchError: when the address is none, or holds no tables of ours.
+        """
+        parts = urlsplit(uri)
+        project, dataset = parts.netloc, parts.path.strip("/")
+        if not project or not dataset or "/" in dataset:
+            raise DistilwatchError(
+                "a project and a dataset are needed", f"--output {uri}",
+                "write bigquery://project/dataset",
+            )  # fmt: skip
+        endpoint = (parse_qs(parts.query).get("endpoint") or [""])[0]
+        try:
+            client = api.Client(
+                project,
+                credentials=AnonymousCredentials() if endpoint else None,
+                client_options={"api_endpoint": endpoint} if endpoint else None,
+            )
+            for table in _WATCHED[:2]:
+                client.get_table(f"{project}.{dataset}.{table}")
+        except (GoogleAPIError, GoogleAuthError) as error:
+            raise DistilwatchError(
+                f"the tables cannot be read: {str(error).splitlines()[0]}", f"--output {uri}",
+                "check project, dataset and credentials; `distilwatch detect` makes the tables",
+            ) from error  # fmt: skip
+        return cls(client, f"{project}.{dataset}", f"{project}.{dataset}")
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def version(self) -> str:
+        marks = []
+        for name in _WATCHED:
+            try:
+                found = self._client.get_table(f"{self._dataset}.{name}")
+            except GoogleAPIError:
+                continue
+            marks.append(f"{name}@{found.modified}+{found.num_rows}")
+        return "/".join(marks)
+
+    def index(self) -> tuple[pa.Table, pa.Table]:
+        kinds: dict[str, set[str]] = {}
+        members = []
+        for row in self._rows(_MEMBERS):
+            members.append({name: row[name] for name in MEMBERS.names})
+            shared = {link["kind"] for link in row["links"] or ()}
+            kinds.setdefault(row["cluster_id"], set()).update(shared)
+        clusters = [
+            row
+            | {
+                "links": sorted(kinds.get(row["cluster_id"], ())),
+                "capabilities": [c["name"] for c in row["capabilities"] or () if c["taken"]],
+                "reason": row["reasons"][0]["words"] if row["reasons"] else None,
+            }
+            for row in self._rows(_INDEX)
+        ]
+        return (
+            pa.Table.from_pylist([{n: c[n] for n in INDEX.names} for c in clusters], INDEX),
+            pa.Table.from_pylist(members, MEMBERS),
+        )
+
+    def case(self, cluster_id: str) -> CaseRows | None:
+        found = self._rows(_CASE, cluster=cluster_id)
+        if not found:
+            return None
+        members = self._rows(_OF_CASE, cluster=cluster_id, revision=found[0]["revision"])
+        rows = self._rows(_SESSIONS, accounts=[m["account_id"] for m in members])
+        return CaseRows(found[0], members, sessions_in(rows))
+
+    def dispositions(self) -> list[Disposition]:
+        return [
+            disposition_of(row)
+            for row in self._rows("SELECT * FROM `{d}.dispositions` ORDER BY decided_at")
+        ]
+
+    def append(self, row: Disposition) -> Disposition:
+        there = self.dispositions()
+        same = [d for d in there if d.disposition_id == row.disposition_id]
+        if any(d.revision == row.revision for d in same):
+            raise DistilwatchError(
+                "somebody was faster: the decision is there already", row.cluster_id,
+                "look at the history of decisions, then decide anew",
+            )  # fmt: skip
+        times = {(d.cluster_id, d.decided_at) for d in there}
+        while (row.cluster_id, row.decided_at) in times:
+            row = replace(row, decided_at=row.decided_at + 1)
+        columns = TABLES["dispositions"].columns
+        values = row.row()
+        parameters: list[Any] = []
+        for column in columns:
+            value = values.get(column.name)
+            if column.mode == "REPEATED":
+                made = api.ArrayQueryParameter(column.name, "STRING", list(value or ()))
+                parameters.append(made)
+                continue
+            if column.type == "TIMESTAMP" and value is not None:
+                value = datetime.fromtimestamp(value / 1000, UTC)
+            parameters.append(api.ScalarQueryParameter(column.name, _TYPES[column.type], value))
+        names = ", ".join(f"`{c.name}`" for c in columns)
+        marks = ", ".join(f"@{c.name}" for c in columns)
+        self._ask(f"INSERT INTO `{{d}}.dispositions` ({names}) VALUES ({marks})", parameters)
+        return row
+
+    def withdraw(self, disposition_id: str, by: str, why: str, source: str) -> Disposition:
+        found = [d for d in self.dispositions() if d.disposition_id == disposition_id]
+        newest = max(found, key=lambda d: d.revision, default=None)
+        if newest is None or newest.decision == WITHDRAW:
+            raise DistilwatchError(
+                f"there is no decision {disposition_id}" if newest is None
+                else f"{disposition_id} was taken back already, by {newest.decided_by}",
+                self._name, "look at the history of decisions",
+            )  # fmt: skip
+        at_ms = max(int(time.time() * 1000), newest.decided_at + 1)
+        return self.append(newest.withdrawn(by, why, at_ms, source))
+
+    def _rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:
+        parameters: list[Any] = []
+        for name, value in values.items():
+            if isinstance(value, list):
+                parameters.append(api.ArrayQueryParameter(name, "STRING", value))
+            else:
+                kind = "INT64" if isinstance(value, int) else "STRING"
+                parameters.append(api.ScalarQueryParameter(name, kind, value))
+        return [_in_ms(dict(row.items())) for row in self._ask(sql, parameters)]
+
+    def _ask(self, sql: str, parameters: Sequence[Any]) -> Any:
+        config = api.QueryJobConfig(query_parameters=list(parameters))
+        try:
+            return self._client.query(sql.replace("{d}", self._dataset), config).result()
+        except GoogleAPIError as error:
+            raise DistilwatchError(
+                f"BigQuery refuses: {str(error).splitlines()[0]}", self._name, "try again"
+            ) from error
+
+
+def sessions_in(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Session, ...]]:
+    """Sessions by account, in order of time, without those that a late event has joined to a newer
+    one."""
+    by_key: dict[str, list[Mapping[str, Any]]] = {}
+    for row in sorted(rows, key=lambda r: (r["key"], r["session_start"], r["session_id"])):
+        by_key.setdefault(row["key"], []).append(row)
+    return {
+        key: tuple(
+            Session(r["session_start"], r["session_end"], r["request_count"] or 0)
+            for r in all_
+            if not any(
+                o["session_id"] != r["session_id"]
+                and o["revision"] > r["revision"]
+                and o["session_start"] <= r["session_start"]
+                and o["session_end"] >= r["session_end"]
+                for o in all_
+            )
+        )
+        for key, all_ in by_key.items()
+    }
+
+
+def _in_ms(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: round(value.timestamp() * 1000) if isinstance(value, datetime) else value
+        for name, value in row.items()
+    }

@@ -1,0 +1,133 @@
+"""A case: everything that the page of one cluster tells."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Lock
+
+from pipelines.report.rows import cluster_of
+from pipelines.report.story import Cluster
+from pipelines.triage.checks import next_checks
+from pipelines.triage.coverage_map import CoverageMap, coverage_map
+from pipelines.triage.graph import Graph, graph_of
+from pipelines.triage.hand_overs import HandOver, hand_overs
+from pipelines.triage.queue import Queue, Similar, now_of
+from pipelines.triage.store import Store
+from transforms.alerts.dispositions import WITHDRAW, Disposition, holding
+
+MOST_MEMBERS = 500
+_REMEMBERED = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What follows from the rows alone, and can be kept while these stay the same."""
+
+    cluster: Cluster
+    coverage: CoverageMap | None
+    graph: Graph
+    hand_overs: tuple[HandOver, ...]
+    checks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A row of the history of decisions.
+
+    Attributes:
+      row: of the table.
+      holds: whether it holds now.
+      taken_back: whether a later row withdraws it.
+    """
+
+    row: Disposition
+    holds: bool
+    taken_back: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A cluster, what was decided about it, and what is like it.
+
+    Attributes:
+      told: from its rows.
+      state: see `queue.STATES`.
+      similar: past cases that were alike.
+      history: of decisions, the newest first.
+    """
+
+    told: Told
+    state: str
+    similar: tuple[Similar, ...]
+    history: tuple[Past, ...]
+
+
+class Cases:
+    """Cases by id; what was told of the last few hundred is kept until the tables change."""
+
+    def __init__(self, store: Store, queue: Queue) -> None:
+        self._store = store
+        self._queue = queue
+        self._kept: OrderedDict[tuple[str, str], Told] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, cluster_id: str) -> Case | None:
+        """A case; None where there is none of this id.
+
+        Raises:
+          Busy: the tables are being written; try again.
+        """
+        told = self._told(cluster_id)
+        if told is None:
+            return None
+        return Case(
+            told,
+            self._queue.state(cluster_id) or "open",
+            tuple(self._queue.similar(cluster_id)),
+            history_of(self._queue.decisions, cluster_id, now_of(self._queue.decisions)),
+        )
+
+    def _told(self, cluster_id: str) -> Told | None:
+        key = self._queue.version, cluster_id
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        rows = self._store.case(cluster_id)
+        if rows is None:
+            return None
+        told = told_of(cluster_of(rows.cluster, rows.members, rows.sessions))
+        with self._lock:
+            self._kept[key] = told
+            while len(self._kept) > _REMEMBERED:
+                self._kept.popitem(last=False)
+        return told
+
+
+def told_of(cluster: Cluster) -> Told:
+    """Everything about a cluster that follows from its rows."""
+    graph = graph_of(cluster.members)
+    return Told(
+        cluster,
+        coverage_map(cluster.coverage),
+        graph,
+        hand_overs(cluster.members),
+        next_checks(cluster, tuple(s.kind for s in graph.shared)),
+    )
+
+
+def history_of(rows: Sequence[Disposition], cluster_id: str, at_ms: int) -> tuple[Past, ...]:
+    """What was decided about a cluster, and about others that were merged with it, newest first."""
+    own = [r for r in rows if cluster_id in (r.cluster_id, *r.merged_clusters)]
+    held = {(r.cluster_id, r.disposition_id, r.decided_at) for r in holding(rows, at_ms)}
+    back = {r.disposition_id for r in own if r.decision == WITHDRAW}
+    return tuple(
+        Past(
+            row,
+            (row.cluster_id, row.disposition_id, row.decided_at) in held,
+            row.decision != WITHDRAW and row.disposition_id in back,
+        )
+        for row in sorted(own, key=lambda r: (-r.decided_at, -r.revision))
+    )

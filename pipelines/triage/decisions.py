@@ -1,0 +1,116 @@
+"""From a form to a decision."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from starlette.datastructures import FormData
+
+from pipelines.report.story import Cluster
+from pipelines.triage.people import Person
+from pipelines.triage.queue import Queue
+from schemas.errors import DistilwatchError
+from transforms.alerts.dispositions import DECISIONS, WITHDRAW, Disposition, decide
+
+DAY_MS = 86_400_000
+HOLDS_DAYS = {"dismiss": 90, "watch": 14}
+"""How long these hold where nothing else is said."""
+SOURCE = "triage"
+
+DONE = {
+    "confirm": "Confirmed",
+    "dismiss": "Dismissed",
+    "permitted": "Marked as permitted",
+    "watch": "Watched",
+    "split": "Split",
+    "merge": "Merged",
+    WITHDRAW: "Taken back",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What stood in the form, to show it again when something is wrong with it."""
+
+    decision: str = ""
+    why: str = ""
+    until: str = ""
+    accounts: tuple[str, ...] = ()
+    other: str = ""
+
+
+def draft_of(form: FormData) -> Draft:
+    """What was filled in."""
+
+    def text(name: str) -> str:
+        value = form.get(name)
+        return value.strip() if isinstance(value, str) else ""
+
+    accounts = tuple(v for v in form.getlist("account") if isinstance(v, str))
+    return Draft(text("decision"), text("why"), text("until"), accounts, text("other"))
+
+
+def decision_of(cluster: Cluster, draft: Draft, person: Person, queue: Queue) -> Disposition:
+    """The decision that a form asks for.
+
+    Raises:
+      DistilwatchError: naming what is wrong with it.
+    """
+    now_ms = int(time.time() * 1000)
+    if draft.decision not in DECISIONS:
+        raise DistilwatchError("nothing was chosen", "decision", "use one of the buttons")
+    regroups = draft.decision in ("split", "merge")
+    until_ms = None if regroups else _until(draft, now_ms)
+    others: Sequence[str] = ()
+    if draft.decision == "merge":
+        others = queue.find(draft.other) if draft.other else []
+        if len(others) != 1:
+            raise DistilwatchError(
+                f"{len(others) or 'no'} clusters begin with {draft.other!r}"
+                if draft.other
+                else "no other cluster is named",
+                "merge with",
+                "give the id of the other cluster",
+            )
+    row = {
+        "cluster_id": cluster.cluster_id,
+        "revision": cluster.revision,
+        "severity": cluster.severity,
+        "exposure_usd": cluster.exposure_usd,
+    }
+    return decide(
+        row,
+        [m.account for m in cluster.members],
+        draft.decision,
+        by=person.name,
+        why=draft.why,
+        at_ms=now_ms,
+        until_ms=until_ms,
+        split_accounts=draft.accounts if draft.decision == "split" else (),
+        merge_with=others,
+        source=SOURCE,
+    )
+
+
+def _until(draft: Draft, now_ms: int) -> int | None:
+    """The end of the named day; else what is usual for the decision."""
+    if draft.until:
+        try:
+            day = date.fromisoformat(draft.until)
+        except ValueError:
+            raise DistilwatchError(
+                f"{draft.until!r} is no date", "until", "write it like 2026-12-31"
+            ) from None
+        end = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+        return round(end.timestamp() * 1000)
+    days = HOLDS_DAYS.get(draft.decision)
+    return None if days is None else now_ms + days * DAY_MS
+
+
+def may_undo(row: Disposition, person: Person) -> bool:
+    """Responders undo their own decisions, admins all."""
+    own = row.decided_by == person.name and person.may("responder")
+    return row.decision != WITHDRAW and (own or person.may("admin"))

@@ -1,0 +1,133 @@
+"""The tables in a DuckDB file, beside the `detect` that writes them.
+
+DuckDB lets one process write or several read. The file is therefore open for the length of one
+question only, so that a running `detect` finds its turn every few seconds; while it has the file,
+questions wait for it, a moment.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from pipelines.report.read import member_rows, sessions_of
+from pipelines.tables import columns, connect, open_tables, rows
+from pipelines.triage.store import INDEX, MEMBERS, Busy, CaseRows
+from schemas.errors import DistilwatchError
+from transforms.alerts.dispositions import Disposition, DispositionStore
+
+Answer = TypeVar("Answer")
+_PATIENCE_S = 5.0
+_AT_ONCE = 4  # open connections; more would only wait for each other
+
+_INDEX = """
+    SELECT cluster_id, revision, coalesce(status, 'open') AS status,
+      coalesce(severity, 'low') AS severity, p_value, exposure_usd, account_count AS accounts,
+      request_count AS requests, epoch_ms(first_seen) AS first_seen,
+      epoch_ms(last_seen) AS last_seen, tactics,
+      coalesce(kinds, []) AS links,
+      list_transform(list_filter(coalesce(capabilities, []), lambda c: c.taken), lambda c: c.name)
+        AS capabilities,
+      reasons[1].words AS reason
+    FROM flagged_clusters LEFT JOIN (
+      SELECT cluster_id, list_sort(list_distinct(flatten(list(
+          list_transform(coalesce(links, []), lambda l: l.kind))))) AS kinds
+      FROM cluster_members GROUP BY cluster_id) USING (cluster_id)
+    QUALIFY row_number() OVER (
+      PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1"""
+_MEMBERS = """
+    SELECT account_id, cluster_id FROM (
+      SELECT account_id, cluster_id, revision,
+        max(revision) OVER (PARTITION BY cluster_id) AS newest
+      FROM cluster_members) WHERE revision = newest"""
+
+
+class DuckDBStore:
+    """A file that `detect` wrote, or writes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._decisions = DispositionStore(path)
+        self._turn = threading.Semaphore(_AT_ONCE)
+        self._checked = ""
+
+    @property
+    def name(self) -> str:
+        return self._path.name
+
+    def version(self) -> str:
+        marks = []
+        for path in (self._path, self._path.with_name(f"{self._path.name}.wal")):
+            with suppress(FileNotFoundError):
+                found = path.stat()
+                marks.append(f"{found.st_mtime_ns}-{found.st_size}-{found.st_ino}")
+        return "/".join(marks)
+
+    def index(self) -> tuple[pa.Table, pa.Table]:
+        def read(connection: duckdb.DuckDBPyConnection) -> tuple[pa.Table, pa.Table]:
+            clusters, members = (connection.sql(q).to_arrow_table() for q in (_INDEX, _MEMBERS))
+            return clusters.cast(INDEX), members.cast(MEMBERS)
+
+        return self._read(read)
+
+    def case(self, cluster_id: str) -> CaseRows | None:
+        def read(connection: duckdb.DuckDBPyConnection) -> CaseRows | None:
+            found = rows(
+                connection,
+                f"""SELECT {columns("flagged_clusters")},
+                      min(epoch_ms(first_alert)) OVER () AS alerted
+                    FROM flagged_clusters WHERE cluster_id = ?
+                    ORDER BY flagged_clusters.window_start DESC, revision DESC LIMIT 1""",
+                (cluster_id,),
+            )
+            if not found:
+                return None
+            members = member_rows(connection, cluster_id, found[0]["revision"])
+            accounts = [m["account_id"] for m in members]
+            return CaseRows(found[0], members, sessions_of(connection, accounts))
+
+        return self._read(read)
+
+    def dispositions(self) -> list[Disposition]:
+        return self._decisions.rows()
+
+    def append(self, row: Disposition) -> Disposition:
+        return self._decisions.append(row)[0]
+
+    def withdraw(self, disposition_id: str, by: str, why: str, source: str) -> Disposition:
+        return self._decisions.withdraw(disposition_id, by, why, source)
+
+    @contextmanager
+    def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Looks whether all tables and columns are there only when the file has changed."""
+        version = self.version()
+        if version != self._checked:
+            with connect(self._path) as connection:
+                self._checked = version
+                yield connection
+            return
+        with open_tables(self._path) as connection:
+            yield connection
+
+    def _read(self, question: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
+        deadline, pause = time.monotonic() + _PATIENCE_S, 0.02
+        while True:
+            try:
+                with self._turn, self._open() as connection:
+                    return question(connection)
+            except DistilwatchError as refused:
+                if not isinstance(refused.__cause__, duckdb.Error):
+                    raise
+                if time.monotonic() > deadline:
+                    raise Busy(
+                        "the tables are being written just now", self.name, "try again in a moment"
+                    ) from refused
+            time.sleep(pause)
+            pause = min(2 * pause, 0.25)

@@ -1,0 +1,39 @@
+"""Who asks, and what they may do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pipelines.settings.triage import RolesConfig
+
+ROLES = ("viewer", "responder", "admin")
+"""Each may do what those before it may, and more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who signed in.
+
+    Attributes:
+      name: stands in decisions and in the audit log.
+      role: of ROLES.
+      how: of signing in: local, proxy or oidc.
+    """
+
+    name: str
+    role: str
+    how: str
+
+    def may(self, role: str) -> bool:
+        """Whether they may do what a role may."""
+        return ROLES.index(self.role) >= ROLES.index(role)
+
+
+def role_of(name: str, groups: Iterable[str], roles: RolesConfig) -> str:
+    """The highest role of a person by name or groups; "" for none."""
+    known = {name, *groups, "*"}
+    for role in reversed(ROLES):
+        if known & set(getattr(roles, role)):
+            return role
+    return ""

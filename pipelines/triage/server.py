@@ -1,0 +1,72 @@
+"""Runs the pages."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import uvicorn
+
+from pipelines.settings.triage import TriageConfig
+from pipelines.triage.app import audit_path, make_app
+from pipelines.triage.audit import AuditLog
+from pipelines.triage.auth import check_address
+from pipelines.triage.store import open_store
+from schemas.errors import DistilwatchError
+from transforms.sinks import duckdb_path
+
+_STOP_S = 5
+
+
+def serve(
+    uri: str, config: TriageConfig, host: str, port: int, ready: Callable[[str, Path], None]
+) -> None:
+    """Serves the pages until interrupted.
+
+    Args:
+      uri: of the tables.
+      config: who may do what.
+      host, port: to listen at; port 0 takes a free one.
+      ready: called with the address and the audit log, once people can come.
+
+    Raises:
+      DistilwatchError: when tables, address, secrets or audit log will not do.
+    """
+    check_address(config, host)
+    store = open_store(uri)
+    local = duckdb_path(uri) if urlsplit(uri).scheme == "duckdb" else None
+    log = audit_path(config, local)
+    app = make_app(store, config, AuditLog(log))
+    listening = _listen(host, port)
+    with listening:
+        shown = f"[{host}]" if ":" in host else host
+        ready(config.public_url or f"http://{shown}:{listening.getsockname()[1]}/", log)
+        uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                # Who speaks to us decides whether a header is believed; nobody may rewrite that.
+                proxy_headers=False,
+                server_header=False,
+                timeout_graceful_shutdown=_STOP_S,
+            )
+        ).run([listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(512)
+    except OSError as error:
+        raise DistilwatchError(
+            f"nothing can listen there ({error.strerror})",
+            f"--host {host} --port {port}",
+            "choose another port, or 0 for a free one",
+        ) from error
+    return listening

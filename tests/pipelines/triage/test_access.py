@@ -1,0 +1,273 @@
+"""Who gets in, what they may do, and what is noted of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.settings.triage import ProxyConfig, RolesConfig, TriageConfig
+from pipelines.triage.audit import AuditLog
+from pipelines.triage.auth import check_address
+from pipelines.triage.duckdb_store import DuckDBStore
+from schemas.errors import DistilwatchError
+from tests.support.triage import audit_file, client_of, send_decision, token_in
+
+PROXY = TriageConfig(
+    sign_in="proxy",
+    public_url="https://triage.example.org",
+    proxy=ProxyConfig(trusted=("10.0.0.5", "192.168.0.0/24")),
+    roles=RolesConfig(viewer=("*",), responder=("oncall", "rita@x"), admin=("root@x",)),
+)
+
+
+def named(name: str, *groups: str) -> dict[str, str]:
+    return {"X-Forwarded-Email": name, "X-Forwarded-Groups": ",".join(groups)}
+
+
+def noted(tables: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in audit_file(tables).read_text().splitlines()]
+
+
+def worst(tables: Path) -> str:
+    page = client_of(tables).get("/").text
+    return page.split('href="/case/')[1].split('"')[0]
+
+
+# --- local ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "example.org", ""])
+def test_local_sign_in_refuses_to_listen_to_others(host: str) -> None:
+    with pytest.raises(DistilwatchError, match="everybody an admin"):
+        check_address(TriageConfig(), host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_local_sign_in_listens_to_this_machine(host: str) -> None:
+    check_address(TriageConfig(), host)
+
+
+def test_local_sign_in_is_for_this_machine_only(tables: Path) -> None:
+    assert client_of(tables, address="127.0.0.1").get("/").status_code == 200
+    assert client_of(tables, address="10.0.0.7").get("/").status_code == 403
+
+
+def test_a_name_that_was_pointed_here_reads_nothing(tables: Path) -> None:
+    answer = client_of(tables).get("/", headers={"Host": "evil.example.org"})
+    assert answer.status_code == 400
+    assert "c-" not in answer.text
+
+
+# --- proxy ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", ["10.0.0.5", "192.168.0.9", "::ffff:10.0.0.5"])
+def test_a_trusted_proxy_says_who_it_is(tables: Path, address: str) -> None:
+    answer = client_of(tables, PROXY, address).get("/", headers=named("vera@x"))
+    assert answer.status_code == 200
+    assert "vera@x" in answer.text
+
+
+@pytest.mark.parametrize("address", ["10.0.0.6", "127.0.0.1", "192.168.1.9"])
+def test_headers_of_anybody_else_are_refused(tables: Path, address: str) -> None:
+    answer = client_of(tables, PROXY, address).get("/", headers=named("root@x"))
+    assert answer.status_code == 403
+    assert "c-" not in answer.text
+    assert noted(tables)[-1]["what"] == "refused"
+
+
+def test_a_proxy_that_names_nobody_or_two_is_refused(tables: Path) -> None:
+    client = client_of(tables, PROXY, "10.0.0.5")
+    assert client.get("/").status_code == 403
+    two = [("X-Forwarded-Email", "a@x"), ("X-Forwarded-Email", "root@x")]
+    assert client.get("/", headers=two).status_code == 403
+
+
+def test_who_has_no_role_is_refused(tables: Path) -> None:
+    closed = PROXY.model_copy(update={"roles": RolesConfig(viewer=("staff",))})
+    client = client_of(tables, closed, "10.0.0.5")
+    assert client.get("/", headers=named("a@x")).status_code == 403
+    assert client.get("/", headers=named("a@x", "staff")).status_code == 200
+
+
+# --- roles ---------------------------------------------------------------------------------------
+
+
+def test_each_role_may_do_what_it_says(tables: Path) -> None:
+    cluster = worst(tables)
+    client = client_of(tables, PROXY, "10.0.0.5")
+    viewer, responder, admin = named("vera@x"), named("rita@x"), named("root@x")
+    assert 'value="dismiss"' not in client.get(f"/case/{cluster}", headers=viewer).text
+    assert send_decision(client, cluster, "dismiss", viewer).status_code == 403
+    assert DuckDBStore(tables).dispositions() == []
+    assert client.get("/audit", headers=viewer).status_code == 403
+    assert client.get("/audit", headers=responder).status_code == 403
+    assert send_decision(client, cluster, "dismiss", responder).status_code == 303
+    [made] = DuckDBStore(tables).dispositions()
+    assert (made.decided_by, made.decision, made.source) == ("rita@x", "dismiss", "triage")
+    assert client.get("/audit", headers=admin).status_code == 200
+
+    def undo(who: dict[str, str]) -> int:
+        token = token_in(client.get(f"/case/{cluster}", headers=who).text)
+        form = {"csrf": token, "disposition": made.disposition_id}
+        return client.post(f"/case/{cluster}/undo", data=form, headers=who).status_code
+
+    assert undo(named("other@x", "oncall")) == 403  # another responder
+    assert undo(admin) == 303
+    assert undo(admin) == 409  # it is taken back already
+    assert [d.decision for d in DuckDBStore(tables).dispositions()] == ["dismiss", "withdraw"]
+
+
+# --- forms ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("token", "headers"),
+    [
+        (None, {}),
+        ("", {}),
+        ("guess", {}),
+        ("own", {"Origin": "https://evil.example.org"}),
+        ("own", {"Origin": "null"}),
+        ("own", {"Sec-Fetch-Site": "cross-site"}),
+        ("own", {"Sec-Fetch-Site": "same-site"}),
+    ],
+)
+def test_forms_of_others_are_refused(
+    tables: Path, token: str | None, headers: dict[str, str]
+) -> None:
+    cluster = worst(tables)
+    client = client_of(tables)
+    own = token_in(client.get(f"/case/{cluster}").text)
+    form = {"decision": "dismiss", "why": "so"}
+    if token is not None:
+        form["csrf"] = own if token == "own" else token
+    answer = client.post(f"/case/{cluster}/decide", data=form, headers=headers)
+    assert answer.status_code == 403
+    assert DuckDBStore(tables).dispositions() == []
+    assert noted(tables)[-1]["what"] == "form refused"
+
+
+def test_a_token_of_another_session_is_refused(tables: Path) -> None:
+    cluster = worst(tables)
+    theirs = token_in(client_of(tables).get(f"/case/{cluster}").text)
+    client = client_of(tables)
+    client.get("/")
+    form = {"csrf": theirs, "decision": "dismiss", "why": "so"}
+    assert client.post(f"/case/{cluster}/decide", data=form).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("decision", "more", "says"),
+    [
+        ("dismiss", {"why": " "}, "needs a reason"),
+        ("permitted", {}, "needs an end"),
+        ("permitted", {"until": "2001-01-01"}, "run out already"),
+        ("permitted", {"until": "soon"}, "no date"),
+        ("explode", {}, "nothing was chosen"),
+        ("split", {}, "names some accounts"),
+        ("merge", {"other": ""}, "no other cluster"),
+        ("merge", {"other": "c-nothing"}, "no clusters begin"),
+    ],
+)
+def test_a_decision_that_makes_no_sense_is_told(
+    tables: Path, decision: str, more: dict[str, str], says: str
+) -> None:
+    answer = send_decision(client_of(tables), worst(tables), decision, **more)
+    assert answer.status_code == 422
+    assert says in answer.text.lower()
+    assert DuckDBStore(tables).dispositions() == []
+
+
+def test_split_and_merge_are_rows_with_what_they_name(tables: Path) -> None:
+    client = client_of(tables)
+    pages = client.get("/?state=any&severity=high").text
+    names = [part.split('"')[0] for part in pages.split('href="/case/')[1:]]
+    for cluster in names:
+        accounts = client.get(f"/case/{cluster}").text.split('name="account" value="')[1:]
+        if len(accounts) > 2:
+            break
+    account = accounts[0].split('"')[0]
+    other = next(n for n in names if n != cluster)
+    assert send_decision(client, cluster, "split", account=account).status_code == 303
+    assert send_decision(client, cluster, "merge", other=other).status_code == 303
+    split, merge = DuckDBStore(tables).dispositions()
+    assert split.split_accounts == (account,)
+    assert merge.merged_clusters == (other,)
+    assert "Merged" in client.get(f"/case/{other}").text
+
+
+# --- limits, headers, audit ----------------------------------------------------------------------
+
+
+def test_who_asks_too_often_waits_and_others_do_not(tables: Path) -> None:
+    client = client_of(tables, PROXY.model_copy(update={"pages_per_minute": 3}), "10.0.0.5")
+    codes = [client.get("/keys", headers=named("a@x")).status_code for _ in range(4)]
+    assert codes == [200, 200, 200, 429]
+    late = client.get("/keys", headers=named("a@x"))
+    assert 1 <= int(late.headers["Retry-After"]) <= 60
+    assert client.get("/keys", headers=named("b@x")).status_code == 200
+
+
+def test_decisions_have_a_limit_of_their_own(tables: Path) -> None:
+    client = client_of(tables, TriageConfig(decisions_per_minute=1))
+    cluster = worst(tables)
+    assert send_decision(client, cluster, "watch").status_code == 303
+    assert send_decision(client, cluster, "dismiss").status_code == 429
+
+
+@pytest.mark.parametrize("path", ["/", "/keys", "/case/none", "/nothing", "/static/triage.css"])
+def test_every_answer_has_a_strict_policy(tables: Path, path: str) -> None:
+    answer = client_of(tables).get(path)
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "frame-ancestors 'none'" in policy
+    if not path.startswith("/static"):
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert "<style" not in answer.text
+        assert " style=" not in answer.text
+        assert " onclick=" not in answer.text
+
+
+def test_cookies_travel_by_tls_only_where_there_is_tls(tables: Path) -> None:
+    answer = client_of(tables, PROXY, "10.0.0.5").get("/", headers=named("a@x"))
+    cookie = answer.headers["Set-Cookie"]
+    assert cookie.startswith("__Host-triage=")
+    for part in ("httponly", "samesite=lax", "secure", "path=/"):
+        assert part in cookie.lower()
+    assert "max-age" in answer.headers["Strict-Transport-Security"]
+
+
+def test_what_was_done_is_noted_and_a_changed_line_shows(tables: Path) -> None:
+    cluster = worst(tables)
+    client = client_of(tables)
+    send_decision(client, cluster, "confirm")
+    client.get(f"/case/{cluster}/file")
+    assert [line["what"] for line in noted(tables)] == ["case seen", "decided", "case exported"]
+    log = AuditLog(audit_file(tables))
+    assert log.broken() == 0
+    assert "was changed" not in client.get("/audit").text
+    lines = audit_file(tables).read_text().splitlines(keepends=True)
+    audit_file(tables).write_text("".join([lines[0].replace("seen", "sewn"), *lines[1:]]))
+    assert log.broken() == 2
+    assert "was changed" in client.get("/audit").text
+
+
+def test_the_audit_log_is_for_its_owner_only(tables: Path) -> None:
+    client_of(tables)
+    assert audit_file(tables).stat().st_mode & 0o077 == 0
+
+
+def test_the_theme_is_kept_and_leads_back_to_our_pages_only(tables: Path) -> None:
+    client = client_of(tables)
+    token = token_in(client.get("/").text)
+    for back, target in (("/keys", "/keys"), ("//evil.example.org", "/"), ("https://e.org", "/")):
+        form = {"csrf": token, "theme": "dark", "back": back}
+        answer = client.post("/theme", data=form)
+        assert answer.headers["Location"] == target
+    assert 'data-theme="dark"' in client.get("/").text

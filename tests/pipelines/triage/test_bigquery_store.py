@@ -1,0 +1,85 @@
+"""The same pages over BigQuery: what the store says is what the DuckDB store says."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from pipelines.report.rows import cluster_of
+from pipelines.triage.duckdb_store import DuckDBStore
+from pipelines.triage.queue import Queue, QueueFilter
+from pipelines.triage.store import Store, open_store
+from schemas.errors import DistilwatchError
+from transforms.alerts.dispositions import decide
+
+support = pytest.importorskip(
+    "tests.support.bigquery", reason="the emulator of BigQuery is not part of this checkout"
+)
+writing = pytest.importorskip("transforms.sinks.bigquery.write")
+NEEDED = ("flagged_clusters", "cluster_members", "session_scores", "dispositions")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from bench.triage_tables import make_tables
+
+    path = tmp_path_factory.mktemp("triage-bigquery") / "small.duckdb"
+    make_tables(path, 25, cells=16)
+    return path
+
+
+@pytest.fixture(scope="module")
+def store(small: Path, request: pytest.FixtureRequest) -> Store:
+    dataset = support.new_dataset(request.getfixturevalue("bigquery"))
+    with duckdb.connect(str(small), read_only=True) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        from schemas.tables import TABLES
+
+        rows = {
+            name: TABLES[name].to_arrow(
+                connection.execute(f"SELECT * FROM {name}").to_arrow_table().to_pylist()
+            )
+            for name in NEEDED
+        }
+    writing.BigQuerySink(dataset.uri, "made-up").write(rows)
+    return open_store(dataset.uri)
+
+
+def _sorted(table: Any) -> list[dict[str, Any]]:
+    return sorted(table.to_pylist(), key=lambda r: (r["cluster_id"], r.get("account_id", "")))
+
+
+def test_index_and_cases_are_those_of_duckdb(small: Path, store: Store) -> None:
+    local = DuckDBStore(small)
+    for there, here in zip(store.index(), local.index(), strict=True):
+        assert there.schema == here.schema
+        assert _sorted(there) == _sorted(here)
+    for cluster in store.index()[0]["cluster_id"].to_pylist()[:5]:
+        told = []
+        for rows in (store.case(cluster), local.case(cluster)):
+            assert rows is not None
+            told.append(cluster_of(rows.cluster, rows.members, rows.sessions))
+        assert told[0] == told[1]
+    assert store.case("c-none") is None
+
+
+def test_a_decision_is_kept_moves_the_cluster_and_is_taken_back_once(store: Store) -> None:
+    queue = Queue(store, 0)
+    queue.refresh()
+    worst = queue.page(QueueFilter(), 1).rows[0].cluster_id
+    made = store.append(
+        decide({"cluster_id": worst}, ["b", "a"], "dismiss", by="me", why="it's ours; é",
+               at_ms=int(time.time() * 1000))
+    )  # fmt: skip
+    assert store.dispositions() == [made]
+    queue.note()  # the emulator's tables do not say that they were changed, so no refresh here
+    assert queue.state(worst) == "dismissed"
+    store.withdraw(made.disposition_id, "me", "no", "test")
+    with pytest.raises(DistilwatchError, match="taken back already"):
+        store.withdraw(made.disposition_id, "you", "no", "test")
+    queue.note()
+    assert queue.state(worst) == "open"

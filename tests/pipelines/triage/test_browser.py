@@ -1,0 +1,209 @@
+"""The pages in a real browser: the story of a case, by mouse, keyboard and on a phone; axe."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.support.triage import CHROMIUM, chromium, served
+from transforms.alerts.dispositions import DispositionStore
+
+pytestmark = pytest.mark.browser
+PATIENCE_MS = 60_000
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=list(CHROMIUM))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def tables_(made_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("browser") / "out.duckdb"
+    shutil.copy(made_tables, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def url(tables_: Path) -> Iterator[str]:
+    with served(tables_) as url:
+        yield url
+
+
+def page_of(browser: Browser, **options: Any) -> tuple[Page, list[str]]:
+    """A page, and everything that went wrong in it: refused loads and errors of scripts."""
+    page = browser.new_context(**({"viewport": WIDE} | options)).new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    wrong: list[str] = []
+    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda e: wrong.append(str(e)))
+    return page, wrong
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
+def test_find_the_worst_understand_it_dismiss_it_and_undo_it(
+    browser: Browser, url: str, tables_: Path, scripts: bool
+) -> None:
+    page, wrong = page_of(browser, java_script_enabled=scripts)
+    page.goto(url)
+    worst = page.locator("a.case").first
+    name = worst.inner_text()
+    before = page.locator("#list").inner_text()
+    worst.click()
+
+    expect(page.get_by_role("heading", level=1)).to_contain_text(name)
+    expect(page.locator(".sentence")).to_contain_text("requests within")
+    for title in ("Why it was flagged", "What it covered", "What to check next", "Decisions"):
+        expect(page.get_by_role("heading", name=title)).to_be_visible()
+    expect(page.locator("svg.map")).to_be_visible()
+
+    page.get_by_label("Why", exact=True).fill("our own red team, asked them")
+    page.get_by_role("button", name="Dismiss").click()
+    expect(page.get_by_role("status")).to_contain_text("Dismissed")
+    expect(page.locator(".history li.holds")).to_contain_text("our own red team")
+
+    page.get_by_role("link", name="Queue", exact=True).click()
+    expect(page.locator("a.case", has_text=name)).to_have_count(0)
+    _detect_again(tables_, name)
+    page.reload()
+    expect(page.locator("a.case", has_text=name)).to_have_count(0)
+
+    page.goto(f"{url}/?state=dismissed")
+    page.locator("a.case", has_text=name).click()
+    page.locator(".history").get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("status")).to_contain_text("Taken back")
+    page.goto(url)
+    expect(page.locator("a.case").first).to_have_text(name)
+    expect(page.locator("#list")).to_have_text(before)
+    decided = [d.decision for d in DispositionStore(tables_).history(name)]
+    assert decided[-2:] == ["dismiss", "withdraw"]
+    assert wrong == []
+
+
+def _detect_again(tables: Path, cluster: str) -> None:
+    """What a run over more of the same traffic writes: the cluster has grown, and is flagged."""
+    grown = threading.Thread(target=_grow, args=(tables, cluster))
+    grown.start()
+    grown.join()
+
+
+def _grow(tables: Path, cluster: str) -> None:
+    for _ in range(200):
+        try:
+            with duckdb.connect(str(tables)) as connection:
+                connection.execute(
+                    "INSERT OR REPLACE INTO flagged_clusters BY NAME SELECT * REPLACE "
+                    "(revision + 1 AS revision, 'growing' AS status) FROM flagged_clusters "
+                    "WHERE cluster_id = ? QUALIFY revision = max(revision) OVER ()", [cluster]
+                )  # fmt: skip
+                connection.execute(
+                    "INSERT OR REPLACE INTO cluster_members BY NAME SELECT * REPLACE "
+                    "(revision + 1 AS revision) FROM cluster_members WHERE cluster_id = ? "
+                    "QUALIFY revision = max(revision) OVER ()", [cluster]
+                )  # fmt: skip
+            return
+        except duckdb.Error:
+            threading.Event().wait(0.05)
+    raise AssertionError("the pages never let go of the file")
+
+
+def test_keys_alone_are_enough(browser: Browser, url: str) -> None:
+    page, wrong = page_of(browser)
+    page.goto(url)
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    second = page.locator("a.case").nth(1)
+    expect(second).to_be_focused()
+    assert second.evaluate("e => getComputedStyle(e).outlineStyle") != "none"
+    name = second.inner_text()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(name)
+    page.keyboard.press("w")
+    expect(page.get_by_label("Why", exact=True)).to_be_focused()
+    page.keyboard.type("jk q? are letters here")
+    expect(page.get_by_label("Why", exact=True)).to_have_value("jk q? are letters here")
+    page.keyboard.press("Tab")
+    for _ in range(12):  # parts of the date, which are the browser's own
+        if page.evaluate("document.activeElement.value") == "watch":
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("Watched")
+    page.keyboard.press("q")
+    page.wait_for_url(f"{url}/")
+    page.keyboard.press("/")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.keyboard.type(name[4:12])
+    page.keyboard.press("Enter")
+    expect(page.locator("a.case")).to_have_text([name])
+    assert wrong == []
+
+
+def test_single_keys_can_be_switched_off(browser: Browser, url: str) -> None:
+    page, _ = page_of(browser)
+    page.goto(f"{url}/keys")
+    page.get_by_label("Single keys are on").uncheck()
+    page.goto(url)
+    page.keyboard.press("j")
+    expect(page.locator("a.case").first).not_to_be_focused()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_axe_finds_nothing_serious_and_nothing_scrolls_sideways(
+    browser: Browser, url: str, theme: str, viewport: dict[str, int], tmp_path: Path
+) -> None:
+    page, wrong = page_of(browser, color_scheme=theme, viewport=viewport)
+    page.goto(f"{url}/?severity=high")
+    case = page.locator("a.case").first.get_attribute("href")
+    download = tmp_path / "case.html"
+    download.write_text(page.request.get(f"{url}{case}/file").text(), encoding="utf-8")
+    for path in ("/", "/?text=nothing-fits", str(case), "/audit", "/keys", "/case/none"):
+        page.goto(url + path)
+        _check(page, path)
+    wrong.clear()  # the last one is a page that is not there, and the browser says so
+    page.goto(download.as_uri())
+    _check(page, "case file")
+    assert wrong == []
+
+
+def _check(page: Page, path: str) -> None:
+    found = Axe().run(page).response["violations"]
+    grave = [
+        (v["id"], v["impact"], [n["html"][:160] for n in v["nodes"][:3]])
+        for v in found
+        if v["impact"] in ("serious", "critical")
+    ]
+    assert not grave, f"{path}: {grave}"
+    across = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    assert across <= 0, f"{path} is {across} pixels too wide"
+
+
+def test_the_theme_can_be_chosen(browser: Browser, url: str) -> None:
+    page, wrong = page_of(browser, color_scheme="light")
+    page.goto(url)
+
+    def ground() -> str:
+        return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+    light = ground()
+    page.get_by_role("button", name="Dark").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    assert ground() != light
+    page.get_by_role("button", name="As the system").click()
+    expect(page.locator("html")).not_to_have_attribute("data-theme", "dark")
+    assert ground() == light
+    assert wrong == []
