@@ -294,7 +294,8 @@ def _sketch_history(
         ) | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
         events = clean.events
         if options.left_out:
-            events |= "LeaveOut" >> beam.FlatMap(_without, options.left_out)
+            left = beam.FlatMap(_without, options.left_out).with_output_types(Events)
+            events |= "LeaveOut" >> left
         folded = events | "Fold" >> FoldTogether(sessions)
         of_sessions = (
             folded
