@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: help install install-dev services demo lint format types generate test bench lock clean
+.PHONY: help install install-dev services demo lint format types generate test soak bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -20,8 +20,8 @@ install-dev: $(VENV)/.installed-dev ## Make .venv with what testing needs, too
 demo: install ## Everything on this machine, offline, ends with a report to open
 	$(BIN)/distilwatch demo
 
-services: ## Install Kafka and Prism into .local, for tests on the real thing
-	bash infra/local/install.sh
+services: ## Install Kafka, Prism, Flink and a BigQuery emulator into .local, for tests on the real thing
+	PYTHON=$(PYTHON) bash infra/local/install.sh
 
 lint: install-dev ## Check style and format
 	$(BIN)/ruff check .
@@ -34,7 +34,7 @@ format: install-dev ## Mend what ruff can mend
 types: install-dev ## Check types
 	$(BIN)/mypy
 
-generate: install ## Write the files and pages that are made from the contracts
+generate: install-dev ## Write the files and pages that are made from the contracts
 	$(BIN)/python -m schemas.generate
 
 # One after the other, whatever -j says: the tests' own summary must come last.
@@ -43,15 +43,20 @@ test: install-dev services ## Style, types, then all tests
 	@$(MAKE) --no-print-directory types
 	$(BIN)/pytest $(PYTEST_ARGS)
 
+soak: install-dev services ## Twenty faults at random points of a million events; hours. SEED=n repeats one
+	$(BIN)/pytest -m soak -s $(PYTEST_ARGS)
+
 bench: install-dev ## Measure throughput, and memory per key
 	$(BIN)/python -m bench.memory
 	$(BIN)/python -m bench.throughput
 
 # What is locked stays as it is, unless LOCK_ARGS=--upgrade-package=NAME says otherwise.
 lock: install-dev ## Resolve the locked versions anew, moving no more than asked in LOCK_ARGS
-	cd $(CURDIR) && LOCK="$(BIN)/uv pip compile setup.py -q --python-version 3.11 --universal \
-	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --extra build $(LOCK_ARGS)" && \
-	  $$LOCK --extra dev -o requirements-dev.lock && $$LOCK -c requirements-dev.lock -o requirements.lock
+	cd $(CURDIR) && COMPILE="$(BIN)/uv pip compile -q --python-version 3.11 --universal \
+	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links $(LOCK_ARGS)" && \
+	  $$COMPILE setup.py --extra build --extra dev -o requirements-dev.lock && \
+	  $$COMPILE setup.py --extra build -c requirements-dev.lock -o requirements.lock && \
+	  $$COMPILE infra/local/bigquery/requirements.in -o infra/local/bigquery/requirements.txt
 
 clean: ## Remove the environment and what tools left
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -21,10 +21,13 @@ EXTRAS = {
         "uvicorn>=0.34",
     ],
     "sharing": [
+        "opendp>=0.14",
         "oprf>=3; sys_platform != 'win32'",
+        "starlette>=0.45",
         "stix2>=3",
         "stix2-validator>=3.2",
         "taxii2-client>=2.3",
+        "uvicorn>=0.34",
     ],
 }
 DEV = [
@@ -46,7 +49,9 @@ DEV = [
     "mypy",
     "pytest",
     "pytest-xdist",
+    "python-hcl2",
     "ruff",
+    "sqlglot",
     "types-PyYAML",
     "types-jsonschema",
     "uv",
@@ -72,7 +77,7 @@ setup(
             "triage/templates/*.j2",
         ],
         "transforms": ["py.typed", "ingest/words/*.txt", "alerts/policies/*.yaml"],
-        "schemas": ["py.typed", "generated/*"],
+        "schemas": ["py.typed", "generated/*", "generated/views/*", "views/*.sql"],
     },
     install_requires=[
         "apache-beam>=2.77,<2.78",

@@ -23,6 +23,7 @@ from bench.limit import limit
 from pipelines.console import Console
 from pipelines.detect import DetectOptions, detect
 from pipelines.parts import (
+    Reading,
     beam_options,
     decoder,
     embeds_texts,
@@ -34,10 +35,12 @@ from transforms.scoring.handler import Scored, ScoringHandler
 from transforms.scoring.levels import rows_of_sketches
 from transforms.sessions.transforms import (
     FoldEvents,
+    FoldTogether,
     Session,
     Sessionize,
     SessionizeBounded,
     SessionOptions,
+    each_session,
 )
 
 
@@ -65,9 +68,16 @@ def batched_sessions(
     """The product's sessions, from the same parts as `distilwatch detect`."""
     config, sessions = case.config, session_options(case.config)
     to_element = DecodeAndPlace(decoder(config), case.verified(), embeds_texts(config))
-    ingested = read_events(pipeline, [str(case.events)], to_element, config.ingest.batch_records)
+    ingested = read_events(
+        pipeline, [str(case.events)], to_element, Reading(config.ingest.batch_records)
+    )
     clean = ingested | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
-    return clean.events | "Fold" >> FoldEvents(sessions) | "Sessionize" >> sessionize(sessions)
+    if sessionize is Sessionize:
+        return clean.events | "Fold" >> FoldEvents(sessions) | "Sessionize" >> Sessionize(sessions)
+    together = (
+        clean.events | "Fold" >> FoldTogether(sessions) | "Sessionize" >> sessionize(sessions)
+    )
+    return together | "EachSession" >> beam.FlatMap(each_session).with_output_types(Session)
 
 
 def event_sessions(

@@ -20,9 +20,8 @@ from transforms.ingest.dedupe import first_seen
 from transforms.ingest.files import read_range
 from transforms.scoring.handler import score_items
 from transforms.scoring.levels import rows_of_sketches
-from transforms.sessions.identity import session_id
-from transforms.sessions.shards import cut_stack, keyed
-from transforms.sessions.transforms import Session
+from transforms.sessions.shards import Named, cut_stack, keyed
+from transforms.sessions.transforms import Session, each_session
 
 _BATCH = 512  # sessions scored at once, as the pipeline does
 
@@ -40,9 +39,8 @@ def sessions_without_beam(case: Case) -> Iterator[Session]:
     events = events.take(first_seen(events.event_hash, []))
     parts = list(keyed(fold(events, options.slice_ms), options.max_length_ms))
     stack = SketchStack.of([part.sketch for part in parts])
-    for (kind, _, key), sketch in cut_stack([p.key.encode() for p in parts], stack, options.gap_ms):
-        name = session_id(kind, key, sketch.first_ms)
-        yield Session(kind, key, name, sketch.first_ms, sketch.last_ms, "on_time", sketch)
+    named = Named([part.key.encode() for part in parts], stack)
+    yield from each_session(cut_stack(named, options.gap_ms))
 
 
 def limit(case: Case, folder: str) -> None:

@@ -10,19 +10,25 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 
 import click
 
 from pipelines.commands.alerts import alerts
+from pipelines.commands.bundle import bundle
 from pipelines.commands.config import config
 from pipelines.commands.demo import demo
 from pipelines.commands.detect import detect
+from pipelines.commands.dlq import dlq
 from pipelines.commands.evaluate import evaluate
 from pipelines.commands.explain import explain
+from pipelines.commands.forget import forget
 from pipelines.commands.known_texts import known_texts
 from pipelines.commands.report import report
+from pipelines.commands.share import share
 from pipelines.commands.simulate import simulate
+from pipelines.commands.tables import tables
 from pipelines.commands.train import train
 from pipelines.commands.triage import triage
 
@@ -32,6 +38,11 @@ OK, UNEXPECTED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 # would only wait for each other. Set before numpy is imported; what the user has set counts.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+
+
+# Google's libraries tell at every import how long they will go on supporting this Python, which is
+# nothing that somebody who runs a command can act on.
+warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.api_core")
 
 
 def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -77,7 +88,8 @@ def cli() -> None:
 
 
 for _command in (
-    demo, simulate, train, detect, evaluate, report, explain, triage, alerts, known_texts, config,
+    demo, simulate, train, bundle, detect, evaluate, report, explain, triage, alerts, dlq, share,
+    tables, forget, known_texts, config,
 ):  # fmt: skip
     cli.add_command(_command)
 

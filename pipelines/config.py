@@ -23,6 +23,7 @@ from pydantic.fields import FieldInfo
 from pipelines import durations
 from pipelines.settings import (
     AlertsConfig,
+    BigQueryConfig,
     ClustersConfig,
     Config,
     CoverageConfig,
@@ -44,6 +45,7 @@ from schemas.errors import DistilwatchError
 
 __all__ = [
     "AlertsConfig",
+    "BigQueryConfig",
     "ClustersConfig",
     "Config",
     "CoverageConfig",

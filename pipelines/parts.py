@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -12,17 +14,25 @@ from pipelines.config import Config
 from schemas.errors import DistilwatchError
 from transforms.clusters.hand_over import HandOverOptions
 from transforms.clusters.links import LinkKind, LinkOptions
+from transforms.clusters.reports import Watching
 from transforms.clusters.signatures import SignatureOptions
 from transforms.clusters.splitting import SplitOptions
 from transforms.clusters.synchrony import SynchronyOptions
 from transforms.coverage.layout import Items
+from transforms.ingest.batch import RecordBatch
 from transforms.ingest.decode import Decoder
-from transforms.ingest.files import ReadFiles, ToElement
+from transforms.ingest.files import ReadFiles, ToElement, stamped
+from transforms.ingest.forgotten import Forgotten
 from transforms.ingest.kafka_uri import parse_kafka_uri
 from transforms.ingest.known import KnownTexts
 from transforms.ingest.pseudonyms import Pseudonymiser, load_key
+from transforms.ingest.registry import SchemaRegistry
 from transforms.scoring.signing import home
 from transforms.sessions.transforms import SessionOptions
+from transforms.sharing.watch.matching import WatchOptions
+
+if TYPE_CHECKING:
+    from transforms.bigquery.client import BigQueryOptions
 
 
 def decoder(config: Config) -> Decoder:
@@ -38,7 +48,26 @@ def decoder(config: Config) -> Decoder:
         min_event_time_ms=ingest.min_event_time_ms,
         allowed_lateness_ms=ingest.allowed_lateness_ms,
         known=known_texts(config),
+        forgotten=Forgotten.open(forgotten_file(config), key),
+        schemas=schema_registry(config),
     )
+
+
+def forgotten_file(config: Config) -> Path:
+    """The list of accounts that were to be forgotten, which need not be there."""
+    named = config.ingest.forgotten_file
+    return Path(named) if named else home() / "forgotten.jsonl"
+
+
+def schema_registry(config: Config) -> SchemaRegistry | None:
+    """The registry that the settings name."""
+    registry = config.ingest.registry
+    if registry.url is None:
+        return None
+    return SchemaRegistry(
+        registry.url, registry.user, registry.password_env, registry.token_env, registry.ca_file,
+        registry.timeout_ms / 1000, registry.patience_ms / 1000,
+    )  # fmt: skip
 
 
 def known_texts(config: Config) -> KnownTexts:
@@ -93,36 +122,101 @@ def link_options(config: Config) -> LinkOptions:
     )
 
 
+def bigquery_options(config: Config) -> BigQueryOptions:
+    """How BigQuery is written."""
+    from transforms.bigquery.client import BigQueryOptions
+
+    how = config.bigquery
+    return BigQueryOptions(
+        method=how.method,
+        create_tables=how.create_tables,
+        expire_ms=how.expire_after,
+        labels=tuple(sorted(how.labels.items())),
+        retry_s=how.retry_for / 1000,
+        window_ms=config.profiles.window_ms,
+    )
+
+
+def watching(config: Config, endless: bool = False) -> Watching:
+    """What other labs reported, and how much it counts; only where input has no end is the list
+    read again while a run goes on."""
+    watch = config.watch
+    return Watching(
+        watch.list,
+        watch.refresh_ms if endless else 0,
+        WatchOptions(
+            {source.name: source.trust for source in watch.sources},
+            watch.weight,
+            watch.most_weight,
+            watch.most_gain,
+            watch.half_life_ms,
+            watch.most_share,
+            watch.most_source_share,
+            watch.least_accounts,
+            watch.least_members,
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How inputs are read; all but the first and the last are for topics, see `ReadKafka`.
+
+    Attributes:
+      batch_records: records handled together.
+      watermark_lag_ms, idle_after_ms, readers, read_for_ms, positions: as of `ReadKafka`.
+      read_with: as of `ReadBigQuery`.
+    """
+
+    batch_records: int
+    watermark_lag_ms: int = 60_000
+    idle_after_ms: int = 10_000
+    readers: int | None = None
+    read_for_ms: int = 1_000
+    positions: str | None = None
+    read_with: Literal["storage_read", "query"] = "storage_read"
+
+
 def read_events(
     pipeline: beam.Pipeline,
     inputs: Sequence[str],
     to_element: ToElement,
-    batch_records: int,
-    watermark_lag_ms: int = 60_000,
-    idle_after_ms: int = 10_000,
+    how: Reading,
+    letters: Sequence[RecordBatch] = (),
 ) -> beam.PCollection[Any]:
-    """One collection of elements from all inputs; the last two as of `ReadKafka`."""
-    parts = [
-        pipeline
-        | f"Read{i}" >> source(uri, to_element, batch_records, watermark_lag_ms, idle_after_ms)
-        for i, uri in enumerate(inputs)
-    ]
+    """One collection of elements from all inputs.
+
+    Args:
+      pipeline: to read in.
+      inputs: URIs.
+      to_element: as of `ReadKafka`.
+      how: they are read.
+      letters: batches of records that are at hand already.
+    """
+    parts = [pipeline | f"Read{i}" >> source(uri, to_element, how) for i, uri in enumerate(inputs)]
+    if letters:
+        parts.append(
+            pipeline
+            | "Letters" >> beam.Create(letters)
+            | "DecodeLetters" >> beam.Map(lambda batch: stamped(*to_element(batch)))
+        )
     return parts[0] if len(parts) == 1 else parts | "AllInputs" >> beam.Flatten()
 
 
-def source(
-    uri: str,
-    to_element: ToElement,
-    batch_records: int,
-    watermark_lag_ms: int = 60_000,
-    idle_after_ms: int = 10_000,
-) -> beam.PTransform:
+def source(uri: str, to_element: ToElement, how: Reading) -> beam.PTransform:
     """The source of a URI."""
     if uri.startswith("kafka://"):
         from transforms.ingest.kafka import ReadKafka
 
-        return ReadKafka(uri, to_element, batch_records, watermark_lag_ms, idle_after_ms)
-    return ReadFiles(uri, to_element, batch_records)
+        return ReadKafka(
+            uri, to_element, how.batch_records, how.watermark_lag_ms, how.idle_after_ms,
+            how.readers, how.read_for_ms, how.positions,
+        )  # fmt: skip
+    if uri.startswith("bigquery://"):
+        from transforms.ingest.bigquery import ReadBigQuery
+
+        return ReadBigQuery(uri, to_element, how.batch_records, how.read_with)
+    return ReadFiles(uri, to_element, how.batch_records)
 
 
 def is_endless(inputs: Sequence[str]) -> bool:

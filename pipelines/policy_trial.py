@@ -12,6 +12,7 @@ from schemas.errors import DistilwatchError
 from transforms.alerts.desk import observe
 from transforms.alerts.dispositions import Disposition, DispositionStore, holding
 from transforms.alerts.life import Alert, Observation, advance
+from transforms.alerts.notice import dollars
 from transforms.alerts.routing import Allowlist, Growth, Policies, Policy
 from transforms.alerts.standing import GrowthRule, Standings
 
@@ -107,7 +108,7 @@ class Trial:
         for sign, fired in (("+", new), ("-", gone)):
             lines += [
                 f"  {sign} {f.cluster_id} {f.severity:8} {f.accounts:,} accounts, "
-                f"${f.exposure_usd:,.0f}, {f.policy}" + (f" ({f.verdict})" if f.verdict else "")
+                f"{dollars(f.exposure_usd)}, {f.policy}" + (f" ({f.verdict})" if f.verdict else "")
                 for f in fired[:20]
             ]
         return lines

@@ -16,6 +16,7 @@ from schemas.errors import DistilwatchError
 
 if TYPE_CHECKING:
     from pipelines.config import Config
+    from transforms.ingest.bigquery import Estimate
 
 T = TypeVar("T")
 FILE_KINDS = (".jsonl", ".jsonl.gz")
@@ -51,7 +52,7 @@ def check_input(uri: str, endless: bool = False) -> None:
     """Raises DistilwatchError when there are no events to be had from a URI.
 
     Args:
-      uri: a path, or kafka://host:port/topic.
+      uri: a path, kafka://host:port/topic, or bigquery://project/dataset/table.
       endless: whether the topic may go on for ever.
     """
     parts = urlsplit(uri)
@@ -64,12 +65,19 @@ def check_input(uri: str, endless: bool = False) -> None:
             )
         check_broker(uri)
         return
+    if parts.scheme == "bigquery":
+        from transforms.bigquery import parse_bigquery_uri
+
+        parse_bigquery_uri(uri, table=True)  # the table is looked at with its cost
+        return
     if parts.scheme not in ("", "file") and len(parts.scheme) > 1:
-        near = difflib.get_close_matches(parts.scheme, ("kafka", "file"), n=1)
+        near = difflib.get_close_matches(parts.scheme, ("kafka", "bigquery", "file"), n=1)
         raise DistilwatchError(
             f"events cannot be read from {parts.scheme}://",
             f"--input {uri}",
-            f"did you mean {near[0]}://?" if near else "give a file, or kafka://host:port/topic",
+            f"did you mean {near[0]}://?"
+            if near
+            else "give a file, kafka://host:port/topic or bigquery://project/dataset/table",
         )
     path = Path(parts.path if parts.scheme == "file" else uri)
     if any(letter in str(path) for letter in "*?["):
@@ -96,6 +104,40 @@ def check_input(uri: str, endless: bool = False) -> None:
         raise DistilwatchError("the file is empty", f"--input {uri}", "check how it was made")
 
 
+def check_reading_cost(
+    config: Config, inputs: Sequence[str], times: int = 1
+) -> tuple[Estimate, ...]:
+    """What reading will cost, of inputs that cost something.
+
+    Args:
+      config: with prices and the limit.
+      inputs: URIs; those that are wrong are passed over here.
+      times: how often they will be read.
+
+    Raises:
+      DistilwatchError: it costs more than it may, or a table cannot be read.
+    """
+    tables = [uri for uri in inputs if uri.startswith("bigquery://")]
+    if not tables:
+        return ()
+    from transforms.ingest.bigquery import estimate
+
+    how = config.bigquery
+    queried = how.read_with == "query"
+    price = how.query_usd_per_tib if queried else how.read_usd_per_tib
+    found = tuple(estimate(uri, how.read_with, price, times) for uri in tables)
+    total = sum(one.usd for one in found)
+    if how.max_cost_usd and total > how.max_cost_usd:
+        lines = "; ".join(one.line() for one in found)
+        raise DistilwatchError(
+            f"reading would cost about {total:,.2f} USD, and {how.max_cost_usd:,.2f} are allowed "
+            f"({lines})",
+            "bigquery.max_cost_usd",
+            "read less, with ?start=…&end=… after the table, or raise the limit",
+        )
+    return found
+
+
 def _near_file(path: Path) -> str:
     if path.parent.is_dir():
         names = [p.name for p in path.parent.iterdir()]
@@ -112,7 +154,7 @@ def check_runner(
     """Raises DistilwatchError when a runner cannot read the inputs, or is not there.
 
     Args:
-      runner: direct, prism, or None.
+      runner: direct, prism, flink, or None.
       inputs: URIs; those that are wrong are passed over here.
       for_ms: how long to run; None: until stopped.
       beam_args: Beam's own options.
@@ -135,18 +177,101 @@ def check_runner(
             "--for",
             "leave it out, or add ?bounded=false to the topic",
         )
-    if endless or runner == "prism":
+    if runner == "prism" or (endless and runner is None):
         from pipelines.prism import find_prism
 
         find_prism(beam_args)
 
 
-def check_output(uri: str, inputs: Sequence[str] = ()) -> None:
+def check_flink(
+    runner: str | None,
+    config: Config | None,
+    inputs: Sequence[str],
+    savepoint: str | None,
+    master: str | None,
+) -> None:
+    """Raises DistilwatchError when a run on Flink lacks something, or something is for one only.
+
+    Args:
+      runner: flink, or another.
+      config: settings; None when they are wrong.
+      inputs: URIs.
+      savepoint: that the run goes on from.
+      master: of the command line.
+    """
+    if runner != "flink":
+        for option, value in (("--flink-master", master), ("--from-savepoint", savepoint)):
+            if value is not None:
+                raise DistilwatchError(
+                    "is for a run on Flink only", option, "leave it out, or add --runner flink"
+                )
+        return
+    from pipelines.parts import is_endless
+
+    try:
+        endless = is_endless(inputs)
+    except DistilwatchError:
+        endless = True  # that is told of the input
+    if savepoint is not None and not endless:
+        raise DistilwatchError(
+            "only an endless topic can go on from a savepoint",
+            f"--from-savepoint {savepoint}",
+            "leave it out, or add ?bounded=false to the topic",
+        )
+    if config is None:
+        return
+    if config.flink.master is None:
+        raise DistilwatchError(
+            "a run on Flink needs the cluster's address",
+            "--flink-master",
+            "give host:port of the job manager's REST interface, or set flink.master",
+        )
+    if config.flink.spool is not None and not Path(config.flink.spool).is_dir():
+        raise DistilwatchError(
+            "the folder does not exist", f"flink.spool {config.flink.spool}", "make it, on a disk "
+            "that the task managers have under the same path",
+        )  # fmt: skip
+    from pipelines.flink.jobserver import find_job_server, flink_version
+    from pipelines.flink.rest import check_cluster
+
+    version = None
+    if config.flink.job_server is None:
+        version = flink_version(find_job_server())
+    check_cluster(config.flink.master, version)
+
+
+def check_span(
+    inputs: Sequence[str], from_ms: int | None, to_ms: int | None, send_alerts: bool
+) -> None:
+    """Raises DistilwatchError when there is no such span of the past to score."""
+    from pipelines.parts import is_endless
+
+    if from_ms is None and to_ms is None:
+        if send_alerts:
+            raise DistilwatchError(
+                "only a backfill keeps alerts back", "--send-alerts", "leave it out"
+            )
+        return
+    if from_ms is not None and to_ms is not None and from_ms >= to_ms:
+        raise DistilwatchError("the span ends before it begins", "--from, --to", "exchange them")
+    try:
+        endless = is_endless(inputs)
+    except DistilwatchError:
+        return
+    if endless:
+        raise DistilwatchError(
+            "a backfill has an end", "--from, --to", "leave bounded=false out of the topic"
+        )
+
+
+def check_output(uri: str, inputs: Sequence[str] = (), patient: bool = False) -> None:
     """Raises DistilwatchError when rows could not be written to a URI.
 
     Args:
-      uri: duckdb:///file, parquet:///folder, or kafka://host:port/topic.
+      uri: duckdb:///file, parquet:///folder, bigquery://project/dataset, or
+        kafka://host:port/topic.
       inputs: URIs; where one has no end, a database may be in use by others just now.
+      patient: whether it may be so in any case.
     """
     from pipelines.parts import is_endless
     from transforms.sinks import check_sink
@@ -155,7 +280,7 @@ def check_output(uri: str, inputs: Sequence[str] = ()) -> None:
         endless = is_endless(inputs)
     except DistilwatchError:
         endless = True  # that is told of the input; the lock is looked at next time
-    check_sink(uri, wait=endless)
+    check_sink(uri, wait=endless or patient)
 
 
 def check_scratch(config: Config) -> None:
@@ -180,6 +305,22 @@ def check_known_texts(config: Config) -> None:
         from pipelines.parts import known_texts
 
         known_texts(config)
+
+
+def check_registry(config: Config) -> None:
+    """Raises DistilwatchError when the schema registry does not answer, or refuses us."""
+    from pipelines.parts import schema_registry
+
+    registry = schema_registry(config)
+    if registry is not None:
+        registry.check()
+
+
+def check_letter_keys(config: Config) -> None:
+    """Raises DistilwatchError when the keys that seal dead letters are named and not there."""
+    from transforms.ingest.sealing import letter_keys
+
+    letter_keys(config.ingest.dead_letter_key_env)
 
 
 def check_writable(path: Path, option: str) -> None:
@@ -260,8 +401,9 @@ def check_bundle_target(folder: Path) -> None:
 def check_bundle(folder: Path) -> None:
     """Raises DistilwatchError when a bundle is missing, changed, unsigned, or does not fit."""
     from transforms.scoring.bundle import verify_bundle
+    from transforms.scoring.store import bundle_folder
 
-    verify_bundle(folder)
+    verify_bundle(bundle_folder(folder))
 
 
 def check_detectors(config: Config) -> None:

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+from pipelines.guarded import free_port, guarded, listens
 from schemas.errors import DistilwatchError
 
 VARIABLE = "DISTILWATCH_PRISM"
 _OPTION = "--prism_location"
 _LOCAL = Path(".local/bin/prism")
 _START_S = 30.0
-# The shell ends Prism when its own input ends, which it does however this process ends, even by
-# kill -9: an orphan would keep its memory and its port for ever.
-_GUARD = 'exec 3<&0; "$@" 3<&- </dev/null & p=$!; (read _ <&3; kill $p 2>/dev/null) & wait $p'
 
 
 def find_prism(beam_args: Sequence[str] = ()) -> Path:
@@ -60,50 +56,24 @@ def _runnable(path: Path, where: str) -> Path:
 def prism_running(binary: Path) -> Iterator[str]:
     """Starts Prism and yields its address; it ends with the block, or with this process.
 
-    It gets no Ctrl-C of its own: this process decides when it ends.
-
     Raises:
       DistilwatchError: it does not start.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    port = free_port()
     command = [
         str(binary), f"--job_port={port}", "--serve_http=false", "--log_level=error",
         "--log_kind=text",
     ]  # fmt: skip
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            ["/bin/sh", "-c", _GUARD, "prism", *command],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            deadline = time.monotonic() + _START_S
-            while not _answers(port):
-                if time.monotonic() > deadline or process.poll() is not None:
-                    log.seek(0)
-                    said = log.read().decode(errors="replace").strip().splitlines()
-                    raise DistilwatchError(
-                        f"Prism does not start{': ' + said[-1] if said else ''}",
-                        str(binary),
-                        "check that it is Prism's binary, for this machine",
-                    )
-                time.sleep(0.05)
-            yield f"127.0.0.1:{port}"
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, 9)
-                process.wait()
+    with (
+        tempfile.TemporaryFile() as log,
+        guarded(command, log, partial(listens, port), _START_S, partial(_failed, binary)),
+    ):
+        yield f"127.0.0.1:{port}"
 
 
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def _failed(binary: Path, said: str) -> DistilwatchError:
+    return DistilwatchError(
+        f"Prism does not start{': ' + said if said else ''}",
+        str(binary),
+        "check that it is Prism's binary, for this machine",
+    )

@@ -1,9 +1,10 @@
-"""Reads what `detect` wrote to DuckDB."""
+"""Reads what `detect` wrote to DuckDB or Parquet."""
 
 from __future__ import annotations
 
 import difflib
 import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from transforms.sinks import duckdb_path
 from transforms.sinks.duckdb_refusal import why_not
+from transforms.sinks.parquet_views import has_tables, make_views
 
 NEEDED = ("session_scores", "flagged_clusters", "cluster_members", "run_health")
 
@@ -27,24 +29,30 @@ PROFILES = """
     QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY revision DESC) = 1"""
 
 
+_PATIENCE_S = 10.0  # a run that goes on has its database open for a moment, now and then
+
+
 def check_tables(uri: str) -> Path:
-    """The DuckDB file of a URI, after looking whether it holds what `detect` writes.
+    """The DuckDB file or Parquet folder of a URI, after looking whether it holds what `detect`
+    writes.
 
     Raises:
       DistilwatchError: when it does not.
     """
     scheme = urlsplit(uri).scheme
-    if scheme != "duckdb":
-        near = difflib.get_close_matches(scheme, ("duckdb",), n=1)
+    if scheme not in ("duckdb", "parquet"):
+        near = difflib.get_close_matches(scheme, ("duckdb", "parquet"), n=1)
         raise DistilwatchError(
             f"tables cannot be read from {scheme + '://' if scheme else 'a plain path'}",
             f"--output {uri}",
-            "did you mean duckdb:///?" if near else f"give duckdb:///{'' if scheme else uri}",
+            f"did you mean {near[0]}:///?"
+            if near
+            else f"give duckdb:///{'' if scheme else uri}, or parquet:///folder",
         )
-    path = duckdb_path(uri)
-    if not path.is_file():
+    path = duckdb_path(uri)  # a folder is written in the same way
+    if not (path.is_file() if scheme == "duckdb" else path.is_dir()):
         raise DistilwatchError(
-            "there is no such file",
+            f"there is no such {'file' if scheme == 'duckdb' else 'folder'}",
             f"--output {uri}",
             f"`distilwatch detect … --output {uri}` writes it; one slash more makes the path "
             "absolute",
@@ -54,47 +62,85 @@ def check_tables(uri: str) -> Path:
 
 
 @contextmanager
-def connect(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def connect(path: Path, needed: Sequence[str] = NEEDED) -> Iterator[duckdb.DuckDBPyConnection]:
     """Opens tables for reading, after looking whether all are there.
 
+    Args:
+      path: DuckDB file, or folder of Parquet tables.
+      needed: tables that must be there, of a file.
+
     Raises:
-      DistilwatchError: when the file is no database of ours, or is locked.
+      DistilwatchError: when it holds no tables of ours, or is locked for longer than a run that
+        writes there has it open.
     """
-    with open_tables(path) as connection:
+    connection = _open_folder(path) if path.is_dir() else _open_file(path, needed)
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def open_tables(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Opens tables for reading, whatever is there; see `connect`."""
+    connection = _open_folder(path) if path.is_dir() else _when_free(path)
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        yield connection
+    finally:
+        connection.close()
+
+
+def _open_folder(folder: Path) -> duckdb.DuckDBPyConnection:
+    if not has_tables(folder):
+        raise DistilwatchError(
+            "there are no tables", str(folder), "give the folder that `distilwatch detect` wrote"
+        )
+    connection = duckdb.connect()
+    try:
+        make_views(connection, folder.absolute())
+    except duckdb.Error as error:
+        connection.close()
+        raise _unreadable(folder, error) from error
+    return connection
+
+
+def _open_file(path: Path, needed: Sequence[str]) -> duckdb.DuckDBPyConnection:
+    connection = _when_free(path)
+    try:
         there = {
             row[0]
             for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
         }
-        missing = [name for name in NEEDED if name not in there]
+        missing = [name for name in needed if name not in there]
         if missing:
             raise DistilwatchError(
                 f"there is no table {', '.join(missing)}",
                 str(path),
                 "give the file that `distilwatch detect` wrote",
             )
-        _check_columns(connection, path)
-        yield connection
-
-
-@contextmanager
-def open_tables(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Opens a database for reading.
-
-    Raises:
-      DistilwatchError: when the file is none, or is locked.
-    """
-    try:
-        connection = duckdb.connect(str(path), read_only=True)
-    except duckdb.Error as error:
-        refused = why_not(error)
-        raise DistilwatchError(
-            f"the tables cannot be read: {refused.what}", str(path), refused.mend
-        ) from error
-    try:
-        connection.execute("SET TimeZone = 'UTC'")
-        yield connection
-    finally:
+        _check_columns(connection, path, needed)
+    except BaseException:
         connection.close()
+        raise
+    return connection
+
+
+def _when_free(path: Path) -> duckdb.DuckDBPyConnection:
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return duckdb.connect(str(path), read_only=True)
+        except duckdb.Error as error:
+            if not why_not(error).locked or time.monotonic() >= deadline:
+                raise _unreadable(path, error) from error
+            time.sleep(0.05)
+
+
+def _unreadable(path: Path, error: duckdb.Error) -> DistilwatchError:
+    refused = why_not(error)
+    return DistilwatchError(f"the tables cannot be read: {refused.what}", str(path), refused.mend)
 
 
 def rows(
@@ -106,8 +152,10 @@ def rows(
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
-def _check_columns(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    for name in NEEDED:
+def _check_columns(
+    connection: duckdb.DuckDBPyConnection, path: Path, needed: Sequence[str]
+) -> None:
+    for name in needed:
         there = {row[0] for row in connection.execute(f'DESCRIBE "{name}"').fetchall()}
         missing = [c.name for c in TABLES[name].columns if c.name not in there]
         if missing:

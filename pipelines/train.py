@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipelines.config import Config
 from pipelines.console import Console
 from pipelines.parts import (
+    Reading,
     beam_options,
     decoder,
     embeds_texts,
@@ -33,7 +34,7 @@ from transforms.embedding.space import EmbeddingSpace, fit_space
 from transforms.ingest.batch import Events
 from transforms.ingest.hashing import hash64
 from transforms.ingest.transforms import CleanEvents, DecodeAndEmbed, DecodeAndPlace, FittedSpace
-from transforms.scoring.bundle import save_bundle
+from transforms.scoring.bundle import load_bundle, save_bundle
 from transforms.scoring.detectors import DetectorSpec
 from transforms.scoring.fit import PROFILE, BundleOptions, KeyedSketch, fit_bundle
 from transforms.scoring.history import (
@@ -46,7 +47,14 @@ from transforms.scoring.history import (
     whole,
 )
 from transforms.scoring.model import FitOptions
-from transforms.sessions.transforms import FoldEvents, Profile, Session, SessionizeBounded
+from transforms.scoring.store import bundle_folder
+from transforms.sessions.transforms import (
+    FoldTogether,
+    ProfileBounded,
+    Session,
+    SessionizeBounded,
+    each_session,
+)
 from transforms.sinks.staging import cannot_keep
 
 
@@ -56,6 +64,7 @@ class TrainOptions:
 
     Attributes:
       decisions: of staff that hold, on clusters found before.
+      space_of: bundle whose embedding space is taken over; None: one is fitted.
     """
 
     inputs: list[str]
@@ -63,6 +72,7 @@ class TrainOptions:
     config: Config
     runner: str
     beam_args: list[str]
+    space_of: Path | None = None
     decisions: tuple[Disposition, ...] = ()
 
     @property
@@ -172,7 +182,7 @@ def _fit_space(options: TrainOptions, folder: str) -> FittedSpace:
                 pipeline,
                 options.inputs,
                 DecodeAndEmbed(decoder(config), embeds_texts(config)),
-                config.ingest.batch_records,
+                _reading(config),
             )
             | "SmallestHashes"
             >> beam.CombineGlobally(
@@ -188,8 +198,31 @@ def _fit_space(options: TrainOptions, folder: str) -> FittedSpace:
             "history",
             "give events with embedding or prompt_text",
         )
-    space = fit_space(sample, config.embedding.model, config.coverage.cells, config.scoring.seed)
+    space = _space_of(options)
+    if space is None:
+        space = fit_space(
+            sample, config.embedding.model, config.coverage.cells, config.scoring.seed
+        )
     return FittedSpace(space, _count_capabilities(space, sample, labels))
+
+
+def _space_of(options: TrainOptions) -> EmbeddingSpace | None:
+    """The space of another bundle, so that a running stream can change to the new one."""
+    if options.space_of is None:
+        return None
+    space, embedding = load_bundle(bundle_folder(options.space_of)).space, options.config.embedding
+    if (space.embedding_model, space.dim) != (embedding.model, embedding.dim):
+        raise DistilwatchError(
+            f"its space is of {space.embedding_model} with {space.dim} numbers, not of "
+            f"{embedding.model} with {embedding.dim}",
+            f"--space-of {options.space_of}",
+            "set embedding.model and embedding.dim to these, or leave --space-of out",
+        )
+    return space
+
+
+def _reading(config: Config) -> Reading:
+    return Reading(config.ingest.batch_records, read_with=config.bigquery.read_with)
 
 
 def _count_capabilities(
@@ -251,26 +284,28 @@ def _sketch_history(
     """Training keys by level, the peer groups, and the parts of every account's history."""
     config = options.config
     sessions = session_options(config)
-    days = Profile(part_ms(config.profiles.window_ms), 0, sessions.allowed_lateness_ms)
+    days = ProfileBounded(part_ms(config.profiles.window_ms), sessions.allowed_lateness_ms)
     with beam.Pipeline(options=beam_options(options.runner, options.beam_args, 1)) as pipeline:
         clean = read_events(
             pipeline,
             options.inputs,
             DecodeAndPlace(decoder(config), fitted, embeds_texts(config)),
-            config.ingest.batch_records,
+            _reading(config),
         ) | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
         events = clean.events
         if options.left_out:
-            events |= "LeaveOut" >> beam.FlatMap(_without, options.left_out)
-        partials = events | "Fold" >> FoldEvents(sessions)
+            left = beam.FlatMap(_without, options.left_out).with_output_types(Events)
+            events |= "LeaveOut" >> left
+        folded = events | "Fold" >> FoldTogether(sessions)
         of_sessions = (
-            partials
+            folded
             | "Sessions" >> SessionizeBounded(sessions)
+            | "EachSession" >> beam.FlatMap(each_session).with_output_types(Session)
             | "SessionKeys" >> beam.Map(_of_session)
         )
         _ = of_sessions | "Keep" >> beam.ParDo(_KeepFn(folder))
         _ = (
-            partials
+            folded
             | "Profiles" >> days
             | "NameParts" >> beam.ParDo(_PartFn())
             | "LeaveWindows" >> beam.WindowInto(beam.window.GlobalWindows())

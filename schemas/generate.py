@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 
 from schemas import events
-from schemas.tables import TABLES, VERSION
+from schemas.tables import IDENTIFIERS, TABLES, VERSION
+from schemas.views import NAMES, source_of
+from schemas.views.render import bigquery_query, bigquery_sql, duckdb_sql, uses
+from schemas.views.source import read_view
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,8 +26,38 @@ def generated() -> dict[str, str]:
     }
     for name, table in TABLES.items():
         files[f"schemas/generated/{name}.bigquery.json"] = _json(table.bigquery())
+        files[f"schemas/generated/{name}.bigquery.sql"] = table.bigquery_ddl("DATASET") + ";\n"
         files[f"schemas/generated/{name}.avsc"] = _json(table.avro())
+        files[f"schemas/generated/{name}.arrow.json"] = _json(table.arrow_json())
         files[f"schemas/generated/{name}.duckdb.sql"] = table.duckdb_ddl() + ";\n"
+    views = [read_view(source_of(name), TABLES) for name in NAMES]
+    for view in views:
+        files[f"schemas/generated/views/{view.name}.duckdb.sql"] = duckdb_sql(view)
+        files[f"schemas/generated/views/{view.name}.bigquery.sql"] = bigquery_sql(view)
+        files[f"schemas/generated/views/{view.name}.query.sql"] = bigquery_query(view) + "\n"
+    files["schemas/generated/tables.json"] = _json(
+        {
+            name: {
+                "description": table.description,
+                "key": table.key,
+                "partition": table.partition,
+                "clustering": table.clustering,
+                "identifiers": IDENTIFIERS.get(name, ()),
+            }
+            for name, table in TABLES.items()
+        }
+    )
+    files["schemas/generated/views.json"] = _json(
+        {
+            view.name: {
+                "description": view.description,
+                "uses": uses(view),
+                "parameters": {p.name: p.type for p in view.parameters},
+            }
+            for view in views
+        }
+    )
+    files["docs/views.md"] = _page("# Views", _VIEWS, *(view.markdown() for view in views))
     page = [
         "# The two contracts",
         "",
@@ -37,6 +70,19 @@ def generated() -> dict[str, str]:
     ]
     files["docs/contracts.md"] = "\n".join(page).rstrip() + "\n"
     return files
+
+
+def _page(title: str, *parts: str) -> str:
+    return "\n".join([title, "", *parts]).rstrip() + "\n"
+
+
+_VIEWS = """\
+Made by `make generate` from `schemas/views/`; do not edit. The same views, with the same columns,
+are in a DuckDB output, in what `distilwatch tables open` makes of Parquet files, and in BigQuery
+(`infra/terraform/bigquery`). Those with a parameter are called like a function:
+`SELECT * FROM clusters_as_of(TIMESTAMP '2026-06-01 12:00:00+00')`.
+[Analysts' questions](analysts.md) shows them at work.
+"""
 
 
 def stale() -> list[str]:

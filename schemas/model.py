@@ -103,7 +103,7 @@ class Column:
         if self.mode == "REPEATED":
             kind = f"ARRAY<{kind}>"
         required = " NOT NULL" if self.mode == "REQUIRED" else ""
-        return f"`{self.name}` {kind}{required} OPTIONS(description={_bigquery_text(self.about())})"
+        return f"`{self.name}` {kind}{required} OPTIONS(description={bigquery_text(self.about())})"
 
     def avro(self, within: str) -> dict[str, Any]:
         """Its Avro field; `within` keeps the names of records apart."""
@@ -159,6 +159,10 @@ class Table:
         about = {"description": self.description, "contract_version": str(self.version)}
         return pa.schema([c.arrow_field() for c in self.columns], about)
 
+    def arrow_json(self) -> dict[str, Any]:
+        """Its Arrow schema in words, which is that of its Parquet files, too."""
+        return {"name": self.name, "fields": [_arrow_words(field) for field in self.arrow()]}
+
     def duckdb_ddl(self) -> str:
         """Its CREATE TABLE statement; the key makes a second write of a row replace the first."""
         columns = ", ".join(
@@ -178,8 +182,8 @@ class Table:
     def duckdb_comments(self) -> list[str]:
         """Statements that put the descriptions into a DuckDB database."""
         name = quoted(self.name)
-        return [f"COMMENT ON TABLE {name} IS {_sql_text(self.description)}"] + [
-            f"COMMENT ON COLUMN {name}.{quoted(c.name)} IS {_sql_text(c.about())}"
+        return [f"COMMENT ON TABLE {name} IS {sql_text(self.description)}"] + [
+            f"COMMENT ON COLUMN {name}.{quoted(c.name)} IS {sql_text(c.about())}"
             for c in self.columns
         ]
 
@@ -204,7 +208,7 @@ class Table:
         if self.clustering:
             parts.append("CLUSTER BY " + ", ".join(f"`{c}`" for c in self.clustering))
         parts.append(
-            f"OPTIONS(description={_bigquery_text(self.description)}, "
+            f"OPTIONS(description={bigquery_text(self.description)}, "
             f'labels=[("contract_version", "{self.version}")])'
         )
         return "\n".join(parts)
@@ -243,16 +247,32 @@ class Table:
         return arrow_table(self, rows)
 
 
+def _arrow_words(field: pa.Field) -> dict[str, Any]:
+    kind = field.type.value_type if pa.types.is_list(field.type) else field.type
+    words: dict[str, Any] = {
+        "name": field.name,
+        "type": "struct" if pa.types.is_struct(kind) else str(kind),
+        "list": pa.types.is_list(field.type),
+        "nullable": field.nullable,
+        **{key.decode(): value.decode() for key, value in (field.metadata or {}).items()},
+    }
+    if pa.types.is_struct(kind):
+        words["fields"] = [_arrow_words(kind.field(i)) for i in range(kind.num_fields)]
+    return words
+
+
 def quoted(name: str) -> str:
     """A name as SQL has it."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def _sql_text(text: str) -> str:
+def sql_text(text: str) -> str:
+    """A text as SQL has it."""
     return "'" + text.replace("'", "''") + "'"
 
 
-def _bigquery_text(text: str) -> str:
+def bigquery_text(text: str) -> str:
+    """A text as BigQuery has it."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 

@@ -12,7 +12,7 @@ from schemas.model import Column, Mode, Table, Type, check_table
 from schemas.normalise import normalise_row
 from schemas.views import VIEWS
 
-__all__ = ["TABLES", "VERSION", "VIEWS", "Column", "Table", "normalise_row"]
+__all__ = ["IDENTIFIERS", "TABLES", "VERSION", "VIEWS", "Column", "Table", "normalise_row"]
 
 VERSION = 1
 
@@ -38,20 +38,30 @@ _FEATURES = _many(
     "features",
     "features, with what is normal for the peer group at this volume; unknown ones are left out",
     _may("name", "STRING", "feature"),
-    _may("value", "FLOAT64", "as measured; the unit is the feature's own"),
-    _may("normal_low", "FLOAT64", "lower end of the middle two thirds of its peers"),
-    _may("normal_high", "FLOAT64", "upper end of the middle two thirds of its peers"),
+    _may("value", "FLOAT64", "as measured", "the feature's own"),
+    _may(
+        "normal_low",
+        "FLOAT64",
+        "lower end of the middle two thirds of its peers",
+        "the feature's own",
+    ),
+    _may(
+        "normal_high",
+        "FLOAT64",
+        "upper end of the middle two thirds of its peers",
+        "the feature's own",
+    ),
     _may("z", "FLOAT64", "distance from the peers' median", "robust standard deviations"),
 )
 _REASONS = _many(
     "reasons",
     "features that made the difference, largest first",
     _may("feature", "STRING", "feature"),
-    _may("value", "FLOAT64", "as measured; the unit is the feature's own"),
-    _may("normal_low", "FLOAT64", "lower end of what is normal"),
-    _may("normal_high", "FLOAT64", "upper end of what is normal"),
+    _may("value", "FLOAT64", "as measured", "the feature's own"),
+    _may("normal_low", "FLOAT64", "lower end of what is normal", "the feature's own"),
+    _may("normal_high", "FLOAT64", "upper end of what is normal", "the feature's own"),
     _may("z", "FLOAT64", "distance from normal", "robust standard deviations"),
-    _may("contribution", "FLOAT64", "fall of the score if this alone were normal"),
+    _may("contribution", "FLOAT64", "fall of the score if this alone were normal", "score"),
     _may("words", "STRING", "the reason in words"),
 )
 _LINKS = _many(
@@ -80,7 +90,9 @@ _CAPABILITIES = _many(
     _may("name", "STRING", "code, mathematics, tool_use, medicine, law …"),
     _may("requests", "INT64", "requests that ask for it", "requests"),
     _may("share", "FLOAT64", "of the cluster's labelled requests", "0 to 1"),
-    _may("lift", "FLOAT64", "the share over the history's; empty where that is not labelled"),
+    _may(
+        "lift", "FLOAT64", "the share over the history's; empty where that is not labelled", "ratio"
+    ),
     _may(
         "covered",
         "FLOAT64",
@@ -143,7 +155,7 @@ _SESSION_SCORES = Table(
         _must("request_count", "INT64", "requests", "requests"),
         *_TOKENS,
         _FEATURES,
-        _must("score", "FLOAT64", "ensemble score; compare within a level only"),
+        _must("score", "FLOAT64", "ensemble score; compare within a level only", "score"),
         _must("p_value", "FLOAT64", "calibrated p-value of the row alone", "probability"),
         _may("combined_p_value", "FLOAT64", "with the cluster's; profiles only", "probability"),
         _may("cluster_id", "STRING", "cluster of the account, flagged or not; profiles only"),
@@ -168,7 +180,7 @@ _FLAGGED_CLUSTERS = Table(
         _must("window_end", "TIMESTAMP", "end of the profile window", "UTC"),
         _must("status", "STRING", "open, growing, resolved or dismissed"),
         _must("severity", "STRING", "low, medium, high or critical"),
-        _must("score", "FLOAT64", "ensemble score; compare among clusters only"),
+        _must("score", "FLOAT64", "ensemble score; compare among clusters only", "score"),
         _must("p_value", "FLOAT64", "calibrated p-value", "probability"),
         _must("first_seen", "TIMESTAMP", "first request of a member", "UTC"),
         _must("last_seen", "TIMESTAMP", "last request of a member", "UTC"),
@@ -197,6 +209,13 @@ _FLAGGED_CLUSTERS = Table(
         ),
         _KNOWN,
         _may("severity_reason", "STRING", "why the severity was lowered; empty where it was not"),
+        _may(
+            "p_value_alone",
+            "FLOAT64",
+            "without what other labs report; empty where that changes nothing",
+            "probability",
+        ),
+        _many("reported_by", "feeds whose indicators made the p-value smaller", kind="STRING"),
         _COVERAGE,
     ),
 )
@@ -213,7 +232,7 @@ _CLUSTER_MEMBERS = Table(
         _must("account_id", "STRING", "account"),
         _must("since", "TIMESTAMP", "first request of the account in the window", "UTC"),
         _may("request_count", "INT64", "the account's requests", "requests"),
-        _may("score", "FLOAT64", "the account's own score"),
+        _may("score", "FLOAT64", "the account's own score", "score"),
         _may("p_value", "FLOAT64", "the account's own p-value", "probability"),
         _LINKS,
         *_RUN,
@@ -229,7 +248,7 @@ _DEAD_LETTERS = Table(
     ("reason", "source"),
     (
         _must("source", "STRING", "topic or file"),
-        _must("partition", "INT64", "partition of the topic, 0 for files"),
+        _must("partition", "INT64", "partition of the topic, 0 for files", "number"),
         _must("offset", "INT64", "offset in the partition; position for files", "records or bytes"),
         _must("reason", "STRING", "why, one stable word"),
         _may("detail", "STRING", "names and types, never values"),
@@ -237,8 +256,29 @@ _DEAD_LETTERS = Table(
         _may("raw_bytes", "INT64", "length of the record", "bytes"),
         _may("event_time", "TIMESTAMP", "its time where it could be read", "UTC"),
         _may("run_id", "STRING", "run that wrote the row"),
-        _may("schema_id", "INT64", "id in the schema registry, of records that bring one"),
+        _may("schema_id", "INT64", "id in the schema registry, of records that bring one", "id"),
         _may("raw", "BYTES", "the record, encrypted; empty unless a key is configured"),
+    ),
+)
+
+_DEAD_LETTER_REPLAYS = Table(
+    "dead_letter_replays",
+    "What became of dead letters that were replayed: one row per letter and replay. The view "
+    "`dead_letter_status` has the status of each letter.",
+    ("source", "partition", "offset", "replay_id"),
+    "replayed_at",
+    ("status", "source"),
+    (
+        _must("source", "STRING", "of the letter"),
+        _must("partition", "INT64", "of the letter"),
+        _must("offset", "INT64", "of the letter", "records or bytes"),
+        _must("replay_id", "STRING", "the replay"),
+        _must("status", "STRING", "replayed, still_refused, or gone: its bytes are nowhere"),
+        _must("replayed_at", "TIMESTAMP", "when", "UTC"),
+        _may("reason", "STRING", "why it is still refused, or gone"),
+        _may("to_source", "STRING", "topic or file that it was written to, or detect"),
+        _may("to_partition", "INT64", "partition that it was written to"),
+        _may("to_offset", "INT64", "offset that it has there", "records"),
     ),
 )
 
@@ -339,12 +379,21 @@ _INDICATORS = Table(
         _may("value", "STRING", "keyed hash, hex, or a coarse public value such as a network"),
         _may("sketch", "BYTES", "coverage, where the kind is one that is compared and not equal"),
         _may("provider", "STRING", "lab that made it"),
-        _may("cluster_id", "STRING", "cluster that it was made from, at the lab that made it"),
+        _may(
+            "cluster_id",
+            "STRING",
+            "name, given by the lab that made it, of the campaign; says nothing to others",
+        ),
         _may("confidence", "INT64", "of the lab that made it", "0 to 100"),
         _may("marking", "STRING", "traffic light protocol: clear, green, amber, amber+strict, red"),
         _must("valid_from", "TIMESTAMP", "from when it holds", "UTC"),
         _may("valid_until", "TIMESTAMP", "until when it holds; empty for ever", "UTC"),
         _may("revoked", "BOOL", "whether the lab that made it took it back"),
+        _may("created", "TIMESTAMP", "when its first version was made", "UTC"),
+        _may("modified", "TIMESTAMP", "when this version was made; the latest counts", "UTC"),
+        _may("revision", "INT64", "version: 1, 2, …"),
+        _may("method", "STRING", "how it was made"),
+        _may("source", "STRING", "who brought it here: own, or the name of a feed"),
     ),
 )
 
@@ -367,6 +416,35 @@ _SIGHTINGS = Table(
     ),
 )
 
+_CLUSTER_EVIDENCE = Table(
+    "cluster_evidence",
+    "What of a flagged cluster other labs might use, by revision; never leaves as it is. "
+    "`distilwatch share propose` makes indicators of it.",
+    ("cluster_id", "window_start", "revision"),
+    "window_start",
+    ("cluster_id",),
+    (
+        _must("cluster_id", "STRING", "cluster"),
+        _must("window_start", "TIMESTAMP", "begin of the profile window", "UTC"),
+        _must("revision", "INT64", "revision of the cluster", "requests"),
+        _may("window_end", "TIMESTAMP", "end of the profile window", "UTC"),
+        _must("account_count", "INT64", "member accounts", "accounts"),
+        _FEATURES,
+        _many(
+            "things",
+            "what links members and could link accounts elsewhere; the strongest of each kind",
+            _may("kind", "STRING", "prefix_scaffold, suffix_scaffold, network or client"),
+            _may("thing", "STRING", "hash of the shared thing, 14 hex digits"),
+            _may("members", "INT64", "members that have it", "accounts"),
+            _may("others", "INT64", "accounts of the window that have it, too", "accounts"),
+        ),
+        _may("coverage", "BYTES", "sum over members of what each asks, in equal parts; compressed"),
+        _may("space", "STRING", "hash of the space that coverage was measured in"),
+        _may("embedding_model", "STRING", "embedder of that space"),
+        *_RUN,
+    ),
+)
+
 TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
@@ -374,13 +452,22 @@ TABLES: Mapping[str, Table] = {
         _FLAGGED_CLUSTERS,
         _CLUSTER_MEMBERS,
         _DEAD_LETTERS,
+        _DEAD_LETTER_REPLAYS,
         _RUN_HEALTH,
         _DISPOSITIONS,
         _ALERTS,
         _INDICATORS,
         _SIGHTINGS,
+        _CLUSTER_EVIDENCE,
     )
 }
+
+IDENTIFIERS: Mapping[str, tuple[str, ...]] = {
+    "session_scores": ("key",),
+    "cluster_members": ("account_id",),
+    "sightings": ("account_id",),
+}
+"""Columns that name a customer, by table; who may read them is decided apart from the rest."""
 
 for _table in TABLES.values():
     check_table(_table)

@@ -6,11 +6,16 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import settings
 
+from infra.local.bigquery_emulator import BigQueryEmulator, emulator_command
+from infra.local.flink_cluster import FlinkCluster, WorkerPool, flink_libs
 from infra.local.services import KafkaBroker, ServiceError, kafka_libs, prism_location
+
+Service = TypeVar("Service", KafkaBroker, BigQueryEmulator)
 
 # Machines are shared and slow at times; and what CI says must not depend on the draw.
 settings.register_profile("here", deadline=None)
@@ -26,15 +31,15 @@ def kafka() -> Iterator[KafkaBroker]:
     except ServiceError as missing:
         pytest.skip(str(missing))
     with ExitStack() as stack:
-        yield _started(stack)
+        yield _started(stack, KafkaBroker)
 
 
-def _started(stack: ExitStack, attempts: int = 3) -> KafkaBroker:
-    """A broker; a port that was free when it was chosen may be taken by the time it starts."""
+def _started(stack: ExitStack, kind: type[Service], attempts: int = 3) -> Service:
+    """A service; a port that was free when it was chosen may be taken by the time it starts."""
     for _ in range(attempts - 1):
         with suppress(ServiceError):
-            return stack.enter_context(KafkaBroker())
-    return stack.enter_context(KafkaBroker())
+            return stack.enter_context(kind())
+    return stack.enter_context(kind())
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +49,34 @@ def prism() -> Path:
         return prism_location()
     except ServiceError as missing:
         pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def bigquery() -> Iterator[BigQueryEmulator]:
+    """One emulator of BigQuery for the whole session; each test takes a dataset of its own."""
+    try:
+        emulator_command()
+    except ServiceError as missing:
+        pytest.skip(str(missing))
+    with ExitStack() as stack:
+        yield _started(stack, BigQueryEmulator)
+
+
+@pytest.fixture(scope="session")
+def flink() -> Iterator[FlinkCluster]:
+    """A Flink cluster for the whole session: two task managers of one slot each."""
+    try:
+        flink_libs()
+    except ServiceError as missing:
+        pytest.skip(str(missing))
+    with FlinkCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def workers(flink: FlinkCluster) -> Iterator[WorkerPool]:
+    """A pool of Python workers for it."""
+    pool = WorkerPool(flink.folder)
+    pool.start()
+    yield pool
+    pool.stop()

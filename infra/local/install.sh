@@ -1,7 +1,11 @@
 #!/usr/bin/env bash
 # Installs what the tests on the real thing need, under .local:
 #   .local/kafka/libs   the jars of a Kafka broker (versions in kafka/pom.xml)
+#   .local/flink/libs   the jars of a Flink cluster and of Beam's job server (flink/pom.xml)
+#   .local/apicurio      a schema registry (version below)
 #   .local/bin/prism    Beam's local streaming runner (version in prism/go.mod)
+#   .local/bin/tofu     OpenTofu, which checks infra/terraform (version in tofu/go.mod)
+#   .local/bigquery     an emulator of BigQuery (versions in bigquery/requirements.txt)
 # and, from the distribution, Chromium, for tests of pages in a real browser.
 # Run it again at any time: what is there in the right version is left alone.
 set -euo pipefail
@@ -74,26 +78,48 @@ java_version() { # 17 for `openjdk version "17.0.15"`, 0 when there is none
   java -version 2>&1 | sed -nE '1s/.*"([0-9]+).*/\1/p' | grep . || echo 0
 }
 
-install_kafka() {
-  local libs="$target/kafka/libs" stamp
-  stamp="$target/kafka/installed-$(cksum <"$here/kafka/pom.xml" | tr ' ' -)"
+install_jars() { # install_jars NAME TITLE: what NAME/pom.xml lists, into NAME/libs
+  local name="$1" title="$2" libs="$target/$1/libs" stamp java
+  stamp="$target/$name/installed-$(cksum <"$here/$name/pom.xml" | tr ' ' -)"
   if [[ -e $stamp ]]; then
-    say "Kafka: is installed in $libs"
+    say "$title: is installed in $libs"
     return
   fi
-  local java
   java="$(java_version)"
   ((java >= 17)) || die "Java 17 or newer is needed; Java $java is installed." \
     "Debian, Ubuntu: sudo apt install openjdk-17-jre-headless" "macOS: brew install openjdk"
-  need mvn maven "fetching Kafka's jars"
-  rm -rf "$target/kafka"
+  need mvn maven "fetching the jars of $title"
+  rm -rf "${target:?}/$name"
   mkdir -p "$libs"
-  with_progress "Kafka: fetching its jars with Maven" \
-    mvn -q -B -f "$here/kafka/pom.xml" dependency:copy-dependencies "-DoutputDirectory=$libs" ||
-    die "Maven could not fetch Kafka's jars (its words are above)." \
+  with_progress "$title: fetching its jars with Maven" \
+    mvn -q -B -f "$here/$name/pom.xml" dependency:copy-dependencies "-DoutputDirectory=$libs" ||
+    die "Maven could not fetch the jars of $title (its words are above)." \
       "Check the network, or point ~/.m2/settings.xml at a mirror, then run this again."
   touch "$stamp"
-  say "Kafka: installed in $libs"
+  say "$title: installed in $libs"
+}
+
+install_apicurio() { # a real schema registry, for the tests of Avro
+  local home="$target/apicurio" version=2.6.13.Final stamp
+  stamp="$home/installed-$version"
+  if [[ -e $stamp ]]; then
+    say "Apicurio: is installed in $home"
+    return
+  fi
+  need mvn maven "fetching Apicurio, the schema registry of the tests"
+  rm -rf "$home"
+  mkdir -p "$home"
+  fetch_apicurio() {
+    mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
+      "-Dartifact=io.apicurio:apicurio-registry-app:$version:tar.gz:all" \
+      "-DoutputDirectory=$home" -Dmdep.useBaseVersion=true &&
+      tar xzf "$home"/*.tar.gz -C "$home" && rm "$home"/*.tar.gz
+  }
+  with_progress "Apicurio: fetching it with Maven (140 MB)" fetch_apicurio ||
+    die "Maven could not fetch Apicurio (its words are above)." \
+      "Check the network, or point ~/.m2/settings.xml at a mirror, then run this again."
+  touch "$stamp"
+  say "Apicurio: installed in $home"
 }
 
 go_minor() { # 26 for go1.26.1, 0 when there is none
@@ -129,10 +155,77 @@ install_prism() {
   say "Prism: installed as $binary"
 }
 
+# An environment of its own: what the emulator needs must not decide the versions that we run with.
+install_bigquery() {
+  local home="$target/bigquery" python stamp
+  stamp="$home/installed-$(cksum <"$here/bigquery/requirements.txt" | tr ' ' -)"
+  if [[ -e $stamp ]]; then
+    say "BigQuery emulator: is installed in $home"
+    return
+  fi
+  python="${PYTHON:-python3.11}"
+  "$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null ||
+    die "Python 3.11 or 3.12 with venv is needed for the BigQuery emulator; \`$python\` is missing or another." \
+      "Debian, Ubuntu: sudo apt install python3.11 python3.11-venv" \
+      "Elsewhere: name it with PYTHON=/path/to/python3.11"
+  rm -rf "$home"
+  mkdir -p "$home"
+  "$python" -m venv "$home/venv"
+  with_progress "BigQuery emulator: installing it with pip" \
+    "$home/venv/bin/python" -m pip install --require-hashes -r "$here/bigquery/requirements.txt" ||
+    die "pip could not install the BigQuery emulator (its words are above)." \
+      "Check the network, or point pip at a mirror (PIP_INDEX_URL), then run this again."
+  # DuckDB looks for its extensions in HOME, and would otherwise fetch them at each start.
+  "$home/venv/bin/python" - "$home/home" <<'EOF'
+import shutil, sys
+from importlib import import_module
+from pathlib import Path
+import duckdb
+
+platform = duckdb.sql("PRAGMA platform").fetchone()[0]
+for name in ("spatial", "avro"):
+    package = Path(import_module(f"duckdb_extension_{name}").__file__).parent
+    where = Path(sys.argv[1], ".duckdb", "extensions", f"v{duckdb.__version__}", platform)
+    where.mkdir(parents=True, exist_ok=True)
+    shutil.copy(package / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension", where)
+EOF
+  touch "$stamp"
+  say "BigQuery emulator: installed in $home"
+}
+
+install_tofu() {
+  local binary="$target/bin/tofu" stamp
+  stamp="$target/bin/.tofu-$(cksum <"$here/tofu/go.mod" | tr ' ' -)"
+  if [[ -x $binary && -e $stamp ]]; then
+    say "OpenTofu: is installed as $binary"
+    return
+  fi
+  if (($(go_minor) < oldest_go)) && [[ -x /usr/local/go/bin/go ]]; then
+    PATH="/usr/local/go/bin:$PATH"
+  fi
+  mkdir -p "$target/bin"
+  rm -f "$target"/bin/.tofu-*
+  build_tofu() {
+    cd "$here/tofu" && CGO_ENABLED=0 go build -mod=readonly -trimpath -ldflags "-s -w" -o "$binary" \
+      github.com/opentofu/opentofu/cmd/tofu
+  }
+  # Only the check of infra/terraform's format needs it; its test says so when it is missing.
+  with_progress "OpenTofu: building it with Go; this takes some minutes the first time" build_tofu || {
+    say "OpenTofu: Go could not build it (its words are above); infra/terraform is not checked by it"
+    return
+  }
+  touch "$stamp"
+  say "OpenTofu: installed as $binary"
+}
+
 if ! command -v java >/dev/null; then # looking up the package takes a second
   need java "$(command -v apt-cache >/dev/null && java_package || echo openjdk-17-jre-headless)" \
-    "running the Kafka broker" openjdk
+    "running the Kafka broker and Flink" openjdk
 fi
-install_kafka
+install_jars kafka Kafka
+install_jars flink Flink
+install_apicurio
 install_prism
+install_bigquery
+install_tofu
 need chromium chromium "testing pages in a real browser, and printing cases as PDF"

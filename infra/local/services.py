@@ -1,7 +1,7 @@
-"""Kafka and Prism as ordinary processes of this machine, for tests and for trying things out.
+"""Kafka, Prism and BigQuery as ordinary processes of this machine, for tests and to try things out.
 
-From the shell, `python infra/local/services.py kafka` runs a broker until interrupted and
-`python infra/local/services.py prism` prints where the Prism binary is.
+From the shell, `python infra/local/services.py kafka` runs a broker until interrupted, `… bigquery`
+an emulator of BigQuery, and `… prism` prints where the Prism binary is.
 """
 
 from __future__ import annotations
@@ -98,6 +98,19 @@ def prism_location() -> Path:
     if not os.access(binary, os.X_OK):
         raise ServiceError(f"Prism, Beam's local streaming runner, is not at {binary}: {_INSTALL}")
     return binary
+
+
+def tofu_location() -> Path:
+    """OpenTofu, or Terraform where that is installed; both know the same language.
+
+    Raises:
+      ServiceError: neither is there.
+    """
+    found = [local_dir() / "bin" / "tofu", *map(shutil.which, ("tofu", "terraform"))]
+    for binary in found:
+        if binary is not None and os.access(binary, os.X_OK):
+            return Path(binary)
+    raise ServiceError(f"OpenTofu is not at {found[0]}: {_INSTALL}")
 
 
 def free_ports(count: int) -> list[int]:
@@ -266,12 +279,15 @@ class KafkaBroker:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """`kafka [--topic NAME:PARTITIONS …]` or `prism`."""
-    parser = argparse.ArgumentParser(description="Kafka and Prism on this machine")
+    """`kafka [--topic NAME:PARTITIONS …]`, `bigquery` or `prism`."""
+    parser = argparse.ArgumentParser(description="Kafka, BigQuery and Prism on this machine")
     commands = parser.add_subparsers(dest="command", required=True)
     kafka = commands.add_parser("kafka", help="run a broker until interrupted")
     kafka.add_argument("--folder", type=Path, help="keep its data here; default: a passing one")
     kafka.add_argument("--topic", action="append", default=[], metavar="NAME[:PARTITIONS]")
+    bigquery = commands.add_parser("bigquery", help="run an emulator until interrupted")
+    bigquery.add_argument("--project", default="test-project")
+    bigquery.add_argument("--port", type=int, help="of HTTP; default: one that is free")
     commands.add_parser("prism", help="say where the Prism binary is")
     options = parser.parse_args(arguments)
     try:
@@ -280,6 +296,14 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         # Terminating this process must stop the broker, too.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if options.command == "bigquery":
+            from infra.local.bigquery_emulator import BigQueryEmulator
+
+            with BigQueryEmulator(options.project, rest_port=options.port) as emulator:
+                print(f"BigQuery answers at {emulator.rest}, its Storage API at {emulator.grpc}.")
+                print(f"export BIGQUERY_EMULATOR_HOST=http://{emulator.rest}")
+                print(f"export BIGQUERY_STORAGE_EMULATOR_HOST={emulator.grpc}", flush=True)
+                signal.pause()
         with KafkaBroker(options.folder) as broker:
             for topic in options.topic:
                 name, _, partitions = topic.partition(":")
@@ -295,4 +319,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # As a script: the modules beside this one are found, and there is one ServiceError only.
+    sys.path.insert(0, str(_HERE.parents[1]))
+    from infra.local import services
+
+    sys.exit(services.main())

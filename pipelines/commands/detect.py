@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pipelines.commands import options
 from pipelines.durations import HOW, parse_duration
+
+if TYPE_CHECKING:
+    from pipelines.config import Config
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -32,6 +36,28 @@ def _length(_: click.Context, __: click.Parameter, value: str | None) -> int | N
     return found
 
 
+def _settings(path: Path | None, flink_master: str | None) -> Config:
+    from pipelines.config import load_config
+
+    config = load_config(path)
+    if flink_master is None:
+        return config
+    flink = config.flink.model_copy(update={"master": flink_master})
+    return config.model_copy(update={"flink": flink})
+
+
+def _moment(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    from datetime import UTC, datetime
+
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter("write a time as 2026-06-01T12:00:00Z") from None
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
 @click.command(short_help="Score requests and write the flagged clusters.")
 @options.inputs
 @options.bundle("Bundle that `train` wrote; verified before it is used.")
@@ -39,12 +65,34 @@ def _length(_: click.Context, __: click.Parameter, value: str | None) -> int | N
 @options.config_file
 @options.any_runner
 @click.option(
+    "--flink-master",
+    metavar="HOST:PORT",
+    help="With --runner flink: the job manager's REST interface; or flink.master in the settings.",
+)
+@click.option(
+    "--from-savepoint",
+    "savepoint",
+    metavar="URI",
+    help="With --runner flink: go on from a savepoint or a kept checkpoint of an endless run; give "
+    "the --run-id of that run, too.",
+)
+@click.option(
     "--for",
     "for_ms",
     callback=_length,
     metavar="TIME",
     help="How long to read an endless topic, such as '10 min'; until stopped without.",
 )
+@click.option(
+    "--from",
+    "from_ms",
+    callback=_moment,
+    metavar="TIME",
+    help="Backfill: score what happened from then on, such as 2026-06-01 or 2026-06-01T12:00:00Z. "
+    "Alerts are not sent for the past.",
+)
+@click.option("--to", "to_ms", callback=_moment, metavar="TIME", help="Backfill: score up to then.")
+@click.option("--send-alerts", is_flag=True, help="Send the alerts of a backfill, too.")
 @click.option(
     "--run-id",
     callback=_run_id,
@@ -60,7 +108,12 @@ def detect(
     outputs: tuple[str, ...],
     config_path: Path | None,
     runner: str | None,
+    flink_master: str | None,
+    savepoint: str | None,
     for_ms: int | None,
+    from_ms: int | None,
+    to_ms: int | None,
+    send_alerts: bool,
     run_id: str | None,
     as_json: bool,
     beam_args: tuple[str, ...],
@@ -79,28 +132,40 @@ def detect(
         --output duckdb:///out.duckdb --output kafka://127.0.0.1:9092/alerts
       distilwatch detect --input 'kafka://127.0.0.1:9092/requests?bounded=false' \\
         --bundle bundle --output duckdb:///out.duckdb --for '10 min'
+      distilwatch detect --input 'kafka://127.0.0.1:9092/requests?bounded=false' \\
+        --bundle bundle --output duckdb:///out.duckdb --runner flink \\
+        --flink-master 127.0.0.1:8081 --run-id main
+      distilwatch detect --input kafka://127.0.0.1:9092/requests --bundle bundle \\
+        --output duckdb:///out.duckdb --from 2026-06-01 --to 2026-06-08
     """
     from pipelines import preflight
-    from pipelines.config import load_config
     from pipelines.console import Console
 
+    past = from_ms is not None or to_ms is not None
     with Console(as_json) as console:
         console.step("Check settings, inputs, bundle and outputs")
         look = preflight.Preflight()
-        config = look.check(lambda: load_config(config_path))
+        config = look.check(lambda: _settings(config_path, flink_master))
         for uri in inputs:
             look.check(partial(preflight.check_input, uri, endless=True))
         look.check(lambda: preflight.check_bundle(bundle))
         for uri in outputs:
-            look.check(partial(preflight.check_output, uri, inputs))
+            look.check(partial(preflight.check_output, uri, inputs, patient=past))
         look.check(lambda: preflight.check_beam_args(beam_args))
         if config is not None:
             look.check(lambda: preflight.check_scratch(config))
+            costs = look.check(lambda: preflight.check_reading_cost(config, inputs))
             look.check(lambda: preflight.check_known_texts(config))
             look.check(lambda: preflight.check_on_call(config))
+            look.check(lambda: preflight.check_registry(config))
+            look.check(lambda: preflight.check_letter_keys(config))
         look.check(lambda: preflight.check_runner(runner, inputs, for_ms, beam_args))
+        look.check(lambda: preflight.check_span(inputs, from_ms, to_ms, send_alerts))
+        look.check(lambda: preflight.check_flink(runner, config, inputs, savepoint, flink_master))
         look.finish()
         assert config is not None  # finish() would have raised
+        for cost in costs or ():
+            console.note(cost.line())
 
         from pipelines.detect import DetectOptions
         from pipelines.detect import detect as run
@@ -115,6 +180,10 @@ def detect(
                 run_id=run_id,
                 beam_args=list(beam_args),
                 duration_ms=for_ms,
+                savepoint=savepoint,
+                from_ms=from_ms,
+                to_ms=to_ms,
+                alerts=send_alerts or not past,
             ),
             console,
         )
@@ -126,6 +195,11 @@ def detect(
                     f"distilwatch report --output {uri} --html report.html",
                 ]
                 break
+        if summary.savepoint:
+            then.append(
+                f"distilwatch detect … --runner flink --run-id {summary.run_id} "
+                f"--from-savepoint {summary.savepoint}"
+            )
         wrote = outputs if summary.complete else ()
         console.result(summary.as_dict(), summary.lines(), wrote, then if wrote else ())
     return 130 if summary.interrupted else 0 if summary.complete else 2

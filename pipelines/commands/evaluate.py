@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
 from pipelines.commands import options
+
+
+class _How(NamedTuple):
+    """The options of the protocol, as `ProtocolOptions` has them, which is slow to import."""
+
+    part: str
+    budget: str
+    only: str
+    seeds: tuple[int, ...]
+    max_cells: int
+    rounds: int
+    looks: int
 
 
 @click.command(short_help="Compare what was found with labels.")
@@ -67,11 +80,19 @@ from pipelines.commands import options
 )
 @click.option(
     "--only",
-    type=click.Choice(["both", "windows", "accounts", "adaptive"]),
+    type=click.Choice(["both", "windows", "accounts", "delay", "adaptive"]),
     default="both",
     show_default=True,
-    help="With --protocol: windows of prompts, whole accounts, or both; or an attacker that sees "
-    "its alerts and adapts, which needs no corpus.",
+    help="With --protocol: windows of prompts, whole accounts, or both; how much campaigns got "
+    "before their first alert; or an attacker that sees its alerts and adapts, which needs no "
+    "corpus.",
+)
+@click.option(
+    "--looks",
+    type=click.IntRange(1, 1_000),
+    default=24,
+    show_default=True,
+    help="With --only delay: at how many instants to look.",
 )
 @click.option(
     "--rounds",
@@ -109,6 +130,7 @@ def evaluate(
     part: str,
     budget: str,
     only: str,
+    looks: int,
     rounds: int,
     seeds: tuple[int, ...],
     max_cells: int,
@@ -131,7 +153,9 @@ def evaluate(
         _needs(needed, "--protocol")
         _refuses({"--output": output, "--labels": labels, "--plots": plots}, "with --protocol")
         assert out is not None  # _needs() would have raised
-        _protocol(corpus, traces, out, (part, budget, only, seeds, max_cells, rounds), as_json)
+        _protocol(
+            corpus, traces, out, _How(part, budget, only, seeds, max_cells, rounds, looks), as_json
+        )
         return
     _needs({"--output": output, "--labels": labels}, "evaluate")
     _refuses(given, "without --protocol")
@@ -156,13 +180,13 @@ def _protocol(
     corpus: Path | None,
     traces: Path | None,
     out: Path,
-    how: tuple[str, str, str, tuple[int, ...], int, int],
+    how: _How,
     as_json: bool,
 ) -> None:
     from pipelines import preflight
     from pipelines.console import Console
 
-    part, budget, only, seeds, max_cells, rounds = how
+    part, budget, only, seeds, max_cells, rounds, looks = how
     with Console(as_json) as console:
         console.step("Check corpora and where to write")
         look = preflight.Preflight()
@@ -184,12 +208,13 @@ def _protocol(
             + (f" --part {part}" if corpus else "")
             + f" --budget {budget} --only {only}"
             + (f" --rounds {rounds}" if only == "adaptive" else "")
+            + (f" --looks {looks}" if only == "delay" else "")
             + "".join(f" --seed {seed}" for seed in seeds)
             + (f" --max-cells {max_cells}" if max_cells else "")
         )
         summary = run(
             ProtocolOptions(
-                corpus, traces, out, part, seeds, budget, only, max_cells=max_cells,
+                corpus, traces, out, part, seeds, budget, only, max_cells=max_cells, looks=looks,
                 adaptive=AdaptiveOptions(rounds=rounds),
             ),
             command,

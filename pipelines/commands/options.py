@@ -26,8 +26,8 @@ inputs = click.option(
     multiple=True,
     required=True,
     metavar="URI",
-    help="Events: a file (.jsonl, .jsonl.gz; a pattern in quotes) or kafka://host:port/topic. "
-    "Repeat for several.",
+    help="Events: a file (.jsonl, .jsonl.gz; a pattern in quotes), kafka://host:port/topic, or "
+    "bigquery://project/dataset/table. Repeat for several.",
 )
 outputs = click.option(
     "--output",
@@ -35,15 +35,15 @@ outputs = click.option(
     multiple=True,
     required=True,
     metavar="URI",
-    help="Where results go: duckdb:///file.duckdb, parquet:///folder, or kafka://host:port/topic "
-    "for alerts. Repeat for several.",
+    help="Where results go: duckdb:///file.duckdb, parquet:///folder, bigquery://project/dataset, "
+    "or kafka://host:port/topic for alerts. Repeat for several.",
 )
 tables = click.option(
     "--output",
     "output",
     required=True,
     metavar="URI",
-    help="What `detect` wrote: duckdb:///file.duckdb",
+    help="What `detect` wrote: duckdb:///file.duckdb or parquet:///folder",
 )
 labels = click.option(
     "--labels",
@@ -60,10 +60,10 @@ runner = click.option(
 )
 any_runner = click.option(
     "--runner",
-    type=click.Choice(["direct", "prism"]),
+    type=click.Choice(["direct", "prism", "flink"]),
     default=None,
-    help="Beam runner: direct, in this process, or prism, which can also read without an end. By "
-    "default prism where an input has no end, direct otherwise.",
+    help="Beam runner: direct, in this process; prism, which can also read without an end; or "
+    "flink, a cluster. By default prism where an input has no end, direct otherwise.",
 )
 beam_args = click.argument("beam_args", nargs=-1, type=click.UNPROCESSED, metavar="[-- BEAM…]")
 

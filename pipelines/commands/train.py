@@ -13,6 +13,13 @@ from pipelines.commands import options
 @click.command(short_help="Learn from history what is normal, into a bundle.")
 @options.inputs
 @options.bundle("Folder for the bundle; an older bundle there is replaced.")
+@click.option(
+    "--space-of",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Take the embedding space of this bundle instead of fitting one, so that a stream that "
+    "runs with it can change to the new one.",
+)
 @options.config_file
 @click.option(
     "--dispositions",
@@ -29,6 +36,7 @@ from pipelines.commands import options
 def train(
     inputs: tuple[str, ...],
     bundle: Path,
+    space_of: Path | None,
     config_path: Path | None,
     tables: tuple[str, ...],
     runner: str,
@@ -58,14 +66,21 @@ def train(
         for uri in inputs:
             look.check(partial(preflight.check_input, uri))
         look.check(lambda: preflight.check_bundle_target(bundle))
+        if space_of is not None:
+            look.check(partial(preflight.check_bundle, space_of))
         look.check(lambda: preflight.check_beam_args(beam_args))
         if config is not None:
             look.check(lambda: preflight.check_detectors(config))
             look.check(lambda: preflight.check_scratch(config))
+            # Once to fit the embedding space, once to sketch.
+            costs = look.check(lambda: preflight.check_reading_cost(config, inputs, times=2))
             look.check(lambda: preflight.check_known_texts(config))
+            look.check(lambda: preflight.check_registry(config))
         found = [look.check(partial(decisions_in, uri)) for uri in tables]
         look.finish()
         assert config is not None  # finish() would have raised
+        for cost in costs or ():
+            console.note(cost.line())
 
         from pipelines.train import TrainOptions
         from pipelines.train import train as run
@@ -78,6 +93,7 @@ def train(
                 runner=runner,
                 beam_args=list(beam_args),
                 decisions=tuple(row for rows in found for row in rows or ()),
+                space_of=space_of,
             ),
             console,
         )

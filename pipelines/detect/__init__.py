@@ -23,7 +23,7 @@ def detect(options: DetectOptions, console: Console) -> DetectSummary:
     plan = make_plan(options)
     for warning in plan.warnings:
         console.warn(warning)
-    if plan.runner == "prism":
+    if plan.runner in ("prism", "flink"):
         from pipelines.detect.endless import run_until_stopped
 
         return run_until_stopped(plan, console)

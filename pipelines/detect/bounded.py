@@ -10,14 +10,17 @@ from pipelines.console import Console
 from pipelines.detect.build import build
 from pipelines.detect.plan import DetectSummary, Plan
 from pipelines.oncall import on_call
-from pipelines.parts import beam_options
+from pipelines.parts import beam_options, bigquery_options
 from schemas.tables import TABLES
 from transforms.sinks import duckdb_path
+from transforms.sinks.delivery import Delivery
 from transforms.sinks.duckdb import write_database
+from transforms.sinks.newest import newest
 from transforms.sinks.parquet import parquet_folder, write_parquet
 from transforms.sinks.staging import staged
 
 _LAST_TRIES_S = 20.0
+_PATIENCE_S = 120.0
 
 
 def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
@@ -29,17 +32,23 @@ def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
     options, run = plan.options, plan.config.run
     with tempfile.TemporaryDirectory(prefix="distilwatch-detect-", dir=run.tmp) as folder:
         console.step("Score sessions, profiles and clusters")
+        if plan.backfill is not None:
+            console.note(plan.backfill.words())
         beam_run = beam_options(plan.runner, options.beam_args, run.parallelism)
         with beam.Pipeline(options=beam_run) as pipeline:
             build(pipeline, plan, folder)
         console.step("Write the tables")
         # Tables first: an alert must not speak of what cannot be looked up.
+        delivered: dict[str, Delivery] = {}
         for uri in sorted(options.outputs, key=lambda uri: uri.startswith("kafka:")):
-            _write(uri, plan.run_id, folder)
+            if uri.startswith("kafka:") and not options.alerts:
+                console.note(f"No alerts of the past go to {uri}; --send-alerts sends them")
+                continue
+            delivered |= _write(uri, plan, folder)
         rows = {name: staged(folder, name).num_rows for name in TABLES}
         rows["alerts"] = _tell(plan, console, folder)
         health = {row["metric"]: row["value"] for row in staged(folder, "run_health").to_pylist()}
-    return DetectSummary(plan.run_id, plan.bundle_version, health, rows)
+    return DetectSummary(plan.run_id, plan.bundle_version, health, rows, delivered=delivered)
 
 
 def _tell(plan: Plan, console: Console, folder: str) -> int:
@@ -54,12 +63,22 @@ def _tell(plan: Plan, console: Console, folder: str) -> int:
         return desk.steps
 
 
-def _write(uri: str, run_id: str, folder: str) -> None:
+def _write(uri: str, plan: Plan, folder: str) -> dict[str, Delivery]:
+    """Writes what was staged; returns what the output says of its arrival, if it says anything."""
+    if uri.startswith("bigquery:"):
+        from transforms.sinks.bigquery.write import BigQuerySink
+
+        sink = BigQuerySink(uri, plan.run_id, bigquery_options(plan.config))
+        sink.write({name: newest(table, staged(folder, name)) for name, table in TABLES.items()})
+        return {sink.connection.uri.place: sink.total}
     if uri.startswith("duckdb:"):
-        write_database(duckdb_path(uri), folder)
+        # A live job has the file open now and then.
+        patience_s = 0.0 if plan.backfill is None else _PATIENCE_S
+        write_database(duckdb_path(uri), folder, patience_s)
     elif uri.startswith("parquet:"):
-        write_parquet(parquet_folder(uri), run_id, folder)
+        write_parquet(parquet_folder(uri), plan.run_id, folder)
     else:
         from transforms.sinks.kafka import send_rows
 
         send_rows(uri, staged(folder, "flagged_clusters").to_pylist())
+    return {}

@@ -3,45 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 from apache_beam.ml.inference.base import RunInference
 
+from pipelines.detect.backfill import Backfill
 from pipelines.detect.controlled import ControlledFindings
 from pipelines.detect.findings import Findings
 from pipelines.detect.plan import Plan
+from pipelines.detect.sightings import sightings_of
 from pipelines.parts import (
+    Reading,
     decoder,
     embeds_texts,
     link_options,
     read_events,
     session_options,
+    watching,
 )
 from transforms.alerts.control import ControlDiscoveries
 from transforms.clusters.rows import Finding
-from transforms.clusters.transforms import AccountProfile, Cluster, FindClusters, Found
+from transforms.clusters.transforms import ORDER, AccountProfile, Cluster, FindClusters, Found
 from transforms.coverage.sketch import CoverageSketch
-from transforms.ingest.transforms import CleanEvents, DecodeAndPlace, dead_letter_row
+from transforms.ingest.dead_letters import LetterRows
+from transforms.ingest.sealing import letter_keys
+from transforms.ingest.transforms import CleanEvents, DecodeAndPlace
 from transforms.scoring.calibration import combine_with_cluster
-from transforms.scoring.fit import ACCOUNT_SESSION, PAYMENT_SESSION, PROFILE
+from transforms.scoring.fit import PROFILE
 from transforms.scoring.handler import Scored, ScoringHandler
 from transforms.scoring.levels import rows_of_profiles, rows_of_sketches, score_row
+from transforms.scoring.together import SESSION_LEVELS, ScoreSessions
 from transforms.sessions.endless import CombineNowAndThen
 from transforms.sessions.identity import ACCOUNT, session_id
+from transforms.sessions.shards import Named
 from transforms.sessions.transforms import (
     PANES,
     FoldEvents,
+    FoldTogether,
     Profile,
+    ProfileBounded,
     Session,
     SessionizeBounded,
     SessionizeEndless,
 )
-from transforms.sinks.staging import StageTable
+from transforms.sinks.staging import StageColumns, StageTable
 
 _COUNTS_MS = 2_000
 _SOON_MS = 1_000
-_SESSION_LEVELS = {"account": ACCOUNT_SESSION, "payment": PAYMENT_SESSION}
 
 
 def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
@@ -49,50 +60,64 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
 
     Args:
       pipeline: to build into.
-      plan: whether input ends decides only how sessions are cut and how often results come.
+      plan: whether input ends decides only how sessions and profiles are made, many together or
+        one by one, and how often results come.
       folder: where rows are staged.
     """
     config, run_id, policy, bundle = plan.config, plan.run_id, plan.policy, plan.bundle
     sessions = session_options(config, plan.endless)
     early_ms, late_ms = sessions.early_firing_ms, sessions.allowed_lateness_ms
-    to_element = DecodeAndPlace(decoder(config), bundle, embeds_texts(config))
-    ingested = read_events(
-        pipeline, plan.options.inputs, to_element, config.ingest.batch_records,
-        config.ingest.watermark_lag_ms, config.ingest.idle_after_ms,
-    )  # fmt: skip
+    span = plan.backfill
+    to_element = DecodeAndPlace(
+        decoder(config), bundle, embeds_texts(config), None if span is None else span.read
+    )
+    inputs = plan.options.inputs if span is None else [span.source(u) for u in plan.options.inputs]
+    ingested = read_events(pipeline, inputs, to_element, _reading(plan), plan.options.letters)
     clean = ingested | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
-    partials = clean.events | "Fold" >> FoldEvents(sessions)
-
-    session_rows = []
-    sessionize = SessionizeEndless if plan.endless else SessionizeBounded
-    found = partials | "Sessions" >> sessionize(sessions)
-    for kind, level in _SESSION_LEVELS.items():
-        session_rows.append(
-            found
-            | f"Only_{kind}" >> beam.Filter(lambda s, kind: s.kind == kind, kind)
-            | f"Score_{kind}" >> RunInference(ScoringHandler(bundle, level, rows_of_sketches))
-            | f"Rows_{kind}" >> beam.Map(_session_row, level, run_id)
+    if plan.endless:
+        partials = clean.events | "Fold" >> FoldEvents(sessions)
+        found = partials | "Sessions" >> SessionizeEndless(sessions)
+        for kind, level in SESSION_LEVELS.items():
+            _ = (
+                found
+                | f"Only_{kind}" >> beam.Filter(lambda s, kind: s.kind == kind, kind)
+                | f"Score_{kind}" >> RunInference(ScoringHandler(bundle, level, rows_of_sketches))
+                | f"Rows_{kind}" >> beam.Map(_session_row, level, run_id)
+                | f"Stage_{kind}_sessions" >> StageTable("session_scores", folder)
+            )
+        keyed = partials | "Profiles" >> Profile(config.profiles.window_ms, early_ms, late_ms)
+    else:
+        folded = clean.events | "Fold" >> FoldTogether(sessions)
+        together = folded | "Sessions" >> SessionizeBounded(sessions)
+        if span is not None:
+            together |= "SessionsOfSpan" >> beam.FlatMap(_of_span, span)
+        _ = (
+            together
+            | "ScoreSessions" >> ScoreSessions(bundle, run_id)
+            | "Stage_sessions" >> StageColumns("session_scores", folder)
         )
-    profiles = (
-        partials
-        | "Profiles" >> Profile(config.profiles.window_ms, early_ms, late_ms)
-        | "NameWindow" >> beam.ParDo(_ProfileFn())
-        | "ScoreProfiles"
-        >> RunInference(ScoringHandler(bundle, PROFILE, rows_of_profiles, policy.max_p))
+        keyed = folded | "Profiles" >> ProfileBounded(config.profiles.window_ms, late_ms)
+    named = keyed | "NameWindow" >> beam.ParDo(_ProfileFn())
+    if span is not None:
+        named |= "WindowsOfSpan" >> beam.Filter(
+            lambda p: span.has_window(p.window_start_ms, p.window_end_ms)
+        )
+    profiles = named | "ScoreProfiles" >> RunInference(
+        ScoringHandler(bundle, PROFILE, rows_of_profiles, policy.max_p)
     )
     clusters = profiles | "Clusters" >> FindClusters(
         bundle, link_options(config), policy.max_p, config.profiles.window_ms, early_ms, late_ms,
-        plan.earlier,
+        plan.earlier, watching(config, plan.endless),
     )  # fmt: skip
     flagged = clusters | "Findings" >> _findings(plan, early_ms, late_ms)
 
     tables = {
-        "session_scores": (
-            (*session_rows, _profile_rows(clusters, run_id)) | "AllScores" >> beam.Flatten()
-        ),
+        "session_scores": _profile_rows(clusters, run_id),
         "flagged_clusters": flagged | "ClusterRows" >> beam.Map(lambda finding: finding.cluster),
         "cluster_members": flagged | "MemberRows" >> beam.FlatMap(_member_rows),
-        "dead_letters": clean.refused | "LetterRows" >> beam.Map(dead_letter_row, run_id),
+        "sightings": _sightings(clusters, run_id),
+        "cluster_evidence": flagged | "EvidenceRows" >> beam.FlatMap(_evidence_rows),
+        "dead_letters": clean.refused | "LetterRows" >> beam.Map(_letter_rows(plan)),
         "run_health": (
             clean.counts
             | "AddCounts" >> CombineNowAndThen(_Sum(), 0, _COUNTS_MS if plan.endless else 0, 0)
@@ -104,14 +129,45 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
         _ = rows | f"Stage_{name}" >> StageTable(name, folder)
 
 
+def _reading(plan: Plan) -> Reading:
+    """How inputs are read.
+
+    Flink takes the minimum of the watermarks of several readers; Prism does not, see `kafka_tail`.
+    """
+    ingest, flink = plan.config.ingest, plan.config.flink
+    how = Reading(
+        ingest.batch_records,
+        ingest.watermark_lag_ms,
+        ingest.idle_after_ms,
+        positions=plan.positions,
+        read_with=plan.config.bigquery.read_with,
+    )
+    if plan.runner == "flink":
+        return replace(how, readers=flink.parallelism, read_for_ms=flink.read_for)
+    return how
+
+
+def _of_span(sessions: Named, span: Backfill) -> Iterator[Named]:
+    begins = sessions.stack.first_ms.tolist()
+    at = np.array([i for i, ms in enumerate(begins) if span.has_session(ms)], np.int64)
+    if len(at):
+        yield sessions.take(at)
+
+
+def _letter_rows(plan: Plan) -> LetterRows:
+    ingest = plan.config.ingest
+    keys = letter_keys(ingest.dead_letter_key_env)
+    return LetterRows(plan.run_id, keys, ingest.dead_letter_max_bytes)
+
+
 def _findings(plan: Plan, early_ms: int, late_ms: int) -> beam.PTransform:
     alerts, policy = plan.config.alerts, plan.policy
     if alerts.control == "budget":
-        return Findings(policy, plan.run_id, plan.endless, plan.bundle)
+        return Findings(policy, plan.run_id, plan.endless, plan.bundle, plan.budget)
     # As of clusters: a verdict follows soon on what it is about.
     period, window_ms = min(early_ms, _SOON_MS), plan.config.profiles.window_ms
     control = ControlDiscoveries(
-        alerts.false_discovery_rate, policy.max_p, window_ms, period, late_ms
+        alerts.false_discovery_rate, policy.max_p, window_ms, period, late_ms, ORDER + 1
     )
     return ControlledFindings(policy, plan.run_id, plan.bundle, control)
 
@@ -160,6 +216,15 @@ def _profile_rows(clusters: Found, run_id: str) -> beam.PCollection[dict[str, An
     return rows | "LeaveProfileWindows" >> beam.WindowInto(beam.window.GlobalWindows())
 
 
+def _sightings(clusters: Found, run_id: str) -> beam.PCollection[dict[str, Any]]:
+    return (
+        clusters
+        | "AllOfThem" >> beam.Flatten()
+        | "SightingRows" >> beam.FlatMap(sightings_of, run_id)
+        | "LeaveSightingWindows" >> beam.WindowInto(beam.window.GlobalWindows())
+    )
+
+
 def profile_row(scored: Scored[AccountProfile], run_id: str) -> dict[str, Any]:
     """The row of an account over its window."""
     profile = scored.item
@@ -182,3 +247,7 @@ def _cluster_profiles(scored: Scored[Cluster], run_id: str) -> Iterator[dict[str
 
 def _member_rows(finding: Finding) -> list[dict[str, Any]]:
     return finding.members
+
+
+def _evidence_rows(finding: Finding) -> tuple[dict[str, Any], ...]:
+    return finding.evidence

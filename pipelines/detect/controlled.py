@@ -69,6 +69,7 @@ class ControlledFindings(beam.PTransform):  # type: ignore[misc]
                 control.window_ms if endless else 0,
                 control.early_firing_ms,
                 control.allowed_lateness_ms if endless else 0,
+                order=control.order + 1,
             )
             | "Judge" >> beam.ParDo(JudgeFn(partial(judged_by_both, endless=endless), *how))
         )

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import duckdb
 
 from schemas.errors import DistilwatchError
-from schemas.tables import TABLES
 from transforms.clusters.membership import KnownIds
 from transforms.sinks import duckdb_path
+from transforms.sinks.duckdb import opened
 from transforms.sinks.duckdb_refusal import why_not
 from transforms.sinks.parquet import parquet_folder
+from transforms.sinks.parquet_views import has_tables, make_views
 
+_PATIENCE_S = 10.0  # a live job has the file open for a moment, now and then
 _NEEDED = ("session_scores", "flagged_clusters", "cluster_members")
+# What is asked for below, of a table that is far away.
+_COLUMNS = {
+    "session_scores": (
+        ("session_id", "revision", "level", "window_start", "key", "cluster_id", "request_count"),
+        "level = 'profile' AND window_start IS NOT NULL",
+    ),
+    "flagged_clusters": (
+        ("cluster_id", "window_start", "revision", "status", "account_count"),
+        "TRUE",
+    ),
+    "cluster_members": (("cluster_id", "revision", "account_id"), "TRUE"),
+}
 _OPEN = """
     WITH newest AS (
         SELECT * FROM flagged_clusters
@@ -70,27 +83,27 @@ def _read(uri: str) -> KnownIds:
         path = duckdb_path(uri)
         if not path.is_file() or not path.stat().st_size:
             return KnownIds()
-        with duckdb.connect(str(path), read_only=True) as connection:
+        with opened(path, _PATIENCE_S, read_only=True) as connection:
             there = {name for (name,) in connection.execute("SHOW TABLES").fetchall()}
             return _query(connection) if there.issuperset(_NEEDED) else KnownIds()
     if uri.startswith("parquet:"):
+        folder = parquet_folder(uri)
+        if not has_tables(folder):
+            return KnownIds()
         with duckdb.connect() as connection:
-            for name in _NEEDED:
-                _view(connection, parquet_folder(uri), name)
+            make_views(connection, folder)
+            return _query(connection)
+    if uri.startswith("bigquery:"):
+        from transforms.sinks.bigquery.read import tables_of
+
+        tables = tables_of(uri, _COLUMNS)
+        if tables is None:
+            return KnownIds()
+        with duckdb.connect() as connection:
+            for name, rows in tables.items():
+                connection.register(name, rows)
             return _query(connection)
     return KnownIds()
-
-
-def _view(connection: duckdb.DuckDBPyConnection, folder: Path, name: str) -> None:
-    """A table of what is in a folder; it may hold a row more than once."""
-    connection.execute(TABLES[name].duckdb_ddl())
-    files = sorted(str(f) for f in (folder / name).glob("day=*/*.parquet"))
-    if files:
-        connection.execute(
-            f'INSERT OR REPLACE INTO "{name}" BY NAME '
-            "SELECT * FROM read_parquet(?, union_by_name = true, hive_partitioning = false)",
-            [files],
-        )
 
 
 def _query(connection: duckdb.DuckDBPyConnection) -> KnownIds:

@@ -1,4 +1,4 @@
-"""Runs `detect` on Prism until it is stopped, and puts results into the tables meanwhile."""
+"""Runs `detect` on Prism or Flink until it is stopped; results go into the tables meanwhile."""
 
 from __future__ import annotations
 
@@ -9,20 +9,26 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import apache_beam as beam
 from apache_beam.runners.worker import sdk_worker
 
+from pipelines.bundles import BundleKeeper, last_good, staged_counts, watched
 from pipelines.console import Console
 from pipelines.detect.build import build
 from pipelines.detect.earlier import known_ids
+from pipelines.detect.lag import CommitBoth
+from pipelines.detect.on_flink import on_flink, running_job
 from pipelines.detect.plan import DetectSummary, Plan
+from pipelines.flink.job import FlinkJob
 from pipelines.oncall import on_call_meanwhile
-from pipelines.parts import prism_options
+from pipelines.parts import bigquery_options, prism_options
 from pipelines.prism import find_prism, prism_running
-from schemas.errors import told_by_a_worker
+from schemas.errors import DistilwatchError, told_by_a_worker
+from transforms.scoring.trial import TrialBounds
 from transforms.sinks.commit import Committer
 from transforms.sinks.spool import Spool, spool_folder
 
@@ -34,31 +40,55 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
     """Runs a plan until it is interrupted, its time is over, or its input has ended.
 
     Raises:
-      DistilwatchError: when input or output cannot be used, or Prism is missing.
+      DistilwatchError: when input or output cannot be used, or the runner is missing.
     """
-    options = plan.options
-    binary = find_prism(options.beam_args)
-    spool = Spool(spool_folder(options.outputs, plan.config.run.tmp, plan.run_id))
+    options, config = plan.options, plan.config
+    on_cluster = plan.runner == "flink"
+    folder = config.flink.spool if on_cluster else None
+    spool = Spool(
+        Path(folder) if folder else spool_folder(options.outputs, config.run.tmp, plan.run_id)
+    )
     with spool.locked(), _told_once(), stopped_by_signals() as stop, ExitStack() as quietly:
         desk = quietly.enter_context(
             on_call_meanwhile(plan.config, options.outputs, plan.run_id, console.warn)
         )
-        committer = Committer(spool, options.outputs, plan.run_id, console.warn, on_call=desk)
-        if left := spool.take_leftovers():
+        to_bigquery = any(uri.startswith("bigquery:") for uri in options.outputs)
+        running = running_job(plan) if on_cluster else None
+        # A job that goes on, or goes on from a savepoint, has counted from its beginning.
+        goes_on = running is not None or options.savepoint is not None
+        committer = Committer(
+            spool,
+            options.outputs,
+            plan.run_id,
+            console.warn,
+            bigquery=bigquery_options(plan.config) if to_bigquery else None,
+            on_call=desk,
+            counts_go_on=goes_on,
+        )
+        if not goes_on and (left := spool.take_leftovers()):
             console.note(f"Batches of results that an earlier run left: {left}")
             committer.commit()
             plan = replace(plan, earlier=known_ids(options.outputs))
+        keeper = _keeper(plan, spool, console)
+        if keeper is not None:
+            plan = replace(plan, bundle=keeper.live())
         console.step("Score sessions, profiles and clusters as they come; Ctrl-C stops")
-        with prism_running(binary) as endpoint:
-            run = prism_options(endpoint, options.beam_args, plan.endless)
-            pipeline = beam.Pipeline(options=run)
-            build(pipeline, plan, spool.staging)
-            job = _Job(pipeline.run())
-            every_ms = plan.config.run.commit_every_ms
-            watch(job, stop, committer, console, every_ms, options.duration_ms)
+        plan = replace(plan, positions=str(spool.folder / "positions"))
+        both = CommitBoth(committer, options.inputs, str(plan.positions), plan.run_id)
+        start = (
+            on_flink(plan, spool.staging, console, running)
+            if on_cluster
+            else on_prism(plan, spool.staging)
+        )
+        with start as job, watched(keeper, config.bundles.watch_every_ms):
+            every_ms = config.run.commit_every_ms
+            if to_bigquery:
+                every_ms = max(every_ms, config.bigquery.commit_every)
+            watch(job, stop, both, console, every_ms, options.duration_ms)
             interrupted = stop.is_set()
             quietly.enter_context(_quiet())
-            job.cancel()
+            savepoint = _end(job, plan, console)
+            both.close()
         console.step("Write what is left")
         complete = _commit_the_rest(committer, spool, console)
     if job.failure is not None and not interrupted:
@@ -69,8 +99,62 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
         "cluster_members": sum(written.members.values()),
         "alerts": desk.steps if desk is not None else 0,
     }
+    version = plan.bundle_version if keeper is None else keeper.version
     return DetectSummary(
-        plan.run_id, plan.bundle_version, written.health, rows, interrupted, complete
+        plan.run_id, version, written.health, rows, interrupted, complete,
+        written.delivered, savepoint,
+    )  # fmt: skip
+
+
+def _end(job: Job, plan: Plan, console: Console) -> str | None:
+    """Ends a job that goes on; where its savepoint is, if it has one."""
+    if isinstance(job, FlinkJob) and plan.endless and not job.ended.is_set():
+        console.step("Stop the job on Flink with a savepoint")
+        try:
+            return job.stop(plan.config.flink.savepoints)
+        except DistilwatchError as problem:
+            console.warn(str(problem))
+    job.cancel()
+    return None
+
+
+class Job(Protocol):
+    """A pipeline that is running."""
+
+    failure: BaseException | None
+    ended: threading.Event
+
+    def cancel(self) -> None:
+        """Ends it, unless it has ended; what happens to it then is no failure."""
+
+
+@contextmanager
+def on_prism(plan: Plan, staging: str) -> Iterator[Job]:
+    """A job on a Prism of its own."""
+    args = plan.options.beam_args
+    with prism_running(find_prism(args)) as endpoint:
+        pipeline = beam.Pipeline(options=prism_options(endpoint, args, plan.endless))
+        build(pipeline, plan, staging)
+        yield _Job(pipeline.run())
+
+
+def _keeper(plan: Plan, spool: Spool, console: Console) -> BundleKeeper | None:
+    """Looks after the bundle where it may change; it goes on with the one that was used last."""
+    if plan.store is None:
+        return None
+    how = plan.config.bundles
+    folder = spool.folder / "bundles"
+    bounds = TrialBounds(
+        how.max_factor, how.slack, (plan.policy.max_p, how.trial_p), how.trial_min_items
+    )
+    return BundleKeeper(
+        plan.store,
+        folder,
+        last_good(plan.bundle, folder),
+        bounds,
+        how.trial_items,
+        console.warn,
+        staged_counts(spool.staging, plan.run_id),
     )
 
 
@@ -103,9 +187,9 @@ class _Job:
 
 
 def watch(
-    job: _Job,
+    job: Job,
     stop: threading.Event,
-    committer: Committer,
+    committer: Committer | CommitBoth,
     console: Console,
     every_ms: int,
     duration_ms: int | None,

@@ -10,12 +10,15 @@ import apache_beam as beam
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.alerts.policy import AlertPolicy
+from transforms.alerts.policy import AlertBudget, AlertPolicy
 from transforms.clusters.rows import Finding, finding_of, pool_of
-from transforms.clusters.transforms import Found
+from transforms.clusters.transforms import Cluster, Found
 from transforms.coverage.cell_map import cell_tiles, coverage_records
 from transforms.embedding.labels import CapabilityTable
+from transforms.scoring.bundle import Bundle
 from transforms.scoring.handler import Scored, VerifiedBundle
+from transforms.sharing.coverage import space_name
+from transforms.sharing.evidence import evidence_row
 from transforms.sinks.commit import RESOLVED
 
 
@@ -28,19 +31,26 @@ class Judge:
       run_id: for the rows.
       history: that capabilities and coverage are compared with.
       tiles: int64 of shape (cells, 2), where the cells are on the map of coverage.
+      space, embedding_model: that sketches are made in.
     """
 
     policy: AlertPolicy
     run_id: str
     history: CapabilityTable
     tiles: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    space: str = ""
+    embedding_model: str = ""
 
     def flagged(self, scored: Scored[Any]) -> Iterator[Finding]:
-        """A finding of what the policy flags, with its map; the others would fill the tables."""
+        """A finding of what the policy flags, with its map, which would fill the tables of the
+        others, and with what other labs might use of it."""
         if self.policy.flags(scored.p_value):
             finding = finding_of(scored, self.policy, self.run_id, self.history)
             pool = pool_of(scored.item)
             finding.cluster.update(coverage=coverage_records(pool, self.history, self.tiles))
+            if isinstance(scored.item, Cluster):
+                row = evidence_row(scored, self.run_id, self.space, self.embedding_model)
+                finding = finding._replace(evidence=(row,))
             yield finding
 
     def judged_again(self, scored: Scored[Any]) -> Iterator[Finding]:
@@ -78,16 +88,40 @@ class JudgeFn(beam.DoFn):  # type: ignore[misc]
     """Judges one element after the other, with the bundle's history."""
 
     def __init__(
-        self, judging: Judging, policy: AlertPolicy, run_id: str, bundle: VerifiedBundle
+        self,
+        judging: Judging,
+        policy: AlertPolicy,
+        run_id: str,
+        bundle: VerifiedBundle,
+        budget: AlertBudget | None = None,
     ) -> None:
         self._judging = judging
-        self._bundle = bundle
+        self._verified = bundle
+        self._budget = budget
         self._judge = Judge(policy, run_id, CapabilityTable())
 
     def setup(self) -> None:
-        bundle = self._bundle.load()
-        tiles = cell_tiles(bundle.space.codebook)
-        self._judge = replace(self._judge, history=bundle.capabilities, tiles=tiles)
+        self._follow(self._verified.load())
+
+    def start_bundle(self) -> None:
+        bundle = self._verified.now(self._bundle)
+        if bundle is not self._bundle:
+            self._follow(bundle)
+
+    def _follow(self, bundle: Bundle) -> None:
+        """Judges by what a bundle knows: its history, and the threshold of an alert budget."""
+        self._bundle = bundle
+        policy = self._judge.policy
+        if self._budget is not None:
+            policy = replace(policy, max_p=self._budget.max_p_for(int(bundle.training["accounts"])))
+        self._judge = replace(
+            self._judge,
+            policy=policy,
+            history=bundle.capabilities,
+            tiles=cell_tiles(bundle.space.codebook),
+            space=space_name(bundle.space),
+            embedding_model=bundle.space.embedding_model,
+        )
 
     def process(self, element: Any) -> Iterator[Finding]:
         yield from self._judging(self._judge, element)
@@ -109,17 +143,19 @@ class Findings(beam.PTransform):  # type: ignore[misc]
       run_id: for the rows.
       endless: whether clusters may be scored again.
       bundle: whose history capabilities are compared with.
+      budget: sets the policy's threshold by the bundle; None: it is as the policy has it.
     """
 
     policy: AlertPolicy
     run_id: str
     endless: bool
     bundle: VerifiedBundle
+    budget: AlertBudget | None = None
 
     def expand(self, found: Found) -> beam.PCollection[Finding]:
         judging = Judge.judged_again if self.endless else Judge.flagged
         scored = found | "Scored" >> beam.Flatten()
-        how = self.policy, self.run_id, self.bundle
+        how = self.policy, self.run_id, self.bundle, self.budget
         judged = scored | "Judge" >> beam.ParDo(JudgeFn(judging, *how))
         back = scored | "TakeBack" >> beam.ParDo(JudgeFn(Judge.taken_back, *how))
         return (judged, back) | "Together" >> beam.Flatten()

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipelines.config import Config
+from pipelines.detect.backfill import Backfill
 from pipelines.detect.earlier import known_ids
 from pipelines.parts import is_endless, known_texts
 from transforms.alerts.known import KnownPolicy
-from transforms.alerts.policy import AlertPolicy, budgeted_max_p
+from transforms.alerts.policy import AlertBudget, AlertPolicy
 from transforms.clusters.membership import NO_IDS, KnownIds
+from transforms.ingest.batch import RecordBatch
 from transforms.ingest.known import KnownTexts
 from transforms.scoring.bundle import read_verified, signed_manifest
 from transforms.scoring.handler import VerifiedBundle
+from transforms.scoring.store import bundle_folder, is_store
+from transforms.sharing.watch.listing import digest
+from transforms.sinks.delivery import Delivery
 
 
 @dataclass(frozen=True)
@@ -24,8 +29,12 @@ class DetectOptions:
     """What to read, score with, and write to.
 
     Attributes:
-      runner: direct or prism; None: prism for input without an end, direct otherwise.
+      runner: direct, prism or flink; None: prism for input without an end, direct otherwise.
       duration_ms: how long to run over input without an end; None: until stopped.
+      savepoint: of Flink, to go on from.
+      letters: records that were refused before, and are read together with the inputs.
+      from_ms, to_ms: span of event time that is scored; None: from the beginning, to the end.
+      alerts: whether flagged clusters go to topics; a backfill should not wake anybody.
     """
 
     inputs: list[str]
@@ -36,6 +45,11 @@ class DetectOptions:
     run_id: str | None
     beam_args: list[str]
     duration_ms: int | None = None
+    savepoint: str | None = None
+    letters: tuple[RecordBatch, ...] = ()
+    from_ms: int | None = None
+    to_ms: int | None = None
+    alerts: bool = True
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,10 @@ class Plan:
       endless: whether an input has no end, so that reports come early.
       earlier: what earlier runs called the accounts' clusters.
       warnings: what the user should know about the results.
+      budget: sets the policy's threshold by the bundle; None: it does not depend on it.
+      store: folder whose pointer names the bundle, and is watched; None: one bundle for good.
+      backfill: the span of the past that is scored; None: everything that is there.
+      positions: folder where readers note how far they are; None: nowhere.
     """
 
     options: DetectOptions
@@ -57,6 +75,10 @@ class Plan:
     runner: str
     earlier: KnownIds = NO_IDS
     warnings: tuple[str, ...] = ()
+    budget: AlertBudget | None = None
+    store: Path | None = None
+    backfill: Backfill | None = None
+    positions: str | None = None
 
     @property
     def config(self) -> Config:
@@ -71,14 +93,16 @@ def make_plan(options: DetectOptions) -> Plan:
       DistilwatchError: when the bundle cannot be used.
     """
     # Read once: workers trust the very bytes whose signature was checked, whatever comes after.
-    manifest = signed_manifest(options.bundle)
-    bundle = read_verified(options.bundle, manifest)
+    store = options.bundle if is_store(options.bundle) else None
+    folder = bundle_folder(options.bundle)
+    manifest = signed_manifest(folder)
+    bundle = read_verified(folder, manifest)
     known = known_texts(options.config)
     alerts, window_ms = options.config.alerts, options.config.profiles.window_ms
-    max_p = alerts.max_p
+    max_p, budget = alerts.max_p, None
     if alerts.control != "discoveries":
-        accounts = int(bundle.training["accounts"])
-        max_p = budgeted_max_p(max_p, alerts.pages_per_day, window_ms, accounts)
+        budget = AlertBudget(max_p, alerts.pages_per_day, window_ms)
+        max_p = budget.max_p_for(int(bundle.training["accounts"]))
     policy = AlertPolicy(
         max_p,
         high_exposure_usd=alerts.severity.high_exposure_usd,
@@ -92,14 +116,19 @@ def make_plan(options: DetectOptions) -> Plan:
     endless = is_endless(options.inputs)
     return Plan(
         options,
-        VerifiedBundle(str(options.bundle), hashlib.sha256(manifest).hexdigest()),
+        VerifiedBundle(str(folder), hashlib.sha256(manifest).hexdigest()),
         bundle.version,
         policy,
-        options.run_id or _run_id(options, bundle.version, known.digests),
+        # A bundle that may change while it runs does not make it another run.
+        options.run_id
+        or _run_id(options, "" if store else bundle.version, [*known.digests, *_watched(options)]),
         endless,
         options.runner or ("prism" if endless else "direct"),
         known_ids(options.outputs),
         _warnings(known, bundle.training),
+        budget,
+        store,
+        Backfill.of(options.from_ms, options.to_ms, options.config),
     )
 
 
@@ -112,10 +141,29 @@ def _warnings(known: KnownTexts, training: Mapping[str, Any]) -> tuple[str, ...]
     )
 
 
+def _watched(options: DetectOptions) -> list[str]:
+    path = options.config.watch.list
+    return [digest(Path(path))] if path else []
+
+
 def _run_id(options: DetectOptions, version: str, known: Sequence[str]) -> str:
     """The same run over the same input, with the same bundle, known texts and settings, has the
     same name."""
-    text = "\x1f".join([*options.inputs, version, *known, options.config.model_dump_json()])
+    # Where it runs is not what it does.
+    span = (
+        [] if options.from_ms is options.to_ms is None else [f"{options.from_ms}/{options.to_ms}"]
+    )
+    again = [f"{b.source}/{b.partition}/{b.offsets.tolist()}" for b in options.letters]
+    text = "\x1f".join(
+        [
+            *options.inputs,
+            version,
+            *known,
+            options.config.model_dump_json(exclude={"flink"}),
+            *again,
+            *span,
+        ]
+    )
     return "run-" + hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -128,6 +176,8 @@ class DetectSummary:
       rows: rows written by table; of clusters and members the newest revisions only.
       interrupted: whether somebody stopped it before its time.
       complete: whether all results are in the outputs.
+      delivered: what became of the rows, by output, of those that count them on arrival.
+      savepoint: of Flink, where the stopped stream can go on from.
     """
 
     run_id: str
@@ -136,6 +186,8 @@ class DetectSummary:
     rows: Mapping[str, int]
     interrupted: bool = False
     complete: bool = True
+    delivered: Mapping[str, Delivery] = field(default_factory=dict)
+    savepoint: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
@@ -144,6 +196,12 @@ class DetectSummary:
             "bundle_version": self.bundle_version,
             "health": dict(self.health),
             "rows": dict(self.rows),
+            **(
+                {"delivered": {name: d.as_dict() for name, d in self.delivered.items()}}
+                if self.delivered
+                else {}
+            ),
+            **({"savepoint": self.savepoint} if self.savepoint else {}),
         }
 
     def lines(self) -> list[str]:
@@ -169,6 +227,8 @@ class DetectSummary:
             f"{_counted(self.rows.get('flagged_clusters', 0), 'cluster')} flagged with "
             f"{_counted(self.rows.get('cluster_members', 0), 'account')} "
             f"(bundle {self.bundle_version}).",
+            *(delivery.line(place) for place, delivery in self.delivered.items()),
+            *([f"The stream stopped at the savepoint {self.savepoint}."] if self.savepoint else []),
         ]
 
 

@@ -204,6 +204,61 @@ def run_cells(
     return done
 
 
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What a cell's run is made of, in a folder of its own.
+
+    Attributes:
+      history, live: events; `labels`: the truth about them.
+      bundle: trained on the history.
+      past, now: what the baselines look at in both, before any field was dropped.
+    """
+
+    history: Path
+    live: Path
+    labels: Path
+    bundle: Path
+    past: Traffic
+    now: Traffic
+
+
+def prepare(folder: Path, traces: Path | None, cell: Cell, home: Path) -> Home:
+    """Simulates a cell's traffic and trains on its history.
+
+    Args:
+      folder: of the corpora.
+      traces: of the traces, or None.
+      cell: what to run.
+      home: where everything is put.
+    """
+    history, live, labels = home / "history.jsonl", home / "live.jsonl", home / "labels.jsonl"
+    quiet = Console(as_json=True)
+    base = composed_scenario(folder, traces, cell.events, cell.seed, cell.part)
+    campaigns = tuple(map(parse_attack, cell.campaigns)) or base.campaigns
+    scenario = replace(
+        base,
+        accounts=cell.accounts,
+        campaigns=_sized(campaigns, base.events, cell),
+        contaminate=cell.contaminate,
+        corpus=CorpusChoice(folder, cell.part, (), cell.exclude, cell.source_swap),
+    )
+    run_simulation(SimulateOptions(str(live), str(history), labels, scenario), quiet)
+    past, now = read_traffic(history), read_traffic(live)
+    for path in (history, live):
+        drop_fields(path, DROPS[cell.drop])
+    bundle = home / "bundle"
+    train(TrainOptions([str(history)], bundle, load_config(None), "direct", []), quiet)
+    return Home(history, live, labels, bundle, past, now)
+
+
+def detect_into(database: Path, live: Path, bundle: Path) -> None:
+    """Runs the main job on a file of events, with default settings."""
+    options = DetectOptions(
+        [str(live)], bundle, [f"duckdb:///{database}"], load_config(None), "direct", None, []
+    )
+    detect(options, Console(as_json=True))
+
+
 def run_cell(
     folder: Path, traces: Path | None, cell: Cell, chinese: frozenset[str] = frozenset()
 ) -> CellResult:
@@ -216,39 +271,17 @@ def run_cell(
       chinese: names of corpora in Chinese.
     """
     with tempfile.TemporaryDirectory(prefix="distilwatch-protocol-") as name:
-        home = Path(name)
-        history, live, labels = home / "history.jsonl", home / "live.jsonl", home / "labels.jsonl"
-        quiet = Console(as_json=True)
-        base = composed_scenario(folder, traces, cell.events, cell.seed, cell.part)
-        campaigns = tuple(map(parse_attack, cell.campaigns)) or base.campaigns
-        scenario = replace(
-            base,
-            accounts=cell.accounts,
-            campaigns=_sized(campaigns, base.events, cell),
-            contaminate=cell.contaminate,
-            corpus=CorpusChoice(folder, cell.part, (), cell.exclude, cell.source_swap),
-        )
-        run_simulation(SimulateOptions(str(live), str(history), labels, scenario), quiet)
-        past, now = read_traffic(history), read_traffic(live)
-        for path in (history, live):
-            drop_fields(path, DROPS[cell.drop])
-        config = load_config(None)
-        bundle, database = home / "bundle", home / "out.duckdb"
-        train(TrainOptions([str(history)], bundle, config, "direct", []), quiet)
-        detect(
-            DetectOptions(
-                [str(live)], bundle, [f"duckdb:///{database}"], config, "direct", None, []
-            ),
-            quiet,
-        )
-        accounts, alerts, _ = read_accounts(database, labels)
-        space = load_bundle(bundle).space
-        base_scores = scores(now, past, space, [a.account for a in accounts])
-        truth = [json.loads(line) for line in labels.read_text(encoding="utf-8").splitlines()]
+        home = prepare(folder, traces, cell, Path(name))
+        database = Path(name) / "out.duckdb"
+        detect_into(database, home.live, home.bundle)
+        accounts, alerts, _ = read_accounts(database, home.labels)
+        space = load_bundle(home.bundle).space
+        base_scores = scores(home.now, home.past, space, [a.account for a in accounts])
+        truth = [json.loads(row) for row in home.labels.read_text(encoding="utf-8").splitlines()]
         languages = {
             row["account_id"]: _language(row.get("corpora") or (), chinese) for row in truth
         }
-    return _result(cell, accounts, alerts, base_scores, now, languages)
+    return _result(cell, accounts, alerts, base_scores, home.now, languages)
 
 
 def _sized(campaigns: Sequence[Campaign], events: int, cell: Cell) -> tuple[Campaign, ...]:

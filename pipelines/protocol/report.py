@@ -19,6 +19,8 @@ from pipelines.protocol.accounts import PRODUCT, CellResult, SystemResult
 from pipelines.protocol.adaptive import report as adaptive
 from pipelines.protocol.adaptive.rounds import AdaptiveResult
 from pipelines.protocol.charts import Axis, Line
+from pipelines.protocol.delay import report as delay
+from pipelines.protocol.delay.measure import DelayResult
 from pipelines.protocol.windows import OURS, OURS_COORDINATES, Power, WindowRow, powers
 from schemas.errors import DistilwatchError
 
@@ -46,6 +48,7 @@ class Results:
       part: of the corpora.
       windows: rows of the window protocol.
       cells: of the account protocol.
+      delays: time to the first alert, a result for each cell looked at.
       adaptive: the game with an attacker that adapts, None when it was not played.
     """
 
@@ -53,6 +56,7 @@ class Results:
     part: str
     windows: Sequence[WindowRow] = field(default=())
     cells: Sequence[CellResult] = field(default=())
+    delays: Sequence[DelayResult] = field(default=())
     adaptive: AdaptiveResult | None = None
 
 
@@ -99,6 +103,7 @@ def as_csv(results: Results) -> str:
         )  # fmt: skip
     for result in results.cells:
         table.writerows(_cell_rows(result))
+    table.writerows(delay.rows(results.delays))
     return out.getvalue()
 
 
@@ -147,13 +152,15 @@ def _cell_rows(result: CellResult) -> list[tuple[object, ...]]:
 def as_markdown(results: Results) -> str:
     """The figures as a page."""
     lines = ["# Protocol", ""]
-    if results.windows or results.cells:
+    if results.windows or results.cells or results.delays:
         lines += [f"The {results.part} part of the corpora.", ""]
     lines += ["```sh", results.command, "```", ""]
     if results.windows:
         lines += _window_tables(results.windows)
     if results.cells:
         lines += _account_tables(results.cells)
+    if results.delays:
+        lines += delay.section(results.delays)
     if results.adaptive is not None:
         lines += adaptive.section(results.adaptive)
     return "\n".join(lines).rstrip() + "\n"
@@ -302,6 +309,8 @@ def pictures(results: Results) -> dict[str, str]:
     sizes = [c for c in results.cells if c.cell.group == "cluster size"]
     if sizes:
         found["cluster-size.svg"] = _size_chart(sizes)
+    if results.delays:
+        found |= delay.pictures(results.delays)
     if results.adaptive is not None:
         found |= adaptive.pictures(results.adaptive)
     return found

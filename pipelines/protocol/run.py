@@ -10,11 +10,13 @@ from pipelines.console import Console
 from pipelines.protocol.accounts import CellResult, cells, part_corpora, run_cells
 from pipelines.protocol.adaptive.report import headline
 from pipelines.protocol.adaptive.rounds import AdaptiveOptions, AdaptiveResult, play
+from pipelines.protocol.delay.measure import DelayResult, measure
+from pipelines.protocol.delay.report import headline as delay_headline
 from pipelines.protocol.report import CHOSEN_LEVEL, Results, write
 from pipelines.protocol.windows import BENIGN, OURS, WindowOptions, WindowRow, powers, run_windows
 
 BUDGETS = ("small", "full")
-ONLY = ("both", "windows", "accounts", "adaptive")
+ONLY = ("both", "windows", "accounts", "delay", "adaptive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,8 @@ class ProtocolOptions:
       budget: how many account cells, and how large, see `accounts.cells`.
       only: which protocol; `both` are windows and accounts.
       windows: how many windows; None: by budget.
-      max_cells: of the account protocol; 0 for all.
+      max_cells: of the account protocol and of the delays, which take the main ones; 0 for all.
+      looks: instants at which delays look at what is flagged.
       adaptive: sizes of the game with an attacker that adapts; its corpora, traces, part and seed
         are those of here.
     """
@@ -44,6 +47,7 @@ class ProtocolOptions:
     only: str = "both"
     windows: WindowOptions | None = None
     max_cells: int = 0
+    looks: int = 24
     adaptive: AdaptiveOptions = field(default_factory=AdaptiveOptions)
 
 
@@ -55,6 +59,7 @@ class ProtocolSummary:
     cells: list[CellResult]
     wrote: list[str]
     adaptive: AdaptiveResult | None = None
+    delays: list[DelayResult] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """For machines: the main figures."""
@@ -83,6 +88,18 @@ class ProtocolSummary:
             for c in self.cells
             for s in c.systems
         ]
+        if self.delays:
+            found["delays"] = [
+                {
+                    "cell": r.cell.name,
+                    "campaign": d.campaign,
+                    "kind": d.kind,
+                    "requests": d.requests,
+                    "before_alert": d.before if d.alert_ms is not None else None,
+                }
+                for r in self.delays
+                for d in r.delays
+            ]
         if self.adaptive is not None:
             found["adaptive"] = [
                 {
@@ -116,6 +133,7 @@ class ProtocolSummary:
                 f"{100 * own.at_01.value:.1f} % at 1 % of {own.benign:,} benign accounts, AUROC "
                 f"{own.auroc:.3f}."
             )
+        told += [delay_headline(r) for r in self.delays]
         if self.adaptive is not None:
             told.append(headline(self.adaptive))
         return told
@@ -142,17 +160,26 @@ def run(options: ProtocolOptions, command: str, console: Console) -> ProtocolSum
         if size is None:
             size = WindowOptions() if options.budget == "full" else WindowOptions(seeds=(1,))
         rows = run_windows(options.corpora, options.part, size, console)
-    if options.only in ("both", "accounts"):
+    late: list[DelayResult] = []
+    if options.only in ("both", "accounts", "delay"):
         assert options.corpora is not None
         wanted = cells(
             options.part, options.seeds, options.budget, part_corpora(options.corpora, options.part)
         )
+        if options.only == "delay":
+            wanted = [cell for cell in wanted if cell.group in ("main", "source swap")]
         if options.max_cells:
             wanted = wanted[: options.max_cells]
-        found = run_cells(options.corpora, options.traces, wanted, console)
+        if options.only == "delay":
+            late = [
+                measure(options.corpora, options.traces, cell, options.looks, console)
+                for cell in wanted
+            ]
+        else:
+            found = run_cells(options.corpora, options.traces, wanted, console)
     console.step("Write the results")
-    wrote = write(Results(command, options.part, rows, found, played), options.out)
-    return ProtocolSummary(rows, found, [str(path) for path in wrote], played)
+    wrote = write(Results(command, options.part, rows, found, late, played), options.out)
+    return ProtocolSummary(rows, found, [str(path) for path in wrote], played, late)
 
 
 def _play(options: ProtocolOptions, console: Console) -> AdaptiveResult:

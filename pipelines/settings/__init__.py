@@ -10,20 +10,28 @@ from pydantic import Field
 
 from pipelines.settings.alerts import AlertsConfig, KnownTextsConfig, SeverityConfig
 from pipelines.settings.base import Section
+from pipelines.settings.bigquery import BigQueryConfig
+from pipelines.settings.bundles import BundlesConfig
 from pipelines.settings.clusters import ClustersConfig, LinkConfig, LinksConfig
-from pipelines.settings.ingest import EmbeddingConfig, IngestConfig
+from pipelines.settings.flink import FlinkConfig
+from pipelines.settings.ingest import EmbeddingConfig, IngestConfig, RegistryConfig
 from pipelines.settings.run import RunConfig
 from pipelines.settings.scoring import DetectorConfig, ScoringConfig
 from pipelines.settings.sessions import CoverageConfig, ProfilesConfig, SessionsConfig
+from pipelines.settings.tables import TablesConfig
 from pipelines.settings.triage import OidcConfig, ProxyConfig, RolesConfig, TriageConfig
+from pipelines.settings.watch import SourceConfig, WatchConfig
 
 __all__ = [
     "AlertsConfig",
+    "BigQueryConfig",
+    "BundlesConfig",
     "ClustersConfig",
     "Config",
     "CoverageConfig",
     "DetectorConfig",
     "EmbeddingConfig",
+    "FlinkConfig",
     "IngestConfig",
     "KnownTextsConfig",
     "LinkConfig",
@@ -31,13 +39,17 @@ __all__ = [
     "OidcConfig",
     "ProfilesConfig",
     "ProxyConfig",
+    "RegistryConfig",
     "RolesConfig",
     "RunConfig",
     "ScoringConfig",
     "Section",
     "SessionsConfig",
     "SeverityConfig",
+    "SourceConfig",
+    "TablesConfig",
     "TriageConfig",
+    "WatchConfig",
 ]
 
 
@@ -52,5 +64,10 @@ class Config(Section):
     scoring: ScoringConfig = Field(default_factory=ScoringConfig)
     clusters: ClustersConfig = Field(default_factory=ClustersConfig)
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
+    tables: TablesConfig = Field(default_factory=TablesConfig)
+    bigquery: BigQueryConfig = Field(default_factory=BigQueryConfig)
+    watch: WatchConfig = Field(default_factory=WatchConfig)
     triage: TriageConfig = Field(default_factory=TriageConfig)
+    bundles: BundlesConfig = Field(default_factory=BundlesConfig)
     run: RunConfig = Field(default_factory=RunConfig)
+    flink: FlinkConfig = Field(default_factory=FlinkConfig)

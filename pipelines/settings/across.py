@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipelines import durations
-from pipelines.settings import AlertsConfig, Config, TriageConfig
+from pipelines.settings import AlertsConfig, Config, RegistryConfig, TriageConfig
 
 Location = tuple[str | int, ...]
 Finding = tuple[Location, str, str]
@@ -65,6 +65,7 @@ def between(config: Config) -> Iterator[tuple[list[Location], Finding]]:
         )
     yield from _alerts(config.alerts)
     yield from _triage(config.triage)
+    yield from _registry(config.ingest.registry)
     known = _detectors()
     lower = {name.lower() for name in known}
     for i, detector in enumerate(config.scoring.detectors):
@@ -73,6 +74,16 @@ def between(config: Config) -> Iterator[tuple[list[Location], Finding]]:
             near = difflib.get_close_matches(detector.name.lower(), sorted(lower), n=3)
             mend = f"did you mean {', '.join(near)}?" if near else "see pyod.models for the names"
             yield [at], (at, f"PyOD has no detector {detector.name!r}", mend)
+
+
+def _registry(registry: RegistryConfig) -> Iterator[tuple[list[Location], Finding]]:
+    at: Location = ("ingest", "registry")
+    if (registry.user is None) != (registry.password_env is None):
+        parts: list[Location] = [(*at, "user"), (*at, "password_env")]
+        yield parts, (at, "has a user or a password, not both", "give both, or neither")
+    if registry.user is not None and registry.token_env is not None:
+        parts = [(*at, "user"), (*at, "token_env")]
+        yield parts, (at, "has a user and a token", "keep one of them")
 
 
 def _alerts(alerts: AlertsConfig) -> Iterator[tuple[list[Location], Finding]]:

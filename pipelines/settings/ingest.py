@@ -11,6 +11,40 @@ from pipelines.settings.base import HOUR, MINUTE, SECOND, Duration, Instant, Sec
 _2015_MS = 1_420_070_400_000
 
 
+class RegistryConfig(Section):
+    """The schema registry, of records in its wire format."""
+
+    url: str | None = Field(
+        None,
+        description="address, such as https://registry:8081; null: records in its format are "
+        "refused",
+        pattern=r"^https?://[^\s@]+$",
+    )
+    user: str | None = Field(None, description="for HTTP Basic, with password_env")
+    password_env: str | None = Field(
+        None, description="environment variable with that user's password"
+    )
+    token_env: str | None = Field(None, description="environment variable with a bearer token")
+    ca_file: str | None = Field(
+        None, description="PEM file of who signed the registry's certificate; null: the system's"
+    )
+    timeout: Duration = Field(5 * SECOND, description="of one request", ge=100)
+    patience: Duration = Field(
+        5 * MINUTE,
+        description="how long reading waits for a registry that does not answer, before the run "
+        "ends with an error; no record is lost",
+        ge=0,
+    )
+
+    @property
+    def timeout_ms(self) -> int:
+        return self.timeout
+
+    @property
+    def patience_ms(self) -> int:
+        return self.patience
+
+
 class IngestConfig(Section):
     """Reading, checking and pseudonymising of events."""
 
@@ -27,9 +61,16 @@ class IngestConfig(Section):
     dead_letter_key_env: str | None = Field(
         None,
         description="environment variable with the key that encrypts the raw bytes of refused "
-        "records; null: only their SHA-256 and position are kept, and they cannot be replayed "
-        "from the table",
+        "records: 32 random bytes in base64; older keys, which still open, follow after commas. "
+        "null: only SHA-256 and place are kept, and a replay reads the record where it came from",
     )
+    dead_letter_max_bytes: int = Field(
+        1 << 20,
+        description="longer refused records are not kept in the table, only their place",
+        ge=0,
+        le=16 << 20,
+    )
+    registry: RegistryConfig = Field(default_factory=RegistryConfig)
     max_future: Duration = Field(
         10 * MINUTE, description="an event this far ahead of the clock is refused", ge=0
     )
@@ -67,6 +108,12 @@ class IngestConfig(Section):
         description="files that `distilwatch known-texts build` wrote, collections in which "
         "prompts are looked up; where several hold one, the first of those that hold most counts",
         max_length=16,
+    )
+
+    forgotten_file: str | None = Field(
+        None,
+        description="list of accounts, as keyed hashes, that `distilwatch forget` wrote and whose "
+        "records are refused; null: one of this user's own",
     )
 
     @property

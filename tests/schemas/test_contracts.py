@@ -130,7 +130,6 @@ def test_avro_schemas_of_tables_parse(name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (b"", "tombstone"),
         (b"not json", "not_json"),
         (b"\xff\xfe", "not_json"),
         (b"[1]", "wrong_type"),

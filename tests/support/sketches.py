@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from tests.support.events import START_MS
 from transforms.coverage import layout
 from transforms.coverage.fold import fold
-from transforms.coverage.sketch import CoverageSketch, merge
+from transforms.coverage.sketch import CoverageSketch, empty, merge
 from transforms.embedding.space import AXES, UNIT, EmbeddingSpace, random_signs
 from transforms.ingest.batch import Events
 from transforms.ingest.hashing import hash64
@@ -212,3 +213,10 @@ def verified(folder: Path) -> VerifiedBundle:
     verify_bundle(folder)
     digest = sha256((folder / "manifest.json").read_bytes()).hexdigest()
     return VerifiedBundle(str(folder), digest)
+
+
+def sketch_of_cells(cells: Mapping[int, int]) -> CoverageSketch:
+    """A sketch that has nothing but requests in some codebook cells, by number."""
+    index = np.array(sorted(cells), np.uint16)
+    counts = np.array([cells[int(i)] for i in index], np.int64)
+    return replace(empty(), bin_index=index, bin_count=counts)

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.transforms.window import FixedWindows, TimestampedValue
-from apache_beam.utils.timestamp import Duration, Timestamp
+from apache_beam.transforms.window import TimestampedValue
+from apache_beam.utils.timestamp import Timestamp
 
 from transforms.alerts.discoveries import BatchBH, Float, adjusted
 from transforms.clusters.transforms import NewestByName, Versioned
-from transforms.sessions.endless import CombineNowAndThen
+from transforms.sessions.endless import CombineNowAndThen, stream_windows
 
 
 class Verdict(NamedTuple):
@@ -96,7 +96,7 @@ class ControlDiscoveries(beam.PTransform):  # type: ignore[misc]
     Attributes:
       rate: of false discoveries over all windows, at most.
       cap: no discoveries above this p-value.
-      window_ms, early_firing_ms, allowed_lateness_ms: as of `CombineNowAndThen`.
+      window_ms, early_firing_ms, allowed_lateness_ms, order: as of `CombineNowAndThen`.
     """
 
     rate: float
@@ -104,22 +104,22 @@ class ControlDiscoveries(beam.PTransform):  # type: ignore[misc]
     window_ms: int
     early_firing_ms: int
     allowed_lateness_ms: int
+    order: int = 0
 
     def expand(self, tests: beam.PCollection[Versioned[float | None]]) -> beam.PCollection[Any]:
         period, late = self.early_firing_ms, self.allowed_lateness_ms
         found = (
             tests
             | "OneKey" >> beam.Map(lambda test: (0, test))
-            | "NewestTests" >> CombineNowAndThen(NewestByName(), self.window_ms, period, late, int)
+            | "NewestTests"
+            >> CombineNowAndThen(NewestByName(), self.window_ms, period, late, int, self.order)
             | "SumUp" >> beam.ParDo(_SumUpFn(self.cap))
-            | "NewestWindows" >> CombineNowAndThen(NewestByName(), 0, period, 0, int)
+            | "NewestWindows" >> CombineNowAndThen(NewestByName(), 0, period, 0, int, holds=True)
             | "Decide" >> beam.ParDo(_DecideFn(self.rate, bool(period)))
         )
         if not period:
             return found
-        return found | "TheirWindows" >> beam.WindowInto(
-            FixedWindows(self.window_ms / 1000), allowed_lateness=Duration(micros=late * 1000)
-        )
+        return found | "TheirWindows" >> stream_windows(self.window_ms, late)
 
 
 class _SumUpFn(beam.DoFn):  # type: ignore[misc]

@@ -15,6 +15,7 @@ from transforms.alerts.dispositions import Disposition
 from transforms.alerts.life import Alert, Observation, Step, advance
 from transforms.alerts.notice import about, notice
 from transforms.alerts.outbox import Book, Known
+from transforms.alerts.policy import SEVERITIES
 from transforms.alerts.routing import Allowlist, Channels, Growth, Policies, Policy
 from transforms.alerts.standing import GrowthRule, Standings
 from transforms.alerts.storms import Storms
@@ -109,7 +110,7 @@ class Desk:
             known = self._book.known(None if everything else news)
             storms = Storms(self._book, self._rules, now_ms)
             made: list[dict[str, Any]] = []
-            for name in sorted(news.keys() | (known.keys() if everything else ())):
+            for name in _gravest_first(news, known if everything else {}):
                 before = known.get(name)
                 after, step = self._advance(before, news.get(name), accounts, standings, now_ms)
                 if step is not None:
@@ -193,6 +194,20 @@ class Desk:
         return known._replace(alert=alert), row
 
 
+def _gravest_first(
+    news: Mapping[str, tuple[Observation, Any]], known: Mapping[str, Known]
+) -> list[str]:
+    """Names in the order in which they are told, since what is told first is told by itself."""
+    seen = {name: one.alert.observation for name, one in known.items()}
+    seen |= {name: one for name, (one, _) in news.items()}
+
+    def grave(name: str) -> tuple[int, float, str]:
+        one = seen[name]
+        return -SEVERITIES.index(one.severity), -one.exposure_usd, name
+
+    return sorted(seen, key=grave)
+
+
 def _channels(
     step: Step, policy: Policy | None, channels: Channels, heard: Sequence[str]
 ) -> tuple[str, ...]:
@@ -270,8 +285,6 @@ def restored(rows: Iterable[Row]) -> dict[str, Known]:
 
 
 def _restored(row: Row, episode: int, peaks: Mapping[str, Sequence[str]]) -> Known:
-    from transforms.alerts.policy import SEVERITIES
-
     seen = Observation(
         cluster_id=row["cluster_id"],
         window_start=row["window_start"] or 0,

@@ -62,7 +62,7 @@ def notice(
     title = f"{_headline(step)}: {sentence(news, what)}"
     if namespace:
         title = f"[{namespace.upper()}] {title}"
-    sure, cost = how_sure(news), f"${news.exposure_usd:,.0f} at list price so far"
+    sure, cost = how_sure(news), f"{dollars(news.exposure_usd)} at list price so far"
     return {
         "alert_id": alert_id,
         "revision": step.alert.revision,
@@ -140,8 +140,14 @@ def sentence(news: Observation, what: Mapping[str, Any]) -> str:
     who = "1 account" if news.account_count == 1 else f"{news.account_count:,} accounts"
     taking = " and ".join(name.replace("_", " ") for name in what.get("capabilities", ()))
     shared = ", ".join(name.replace("_", " ") for name in what.get("shared", ()))
-    text = f"{who} took {taking or 'broad coverage'} in {news.request_count:,} requests"
+    asked = f"asked for {taking}" if taking else "asked broadly"
+    text = f"{who} {asked} in {news.request_count:,} requests"
     return text + (f", sharing {shared}" if shared and news.account_count > 1 else "")
+
+
+def dollars(usd: float) -> str:
+    """An amount; cents only where they matter."""
+    return f"${usd:,.2f}" if usd < 10 else f"${usd:,.0f}"
 
 
 def how_sure(news: Observation) -> str:

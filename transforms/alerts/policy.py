@@ -51,3 +51,22 @@ def budgeted_max_p(
     """
     allowed = pages_per_day * window_ms / DAY_MS
     return min(max_p, allowed / max(tests_per_window, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class AlertBudget:
+    """The threshold that an alert budget leaves, which depends on the bundle's population.
+
+    Attributes:
+      max_p: never more than this.
+      pages_per_day: alerts by chance that are allowed.
+      window_ms: of a profile.
+    """
+
+    max_p: float
+    pages_per_day: float
+    window_ms: int
+
+    def max_p_for(self, accounts: int) -> float:
+        """The threshold with so many accounts in a window."""
+        return budgeted_max_p(self.max_p, self.pages_per_day, self.window_ms, accounts)

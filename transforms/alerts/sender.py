@@ -34,8 +34,7 @@ class Sender:
 
     Args:
       book: whose outbox it is.
-      channels: by name; a message to one that is not there waits for it, as long as it would for
-        one that fails.
+      channels: by name; a message to one that is not there waits until it is.
       backoff: between attempts.
       clock_ms: milliseconds UTC.
       warn: says that a message is dead, or a channel fails for the first time in a row.
@@ -89,9 +88,10 @@ class Sender:
         """Returns whether the channel works."""
         channel = self._channels.get(message.channel)
         asked_ms, for_good = 0, False
+        if channel is None:  # another process, with other settings, may have it
+            self._say_once(message.channel, "there is no such channel in the settings")
+            return False
         try:
-            if channel is None:
-                raise TryLater(f"there is no channel {message.channel} in the settings")
             thread = self._book.thread(message.alert_id, message.channel)
             began = channel.tell(message.key, message.notice, thread)
         except TryLater as problem:
@@ -113,10 +113,14 @@ class Sender:
                 f"an alert could not be told on {message.channel}: {why}; mend it, then "
                 "`distilwatch alerts outbox replay`"
             )
-        elif message.channel not in self._failing:
-            self._failing.add(message.channel)
-            self._warn(f"alerts wait for {message.channel}: {why}; they are tried again")
+        else:
+            self._say_once(message.channel, why)
         return for_good  # refused, but it answers
+
+    def _say_once(self, channel: str, why: str) -> None:
+        if channel not in self._failing:
+            self._failing.add(channel)
+            self._warn(f"alerts wait for {channel}: {why}; they are tried again")
 
 
 class Background:

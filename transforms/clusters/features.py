@@ -25,6 +25,7 @@ from transforms.coverage.features import (
 from transforms.coverage.layout import MAX_CELLS, Bins, Items, Sum
 from transforms.coverage.sketch import CoverageSketch, merge
 from transforms.embedding.space import UNIT
+from transforms.pickling import pickled_by_fields
 from transforms.scoring.rows import hour_profile
 
 Float = NDArray[np.float64]
@@ -33,6 +34,7 @@ _CHUNK = 64  # sketches merged at once: bounds the memory of a large cluster
 _BREADTH = ("hill_cells", "own_rank", "chao_cells", "heaps_slope", "log_volume", "unseen_share")
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True, eq=False)
 class Member:
     """One account of a group.
@@ -118,6 +120,7 @@ CLUSTER_FEATURES: tuple[ClusterFeature, ...] = (
 )
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupRow:
     """A group's features.

@@ -32,6 +32,7 @@ from transforms.coverage import layout
 from transforms.coverage.layout import Items
 from transforms.coverage.sketch import CoverageSketch
 from transforms.ingest.hashing import hash64
+from transforms.pickling import pickled_by_fields
 
 
 class LinkKind(NamedTuple):
@@ -84,6 +85,7 @@ class LinkOptions:
     split: SplitOptions = field(default_factory=SplitOptions)
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True, eq=False)
 class Linkable:
     """What linking needs to know of one account.
@@ -96,6 +98,7 @@ class Linkable:
       p_value: of the account by itself.
       content: what it asks most.
       activity: when it is at work.
+      last_ms: of its newest request.
     """
 
     account: str
@@ -105,6 +108,7 @@ class Linkable:
     p_value: float = 1.0
     content: Content = NO_CONTENT
     activity: Activity = NO_ACTIVITY
+    last_ms: int = 0
 
 
 class Link(NamedTuple):
@@ -158,8 +162,9 @@ def linkable(
     things = np.concatenate(kept)
     things = things[~np.isin(things, common)]
     return Linkable(
-        account, since, sketch.events, things, p_value, content_of(sketch), activity_of(sketch)
-    )
+        account, since, sketch.events, things, p_value, content_of(sketch), activity_of(sketch),
+        sketch.last_ms,
+    )  # fmt: skip
 
 
 def common_things(

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from transforms.clusters.links import Component, Link, Linkable
 from transforms.clusters.names import cluster_id, keep_ids
+from transforms.sharing.watch.evidence import NOTHING_REPORTED, Reported
+from transforms.sharing.watch.matching import Hit
 
 
 class Absorbed(NamedTuple):
@@ -27,6 +29,8 @@ class Membership(NamedTuple):
       size: accounts in it.
       links: of the account, the strongest first.
       absorbed: names of which the cluster has most of the accounts.
+      hits: received indicators that the account carries.
+      reported: what they say of the cluster.
     """
 
     version: int
@@ -34,6 +38,8 @@ class Membership(NamedTuple):
     size: int
     links: tuple[Link, ...]
     absorbed: tuple[Absorbed, ...] = ()
+    hits: tuple[Hit, ...] = ()
+    reported: Reported = NOTHING_REPORTED
 
 
 class Remembered(NamedTuple):

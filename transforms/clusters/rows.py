@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from transforms.alerts.policy import AlertPolicy
@@ -18,10 +19,11 @@ from transforms.scoring.handler import Scored
 
 
 class Finding(NamedTuple):
-    """A cluster's row and its members' rows."""
+    """A cluster's row, its members' rows, and what other labs might use of it: one row or none."""
 
     cluster: dict[str, Any]
     members: list[dict[str, Any]]
+    evidence: tuple[dict[str, Any], ...] = ()
 
 
 def finding_of(
@@ -52,7 +54,25 @@ def finding_of(
         run_id, history,
     )  # fmt: skip
     revision = row["revision"]
+    row["links"] = shared_links([links for _, links in members])
     return Finding(row, [_member(own, name, revision, links, run_id) for own, links in members])
+
+
+def shared_links(members: Sequence[Sequence[Link]]) -> list[dict[str, Any]]:
+    """What members share, by kind, what most of them share first.
+
+    Args:
+      members: the strongest links of each.
+    """
+    things: dict[str, set[str]] = {}
+    accounts: dict[str, int] = {}
+    for links in members:
+        for kind in {link.kind for link in links}:
+            accounts[kind] = accounts.get(kind, 0) + 1
+        for link in links:
+            things.setdefault(link.kind, set()).add(link.thing)
+    order = sorted(accounts, key=lambda kind: (-accounts[kind], kind))
+    return [{"kind": k, "shared": len(things[k]), "accounts": accounts[k]} for k in order]
 
 
 def pool_of(found: Cluster | AccountProfile) -> CoverageSketch:
@@ -101,6 +121,17 @@ def _row(
         "capabilities": [one.record() for one in capabilities],
         "known_texts": known.texts,
         "severity_reason": known.severity_reason or None,
+        **_reports(scored.item),
+    }
+
+
+def _reports(found: Cluster | AccountProfile) -> dict[str, Any]:
+    """What other labs changed."""
+    if not isinstance(found, Cluster) or found.p_value_alone is None:
+        return {"p_value_alone": None, "reported_by": []}
+    return {
+        "p_value_alone": found.p_value_alone,
+        "reported_by": list(found.reported.sources),
     }
 
 

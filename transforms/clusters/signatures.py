@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from transforms.coverage.layout import MAX_CELLS
 from transforms.coverage.sketch import CoverageSketch
 from transforms.ingest.hashing import hash64
+from transforms.pickling import pickled_by_fields
 from transforms.scoring.calibration import Calibration
 
 Float = NDArray[np.float64]
@@ -37,6 +38,7 @@ _MOST_SEEDS = 64
 _MOST_ACCOUNTS = 4_000
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True, eq=False)
 class Content:
     """What an account asks, in a few hundred bytes: its most used cells.

@@ -18,7 +18,6 @@ import numpy as np
 from apache_beam import coders, typehints
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.transforms import userstate
-from apache_beam.utils.timestamp import Duration
 
 from transforms.clusters.features import CLUSTER_FEATURES, GroupRow, Member, group_row
 from transforms.clusters.links import (
@@ -39,15 +38,20 @@ from transforms.clusters.membership import (
     Report,
     assign,
 )
+from transforms.clusters.reports import NOT_WATCHING, Watching, with_hits, with_reports
 from transforms.coverage.features import COLUMNS
 from transforms.coverage.sketch import CoverageSketch
+from transforms.pickling import pickled_by_fields
 from transforms.scoring.bundle import Bundle
 from transforms.scoring.handler import Scored, ScoringHandler, VerifiedBundle
 from transforms.scoring.model import FeatureRows
 from transforms.scoring.rows import PeerGroups
-from transforms.sessions.endless import CombineNowAndThen
+from transforms.sessions.endless import CombineNowAndThen, stream_windows
+from transforms.sharing.watch.evidence import NOTHING_REPORTED, Reported
+from transforms.sharing.watch.matching import Hit
 
 CLUSTER_LEVEL = "cluster"
+ORDER = 3  # of the last step that gathers, counted from that of profiles; see CombineNowAndThen
 _SOON_MS = 1_000
 V = TypeVar("V")
 
@@ -58,6 +62,7 @@ class AccountProfile(NamedTuple):
     Attributes:
       alone_as, absorbed: of an account that was linked to nobody, its name as a cluster of one, and
         clusters that fell apart and of which it is left.
+      hits: received indicators that it carries.
     """
 
     account: str
@@ -67,8 +72,10 @@ class AccountProfile(NamedTuple):
     pane: str = "on_time"
     alone_as: str = ""
     absorbed: tuple[Absorbed, ...] = ()
+    hits: tuple[Hit, ...] = ()
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True, eq=False)
 class ClusterMember:
     """One account of a cluster with its own result and its links."""
@@ -81,12 +88,15 @@ class ClusterMember:
         return self.scored.item.account
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True, eq=False)
 class Cluster:
     """A group of linked accounts; its members oldest first.
 
     Attributes:
       absorbed: clusters that are no more, most of whose accounts are in this one.
+      reported: what other labs' indicators say of it.
+      p_value_alone: without what they say; None where that changes nothing.
     """
 
     cluster_id: str
@@ -95,6 +105,8 @@ class Cluster:
     members: tuple[ClusterMember, ...]
     row: GroupRow
     absorbed: tuple[Absorbed, ...] = ()
+    reported: Reported = NOTHING_REPORTED
+    p_value_alone: float | None = None
 
 
 class Found(NamedTuple):
@@ -119,6 +131,7 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
       explain_below: clusters with a p-value up to this get reasons.
       window_ms, early_firing_ms, allowed_lateness_ms: as of the profiles.
       known: names that earlier runs gave.
+      watching: for what other labs reported.
     """
 
     bundle: VerifiedBundle
@@ -128,46 +141,54 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
     early_firing_ms: int
     allowed_lateness_ms: int
     known: KnownIds = NO_IDS
+    watching: Watching = NOT_WATCHING
 
     def expand(self, profiles: beam.PCollection[Scored[AccountProfile]]) -> Found:
         memberships = (
             profiles
             | "PickSharedThings" >> beam.ParDo(_LinkableFn(self.bundle, self.links))
-            | "NewestLinks" >> self._newest(NewestByName(), int)
+            | "NewestLinks" >> self._newest(NewestByName(), 1, int)
             | "LinkAccounts" >> self._link()
         )
         own = profiles | "KeyByAccount" >> beam.Map(lambda s: (s.item.account, s))
         joined = (
             (own, memberships)
             | "ProfilesAndMemberships" >> beam.Flatten()
-            | "NewestOfEach" >> self._newest(_Join())
+            | "NewestOfEach" >> self._newest(_Join(), 2)
             | "Split" >> beam.ParDo(_SplitFn()).with_outputs("single", main="member")
         )
         clusters = (
             joined.member
-            | "NewestMembers" >> self._newest(NewestByName())
+            | "NewestMembers" >> self._newest(NewestByName(), ORDER)
             | "PoolMembers" >> beam.ParDo(_PoolFn(self.bundle))
             | "ScoreClusters"
             >> RunInference(
-                ScoringHandler(self.bundle, CLUSTER_LEVEL, cluster_rows, self.explain_below)
+                ScoringHandler(self.bundle, CLUSTER_LEVEL, cluster_rows, self._explain_below())
             )
+            | "WhatOthersReport" >> beam.Map(with_reports, self.watching.options.most_gain)
         )
         return Found(clusters, joined.single)
 
+    def _explain_below(self) -> float:
+        """What others report may bring a cluster from here to where it is flagged."""
+        gain = self.watching.options.most_gain if self.watching.path else 1.0
+        return min(1.0, self.explain_below * gain)
+
     def _link(self) -> beam.PTransform:
         if not self.early_firing_ms:
-            return beam.ParDo(_MembershipsFn(self.bundle, self.links, self.known))
+            return beam.ParDo(_MembershipsFn(self.bundle, self.links, self.known, self.watching))
         return _LinkAgain(
-            _MembershipsAgainFn(self.bundle, self.links, self.known),
+            _MembershipsAgainFn(self.bundle, self.links, self.known, self.watching),
             self.window_ms,
             self.allowed_lateness_ms,
         )
 
-    def _newest(self, combine: beam.CombineFn, key: type = str) -> CombineNowAndThen:
+    def _newest(self, combine: beam.CombineFn, order: int, key: type = str) -> CombineNowAndThen:
         # Profiles set the pace; what follows from them is only gathered for a moment, so that all
         # members of a cluster meet under the same report of linking.
         period = min(self.early_firing_ms, _SOON_MS)
-        return CombineNowAndThen(combine, self.window_ms, period, self.allowed_lateness_ms, key)
+        late = self.allowed_lateness_ms
+        return CombineNowAndThen(combine, self.window_ms, period, late, key, order)
 
 
 class Versioned(NamedTuple, Generic[V]):
@@ -184,11 +205,14 @@ class _LinkableFn(beam.DoFn):  # type: ignore[misc]
         self._options = options
 
     def setup(self) -> None:
-        self._common = self._verified.load().common
+        self._bundle = self._verified.load()
+
+    def start_bundle(self) -> None:
+        self._bundle = self._verified.now(self._bundle)
 
     def process(self, scored: Scored[AccountProfile]) -> Iterator[tuple[int, Versioned[Linkable]]]:
         account, sketch = scored.item.account, scored.item.sketch
-        found = linkable(account, sketch, self._options, self._common, scored.p_value)
+        found = linkable(account, sketch, self._options, self._bundle.common, scored.p_value)
         yield 0, Versioned(found.account, found.events, found)
 
 
@@ -196,19 +220,29 @@ _Linkables = tuple[int, list[Versioned[Linkable]]]
 
 
 class _LinkFn(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, bundle: VerifiedBundle, options: LinkOptions, known: KnownIds) -> None:
+    def __init__(
+        self, bundle: VerifiedBundle, options: LinkOptions, known: KnownIds, watching: Watching
+    ) -> None:
         self._verified = bundle
         self._options = options
         self._known = known
+        self._watching = watching
 
     def setup(self) -> None:
-        self._background = self._verified.load().background
+        self._bundle = self._verified.load()
+        self._watched = self._watching.file()
+
+    def start_bundle(self) -> None:
+        self._bundle = self._verified.now(self._bundle)
 
     def _report(self, entries: list[Versioned[Linkable]], before: Remembered) -> Report:
         accounts = [entry.value for entry in entries]
         linked = find_components(accounts, self._options)
-        return assign(
-            accounts, with_matches(accounts, linked, self._background, self._options), before
+        matched = with_matches(accounts, linked, self._bundle.background, self._options)
+        report = assign(accounts, matched, before)
+        watched, options = self._watched.current(), self._watching.options
+        return report._replace(
+            memberships=with_hits(report.memberships, accounts, watched, options)
         )
 
 
@@ -240,11 +274,7 @@ class _LinkAgain(beam.PTransform):  # type: ignore[misc]
         return (
             named
             | "Link" >> beam.ParDo(self.memberships)
-            | "Windows"
-            >> beam.WindowInto(
-                beam.window.FixedWindows(self.window_ms / 1000),
-                allowed_lateness=Duration(micros=self.allowed_lateness_ms * 1000),
-            )
+            | "Windows" >> stream_windows(self.window_ms, self.allowed_lateness_ms)
         )
 
 
@@ -351,7 +381,9 @@ class _SplitFn(beam.DoFn):  # type: ignore[misc]
             return
         if membership.size == 1:
             named = profile.item._replace(
-                alone_as=membership.cluster_id, absorbed=membership.absorbed
+                alone_as=membership.cluster_id,
+                absorbed=membership.absorbed,
+                hits=membership.hits,
             )
             yield beam.pvalue.TaggedOutput("single", replace(profile, item=named))
         else:
@@ -365,6 +397,9 @@ class _PoolFn(beam.DoFn):  # type: ignore[misc]
 
     def setup(self) -> None:
         self._bundle = self._verified.load()
+
+    def start_bundle(self) -> None:
+        self._bundle = self._verified.now(self._bundle)
 
     def process(self, element: tuple[str, list[Versioned[ClusterMember]]]) -> Iterator[Cluster]:
         cluster_id, entries = element
@@ -383,6 +418,7 @@ class _PoolFn(beam.DoFn):  # type: ignore[misc]
                 tuple(current),
                 group_row(members, self._bundle.reference("")),
                 current[0].membership.absorbed,
+                current[0].membership.reported,
             )
 
 

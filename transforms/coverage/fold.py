@@ -33,16 +33,42 @@ class Partial(NamedTuple):
     sketch: CoverageSketch
 
 
+class Folded(NamedTuple):
+    """Partial sketches in columns.
+
+    Attributes:
+      accounts, payments: distinct names.
+      account, payment: int64 of shape (n,), the place of each sketch's name among them.
+      stack: n sketches, at least one.
+    """
+
+    accounts: list[str]
+    payments: list[str]
+    account: Int64
+    payment: Int64
+    stack: SketchStack
+
+    def partials(self) -> Iterator[Partial]:
+        """The partial sketches, one by one."""
+        names = zip(self.account.tolist(), self.payment.tolist(), strict=True)
+        for (a, p), sketch in zip(names, self.stack.sketches(), strict=True):
+            yield Partial(self.accounts[a], self.payments[p], sketch)
+
+
 def fold(events: Events, slice_ms: int) -> Iterator[Partial]:
-    """Yields the partial sketches of a batch.
+    """Yields the partial sketches of a batch; see `fold_together`."""
+    if len(events):
+        yield from fold_together(events, slice_ms).partials()
+
+
+def fold_together(events: Events, slice_ms: int) -> Folded:
+    """The partial sketches of a batch.
 
     Args:
-      events: n events with coordinates, cells and nearness filled in.
+      events: n events, at least one, with coordinates, cells and nearness filled in.
       slice_ms: length of the aligned time slices; at most the session gap, so that the events of a
         slice belong to one session whatever happens around them.
     """
-    if not len(events):
-        return
     accounts, account_index = _factorise(events.account)
     payments, payment_index = _factorise(events.payment)
     slices, slice_index = np.unique(events.time_ms // slice_ms, return_inverse=True)
@@ -87,9 +113,7 @@ def fold(events: Events, slice_ms: int) -> Iterator[Partial]:
         coordinates.fourier_sum,
     )
     account, payment = np.divmod(group_keys // len(slices), len(payments))
-    names = zip(account.tolist(), payment.tolist(), strict=True)
-    for (a, p), sketch in zip(names, stack.sketches(), strict=True):
-        yield Partial(accounts[a], payments[p], sketch)
+    return Folded(accounts, payments, account, payment, stack)
 
 
 def _factorise(values: NDArray[np.object_]) -> tuple[list[str], NDArray[np.int64]]:

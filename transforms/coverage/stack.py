@@ -100,6 +100,38 @@ class SketchStack:
         )
         return cls(**columns)
 
+    def take(self, index: NDArray[np.intp] | Int64) -> SketchStack:
+        """The sketches at `index`, int64 of shape (m,), in that order."""
+        place = np.full(len(self), -1)
+        place[self.dense] = np.arange(len(self.dense))
+        moments = place[index]
+        dense = np.flatnonzero(moments >= 0)
+        moments = moments[dense]
+        bins, items = _spans(self.bin_size, index), _spans(self.item_size, index)
+        groups, rows = _spans(self.group_size, index), _spans(self.row_size, index)
+        return SketchStack(
+            self.sums[index],
+            self.first_ms[index],
+            self.last_ms[index],
+            self.created_ms[index],
+            self.bin_size[index],
+            self.bin_index[bins],
+            self.bin_count[bins],
+            self.item_size[index],
+            self.item_key[items],
+            self.item_count[items],
+            self.group_size[index],
+            self.group_key[groups],
+            self.group_count[groups],
+            self.group_sum[groups],
+            self.row_size[index],
+            self.rows[rows],
+            dense,
+            self.moment[moments],
+            self.vector_sum[moments],
+            self.fourier_sum[moments],
+        )
+
     def sketches(self) -> Iterator[CoverageSketch]:
         """The sketches, one by one; their arrays are views of the stack's."""
         dense = {int(i): j for j, i in enumerate(self.dense)}
@@ -138,6 +170,16 @@ class SketchStack:
 
 def _rows_of(arrays: list[Int64], width: int) -> Int64:
     return np.array(arrays, np.int64).reshape(len(arrays), width)
+
+
+def _spans(sizes: Int64, index: NDArray[np.intp] | Int64) -> Int64:
+    """Places of the entries of some sketches, one sketch after the other."""
+    starts = np.cumsum(sizes) - sizes
+    wanted = sizes[index]
+    ends = np.cumsum(wanted)
+    total = int(ends[-1]) if len(ends) else 0
+    places: Int64 = np.arange(total) + np.repeat(starts[index] - (ends - wanted), wanted)
+    return places
 
 
 def _bounds(sizes: Int64) -> list[int]:

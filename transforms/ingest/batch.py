@@ -27,6 +27,7 @@ class RecordBatch:
       offsets: int64 of shape (n,); line numbers for a file.
       values: raw bytes, b"" for a tombstone.
       watermark_ms: no event older than this minus the allowed lateness is on time.
+      lost: records before these that the broker deleted before they could be read.
     """
 
     source: str
@@ -34,6 +35,7 @@ class RecordBatch:
     offsets: NDArray[np.int64]
     values: list[bytes]
     watermark_ms: int = NO_WATERMARK
+    lost: int = 0
 
 
 _TYPES: dict[str, str] = {
@@ -175,7 +177,8 @@ class DeadLetter:
     Attributes:
       reason: a stable word, see `decode`.
       detail: names and types only, never a value.
-      raw: the record; kept in memory only, tables hold its hash.
+      raw: the record; tables hold its hash, and itself only encrypted.
+      schema_id: in the schema registry, of a record that brings one.
     """
 
     source: str
@@ -185,6 +188,7 @@ class DeadLetter:
     detail: str
     raw: bytes
     event_time_ms: int = 0
+    schema_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,6 +201,7 @@ class Decoded:
       vectors: float32 of shape (n, d), zero rows where an event brought none; None if none did.
       has_vector: bool of shape (n,).
       refused: dead letters, late ones among them (reason "late").
+      empty: records without a value, tombstones of a compacted topic among them.
     """
 
     events: Events
@@ -204,3 +209,4 @@ class Decoded:
     vectors: NDArray[np.float32] | None
     has_vector: NDArray[np.bool_]
     refused: list[DeadLetter]
+    empty: int = 0

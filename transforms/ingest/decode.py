@@ -2,15 +2,22 @@
 
 | reason | when |
 |---|---|
-| tombstone | an empty record |
 | record_too_large | more than `max_record_bytes` |
 | not_json | not a JSON object in UTF-8 |
+| no_registry | a record in a schema registry's format, and ingest.registry.url is not set |
+| unknown_schema | the registry has no schema of this id |
+| unusable_schema | it has one that is neither Avro nor JSON, or broken |
+| not_avro | the bytes are no record of their schema |
 | missing_field, wrong_type | named in the detail |
 | empty_id | event_id or account_id is "" |
 | unknown_schema_version | not 1 |
 | time_unparseable, time_in_future, time_too_old | event_time |
 | vector_undecodable, vector_wrong_length, vector_not_finite | embedding |
+| forgotten | of an account that was to be forgotten; nothing else of the record is kept |
 | late | older than the partition's watermark minus the allowed lateness |
+
+An empty record, which in Kafka takes an older one of its key back, says nothing of a request: it is
+neither accepted nor refused, and only counted.
 
 Stated defaults: texts beyond `max_text_chars` are cut for embedding; negative counts and costs, and
 costs that are not finite, count as 0; a vector of another model than the bundle's is left aside and
@@ -32,14 +39,24 @@ from numpy.typing import NDArray
 from transforms.embedding.space import AXES, NO_CELL
 from transforms.ingest.batch import DeadLetter, Decoded, Events, RecordBatch
 from transforms.ingest.capabilities import NONE, Capability, capabilities_of
+from transforms.ingest.forgotten import Forgotten
 from transforms.ingest.hashing import hash_column, hash_texts
 from transforms.ingest.intents import intents_of
 from transforms.ingest.known import KnownTexts
 from transforms.ingest.pseudonyms import Pseudonymiser
+from transforms.ingest.registry import (
+    SchemaRegistry,
+    UnknownSchema,
+    UnusableSchema,
+    payload,
+    schema_id,
+)
 from transforms.ingest.scaffold import looks_like_code, scaffold_columns
 from transforms.ingest.terms import Terms
 from transforms.ingest.times import parse_times
 from transforms.ingest.vectors import Vectors, decode_vectors
+
+FORGOTTEN = "forgotten"
 
 
 class RequestEvent(msgspec.Struct, gc=False):
@@ -118,6 +135,8 @@ class Decoder:
       allowed_lateness_ms: behind the batch's watermark.
       now_ms: the clock.
       known: collections that texts are looked up in.
+      forgotten: accounts whose records are refused.
+      schemas: registry of the schemas that records may begin with the id of; None: there is none.
     """
 
     pseudonymise: Pseudonymiser
@@ -130,9 +149,15 @@ class Decoder:
     allowed_lateness_ms: int = 3_600_000
     now_ms: Callable[[], int] = _now_ms
     known: KnownTexts = field(default_factory=KnownTexts)
+    forgotten: Forgotten = field(default_factory=Forgotten)
+    schemas: SchemaRegistry | None = None
 
     def decode(self, batch: RecordBatch) -> Decoded:
-        """Decodes a batch; every record is either accepted or in `refused`."""
+        """Decodes a batch; every record is accepted, in `refused`, or empty.
+
+        Raises:
+          DistilwatchError: the schema registry stays away, or refuses us.
+        """
         refusals: dict[int, _Refusal] = {}  # by place in the batch; the first reason counts
         events, places = self._parse(batch.values, refusals)
         times, vectors, created = self._check(events, batch.watermark_ms, places, refusals)
@@ -148,13 +173,16 @@ class Decoder:
                 int(batch.offsets[place]),
                 refusal.reason,
                 refusal.detail,
-                batch.values[place],
+                b"" if refusal.reason == FORGOTTEN else batch.values[place],
                 refusal.time_ms,
+                schema_id(batch.values[place]),
             )
             for place, refusal in sorted(refusals.items())
+            if refusal.reason != _EMPTY
         ]
         accepted = self._columns(events, times, created, texts, vectors)
-        return Decoded(accepted, texts, vectors.values, vectors.present, refused)
+        empty = len(refusals) - len(refused)
+        return Decoded(accepted, texts, vectors.values, vectors.present, refused, empty)
 
     def _parse(
         self, values: list[bytes], refusals: dict[int, _Refusal]
@@ -169,16 +197,39 @@ class Decoder:
                 for place, raw in records:  # goes on where the last refusal left it
                     if too_large and len(raw) > self.max_record_bytes:
                         raise _Refused("record_too_large", f"{len(raw)} bytes")
-                    event = _parse_record(raw)
+                    event = self._event(raw)
                     if event.schema_version != 1:
                         raise _Refused("unknown_schema_version", "expected 1")
                     if not event.event_id or not event.account_id:
                         raise _Refused("empty_id")
+                    if self.forgotten and event.account_id in self.forgotten:
+                        raise _Refused(FORGOTTEN)
                     events.append(event)
                     places.append(place)
             except _Refused as error:
                 refusals[place] = _Refusal(error.reason, error.detail)
         return events, places
+
+    def _event(self, raw: bytes) -> RequestEvent:
+        number = schema_id(raw)
+        return _parse_record(raw) if number is None else self._framed_event(number, payload(raw))
+
+    def _framed_event(self, number: int, data: bytes) -> RequestEvent:
+        if self.schemas is None:
+            raise _Refused("no_registry")
+        try:
+            writer = self.schemas.writer(number)
+        except UnknownSchema:
+            raise _Refused("unknown_schema") from None
+        except UnusableSchema as why:
+            raise _Refused("unusable_schema", str(why)) from None
+        if writer.avro is None:
+            return _parse_record(data)
+        try:
+            record = writer.read(data)
+        except ValueError as why:
+            raise _Refused("not_avro", str(why)) from None
+        return _converted(record)
 
     def _check(
         self,
@@ -274,13 +325,35 @@ _PLAIN = (None, "", "text")  # values of `response_format` that ask for nothing 
 _MOST_32, _MOST_64 = int(np.iinfo(np.int32).max), int(np.iinfo(np.int64).max)
 
 
+_EMPTY = "empty"
+
+
+def _converted(record: dict[str, Any]) -> RequestEvent:
+    """A decoded record as an event; msgspec looks at names and types as it does in JSON."""
+    try:
+        return msgspec.convert(record, RequestEvent)
+    except msgspec.ValidationError:
+        pass
+    try:
+        return msgspec.convert(record, _AnyVector)
+    except msgspec.ValidationError as error:
+        raise _refused_by(error) from None
+
+
+def _refused_by(error: msgspec.ValidationError) -> _Refused:
+    # Its message names the field and types, and never quotes a value of ours.
+    text = str(error)
+    reason = "missing_field" if "missing required" in text else "wrong_type"
+    return _Refused(reason, text if "Invalid value" not in text else "")
+
+
 def _parse_record(raw: bytes) -> RequestEvent:
     try:
         return _parse(raw)
     except msgspec.ValidationError:
         return _parse_again(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise _Refused("not_json" if raw else "tombstone") from None
+        raise _Refused("not_json" if raw else _EMPTY) from None
 
 
 def _parse_again(raw: bytes) -> RequestEvent:
@@ -288,10 +361,7 @@ def _parse_again(raw: bytes) -> RequestEvent:
     try:
         return _parse_any(raw)
     except msgspec.ValidationError as error:
-        # Its message names the field and types, and never quotes a value of ours.
-        text = str(error)
-        reason = "missing_field" if "missing required" in text else "wrong_type"
-        raise _Refused(reason, text if "Invalid value" not in text else "") from None
+        raise _refused_by(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise _Refused("not_json") from None
 

@@ -36,7 +36,10 @@ class ReadKafka(beam.PTransform):  # type: ignore[misc]
       batch_records: records in a batch, at most.
       watermark_lag_ms: how far events of a partition may be out of order.
       idle_after_ms: a partition that is read to its end and silent for so long holds nobody up.
-      readers: into how many readers an unbounded read is divided; None for one.
+      readers: into how many readers an unbounded read is divided, at most one a partition; None for
+        one.
+      read_for_ms: how long such a reader reads before it hands over what it has.
+      positions: folder where readers of an unbounded read note how far they are; None: nowhere.
     """
 
     uri: str
@@ -45,13 +48,16 @@ class ReadKafka(beam.PTransform):  # type: ignore[misc]
     watermark_lag_ms: int = 60_000
     idle_after_ms: int = 10_000
     readers: int | None = None
+    read_for_ms: int = 1_000
+    positions: str | None = None
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Any]:
         uri = parse_kafka_uri(self.uri)
         if not uri.bounded:
             tail = TailFn(
                 uri, self.to_element, self.batch_records, self.watermark_lag_ms,
-                self.idle_after_ms, self.readers or 1,
+                self.idle_after_ms, self._readers(uri), self.read_for_ms,
+                self.positions,
             )  # fmt: skip
             readers = beam.Create(range(tail.readers), reshuffle=tail.readers > 1)
             return begin | "Readers" >> readers | "Read" >> beam.ParDo(tail)
@@ -61,6 +67,16 @@ class ReadKafka(beam.PTransform):  # type: ignore[misc]
             | "Spread" >> beam.Reshuffle()
             | "Read" >> beam.ParDo(_RangeFn(uri, self.to_element, self.batch_records))
         )
+
+    def _readers(self, uri: KafkaUri) -> int:
+        if self.readers is None or self.readers < 2:
+            return 1
+        # One without a partition would never promise anything, and hold everybody up.
+        reader = TopicReader(uri)
+        try:
+            return min(self.readers, len(reader.partitions()))
+        finally:
+            reader.close()
 
 
 def offset_ranges(uri: KafkaUri, size: int = _RANGE_RECORDS) -> list[tuple[int, int, int]]:
@@ -98,7 +114,11 @@ def read_range(
             inside = int((batch.offsets < stop).sum())
             if inside:
                 yield RecordBatch(
-                    batch.source, partition, batch.offsets[:inside], batch.values[:inside]
+                    batch.source,
+                    partition,
+                    batch.offsets[:inside],
+                    batch.values[:inside],
+                    lost=batch.lost,
                 )
         if reader.positions[partition] == at and reader.unread() and reader.away_s > _PATIENCE_S:
             raise DistilwatchError(

@@ -7,17 +7,19 @@ import importlib.util
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from schemas.errors import DistilwatchError
 from transforms.ingest.batch import RecordBatch
+from transforms.ingest.kafka_group import GroupOffsets
 from transforms.ingest.kafka_uri import KafkaUri, no_broker, no_topic, quiet_client
 
 _log = logging.getLogger(__name__)
 _ANSWER_MS = 5_000
+_NEAR = 200  # records that are cheaper to read than to leave out
 
 
 class TopicReader:
@@ -43,6 +45,7 @@ class TopicReader:
         self._closed = False
         self._lock = threading.Lock()
         self._positions: dict[int, int] = {}
+        self._lost: dict[int, int] = {}
         # Its warnings about a broker that is away come by the dozen; `unread` has one.
         for part in ("kafka.net", "kafka.cluster", "kafka.consumer", "kafka.client"):
             logging.getLogger(part).setLevel(logging.CRITICAL)
@@ -111,11 +114,25 @@ class TopicReader:
         ends = self.end_offsets(wanted)
         if self.uri.start == "latest":
             return ends
+        if self.uri.start == "committed":
+            return self._committed_offsets(wanted)
         found = self._consumer.offsets_for_times(
             {self._topic_partition(p): self.uri.start for p in wanted}, timeout_ms=_ANSWER_MS
         )
         later = {tp.partition: at.offset for tp, at in found.items() if at is not None}
         return {p: later.get(p, ends[p]) for p in wanted}
+
+    def _committed_offsets(self, partitions: list[int]) -> dict[int, int]:
+        """Those of the group; a partition that has none begins with its oldest record."""
+        from kafka.errors import KafkaError
+
+        offsets = GroupOffsets(self.uri, self.uri.group)
+        try:
+            return self.first_offsets(partitions) | offsets.committed(partitions)
+        except (KafkaError, OSError) as error:
+            raise no_broker(self.uri, error) from None
+        finally:
+            offsets.close()
 
     def seek(self, positions: Mapping[int, int]) -> None:
         """Reads these partitions, and no others, from these offsets on."""
@@ -172,9 +189,46 @@ class TopicReader:
                 tp.partition,
                 np.array([r.offset for r in records], np.int64),
                 [r.value or b"" for r in records],
+                lost=self._lost.pop(tp.partition, 0),
             )
             for tp, records in polled.items()
         ]
+
+    def records_at(self, partition: int, offsets: Iterable[int]) -> Iterator[Any]:
+        """Single records with key and headers, as kafka-python has them; those that are gone, or
+        of aborted transactions, are left out.
+
+        Args:
+          partition: that they are in.
+          offsets: ascending.
+
+        Raises:
+          DistilwatchError: they cannot be read, or the broker stays away.
+        """
+        from kafka.errors import KafkaError
+
+        at = self._topic_partition(partition)
+        try:
+            first = self.first_offsets([partition])[partition]
+            end = self.end_offsets([partition])[partition]
+            wanted = [o for o in offsets if first <= o < end]
+            self.seek({partition: wanted[0] if wanted else end})
+            for offset in wanted:
+                position = self._consumer.position(at, timeout_ms=_ANSWER_MS)
+                if not offset - _NEAR <= position <= offset:
+                    self._consumer.seek(at, offset)
+                    position = offset
+                deadline = time.monotonic() + _ANSWER_MS / 1000 * 4
+                while position <= offset:
+                    polled = self._consumer.poll(500, max_records=offset - position + 1)
+                    yield from (r for r in polled.get(at, ()) if r.offset == offset)
+                    position = self._consumer.position(at, timeout_ms=_ANSWER_MS)
+                    if time.monotonic() > deadline:
+                        raise DistilwatchError(
+                            "records do not come", self.uri.place, "check the broker"
+                        )
+        except KafkaError as error:
+            raise self._unreadable(error) from None
 
     def _unreadable(self, error: Exception) -> DistilwatchError:
         kind = type(error).__name__
@@ -204,6 +258,15 @@ class TopicReader:
                     self.uri.place,
                     "start again from the beginning",
                 )
+            if self.uri.missing == "fail":
+                raise DistilwatchError(
+                    f"the broker has deleted records {asked[partition]} to {first - 1} of "
+                    f"partition {partition} before they were read",
+                    self.uri.place,
+                    "lengthen the topic's retention; missing=skip in the address goes on with the "
+                    "next, and start=earliest begins anew",
+                )
+            self._lost[partition] = self._lost.get(partition, 0) + first - asked[partition]
             _log.warning(
                 "%s: the broker has deleted records %d to %d of partition %d before they were "
                 "read; going on with the next",

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from transforms.ingest.batch import NO_WATERMARK
 from transforms.ingest.files import ToElement
+from transforms.ingest.kafka_group import note_positions
 from transforms.ingest.kafka_reader import TopicReader
 from transforms.ingest.kafka_uri import KafkaUri
 
-_BUNDLE_S = 1.0
 _GATHER_MS = 200
 _PARTITIONS_EVERY_MS = 30_000
 _TRACKER = beam.DoFn.RestrictionParam()
@@ -215,6 +215,8 @@ class TailFn(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
     watermark_lag_ms: int
     idle_after_ms: int
     readers: int
+    read_for_ms: int = 1_000
+    positions: str | None = None
 
     def __post_init__(self) -> None:
         self._reader: TopicReader | None = None
@@ -249,7 +251,7 @@ class TailFn(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         tracker: Any = _TRACKER,
         estimator: Any = _ESTIMATOR,
     ) -> Iterator[TimestampedValue]:
-        """Reads for about a second, then gives the rest back."""
+        """Reads for a while, then gives the rest back."""
         tail: Tail = tracker.current_restriction()
         if tail.ended:
             return
@@ -258,9 +260,12 @@ class TailFn(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
             _now_ms(), self.idle_after_ms
         )
         reader.seek(tail.positions())
+        if self.positions is not None:
+            # The runner has taken over what was read up to here: it gave us this restriction.
+            note_positions(self.positions, self.uri, element, tail.positions())
         if estimator.current_watermark() is None:
             estimator.set_watermark(MIN_TIMESTAMP)
-        while (left := started + _BUNDLE_S - time.monotonic()) > 0:
+        while (left := started + self.read_for_ms / 1000 - time.monotonic()) > 0:
             batches = reader.poll(int(left * 1000), self.batch_records)
             if batches and any(p.idle for p in tail.partitions):
                 # Others were perhaps written to at the same time; their first records must not be

@@ -3,8 +3,12 @@
 | option | meaning |
 |---|---|
 | bounded | true (default): up to the end offsets found at the start; false: go on |
-| start | earliest (default), latest, or a time (RFC 3339): first records written from then on |
+| start | earliest (default), latest, committed (of the group), or a time (RFC 3339): first records
+written from then on |
+| group | name of the consumer group whose offsets are committed, for the lag to be seen |
+| missing | skip (default) or fail: what to do when records were deleted before they were read |
 | sasl_plain_password_env, ssl_password_env | name of the environment variable with the password |
+| sasl_plain_password_file, ssl_password_file | path of the file with the password |
 | others that begin with security_, sasl_, ssl_ | as kafka-python has them |
 """
 
@@ -18,6 +22,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal, NoReturn
 from urllib.parse import unquote
 
@@ -28,8 +33,12 @@ _PLAIN = (
     "ssl_keyfile", "ssl_check_hostname",
 )  # fmt: skip
 _SECRET = ("sasl_plain_password", "ssl_password")
-OPTIONS = ("bounded", "start", *_PLAIN, *(f"{name}_env" for name in _SECRET))
+OPTIONS = (
+    "bounded", "start", "group", "missing", *_PLAIN,
+    *(f"{name}_{kind}" for name in _SECRET for kind in ("env", "file")),
+)  # fmt: skip
 _FORM = "write kafka://host:port/topic"
+Start = Literal["earliest", "latest", "committed"] | int
 _TRUTH = {"true": True, "false": False}
 
 
@@ -41,15 +50,21 @@ class KafkaUri:
       servers: "host:port" each.
       topic: its name.
       bounded: whether reading ends at the end offsets found at the start.
-      start: "earliest", "latest", or milliseconds UTC of the records' Kafka timestamps.
-      client: options of the client by name; passwords as names of environment variables.
+      start: "earliest", "latest", "committed", or milliseconds UTC of the records' Kafka
+        timestamps.
+      client: options of the client by name; passwords as names of environment variables, or of
+        files.
+      group: whose offsets are committed; "" for one that is named after the run.
+      missing: "skip" or "fail" when records were deleted before they were read.
     """
 
     servers: tuple[str, ...]
     topic: str
     bounded: bool = True
-    start: Literal["earliest", "latest"] | int = "earliest"
+    start: Start = "earliest"
     client: tuple[tuple[str, str], ...] = ()
+    group: str = ""
+    missing: Literal["skip", "fail"] = "skip"
 
     @property
     def source(self) -> str:
@@ -65,7 +80,7 @@ class KafkaUri:
         """Arguments for every client of kafka-python.
 
         Raises:
-          DistilwatchError: an environment variable is not set.
+          DistilwatchError: an environment variable is not set, or a file cannot be read.
         """
         options: dict[str, Any] = {
             "bootstrap_servers": list(self.servers),
@@ -82,9 +97,21 @@ class KafkaUri:
                         "set it to the password",
                     )
                 options[name.removesuffix("_env")] = os.environ[value]
+            elif name.endswith("_file") and name.removesuffix("_file") in _SECRET:
+                options[name.removesuffix("_file")] = self._secret_in(name, value)
             else:
                 options[name] = _TRUTH.get(value, value)
         return options
+
+    def _secret_in(self, name: str, path: str) -> str:
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            raise DistilwatchError(
+                f"the file {path} cannot be read",
+                f"{name} of {self.place}",
+                "write the password to it",
+            ) from None
 
 
 def parse_kafka_uri(uri: str) -> KafkaUri:
@@ -110,6 +137,7 @@ def parse_kafka_uri(uri: str) -> KafkaUri:
         raise DistilwatchError(problem, where, _FORM)
     bounded, start = True, "earliest"
     client: dict[str, str] = {}
+    group, missing = "", "skip"
     for pair in filter(None, query.split("&")):
         # Not parse_qsl, which would make a blank of the + in a time zone.
         name, _, value = pair.partition("=")
@@ -122,11 +150,23 @@ def parse_kafka_uri(uri: str) -> KafkaUri:
             bounded = _TRUTH[value]
         elif name == "start":
             start = value
+        elif name == "group":
+            group = value
+        elif name == "missing":
+            if value not in ("skip", "fail"):
+                raise DistilwatchError("missing is neither skip nor fail", where, "say one of them")
+            missing = value
         elif name in OPTIONS:
             client[name] = value
         else:
             _unknown(name, where)
-    return KafkaUri(servers, topic, bounded, _start(start, where), tuple(sorted(client.items())))
+    begin = _start(start, where)
+    if begin == "committed" and not group:
+        raise DistilwatchError("start=committed needs a group", where, "name it with group=NAME")
+    return KafkaUri(
+        servers, topic, bounded, begin, tuple(sorted(client.items())), group,
+        "fail" if missing == "fail" else "skip",
+    )  # fmt: skip
 
 
 def _server(text: str, where: str) -> str:
@@ -137,16 +177,18 @@ def _server(text: str, where: str) -> str:
     return f"{host}:{port}"
 
 
-def _start(text: str, where: str) -> Literal["earliest", "latest"] | int:
+def _start(text: str, where: str) -> Start:
     if text == "earliest":
         return "earliest"
     if text == "latest":
         return "latest"
+    if text == "committed":
+        return "committed"
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise DistilwatchError(
-            "start is neither earliest, latest, nor a time",
+            "start is neither earliest, latest, committed, nor a time",
             where,
             "write a time as 2026-01-31T12:00:00Z",
         ) from None
@@ -161,7 +203,8 @@ def _unknown(name: str, where: str) -> NoReturn:
         raise DistilwatchError(
             f"{name} does not belong into the address",
             where,
-            f"put it into an environment variable and name that with {name}_env",
+            f"put it into an environment variable or a file, and name that with {name}_env or "
+            f"{name}_file",
         )
     raise DistilwatchError(
         f"unknown option {name}",

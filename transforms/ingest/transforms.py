@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any, NamedTuple, Protocol
 
 import apache_beam as beam
@@ -21,11 +20,31 @@ from transforms.ingest.dedupe import Dedupe
 
 
 class Ingested(NamedTuple):
-    """One decoded batch: placed events, refused records, and how many were read."""
+    """One decoded batch.
+
+    Attributes:
+      events: placed.
+      refused: records that cannot be used.
+      read: records that became one or the other.
+      other: (metric, records) that are none of these, such as those outside a span of time.
+    """
 
     events: Events
     refused: list[DeadLetter]
     read: int
+    other: tuple[tuple[str, int], ...] = ()
+
+
+class Span(NamedTuple):
+    """A span of event time, milliseconds UTC: `start_ms` is in it, `end_ms` is not."""
+
+    start_ms: int
+    end_ms: int
+
+    def has(self, times: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which times lie in it: bool of the same shape."""
+        inside: NDArray[np.bool_] = (times >= self.start_ms) & (times < self.end_ms)
+        return inside
 
 
 class HasSpace(Protocol):
@@ -64,11 +83,14 @@ class DecodeAndPlace:
       decoder: of the records.
       bundle: whose space counts.
       embed_texts: whether texts of events without a vector are embedded.
+      span: of event time; what lies outside is only counted. None: all of it. A refused record
+        without a time counts as inside, so that it is not lost.
     """
 
     decoder: Decoder
     bundle: SpaceSource
     embed_texts: bool
+    span: Span | None = None
 
     def __post_init__(self) -> None:
         self._space: Any = None
@@ -81,7 +103,19 @@ class DecodeAndPlace:
         decoded = self.decoder.decode(batch)
         embedder = HashingEmbedder() if self.embed_texts else None
         events = place(decoded, self._space, embedder, self._labels)
-        return Ingested(events, decoded.refused, len(batch.values)), events.time_ms
+        refused, read = decoded.refused, len(batch.values) - decoded.empty
+        other: tuple[tuple[str, int], ...] = (
+            ("empty", decoded.empty),
+            ("lost_before_read", batch.lost),
+        )
+        if self.span is not None:
+            events = events.take(self.span.has(events.time_ms))
+            times = np.array([x.event_time_ms for x in refused], np.int64)
+            kept = self.span.has(times) | (times <= 0)
+            refused = [x for x, inside in zip(refused, kept, strict=True) if inside]
+            outside = read - len(events) - len(refused)
+            read, other = read - outside, (*other, ("outside_span", outside))
+        return Ingested(events, refused, read, other), events.time_ms
 
 
 @dataclass
@@ -136,22 +170,10 @@ class _SplitFn(beam.DoFn):  # type: ignore[misc]
         if len(element.events):
             yield element.events
         yield beam.pvalue.TaggedOutput("counts", ("read", element.read))
+        for metric, n in element.other:
+            if n:
+                yield beam.pvalue.TaggedOutput("counts", (metric, n))
         for letter in element.refused:
             yield beam.pvalue.TaggedOutput("refused", letter)
             yield beam.pvalue.TaggedOutput("counts", ("refused", 1))
             yield beam.pvalue.TaggedOutput("counts", (f"refused_{letter.reason}", 1))
-
-
-def dead_letter_row(letter: DeadLetter, run_id: str) -> dict[str, Any]:
-    """A dead letter as the tables hold it: its hash and place, never the record."""
-    return {
-        "source": letter.source,
-        "partition": letter.partition,
-        "offset": letter.offset,
-        "reason": letter.reason,
-        "detail": letter.detail,
-        "raw_sha256": sha256(letter.raw).hexdigest(),
-        "raw_bytes": len(letter.raw),
-        "event_time": letter.event_time_ms if 0 < letter.event_time_ms < 1 << 45 else None,
-        "run_id": run_id,
-    }

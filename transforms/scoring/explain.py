@@ -16,6 +16,7 @@ from transforms.scoring.model import Reason
 def _vocabulary() -> Mapping[str, tuple[str, str]]:
     words = {feature.name: (feature.words, feature.scale) for feature in COLUMNS}
     words.update({feature.name: (feature.words, feature.scale) for feature in CLUSTER_FEATURES})
+    words["reported"] = "members with what other labs report", "share"
     return words
 
 

@@ -14,6 +14,7 @@ from apache_beam.ml.inference.base import ModelHandler
 from numpy.typing import NDArray
 
 from schemas.errors import DistilwatchError
+from transforms.pickling import pickled_by_fields
 from transforms.scoring.bundle import Bundle, read_verified
 from transforms.scoring.model import FeatureRows, Reason
 from transforms.scoring.rows import PeerGroups
@@ -23,6 +24,7 @@ T = TypeVar("T")
 RowsOf = Callable[[Sequence[Any], Bundle, PeerGroups], FeatureRows]
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored(Generic[T]):
     """An item with its score.
@@ -88,6 +90,17 @@ class VerifiedBundle:
         )
         return _read_once(self.folder, data, stamps)
 
+    def now(self, held: Bundle) -> Bundle:
+        """The bundle to go on with; one that may change says which."""
+        return held
+
+    def failed(self, bundle: Bundle, error: Exception) -> Bundle | None:
+        """What to go on with when a bundle cannot score; None: nothing."""
+        return None
+
+    def keep(self, level: str, items: Sequence[Any]) -> None:
+        """Keeps items for trials of other bundles, where these may come."""
+
 
 @lru_cache(maxsize=1)
 def _read_once(folder: str, manifest: bytes, stamps: tuple[tuple[str, int, int], ...]) -> Bundle:
@@ -119,7 +132,18 @@ class ScoringHandler(ModelHandler[T, Scored[T], Bundle], Generic[T]):  # type: i
     def run_inference(
         self, batch: Sequence[T], model: Bundle, inference_args: Mapping[str, Any] | None = None
     ) -> Iterable[Scored[T]]:
-        return score_items(batch, model, self._level, self._rows_of, self._explain_below)
+        self._bundle.keep(self._level, batch)
+        bundle = self._bundle.now(model)
+        try:
+            return self._score(batch, bundle)
+        except Exception as error:
+            other = self._bundle.failed(bundle, error)
+            if other is None:
+                raise
+            return self._score(batch, other)
+
+    def _score(self, batch: Sequence[T], bundle: Bundle) -> list[Scored[T]]:
+        return score_items(batch, bundle, self._level, self._rows_of, self._explain_below)
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
         return {"min_batch_size": 16, "max_batch_size": 512}

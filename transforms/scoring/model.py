@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transforms.coverage.features import Suspicious
+from transforms.pickling import pickled_by_fields
 from transforms.scoring.calibration import Calibration, calibrate
 from transforms.scoring.conditioning import Conditioner, fit_conditioner
 from transforms.scoring.detectors import DEFAULT_DETECTORS, DetectorSpec, Ensemble, fit_ensemble
@@ -21,6 +22,9 @@ from transforms.scoring.evidence import ACCOUNT_LINES, Evidence, Line, fit_evide
 from transforms.scoring.kinds import Kinds, fit_kinds
 
 Float = NDArray[np.float64]
+
+
+_EXPLAINED_AT_ONCE = 64  # keys, each with a row for every feature
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +65,7 @@ class FeatureRows:
         )
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class Reason:
     """Why a key scored as it did, one feature.
@@ -139,29 +144,32 @@ class ScoringModel:
         A feature's contribution is the fall of the score when it alone is put to what is normal.
         """
         used = self.evidence.used
-        out = []
-        for row, z, score, low, high in zip(
-            rows.features, scores.z, scores.score, scores.low, scores.high, strict=True
-        ):
-            variants = np.repeat(z[None], len(used), axis=0)
-            variants[np.arange(len(used)), used] = 0.0
-            falls = score - self.ensemble.score(self.evidence.lines(variants))
-            order = [int(i) for i in np.argsort(-falls) if falls[i] > 0 and abs(z[used[i]]) > 1]
-            out.append(
-                [
-                    Reason(
-                        self.columns[at],
-                        float(row[at]),
-                        float(low[at]),
-                        float(high[at]),
-                        float(z[at]),
-                        float(falls[i]),
-                    )
-                    for i in order[:most]
-                    for at in (int(used[i]),)
+        out: list[list[Reason]] = []
+        for start in range(0, len(rows), _EXPLAINED_AT_ONCE):
+            some = slice(start, start + _EXPLAINED_AT_ONCE)
+            z = scores.z[some]
+            variants = np.repeat(z[:, None], len(used), axis=1)
+            variants[:, np.arange(len(used)), used] = 0.0
+            lines = self.evidence.lines(variants.reshape(-1, z.shape[1]))
+            falls = scores.score[some, None] - self.ensemble.score(lines).reshape(len(z), -1)
+            for i, own in enumerate(falls, start):
+                order = [
+                    j for j in np.argsort(-own) if own[j] > 0 and abs(scores.z[i, used[j]]) > 1
                 ]
-            )
+                out.append(
+                    [self._reason(rows, scores, i, int(used[j]), own[j]) for j in order[:most]]
+                )
         return out
+
+    def _reason(self, rows: FeatureRows, scores: Scores, i: int, at: int, fall: float) -> Reason:
+        return Reason(
+            self.columns[at],
+            float(rows.features[i, at]),
+            float(scores.low[i, at]),
+            float(scores.high[i, at]),
+            float(scores.z[i, at]),
+            float(fall),
+        )
 
 
 @dataclass(frozen=True, slots=True)

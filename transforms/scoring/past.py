@@ -14,7 +14,8 @@ have a past, too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,11 @@ class Excuses:
         at = np.minimum(np.searchsorted(self.account, wanted), len(self.account) - 1)
         found: NDArray[np.intp] = np.where(self.account[at] == wanted, at, -1)
         return found
+
+    def without(self, account: str) -> Self:
+        """The same of all other accounts."""
+        others = self.account != _hashes([account])[0]
+        return type(self)(**{f.name: getattr(self, f.name)[others] for f in fields(self)})
 
     def excused(self, rows: NDArray[np.intp], features: int) -> Float:
         """What to take from the standard scores of m accounts: float64 of shape (m, features).

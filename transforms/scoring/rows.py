@@ -15,9 +15,11 @@ from transforms.coverage.features import (
     SketchBlock,
     column_index,
     feature_matrix,
+    stacked,
 )
-from transforms.coverage.layout import Items
+from transforms.coverage.layout import Items, Sum
 from transforms.coverage.sketch import CoverageSketch
+from transforms.coverage.stack import SketchStack
 from transforms.ingest.hashing import hash64
 from transforms.scoring.model import FeatureRows
 from transforms.scoring.past import Past
@@ -41,23 +43,39 @@ class PeerGroups:
             return ""
         return self._names.get(int(hashes[np.argmax(counts)]), "")
 
+    def of_all(self, stack: SketchStack) -> list[str]:
+        """`of` for each of n sketches."""
+        kind = stack.item_key >> np.uint64(layout.HASH_BITS)
+        at = np.flatnonzero(kind == int(Items.PEER))
+        owner = np.repeat(np.arange(len(stack)), stack.item_size)[at]
+        # The first of the most frequent, as argmax has it: hashes ascend within a sketch.
+        order = np.lexsort((at, -stack.item_count[at], owner))
+        owner, hashes = owner[order], (stack.item_key[at] & layout.HASH_MASK)[order]
+        first = np.flatnonzero(np.diff(owner, prepend=-1))
+        names = [""] * len(stack)
+        for i, peer in zip(owner[first].tolist(), hashes[first].tolist(), strict=True):
+            names[i] = self._names.get(peer, "")
+        return names
+
 
 def sketch_rows(
-    sketches: Sequence[CoverageSketch],
+    sketches: Sequence[CoverageSketch] | SketchStack,
     groups: list[str],
     references: Mapping[str, Reference],
 ) -> FeatureRows:
     """Features of n keys, conditioned on the log of their requests.
 
     Args:
-      sketches: one for each key.
+      sketches: one for each key, in columns or not.
       groups: peer group of each key.
       references: mean Fourier features by peer group; "" stands for everyone.
     """
     everyone = references.get("")
     known = [references.get(group, everyone) for group in groups]
-    volume = np.array([[math.log(max(s.events, 1))] for s in sketches]).reshape(-1, 1)
-    return FeatureRows(feature_matrix(sketches, known), volume, groups)
+    stack = sketches if isinstance(sketches, SketchStack) else stacked(sketches)
+    # math.log, because numpy's differs from it in the last bit on some machines' vector units.
+    volume = np.array([[math.log(max(n, 1))] for n in stack.sums[:, Sum.EVENTS].tolist()])
+    return FeatureRows(feature_matrix(stack, known), volume.reshape(-1, 1), groups)
 
 
 def account_rows(

@@ -32,6 +32,7 @@ _TIMINGS = {
     LATE: PaneInfoTiming.LATE,
 }
 _TOLD, _CLOSED = 1, 2
+_SPARE_MS = 1_000
 
 
 def next_tick(period_ms: int, now_s: float) -> Timestamp:
@@ -198,6 +199,11 @@ class CombineNowAndThen(beam.PTransform):  # type: ignore[misc]
         that ends, where Beam's own combining does the same for less.
       allowed_lateness_ms: how far behind the watermark an element still counts.
       key: type of the keys.
+      order: of such steps that follow each other, 0 for the first. Each closes its windows a
+        millisecond after the one before it: at one and the same time a runner may close the later
+        one first, and what the earlier one says then would be late.
+      holds: whether what follows takes elements back to times before the end of their window, which
+        must not be late then.
     """
 
     combine: beam.CombineFn
@@ -205,19 +211,40 @@ class CombineNowAndThen(beam.PTransform):  # type: ignore[misc]
     early_firing_ms: int
     allowed_lateness_ms: int
     key: type = str
+    order: int = 0
+    holds: bool = False
 
     def expand(self, keyed: beam.PCollection[Any]) -> beam.PCollection[Any]:
-        windows = window.FixedWindows(self.window_ms / 1000) if self.window_ms else None
-        windowed = keyed | "Windows" >> beam.WindowInto(
-            windows or window.GlobalWindows(),
-            allowed_lateness=Duration(micros=self.allowed_lateness_ms * 1000),
+        spare_ms = _SPARE_MS if self.early_firing_ms else 0
+        windowed = keyed | "Windows" >> aligned_windows(
+            self.window_ms, self.allowed_lateness_ms + spare_ms
         )
         if not self.early_firing_ms:
             return windowed | "Combine" >> beam.CombinePerKey(self.combine)
         windowed.element_type = typehints.Tuple[self.key, Any]
         return windowed | "Combine" >> beam.ParDo(
-            _CombineFn(self.combine, self.early_firing_ms, self.allowed_lateness_ms)
+            _CombineFn(
+                self.combine,
+                self.early_firing_ms,
+                self.allowed_lateness_ms,
+                self.order,
+                self.holds,
+            )
         )
+
+
+def stream_windows(window_ms: int, allowed_lateness_ms: int) -> beam.PTransform:
+    """The windows of `CombineNowAndThen` in a stream, for what is to be flattened with its input.
+
+    The runner clears the state of a window that has expired, which must not be before we have.
+    """
+    return aligned_windows(window_ms, allowed_lateness_ms + _SPARE_MS)
+
+
+def aligned_windows(window_ms: int, allowed_lateness_ms: int) -> beam.PTransform:
+    """Windows of a length, or for length 0 the one that never ends."""
+    windows = window.FixedWindows(window_ms / 1000) if window_ms else window.GlobalWindows()
+    return beam.WindowInto(windows, allowed_lateness=Duration(micros=allowed_lateness_ms * 1000))
 
 
 class _CombineFn(beam.DoFn):  # type: ignore[misc]
@@ -226,25 +253,33 @@ class _CombineFn(beam.DoFn):  # type: ignore[misc]
     CLOSE = userstate.TimerSpec("close", TimeDomain.WATERMARK)
     FORGET = userstate.TimerSpec("forget", TimeDomain.WATERMARK)
 
-    def __init__(self, combine: beam.CombineFn, period_ms: int, lateness_ms: int) -> None:
+    def __init__(
+        self, combine: beam.CombineFn, period_ms: int, lateness_ms: int, order: int, holds: bool
+    ) -> None:
         self._combine = combine
         self._coder = combine.get_accumulator_coder()
         self._period_ms = period_ms
         self._lateness_ms = lateness_ms
+        self._order_ms = order
+        self._holds = holds
 
     def process(
         self,
         element: tuple[Any, Any],
         at: Any = beam.DoFn.WindowParam,
+        time_of: Any = beam.DoFn.TimestampParam,
         pieces: Any = beam.DoFn.StateParam(PIECES),
         report: Any = beam.DoFn.TimerParam(REPORT),
         close: Any = beam.DoFn.TimerParam(CLOSE),
     ) -> None:
         added = self._combine.add_input(self._combine.create_accumulator(), element[1])
         pieces.add(b"\0" + self._coder.encode(added))
-        report.set(next_tick(self._period_ms, time.time()))
+        # A timer by the clock holds the watermark at its element until it fires; one of the same
+        # tag takes the place, and the hold, of the one before.
+        tag = str(time_of.micros) if self._holds else ""
+        report.set(next_tick(self._period_ms, time.time()), dynamic_timer_tag=tag)
         if not isinstance(at, window.GlobalWindow):
-            close.set(at.end)
+            close.set(at.end + Duration(micros=self._order_ms * 1000))
 
     @userstate.on_timer(REPORT)  # type: ignore[untyped-decorator]
     def tell(
@@ -268,11 +303,18 @@ class _CombineFn(beam.DoFn):  # type: ignore[misc]
     ) -> Iterator[Any]:
         blobs = list(pieces.read())
         if blobs and not any(blob[0] & _CLOSED for blob in blobs):
-            forget.set(at.end + Duration(micros=self._lateness_ms * 1000))
+            forget.set(at.end + Duration(micros=(self._lateness_ms + self._order_ms) * 1000))
             yield self._report(key, at, pieces, blobs, ON_TIME)
 
     @userstate.on_timer(FORGET)  # type: ignore[untyped-decorator]
-    def forget(self, pieces: Any = beam.DoFn.StateParam(PIECES)) -> None:
+    def forget(
+        self,
+        key: Any = beam.DoFn.KeyParam,
+        at: Any = beam.DoFn.WindowParam,
+        pieces: Any = beam.DoFn.StateParam(PIECES),
+    ) -> Iterator[Any]:
+        # By the watermark it may be time before the clock has come to the last report.
+        yield from self.tell(key, at, pieces)
         pieces.clear()
 
     def _report(self, key: Any, at: Any, pieces: Any, blobs: list[bytes], pane: str) -> Any:

@@ -1,14 +1,13 @@
-"""Sessions of input that ends, cut for thousands of keys at once.
+"""Sessions and profiles of input that ends, made for thousands of keys at once.
 
-Partial sketches travel in shards: a block of sketches in columns with the name of each one's
-session key. When everything is there, a shard is sorted by key and time, cut where a key pauses,
-and merged, without a step of Python for a single sketch.
+Partial sketches travel in shards: a block of sketches in columns with the name of each one's key.
+When everything is there, a shard is sorted by key and time, cut where a key pauses, and merged,
+without a step of Python for a single sketch.
 """
 
 from __future__ import annotations
 
 import struct
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 from zlib import crc32
@@ -17,8 +16,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from transforms.coverage.fold import Partial
-from transforms.coverage.sketch import CoverageSketch
+from transforms.coverage.fold import Folded, Partial
+from transforms.coverage.sketch import CoverageSketch, Int64
 from transforms.coverage.stack import SketchStack, decode_stack, encode_stack, merge_groups
 from transforms.sessions.identity import ACCOUNT, PAYMENT, SessionKey
 
@@ -34,6 +33,23 @@ class Keyed(NamedTuple):
     sketch: CoverageSketch
 
 
+class Named(NamedTuple):
+    """n sketches, at least one, and the name of each one's key."""
+
+    names: list[str]
+    stack: SketchStack
+
+    def take(self, index: NDArray[np.intp] | Int64) -> Named:
+        """Those at `index`, in that order."""
+        return Named([self.names[i] for i in index], self.stack.take(index))
+
+    @classmethod
+    def concat(cls, several: Sequence[Named]) -> Named:
+        """All of several, at least one, in order."""
+        names = [name for one in several for name in one.names]
+        return cls(names, SketchStack.concat([one.stack for one in several]))
+
+
 def keyed(partials: Iterable[Partial], max_length_ms: int) -> Iterator[Keyed]:
     """Each partial sketch under its account's key and under its payment fingerprint's."""
     for account, payment, sketch in partials:
@@ -43,64 +59,117 @@ def keyed(partials: Iterable[Partial], max_length_ms: int) -> Iterator[Keyed]:
                 yield Keyed(SessionKey(kind, block, key), sketch)
 
 
-def pack(partials: Iterable[Partial], max_length_ms: int) -> Iterator[tuple[int, bytes]]:
+def pack(folded: Folded, max_length_ms: int) -> Iterator[tuple[int, bytes]]:
     """Shards, by number, of partial sketches, each under its account and its payment fingerprint.
 
     A session's partial sketches are all in shards of one number.
 
     Args:
-      partials: any.
+      folded: the partial sketches.
       max_length_ms: blocks of this length end a session; see `SessionKey`.
     """
-    names: dict[int, list[str]] = defaultdict(list)
-    sketches: dict[int, list[CoverageSketch]] = defaultdict(list)
-    for key, sketch in keyed(partials, max_length_ms):
-        number = key.block * _SHARDS + crc32(key.key.encode("utf-8", "replace")) % _SHARDS
-        names[number].append(key.encode())
-        sketches[number].append(sketch)
-    for number, several in names.items():
-        text = orjson.dumps(several)
-        stack = encode_stack(SketchStack.of(sketches[number]))
-        yield number, _LENGTH.pack(len(text)) + text + stack
+    block = folded.stack.first_ms // max_length_ms
+    kinds = ((ACCOUNT, folded.accounts, folded.account), (PAYMENT, folded.payments, folded.payment))
+    at, number, names = [], [], []
+    for kind, keys, key in kinds:
+        used = np.flatnonzero(np.array([bool(k) for k in keys])[key])
+        at.append(used)
+        number.append(block[used] * _SHARDS + _spread(keys)[key[used]])
+        names += [
+            SessionKey(kind, b, keys[k]).encode()
+            for b, k in zip(block[used].tolist(), key[used].tolist(), strict=True)
+        ]
+    yield from _shards(folded.stack, np.concatenate(at), np.concatenate(number), names)
 
 
-def cut(shards: Iterable[bytes], gap_ms: int) -> Iterator[Keyed]:
-    """Sessions of all shards of one number.
+def cut(shards: Iterable[bytes], gap_ms: int) -> Named:
+    """Sessions of all shards of one number, each under its encoded `SessionKey`.
 
     Args:
-      shards: what `pack` made.
+      shards: what `pack` made, at least one.
       gap_ms: a pause this long ends a session.
     """
-    names: list[str] = []
-    stacks: list[SketchStack] = []
-    for data in shards:
-        (size,) = _LENGTH.unpack_from(data)
-        stop = _LENGTH.size + size
-        names += orjson.loads(data[_LENGTH.size : stop])
-        stacks.append(decode_stack(data[stop:]))
-    return cut_stack(names, SketchStack.concat(stacks), gap_ms)
+    return cut_stack(_opened(shards), gap_ms)
 
 
-def cut_stack(names: Sequence[str], stack: SketchStack, gap_ms: int) -> Iterator[Keyed]:
+def cut_stack(parts: Named, gap_ms: int) -> Named:
     """Sessions of partial sketches.
 
     Args:
-      names: encoded `SessionKey` of each sketch.
-      stack: the sketches, at least one.
+      parts: under encoded `SessionKey`s.
       gap_ms: a pause this long ends a session.
     """
-    keys, session, count = _sessions(names, stack, gap_ms)
-    merged = merge_groups(stack, session, count)
-    for name, sketch in zip(keys, merged.sketches(), strict=True):
-        yield Keyed(SessionKey.decode(name), sketch)
+    keys, session, count = _sessions(parts.names, parts.stack, gap_ms)
+    return Named(keys, merge_groups(parts.stack, session, count))
+
+
+def pack_accounts(folded: Folded, window_ms: int) -> Iterator[tuple[int, bytes]]:
+    """Shards, by number, of what each account did in an aligned window.
+
+    Sketches that meet here are merged before they travel. All of a window's sketches of an account
+    are in shards of one number, and `window_of` says which window a number is of.
+
+    Args:
+      folded: partial sketches.
+      window_ms: length of the windows.
+    """
+    window = folded.stack.first_ms // window_ms
+    both, group = np.unique(np.stack([window, folded.account], axis=1), axis=0, return_inverse=True)
+    merged = merge_groups(folded.stack, group.reshape(-1), len(both))
+    number = both[:, 0] * _SHARDS + _spread(folded.accounts)[both[:, 1]]
+    names = [folded.accounts[i] for i in both[:, 1].tolist()]
+    yield from _shards(merged, np.arange(len(both)), number, names)
+
+
+def window_of(number: int) -> int:
+    """The window, counted from 1970, that a number of `pack_accounts` belongs to."""
+    return number // _SHARDS
+
+
+def merge_accounts(shards: Iterable[bytes]) -> Named:
+    """What each account did, of all shards of one number, at least one; each account once."""
+    parts = _opened(shards)
+    names, code = _codes(parts.names)
+    return Named(names, merge_groups(parts.stack, code, len(names)))
+
+
+def _spread(keys: Sequence[str]) -> Int64:
+    return np.array([crc32(key.encode("utf-8", "replace")) % _SHARDS for key in keys], np.int64)
+
+
+def _shards(
+    stack: SketchStack, at: NDArray[np.intp], number: Int64, names: Sequence[str]
+) -> Iterator[tuple[int, bytes]]:
+    """The sketches at `at`, with their names, as one shard for each number."""
+    order = np.argsort(number, kind="stable")
+    bounds = np.flatnonzero(np.diff(number[order])) + 1
+    for some in np.split(order, bounds):
+        text = orjson.dumps([names[i] for i in some])
+        data = encode_stack(stack.take(at[some]))
+        yield int(number[some[0]]), _LENGTH.pack(len(text)) + text + data
+
+
+def _opened(shards: Iterable[bytes]) -> Named:
+    found = []
+    for data in shards:
+        (size,) = _LENGTH.unpack_from(data)
+        stop = _LENGTH.size + size
+        found.append(Named(orjson.loads(data[_LENGTH.size : stop]), decode_stack(data[stop:])))
+    return Named.concat(found)
+
+
+def _codes(names: Sequence[str]) -> tuple[list[str], Int64]:
+    """Distinct names in order of appearance, and the place of each name among them."""
+    codes: dict[str, int] = {}
+    code = np.fromiter((codes.setdefault(n, len(codes)) for n in names), np.int64, len(names))
+    return list(codes), code
 
 
 def _sessions(
     names: Sequence[str], stack: SketchStack, gap_ms: int
 ) -> tuple[list[str], NDArray[np.int64], int]:
     """The key of each session, the session of each sketch, and how many sessions there are."""
-    codes: dict[str, int] = {}
-    code = np.fromiter((codes.setdefault(n, len(codes)) for n in names), np.int64, len(names))
+    listed, code = _codes(names)
     order = np.lexsort((stack.first_ms, code))
     code, first = code[order], stack.first_ms[order]
     # Latest end so far of each key: adding more than the whole span for each key keeps them apart.
@@ -112,5 +181,4 @@ def _sessions(
     fresh[1:] = (code[1:] != code[:-1]) | (first[1:] - base >= latest[:-1] + gap_ms)
     session = np.empty(len(code), np.int64)
     session[order] = np.cumsum(fresh) - 1
-    listed = list(codes)
     return [listed[i] for i in code[fresh]], session, int(fresh.sum())

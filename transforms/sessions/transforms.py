@@ -12,12 +12,20 @@ from apache_beam.utils.timestamp import Duration, Timestamp
 from apache_beam.utils.windowed_value import PaneInfo, PaneInfoTiming, WindowedValue
 
 from transforms.coverage.combine import MergeSketches
-from transforms.coverage.fold import Partial, fold
+from transforms.coverage.fold import Folded, Partial, fold, fold_together
 from transforms.coverage.sketch import CoverageSketch, empty, encode
 from transforms.ingest.batch import Events
 from transforms.sessions.endless import CombineNowAndThen, OpenSessions, Report
 from transforms.sessions.identity import SessionKey, session_id
-from transforms.sessions.shards import cut, keyed, pack
+from transforms.sessions.shards import (
+    Named,
+    cut,
+    keyed,
+    merge_accounts,
+    pack,
+    pack_accounts,
+    window_of,
+)
 
 PANES = {
     PaneInfoTiming.EARLY: "early",
@@ -25,6 +33,9 @@ PANES = {
     PaneInfoTiming.LATE: "late",
     PaneInfoTiming.UNKNOWN: "on_time",
 }
+
+
+_THE_END = window.GlobalWindow().max_timestamp()
 
 
 class Session(NamedTuple):
@@ -78,7 +89,20 @@ class FoldEvents(beam.PTransform):  # type: ignore[misc]
         )
 
 
-class _FoldFn(beam.DoFn):  # type: ignore[misc]
+@dataclass(eq=False)
+class FoldTogether(beam.PTransform):  # type: ignore[misc]
+    """Folds batches of events into partial sketches in columns, for input that ends: nothing after
+    it looks at a time of Beam's, and a sketch by itself costs more than what is in it."""
+
+    options: SessionOptions
+
+    def expand(self, batches: beam.PCollection[Events]) -> beam.PCollection[Folded]:
+        return batches | "Fold" >> beam.ParDo(
+            _FoldTogetherFn(self.options.slice_ms)
+        ).with_output_types(Folded)
+
+
+class _Gather(beam.DoFn):  # type: ignore[misc]
     """Gathers what a bundle brings, so that keys meet before the shuffle, up to `_FULL` events."""
 
     _FULL = 20_000
@@ -90,21 +114,43 @@ class _FoldFn(beam.DoFn):  # type: ignore[misc]
         self._waiting: list[Events] = []
         self._count = 0
 
-    def process(self, batch: Events) -> Iterator[Any]:
+    def _add(self, batch: Events) -> Events | None:
+        """What has been gathered when there is enough of it."""
         self._waiting.append(batch)
         self._count += len(batch)
-        if self._count >= self._FULL:
-            for partial in self._fold():
-                yield window.TimestampedValue(partial, at_ms(partial.sketch.first_ms))
+        return self._all() if self._count >= self._FULL else None
+
+    def _all(self) -> Events | None:
+        waiting, self._waiting, self._count = self._waiting, [], 0
+        events = Events.concat(waiting) if waiting else None
+        return events if events is not None and len(events) else None
+
+
+class _FoldFn(_Gather):
+    def process(self, batch: Events) -> Iterator[Any]:
+        for partial in self._fold(self._add(batch)):
+            yield window.TimestampedValue(partial, at_ms(partial.sketch.first_ms))
 
     def finish_bundle(self) -> Iterator[Any]:
-        for partial in self._fold():
+        for partial in self._fold(self._all()):
             yield WindowedValue(partial, at_ms(partial.sketch.first_ms), (window.GlobalWindow(),))
 
-    def _fold(self) -> Iterator[Partial]:
-        waiting, self._waiting, self._count = self._waiting, [], 0
-        if waiting:
-            yield from fold(Events.concat(waiting), self._slice_ms)
+    def _fold(self, events: Events | None) -> Iterator[Partial]:
+        if events is not None:
+            yield from fold(events, self._slice_ms)
+
+
+class _FoldTogetherFn(_Gather):
+    def process(self, batch: Events) -> Iterator[Any]:
+        events = self._add(batch)
+        if events is not None:
+            yield fold_together(events, self._slice_ms)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        events = self._all()
+        if events is not None:
+            folded = fold_together(events, self._slice_ms)
+            yield WindowedValue(folded, _THE_END, (window.GlobalWindow(),))
 
 
 @dataclass(eq=False)
@@ -149,54 +195,34 @@ class SessionizeBounded(beam.PTransform):  # type: ignore[misc]
     """The sessions of `Sessionize` for input that ends, at a fraction of its cost.
 
     When everything is there, sessions need no windows: the slices of a key are sorted and cut where
-    they pause. Many keys travel and are cut together, see `shards`.
+    they pause. Many keys travel and are cut together, and stay together: see `shards`, and
+    `each_session` for whoever wants them one by one.
     """
 
     options: SessionOptions
 
-    def expand(self, partials: beam.PCollection[Partial]) -> beam.PCollection[Session]:
+    def expand(self, folded: beam.PCollection[Folded]) -> beam.PCollection[Named]:
         options = self.options
         return (
-            partials
+            folded
             | "KeyByAccountAndPayment"
-            >> beam.ParDo(_PackFn(options.max_length_ms)).with_output_types(tuple[int, bytes])
+            >> beam.FlatMap(pack, options.max_length_ms).with_output_types(tuple[int, bytes])
             | "SlicesOfShard" >> beam.GroupByKey()
-            | "CutAtPauses" >> beam.FlatMap(_cut, options.gap_ms).with_output_types(Session)
+            | "CutAtPauses" >> beam.Map(_cut, options.gap_ms).with_output_types(Named)
         )
 
 
-class _PackFn(beam.DoFn):  # type: ignore[misc]
-    """Gathers what a bundle brings, up to `_FULL` partial sketches, into shards."""
-
-    _FULL = 20_000
-
-    def __init__(self, max_length_ms: int) -> None:
-        self._max_length_ms = max_length_ms
-
-    def start_bundle(self) -> None:
-        self._waiting: list[Partial] = []
-
-    def process(self, partial: Partial) -> Iterator[Any]:
-        self._waiting.append(partial)
-        if len(self._waiting) >= self._FULL:
-            yield from self._pack()
-
-    def finish_bundle(self) -> Iterator[Any]:
-        bounds = (window.GlobalWindow(),)
-        for shard in self._pack():
-            # Nothing after it looks at the time: sessions are cut by their sketches' own.
-            yield WindowedValue(shard, window.GlobalWindow().max_timestamp(), bounds)
-
-    def _pack(self) -> Iterator[tuple[int, bytes]]:
-        waiting, self._waiting = self._waiting, []
-        yield from pack(waiting, self._max_length_ms)
+def _cut(element: tuple[int, Iterable[bytes]], gap_ms: int) -> Named:
+    return cut(element[1], gap_ms)
 
 
-def _cut(element: tuple[int, Iterable[bytes]], gap_ms: int) -> Iterator[Session]:
-    for (kind, _, key), sketch in cut(element[1], gap_ms):
+def each_session(sessions: Named) -> Iterator[Session]:
+    """The sessions of `SessionizeBounded`, one by one."""
+    for name, sketch in zip(sessions.names, sessions.stack.sketches(), strict=True):
+        kind, _, key = SessionKey.decode(name)
         first_ms, last_ms = sketch.first_ms, sketch.last_ms
-        name = session_id(kind, key, first_ms)
-        yield Session(kind, key, name, first_ms, last_ms, "on_time", sketch)
+        identity = session_id(kind, key, first_ms)
+        yield Session(kind, key, identity, first_ms, last_ms, "on_time", sketch)
 
 
 @dataclass(eq=False)
@@ -303,6 +329,45 @@ class Profile(beam.PTransform):  # type: ignore[misc]
                 MergeSketches(), self.window_ms, self.early_firing_ms, self.allowed_lateness_ms
             )
         )
+
+
+@dataclass(eq=False)
+class ProfileBounded(beam.PTransform):  # type: ignore[misc]
+    """The profiles of `Profile` for input that ends: many accounts travel and are merged together.
+
+    Attributes:
+      window_ms: length of the aligned windows.
+      allowed_lateness_ms: as of `Profile`; nothing is late here, but what is joined later must be
+        in windows that say the same.
+    """
+
+    window_ms: int
+    allowed_lateness_ms: int
+
+    def expand(
+        self, folded: beam.PCollection[Folded]
+    ) -> beam.PCollection[tuple[str, CoverageSketch]]:
+        return (
+            folded
+            | "KeyByAccount"
+            >> beam.FlatMap(pack_accounts, self.window_ms).with_output_types(tuple[int, bytes])
+            | "AccountsOfShard" >> beam.GroupByKey()
+            | "MergeSketches"
+            >> beam.FlatMap(_profiles, self.window_ms).with_output_types(tuple[str, CoverageSketch])
+            | "Windows"
+            >> beam.WindowInto(
+                window.FixedWindows(self.window_ms / 1000),
+                allowed_lateness=Duration(micros=self.allowed_lateness_ms * 1000),
+            )
+        )
+
+
+def _profiles(element: tuple[int, Iterable[bytes]], window_ms: int) -> Iterator[Any]:
+    number, shards = element
+    merged = merge_accounts(shards)
+    last = at_ms((window_of(number) + 1) * window_ms - 1)
+    for account, sketch in zip(merged.names, merged.stack.sketches(), strict=True):
+        yield window.TimestampedValue((account, sketch), last)
 
 
 def now_and_then(early_firing_ms: int) -> trigger.TriggerFn:

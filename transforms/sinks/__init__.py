@@ -1,4 +1,4 @@
-"""Rows out: DuckDB, Parquet and Kafka."""
+"""Rows out: DuckDB, Parquet, BigQuery and Kafka."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def check_sink(uri: str, wait: bool = False) -> None:
     """Raises DistilwatchError when rows could not be written to a URI; creates nothing.
 
     Args:
-      uri: duckdb:///file, parquet:///folder, or kafka://host:port/topic.
+      uri: duckdb:///file, parquet:///folder, bigquery://project/dataset, or
+        kafka://host:port/topic.
       wait: whether a database may be locked by others now, because writing waits for them.
     """
     scheme = urlsplit(uri).scheme
@@ -40,14 +41,21 @@ def check_sink(uri: str, wait: bool = False) -> None:
 
         check_parquet(uri)
         return
+    if scheme == "bigquery":
+        from transforms.sinks.bigquery.check import check_bigquery
+
+        check_bigquery(uri)
+        return
     if scheme != "duckdb":
-        near = difflib.get_close_matches(scheme, ("duckdb", "parquet", "kafka"), n=1)
+        schemes = ("duckdb", "parquet", "bigquery", "kafka")
+        near = difflib.get_close_matches(scheme, schemes, n=1)
         raise DistilwatchError(
             f"rows cannot be written to {scheme or 'a plain path'}",
             f"--output {uri}",
             f"did you mean {near[0]}:?"
             if near
-            else "give duckdb:///file.duckdb, parquet:///folder or kafka://host:port/topic",
+            else "give duckdb:///file.duckdb, parquet:///folder, bigquery://project/dataset or "
+            "kafka://host:port/topic",
         )
     path = duckdb_path(uri)
     folder = path.absolute().parent

@@ -15,24 +15,30 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from transforms.sinks import duckdb_path
+from transforms.sinks.delivery import Delivery
 from transforms.sinks.duckdb import write_tables
 from transforms.sinks.parquet import add_parquet, parquet_folder
 from transforms.sinks.spool import Batch, Spool
+
+if TYPE_CHECKING:
+    from transforms.bigquery.client import BigQueryOptions
+    from transforms.sinks.bigquery.write import BigQuerySink
 
 _WARN_EVERY_S = 60.0
 _BRIEF_S = 10.0  # others may read for so long without a word
 _REMEMBERED = 200_000
 _HEALTH, _CLUSTERS, _MEMBERS = "run_health", "flagged_clusters", "cluster_members"
+_EVIDENCE = "cluster_evidence"
 RESOLVED = "resolved"
 # Tables whose rows are made anew, mostly unchanged, whenever anything changes nearby.
-_REPEATING = ("session_scores", _CLUSTERS, _MEMBERS)
+_REPEATING = ("session_scores", _CLUSTERS, _MEMBERS, _EVIDENCE, "sightings")
 Row = Mapping[str, Any]
 
 
@@ -84,10 +90,15 @@ class KnownClusters:
         for row in _by_revision(rows):
             (self._open.discard if row["status"] == RESOLVED else self._open.add)(_cluster(row))
         self._sent.update(_alert(row) for row in sent)
-        partial = self._path.with_suffix(".partial")
         kept = {"run_id": self._run_id, "sent": sorted(self._sent), "open": sorted(self._open)}
-        partial.write_text(json.dumps(kept), encoding="utf-8")
-        partial.replace(self._path)
+        _replace(self._path, kept)
+
+
+def _replace(path: Path, kept: Mapping[str, Any]) -> None:
+    """Writes a file that is there whole or as it was."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(kept), encoding="utf-8")
+    partial.replace(path)
 
 
 def _by_revision(rows: Iterable[Row]) -> list[Row]:
@@ -115,12 +126,14 @@ class Written:
       rows: new and changed rows by table.
       members: accounts of every cluster that is flagged by now, by cluster and window.
       newest: latest event time among the rows.
+      delivered: what outputs say of arrival, by output.
     """
 
     health: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TABLES, 0))
     members: dict[tuple[str, str], int] = field(default_factory=dict)
     newest: datetime | None = None
+    delivered: dict[str, Delivery] = field(default_factory=dict)
     _revisions: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def add(self, tables: Mapping[str, pa.Table], clusters: Sequence[Row]) -> None:
@@ -165,17 +178,27 @@ class Committer:
         run_id: str,
         warn: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        bigquery: BigQueryOptions | None = None,
         on_call: OnCall | None = None,
+        counts_go_on: bool = False,
     ) -> None:
         """Args:
         spool: to take batches from.
-        outputs: URIs of duckdb, parquet and kafka.
+        outputs: URIs of duckdb, parquet, bigquery and kafka.
         run_id: of the run whose counts are kept.
         warn: says that results have been waiting for a while; once a minute.
         clock: seconds.
+        bigquery: how BigQuery is written.
         on_call: told after the tables; None for nobody.
+        counts_go_on: whether the pipeline goes on from where an earlier process of this run has
+          left it, so that what that one counted still holds.
         """
         self.written = Written()
+        self._counts = spool.folder / "counts.json"
+        if counts_go_on and self._counts.exists():
+            kept = json.loads(self._counts.read_text(encoding="utf-8"))
+            if kept["run_id"] == run_id:
+                self.written.health = kept["counts"]
         self._spool = spool
         # Tables first: an alert must not speak of what cannot be looked up.
         self._outputs = sorted(outputs, key=lambda uri: uri.startswith("kafka:"))
@@ -186,6 +209,8 @@ class Committer:
         self._on_call = on_call
         self._warn_at: float | None = None
         self._defined: set[str] = set()
+        self._bigquery = bigquery
+        self._sinks: dict[str, BigQuerySink] = {}
         self._known: dict[tuple[str, ...], bytes] = {}
         self._clusters = KnownClusters(spool.folder / "clusters.json", run_id)
 
@@ -232,6 +257,11 @@ class Committer:
                 # Counts are one file with all of them, which what was left by a crash has not.
                 named = {n: t for n, t in tables.items() if batch.fresh or n != _HEALTH}
                 add_parquet(parquet_folder(uri), self._run_id, batch.name, named)
+            elif uri.startswith("bigquery:"):
+                named = {n: t for n, t in tables.items() if batch.fresh or n != _HEALTH}
+                sink = self._sink(uri)
+                sink.write(named, batch.fresh)
+                self.written.delivered[sink.connection.uri.place] = sink.total
         if self._on_call is not None:
             # Before the topics, and before it is noted: looking again makes no second alert.
             self._on_call.look(tables[_CLUSTERS], tables[_MEMBERS])
@@ -241,20 +271,29 @@ class Committer:
 
                 send_rows(uri, alerts)
         self._clusters.note(clusters, alerts)
+        if counts != self.written.health:
+            _replace(self._counts, {"run_id": self._run_id, "counts": counts})
         self.written.health = counts
         self.written.add(tables, clusters)
         self._remember(digests)
+
+    def _sink(self, uri: str) -> BigQuerySink:
+        from transforms.sinks.bigquery.write import BigQuerySink
+
+        if uri not in self._sinks:
+            self._sinks[uri] = BigQuerySink(uri, self._run_id, self._bigquery)
+        return self._sinks[uri]
 
     def _worth_saying(self, tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
         rows = tables[_CLUSTERS].to_pylist()
         keep = self._clusters.worth_saying(rows)
         kept = {(r["cluster_id"], r["revision"]) for r, k in zip(rows, keep, strict=True) if k}
-        members = tables[_MEMBERS].select(["cluster_id", "revision"]).to_pylist()
-        of_kept = [(m["cluster_id"], m["revision"]) in kept for m in members]
-        return tables | {
-            _CLUSTERS: tables[_CLUSTERS].filter(pa.array(keep, pa.bool_())),
-            _MEMBERS: tables[_MEMBERS].filter(pa.array(of_kept, pa.bool_())),
-        }
+        worth = {_CLUSTERS: tables[_CLUSTERS].filter(pa.array(keep, pa.bool_()))}
+        for name in (_MEMBERS, _EVIDENCE):
+            named = tables[name].select(["cluster_id", "revision"]).to_pylist()
+            of_kept = [(row["cluster_id"], row["revision"]) in kept for row in named]
+            worth[name] = tables[name].filter(pa.array(of_kept, pa.bool_()))
+        return tables | worth
 
     def _health_rows(self, counts: Mapping[str, int]) -> pa.Table:
         """All counts of the run: those of an earlier process that was stopped count no more."""

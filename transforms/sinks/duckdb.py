@@ -7,6 +7,7 @@ key and changes nothing. The file is open only while it is written, so that othe
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,8 +21,13 @@ from transforms.sinks.newest import newest
 from transforms.sinks.staging import staged
 
 
-def write_database(path: Path, folder: str) -> dict[str, int]:
+def write_database(path: Path, folder: str, patience_s: float = 0.0) -> dict[str, int]:
     """Puts staged rows into a database, in one transaction.
+
+    Args:
+      path: of the database.
+      folder: of the staged rows.
+      patience_s: how long to wait for another process that has the file open.
 
     Returns:
       Rows by table that the run brought.
@@ -30,7 +36,8 @@ def write_database(path: Path, folder: str) -> dict[str, int]:
       DistilwatchError: when the file is no database, is locked, or cannot be written.
     """
     rows = {name: staged(folder, name) for name in TABLES}
-    write_tables(path, {name: newest(TABLES[name], part) for name, part in rows.items()})
+    found = {name: newest(TABLES[name], part) for name, part in rows.items()}
+    write_tables(path, found, patience_s=patience_s)
     return {name: part.num_rows for name, part in rows.items()}
 
 
@@ -39,6 +46,7 @@ def write_tables(
     rows: Mapping[str, pa.Table],
     counts_of: str | None = None,
     define: bool = True,
+    patience_s: float = 0.0,
 ) -> None:
     """Puts rows into a database, in one transaction.
 
@@ -47,13 +55,14 @@ def write_tables(
       rows: by table; no two with the same key.
       counts_of: a run of which `run_health` holds all counts; others of that run are removed.
       define: whether tables and views are to be made, too.
+      patience_s: how long to wait for another process that has the file open.
 
     Raises:
       DistilwatchError: when the file is no database, is locked, or cannot be written.
     """
     there = path.exists()
     try:
-        with duckdb.connect(str(path)) as connection:
+        with opened(path, patience_s) as connection:
             connection.execute("BEGIN")
             for name, table in TABLES.items():
                 if define:
@@ -86,6 +95,22 @@ def write_tables(
         raise DistilwatchError(
             f"the tables cannot be written: {refused.what}", str(path), refused.mend
         ) from error
+
+
+def opened(path: Path, patience_s: float, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    """A connection, once no other process has the file open.
+
+    Raises:
+      duckdb.Error: the file cannot be used, or others had it open for as long.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return duckdb.connect(str(path), read_only=read_only)
+        except duckdb.Error as error:
+            if not why_not(error).locked or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def _upgrade(connection: duckdb.DuckDBPyConnection, table: Table) -> None:

@@ -91,23 +91,34 @@ class RecordProducer:
     def send(
         self,
         value: bytes,
-        key: bytes,
+        key: bytes | None,
         headers: Sequence[tuple[str, bytes]] = (),
         time_ms: int | None = None,
-    ) -> None:
-        """Sends one record with headers; `time_ms` is now when it is None."""
+        partition: int | None = None,
+    ) -> Any:
+        """Sends one record with headers.
+
+        Args:
+          value, key, headers: of the record.
+          time_ms: of the record, milliseconds UTC; None: now.
+          partition: to send it to; None: the one that its key decides.
+
+        Returns:
+          kafka-python's future: after `flush`, its value has the record's partition and offset.
+        """
         from kafka.errors import KafkaError
 
         try:
             future = self._producer.send(
-                self._uri.topic, value, key, list(headers), timestamp_ms=time_ms
+                self._uri.topic, value, key, list(headers), partition, time_ms
             )
         except KafkaError as error:
             raise self._failed(error) from None
         future.add_errback(self._note)
-        self._unsent += len(value) + len(key)
+        self._unsent += len(value) + len(key or b"")
         if self._unsent >= _UNSENT_BYTES:
             self.flush()
+        return future
 
     def _note(self, error: Exception) -> None:
         self._failure = self._failure or error

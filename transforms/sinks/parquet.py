@@ -2,23 +2,25 @@
 
 `<folder>/<table>/day=YYYY-MM-DD/<run>.parquet`: the name is the run's, so that a repeated run
 replaces its own files and nothing else. Readers see a file whole or not at all. Several runs may
-hold the same row; the key of the table says which rows are one.
+hold the same row; the key of the table says which rows are one, and the last written counts
+(`parquet_files`). `parquet_views` opens a folder as a database.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from schemas.errors import DistilwatchError
 from schemas.model import Table
 from schemas.tables import TABLES
+from transforms.sinks import parquet_files as files
 from transforms.sinks.newest import newest
 from transforms.sinks.staging import staged
 
@@ -62,26 +64,29 @@ def write_parquet(folder: Path, run_id: str, stage: str) -> dict[str, int]:
       DistilwatchError: when a file cannot be written.
     """
     try:
-        return {name: _write_table(folder, run_id, stage, t) for name, t in TABLES.items()}
+        with files.locked(folder):
+            return {t.name: _write_table(folder, run_id, stage, t) for t in _IN_ORDER}
     except (OSError, pa.ArrowException) as error:
         raise _cannot_write(folder, error) from error
 
 
 def _write_table(folder: Path, run_id: str, stage: str, table: Table) -> int:
     rows = staged(stage, table.name)
+    kept = newest(table, rows)
     home = folder / table.name
     before = set(home.glob(f"day=*/{run_id}.parquet"))
-    for day, part in _by_day(rows, table):
+    for day, part in _by_day(kept, table):
         path = home / f"day={day}" / f"{run_id}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _put(path, part)
+        files.put(path, part)
         before.discard(path)
-    for stale in before:  # days that this run has no rows of any more
-        stale.unlink()
+    for stale in before:  # days that this run has no rows of any more; a reader may be on its way
+        files.put(stale, table.arrow().empty_table())
     return int(rows.num_rows)
 
 
 _MANY = 32
+# Readers look clusters up first: what belongs to one must be there before it.
+_IN_ORDER = sorted(TABLES.values(), key=lambda table: table.name == "flagged_clusters")
 
 
 def add_parquet(folder: Path, run_id: str, batch: str, rows: Mapping[str, pa.Table]) -> None:
@@ -100,36 +105,25 @@ def add_parquet(folder: Path, run_id: str, batch: str, rows: Mapping[str, pa.Tab
       DistilwatchError: when a file cannot be written.
     """
     try:
-        for name, part in rows.items():
-            whole = name == "run_health"
-            for day, piece in _by_day(part, TABLES[name]):
-                home = folder / name / f"day={day}"
-                home.mkdir(parents=True, exist_ok=True)
-                _put(home / (f"{run_id}.parquet" if whole else f"{run_id}-{batch}.parquet"), piece)
-                if not whole:
-                    _join_files(home, run_id, TABLES[name])
+        with files.locked(folder):
+            for table in _IN_ORDER:
+                whole = table.name == "run_health"
+                part = rows.get(table.name, table.arrow().empty_table())
+                for day, piece in _by_day(part, table):
+                    home = folder / table.name / f"day={day}"
+                    files.put(home / f"{run_id}{'' if whole else f'-{batch}'}.parquet", piece)
+                    if not whole:
+                        _join_files(home, run_id, table)
     except (OSError, pa.ArrowException) as error:
         raise _cannot_write(folder, error) from error
 
 
 def _join_files(home: Path, run_id: str, table: Table) -> None:
-    files = sorted(home.glob(f"{run_id}-batch-*.parquet"))
-    if len(files) < _MANY:
-        return
-    # In place of the latest; a crash before the others are removed leaves rows twice, never none.
-    rows = pa.concat_tables([pq.read_table(f, schema=table.arrow()) for f in files])
-    _put(files[-1], newest(table, rows))
-    for file in files[:-1]:
-        file.unlink()
-
-
-def _put(path: Path, rows: pa.Table) -> None:
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        pq.write_table(rows, partial, compression="zstd")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    own = files.live(home, f"{run_id}-batch-*.parquet")
+    if len(own) >= _MANY:
+        own += files.live(home, f"{run_id}-joined-*.parquet")
+        files.join(home, own, f"{run_id}-joined-{time.time_ns():020d}.parquet", table)
+    files.clean(home)
 
 
 def _cannot_write(folder: Path, error: Exception) -> DistilwatchError:

@@ -6,6 +6,7 @@ A spool is a folder:
     staged/TABLE/…      rows that workers have finished; a file is there whole or not at all
     batch-NUMBER/TABLE/…  rows on their way into the tables, removed when all sinks have them
     clusters.json       which clusters are flagged, and which alerts were sent
+    counts.json         run_health so far, for a pipeline that goes on in another process
 
 Whatever a crash leaves is put into the tables when a run begins in the same folder again. Sinks
 replace rows by key, so a batch that was written by half is written again as a whole.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,19 +49,54 @@ class _StageFn(beam.DoFn):  # type: ignore[misc]
 
     def finish_bundle(self) -> None:
         rows, self._rows = self._rows, []
-        if not rows:
-            return
-        part = TABLES[self._table].to_arrow(rows)
-        folder = Path(self._folder) / self._table
-        # Sorted names are in the order of time: of two versions of a row the later one counts.
-        path = folder / f"{time.time_ns():020d}-{uuid.uuid4().hex}.parquet"
-        partial = path.with_suffix(".partial")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            pq.write_table(part, partial)
-            partial.rename(path)
-        except OSError as error:
-            raise cannot_keep(self._folder, error) from error
+        if rows:
+            stage_rows(self._table, rows, self._folder)
+
+
+@dataclass(eq=False)
+class StageColumns(beam.PTransform):  # type: ignore[misc]
+    """Stages rows that come in columns, Arrow tables of the table's schema, as `StageTable` does.
+
+    What comes is large already, so every Arrow table becomes a file.
+    """
+
+    table: str
+    folder: str
+
+    def expand(self, parts: beam.PCollection[pa.Table]) -> beam.PCollection[None]:
+        return parts | "Stage" >> beam.ParDo(_StageColumnsFn(self.table, self.folder))
+
+
+class _StageColumnsFn(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, table: str, folder: str) -> None:
+        self._table = table
+        self._folder = folder
+
+    def process(self, part: pa.Table) -> Iterator[None]:
+        _keep(self._folder, self._table, part)
+        return iter(())
+
+
+def stage_rows(table: str, rows: Sequence[Row], folder: str) -> None:
+    """Stages rows of one table as a file, whole or not at all.
+
+    Raises:
+      DistilwatchError: there is no room for it.
+    """
+    _keep(folder, table, TABLES[table].to_arrow(rows))
+
+
+def _keep(folder: str, table: str, part: pa.Table) -> None:
+    home = Path(folder) / table
+    # Sorted names are in the order of time: of two versions of a row the later one counts.
+    path = home / f"{time.time_ns():020d}-{uuid.uuid4().hex}.parquet"
+    partial = path.with_suffix(".partial")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        pq.write_table(part, partial)
+        partial.rename(path)
+    except OSError as error:
+        raise cannot_keep(folder, error) from error
 
 
 def cannot_keep(folder: str, error: OSError) -> DistilwatchError:

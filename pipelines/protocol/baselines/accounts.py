@@ -54,7 +54,7 @@ def read_traffic(path: Path) -> Traffic:
         for number, line in enumerate(lines, 1):
             try:
                 event = orjson.loads(line)
-                account, time_ms = event["account_id"], _time_ms(event["event_time"])
+                account, time_ms = event["account_id"], event_time_ms(event["event_time"])
             except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
                 raise DistilwatchError(
                     "not an event", f"{path}, line {number}", "give what `simulate` wrote"
@@ -73,7 +73,8 @@ def read_traffic(path: Path) -> Traffic:
     return found
 
 
-def _time_ms(value: object) -> int:
+def event_time_ms(value: object) -> int:
+    """Milliseconds UTC of a time as events have it."""
     if isinstance(value, int):
         return value
     return round(datetime.fromisoformat(str(value)).timestamp() * 1000)

@@ -152,7 +152,9 @@ def test_slack_keeps_an_alert_in_one_thread() -> None:
         assert second["thread_ts"] == "1780315200.000100"
         assert second["reply_broadcast"] is True
         assert first["metadata"]["event_payload"]["key"] == "k1"
-        assert first["text"] == ("Medium: 14 accounts took code in 5,210 requests, sharing payment")
+        assert first["text"] == (
+            "Medium: 14 accounts asked for code in 5,210 requests, sharing payment"
+        )
         assert "https://t.example/c/c-8d1f" in first["attachments"][0]["text"]
         with pytest.raises(Refused, match="invalid_auth") as caught:
             SlackBot(server.url, "xoxb-wrong", "C1").tell("k", told(), None)

@@ -218,6 +218,23 @@ def test_a_storm_is_one_message_that_is_told_again_when_it_doubles(
     assert desk.book.messages()[0].notice["cluster_id"] == "c-50"
 
 
+def test_the_gravest_are_told_by_themselves(office: Callable[..., Office]) -> None:
+    desk = office()
+    grave = ("low", "critical", "medium", "low", "high", "low", "medium", "low")
+    desk.look(*(cluster(f"c-{i}", severity=severity) for i, severity in enumerate(grave)))
+    alone = {m.notice["severity"] for m in desk.book.messages() if m.alert_id.startswith("a-")}
+    assert alone == {"critical", "high", "medium"}
+
+
+def test_a_message_waits_for_a_channel_that_others_have(office: Callable[..., Office]) -> None:
+    desk = office()
+    desk.look(cluster())
+    warned: list[str] = []
+    Sender(desk.book, {}, Backoff(limit=1), lambda: desk.now, warned.append).send_due()
+    assert len(warned) == 1
+    assert sender(desk, Script())[0].send_due().sent == 1
+
+
 def test_what_is_over_before_quiet_hours_end_is_never_told(office: Callable[..., Office]) -> None:
     quiet = QuietHours(severity=("low", "medium"), begin="08:00", end="20:00")
     desk = office(channels=CHANNELS.model_copy(update={"quiet_hours": (quiet,)}))
@@ -421,7 +438,7 @@ def test_messages_hold_no_accounts_and_no_hashes(office: Callable[..., Office]) 
     )
     message: Message = desk.book.messages()[0]
     assert message.notice["title"] == (
-        "Medium: 4 accounts took code in 10 requests, sharing payment"
+        "Medium: 4 accounts asked for code in 10 requests, sharing payment"
     )
     assert message.notice["case_url"] == "https://triage.example/case/c-1"
     assert message.notice["sure"] == (

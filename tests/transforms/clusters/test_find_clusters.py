@@ -29,6 +29,7 @@ from tests.support.sketches import (
 from transforms.alerts.policy import AlertPolicy
 from transforms.clusters.links import LinkOptions
 from transforms.clusters.names import cluster_id
+from transforms.clusters.reports import NOT_WATCHING, Watching
 from transforms.clusters.rows import Finding, finding_of
 from transforms.clusters.tactics import name_tactics
 from transforms.clusters.transforms import (
@@ -70,7 +71,9 @@ def scored(saved: Path, found: dict[str, CoverageSketch]) -> list[Scored[Account
     return score_items(items, load_bundle(saved), "profile", rows_of_sketches, 0.05)
 
 
-def run(saved: Path, profiles: list[Scored[AccountProfile]]) -> tuple[list[Any], list[Any]]:
+def run(
+    saved: Path, profiles: list[Scored[AccountProfile]], watching: Watching = NOT_WATCHING
+) -> tuple[list[Any], list[Any]]:
     """Scored clusters and single accounts that a pipeline finds."""
     folder = Path(mkdtemp(dir=saved.parent))  # workers get copies of what the pipeline refers to
 
@@ -88,7 +91,7 @@ def run(saved: Path, profiles: list[Scored[AccountProfile]]) -> tuple[list[Any],
             | beam.Create(timed)
             | beam.Map(lambda timed: timed)
             | beam.WindowInto(FixedWindows(WEEK_MS / 1000))
-            | FindClusters(verified(saved), LinkOptions(), 0.05, WEEK_MS, 0, 0)
+            | FindClusters(verified(saved), LinkOptions(), 0.05, WEEK_MS, 0, 0, watching=watching)
         )
         assert_that(found.clusters, keep("clusters"), label="clusters")
         assert_that(found.singles, keep("singles"), label="singles")

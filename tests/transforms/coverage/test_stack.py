@@ -57,6 +57,14 @@ def test_a_stack_survives_its_bytes_and_gives_back_its_sketches(seed: int) -> No
     assert encode_stack(decode_stack(data)) == data
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 60), max_size=30), st.integers(0, 5))
+def test_taken_sketches_are_the_same_ones(index: list[int], seed: int) -> None:
+    sketches = pieces(seed)
+    taken = SketchStack.of(sketches).take(np.array(index, np.int64) % len(sketches))
+    assert encoded(taken) == [encode(sketches[i % len(sketches)]) for i in index]
+
+
 def test_stacks_joined_are_the_stack_of_all() -> None:
     parts = [pieces(1)[:7], [empty()], pieces(2)[-3:], pieces(3)]
     joined = SketchStack.concat([SketchStack.of(part) for part in parts])

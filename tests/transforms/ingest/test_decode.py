@@ -165,7 +165,8 @@ RECORDS = st.dictionaries(FIELDS, JUNK, max_size=3).map(
 def test_a_batch_is_decoded_as_its_records_one_by_one(records: list[bytes]) -> None:
     whole = DECODER.decode(batch_of(records))
     alone = [DECODER.decode(batch_of([record])) for record in records]
-    assert len(whole.events) + len(whole.refused) == len(records)
+    assert len(whole.events) + len(whole.refused) + whole.empty == len(records)
+    assert whole.empty == records.count(b"")
     at = [i for i, one in enumerate(alone) if len(one.events)]
     for row, i in enumerate(at):
         assert encode_events(whole.events.take(np.array([row]))) == encode_events(alone[i].events)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from apache_beam import CombineFn
+from apache_beam.transforms.window import GlobalWindow, IntervalWindow
+from apache_beam.utils.timestamp import Timestamp
+from apache_beam.utils.windowed_value import PaneInfoTiming
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +14,7 @@ from tests.support.events import START_MS, random_events
 from transforms.coverage.fold import fold
 from transforms.coverage.sketch import CoverageSketch, encode, merge
 from transforms.ingest.batch import Events
-from transforms.sessions.endless import Piece, Report, next_tick, settle
+from transforms.sessions.endless import Piece, Report, _CombineFn, next_tick, settle
 
 MINUTE = 60_000
 GAP = 30 * MINUTE
@@ -98,3 +102,66 @@ def test_ticks_are_whole_multiples_of_the_period() -> None:
     assert next_tick(3_000, 10.0).micros == 12_000_000
     assert next_tick(3_000, 11.999).micros == 12_000_000
     assert next_tick(3_000, 12.0).micros == 15_000_000
+
+
+# --- aligned windows ------------------------------------------------------------------------------
+
+
+class Bag(list[bytes]):
+    """State of one key and window."""
+
+    read = list.copy
+    add = list.append
+
+
+class Timer:
+    """Remembers what it was set to, by tag."""
+
+    def __init__(self) -> None:
+        self.at: dict[str, Timestamp] = {}
+
+    def set(self, at: Timestamp, dynamic_timer_tag: str = "") -> None:
+        self.at[dynamic_timer_tag] = at
+
+
+def combining(order: int = 0, holds: bool = False) -> tuple[_CombineFn, Bag, Timer, Timer, Timer]:
+    fn = _CombineFn(CombineFn.from_callable(sum), 2_000, 10_000, order, holds)
+    return fn, Bag(), Timer(), Timer(), Timer()
+
+
+WINDOW = IntervalWindow(0, 60)
+
+
+def test_a_window_is_not_forgotten_before_it_was_told_of() -> None:
+    fn, bag, report, close, forget = combining()
+    fn.process(("k", 1), WINDOW, Timestamp(5), bag, report, close)
+    [closed] = fn.end("k", WINDOW, bag, forget)
+    assert closed.value == ("k", 1)
+    # Later than the window's end, and the clock has not come to the next report.
+    fn.process(("k", 2), WINDOW, Timestamp(59), bag, report, close)
+    [late] = fn.forget("k", WINDOW, bag)
+    assert late.value == ("k", 3)
+    assert late.pane_info.timing == PaneInfoTiming.LATE
+    assert bag == []
+    assert list(fn.forget("k", WINDOW, bag)) == []
+
+
+def test_steps_that_follow_each_other_close_one_after_the_other() -> None:
+    closes, forgets = [], []
+    for order in range(3):
+        fn, bag, report, close, forget = combining(order)
+        fn.process(("k", 1), WINDOW, Timestamp(5), bag, report, close)
+        list(fn.end("k", WINDOW, bag, forget))
+        closes += close.at.values()
+        forgets += forget.at.values()
+    assert [c.micros for c in closes] == [60_000_000, 60_001_000, 60_002_000]
+    assert [f.micros for f in forgets] == [70_000_000, 70_001_000, 70_002_000]
+
+
+def test_what_goes_back_in_time_is_held_for_by_every_element() -> None:
+    for holds, timers in ((False, 1), (True, 2)):
+        fn, bag, report, close, _ = combining(holds=holds)
+        for at in (50, 5):
+            fn.process(("k", 1), GlobalWindow(), Timestamp(at), bag, report, close)
+        assert len(report.at) == timers
+        assert not close.at

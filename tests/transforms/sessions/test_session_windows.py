@@ -18,16 +18,20 @@ from hypothesis import strategies as st
 
 from tests.support.events import START_MS, random_events
 from transforms.coverage.fold import fold
-from transforms.coverage.sketch import encode, merge
+from transforms.coverage.sketch import CoverageSketch, encode, merge
 from transforms.ingest.batch import Events
 from transforms.sessions.identity import ACCOUNT, PAYMENT, SessionKey, session_id
 from transforms.sessions.transforms import (
     FoldEvents,
+    FoldTogether,
+    Profile,
+    ProfileBounded,
     Session,
     Sessionize,
     SessionizeBounded,
     SessionOptions,
     at_ms,
+    each_session,
 )
 
 MINUTE = 60_000
@@ -82,22 +86,61 @@ def matches(expected: dict[tuple[str, str, int, int], bytes]):
     st.integers(0, 10_000),
     st.sampled_from([2, 12, 40]),
     st.integers(1, 5),
-    st.sampled_from([Sessionize, SessionizeBounded]),
+    st.booleans(),
 )
 def test_sessions_do_not_depend_on_order_or_bundles(
-    n: int, seed: int, hours: int, batches: int, sessionize: type[beam.PTransform]
+    n: int, seed: int, hours: int, batches: int, together: bool
 ) -> None:
     events = random_events(n, seed, accounts=3, payments=2, span_ms=hours * 60 * MINUTE)
     order = np.random.default_rng(seed).permutation(n)
     pieces = [events.take(part) for part in np.array_split(order, batches) if len(part)]
     with TestPipeline() as pipeline:
-        sessions = (
-            pipeline
-            | beam.Create(pieces, reshuffle=False)
-            | "Fold" >> FoldEvents(OPTIONS)
-            | "Sessionize" >> sessionize(OPTIONS)
-        )
+        made = pipeline | beam.Create(pieces, reshuffle=False)
+        if together:
+            sessions = (
+                made
+                | "Fold" >> FoldTogether(OPTIONS)
+                | "Sessionize" >> SessionizeBounded(OPTIONS)
+                | "Each" >> beam.FlatMap(each_session)
+            )
+        else:
+            sessions = made | "Fold" >> FoldEvents(OPTIONS) | "Sessionize" >> Sessionize(OPTIONS)
         assert_that(sessions, matches(expected_sessions(events)))
+
+
+class _WithWindow(beam.DoFn):
+    def process(self, element, window=beam.DoFn.WindowParam):
+        account, sketch = element
+        yield account, window.start.micros // 1000, window.end.micros // 1000, encode(sketch)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(1, 120), st.integers(0, 10_000), st.integers(1, 5), st.booleans())
+def test_a_profile_is_all_that_an_account_did_in_a_window(
+    n: int, seed: int, batches: int, together: bool
+) -> None:
+    day = 1440 * MINUTE
+    events = random_events(n, seed, accounts=4, span_ms=3 * day)
+    pieces = [events.take(part) for part in np.array_split(np.arange(n), batches) if len(part)]
+    parts: dict[tuple[str, int], list[CoverageSketch]] = {}
+    for account, _, sketch in fold(events, OPTIONS.slice_ms):
+        parts.setdefault((account, sketch.first_ms // day), []).append(sketch)
+    expected = sorted(
+        (account, number * day, (number + 1) * day, encode(merge(own)))
+        for (account, number), own in parts.items()
+    )
+
+    def check(profiles: Iterable[object]) -> None:
+        assert sorted(profiles) == expected  # type: ignore[type-var]
+
+    with TestPipeline() as pipeline:
+        made = pipeline | beam.Create(pieces, reshuffle=False)
+        if together:
+            profiles = made | FoldTogether(OPTIONS) | ProfileBounded(day, MINUTE)
+        else:
+            profiles = made | FoldEvents(OPTIONS) | Profile(day, 0, MINUTE)
+        named = profiles | "WithWindow" >> beam.ParDo(_WithWindow())
+        assert_that(named | "Leave" >> beam.WindowInto(beam.window.GlobalWindows()), check)
 
 
 def at(*minutes: float) -> Events:

@@ -6,7 +6,7 @@ words for the people on call. The codes F1…F29 are those of the project's scie
 stand with each formula.
 """
 
-from transforms.coverage.features.block import SketchBlock
+from transforms.coverage.features.block import SketchBlock, stacked
 from transforms.coverage.features.breadth import (
     chao_richness,
     common_direction,
@@ -91,6 +91,7 @@ __all__ = [
     "pace_evenness",
     "repeated_prompts",
     "size_entropy",
+    "stacked",
     "surge",
     "top_scaffold_share",
     "topic_shift",

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transforms.coverage import layout
-from transforms.coverage.features.arrays import NO_INDEX, Float, Int64, Ragged, joined, ranges
+from transforms.coverage.features.arrays import NO_INDEX, Float, Int64, Ragged, ranges
 from transforms.coverage.layout import Bins, Items, Sum
-from transforms.coverage.sketch import CoverageSketch
+from transforms.coverage.sketch import CoverageSketch, empty
+from transforms.coverage.stack import SketchStack
 from transforms.embedding.space import AXES, FOURIER, UNIT, fourier_features
 
 _TRACE = float(UNIT * UNIT)  # squared length of one event's coordinates
@@ -66,21 +67,21 @@ class SketchBlock:
     """Parts of n sketches as arrays, made when they are first asked for.
 
     Attributes:
-      sketches: the n sketches.
+      stack: the n sketches, in columns.
     """
 
-    def __init__(self, sketches: Sequence[CoverageSketch]) -> None:
-        self.sketches = sketches
+    def __init__(self, sketches: Sequence[CoverageSketch] | SketchStack) -> None:
+        self.stack = sketches if isinstance(sketches, SketchStack) else stacked(sketches)
 
     def __len__(self) -> int:
-        return len(self.sketches)
+        return len(self.stack)
 
     # --- sums and times ---------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def sums(self) -> Int64:
         """Plain sums, int64 of shape (n, len(Sum))."""
-        return joined([s.sums for s in self.sketches], np.int64).reshape(len(self), len(Sum))
+        return self.stack.sums
 
     @property
     def events(self) -> Int64:
@@ -92,29 +93,29 @@ class SketchBlock:
         """Events with a vector, int64 of shape (n,)."""
         return self.sums[:, Sum.VECTORS]
 
-    @cached_property
+    @property
     def first_ms(self) -> Int64:
         """Time of the first event, int64 of shape (n,)."""
-        return np.array([s.first_ms for s in self.sketches], np.int64)
+        return self.stack.first_ms
 
-    @cached_property
+    @property
     def last_ms(self) -> Int64:
         """Time of the last event, int64 of shape (n,)."""
-        return np.array([s.last_ms for s in self.sketches], np.int64)
+        return self.stack.last_ms
 
-    @cached_property
+    @property
     def created_ms(self) -> Int64:
         """When the account was opened, int64 of shape (n,), `layout.NEVER_MS` if unknown."""
-        return np.array([s.created_ms for s in self.sketches], np.int64)
+        return self.stack.created_ms
 
     # --- histograms -------------------------------------------------------------------------------
 
     @cached_property
     def _bins(self) -> Ragged:
-        sizes = np.array([len(s.bin_index) for s in self.sketches], np.int64)
-        index = joined([s.bin_index for s in self.sketches], np.uint16).astype(np.int64)
-        count = joined([s.bin_count for s in self.sketches], np.int64).astype(np.float64)
-        return Ragged(len(self), np.repeat(np.arange(len(self)), sizes), count, index)
+        stack = self.stack
+        owner = np.repeat(np.arange(len(self)), stack.bin_size)
+        count, index = stack.bin_count.astype(np.float64), stack.bin_index.astype(np.int64)
+        return Ragged(len(self), owner, count, index)
 
     def histogram(self, start: Bins, stop: int) -> Ragged:
         """Counts of the bins in [start, stop) that have any; `index` counts from `start`."""
@@ -156,10 +157,8 @@ class SketchBlock:
 
     @cached_property
     def _items(self) -> _Items:
-        sizes = np.array([len(s.item_key) for s in self.sketches], np.int64)
-        key = joined([s.item_key for s in self.sketches], np.uint64)
-        count = joined([s.item_count for s in self.sketches], np.int64).astype(np.float64)
-        run = np.repeat(np.arange(len(self)) * len(Items), sizes)
+        key, count = self.stack.item_key, self.stack.item_count.astype(np.float64)
+        run = np.repeat(np.arange(len(self)) * len(Items), self.stack.item_size)
         run += (key >> layout.HASH_BITS).astype(np.int64)  # ascending: the keys of a set are sorted
         size = np.bincount(run, minlength=len(self) * len(Items)).reshape(len(self), len(Items))
         stop = np.cumsum(size.ravel()).reshape(size.shape)
@@ -194,26 +193,23 @@ class SketchBlock:
     @cached_property
     def groups(self) -> tuple[Ragged, Float]:
         """Events of the sampled conversations, and ‖Σ x‖² of each, float64 of shape (m,)."""
-        sizes = np.array([len(s.group_count) for s in self.sketches], np.int64)
-        count = joined([s.group_count for s in self.sketches], np.int64).astype(np.float64)
-        sums = joined([s.group_sum for s in self.sketches], np.int64).reshape(-1, AXES)
-        owner = np.repeat(np.arange(len(self)), sizes)
-        unit = sums / UNIT
+        count = self.stack.group_count.astype(np.float64)
+        owner = np.repeat(np.arange(len(self)), self.stack.group_size)
+        unit = self.stack.group_sum / UNIT
         return Ragged(len(self), owner, count, NO_INDEX), (unit * unit).sum(axis=1)
 
     # --- coordinates ------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def _dense(self) -> Int64:
         """Keys that hold moments instead of rows."""
-        return np.array([i for i, s in enumerate(self.sketches) if len(s.moment)], np.int64)
+        return self.stack.dense
 
     @cached_property
     def _rows(self) -> _Rows:
-        sizes = np.array([len(s.rows) for s in self.sketches], np.int64)
+        sizes = self.stack.row_size
         key = np.flatnonzero(sizes)
-        rows = joined([s.rows for s in self.sketches], np.int8).reshape(-1, AXES)
-        return _Rows(key, (np.cumsum(sizes) - sizes)[key], sizes[key], rows)
+        return _Rows(key, (np.cumsum(sizes) - sizes)[key], sizes[key], self.stack.rows)
 
     @cached_property
     def vector_sum(self) -> Float:
@@ -222,8 +218,7 @@ class SketchBlock:
         if len(self._rows.key):
             wide = self._rows.rows.astype(np.float64)
             out[self._rows.key] = np.add.reduceat(wide, self._rows.start, axis=0)
-        for i in self._dense:
-            out[i] = self.sketches[i].vector_sum
+        out[self._dense] = self.stack.vector_sum
         return out
 
     @cached_property
@@ -233,8 +228,7 @@ class SketchBlock:
         if len(self._rows.key):
             waves = fourier_features(self._rows.rows)
             out[self._rows.key] = np.add.reduceat(waves, self._rows.start, axis=0, dtype=np.int64)
-        for i in self._dense:
-            out[i] = self.sketches[i].fourier_sum
+        out[self._dense] = self.stack.fourier_sum
         return out
 
     @cached_property
@@ -243,7 +237,7 @@ class SketchBlock:
         out = Scatter(np.zeros(len(self)), np.zeros(len(self)), np.zeros(len(self)))
         self._scatter_of_rows(out)
         for start in range(0, len(self._dense), _DENSE_AT_ONCE):
-            self._scatter_of_moments(self._dense[start : start + _DENSE_AT_ONCE], out)
+            self._scatter_of_moments(slice(start, start + _DENSE_AT_ONCE), out)
         return out
 
     def _scatter_of_rows(self, out: Scatter) -> None:
@@ -266,8 +260,9 @@ class SketchBlock:
             out.log_det[key[some]] = _log_det_with_identity(gram)
             size *= 2
 
-    def _scatter_of_moments(self, keys: Int64, out: Scatter) -> None:
-        packed = np.stack([self.sketches[i].moment for i in keys]) / _TRACE
+    def _scatter_of_moments(self, some: slice, out: Scatter) -> None:
+        keys = self._dense[some]
+        packed = self.stack.moment[some] / _TRACE
         out.square[keys] = (packed * packed * _TIMES).sum(axis=1)
         mean = self.vector_sum[keys] / UNIT / self.vectors[keys][:, None]
         both = mean[:, layout.UPPER[0]] * mean[:, layout.UPPER[1]]
@@ -278,6 +273,12 @@ class SketchBlock:
         out.log_det[keys] = _log_det_with_identity(matrix.reshape(-1, AXES, AXES))
 
 
+def stacked(sketches: Sequence[CoverageSketch]) -> SketchStack:
+    """Sketches in columns, also when there are none."""
+    return SketchStack.of(sketches) if sketches else SketchStack.of([empty()]).take(_NOBODY)
+
+
+_NOBODY = np.empty(0, np.int64)
 _TIMES = np.where(layout.UPPER[0] == layout.UPPER[1], 1.0, 2.0)  # each stands for two entries
 _LOWER = layout.UPPER[1] * AXES + layout.UPPER[0]
 

@@ -46,6 +46,7 @@ from transforms.coverage.features.usage import (
 )
 from transforms.coverage.layout import Sum
 from transforms.coverage.sketch import CoverageSketch
+from transforms.coverage.stack import SketchStack
 from transforms.ingest.intents import Intent
 
 _BLOCK = 512  # keys at a time: bounds the memory of their arrays
@@ -241,14 +242,14 @@ def column_index() -> dict[str, int]:
 
 
 def feature_matrix(
-    sketches: Sequence[CoverageSketch], references: Sequence[Reference | None]
+    sketches: Sequence[CoverageSketch] | SketchStack, references: Sequence[Reference | None]
 ) -> Float:
     """Features of n keys: float64 of shape (n, len(COLUMNS)), NaN where a sketch cannot say.
 
     A key's row does not depend, to the bit, on which others it is computed with.
 
     Args:
-      sketches: one for each key.
+      sketches: one for each key, in columns or not.
       references: the peer group's for each key, None where there is none.
 
     Raises:
@@ -258,8 +259,11 @@ def feature_matrix(
         raise ValueError(f"{len(references)} references for {len(sketches)} sketches")
     out = np.empty((len(sketches), len(COLUMNS)))
     for start in range(0, len(sketches), _BLOCK):
-        stop = start + _BLOCK
-        block = SketchBlock(sketches[start:stop])
+        stop = min(start + _BLOCK, len(sketches))
+        if isinstance(sketches, SketchStack):
+            block = SketchBlock(sketches.take(np.arange(start, stop)))
+        else:
+            block = SketchBlock(sketches[start:stop])
         for i, feature in enumerate(FEATURES):
             out[start:stop, i] = feature.compute(block)
         later = len(FEATURES)

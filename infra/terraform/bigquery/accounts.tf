@@ -1,0 +1,67 @@
+# One account for each thing that runs, each with what it needs. There are no keys: use workload
+# identity, or impersonation.
+resource "google_service_account" "writer" {
+  project      = var.project
+  account_id   = "distilwatch-writer"
+  display_name = "distilwatch: writes the tables"
+}
+
+resource "google_service_account" "history" {
+  project      = var.project
+  account_id   = "distilwatch-history"
+  display_name = "distilwatch: reads history to train from"
+}
+
+resource "google_service_account" "scheduler" {
+  project      = var.project
+  account_id   = "distilwatch-scheduler"
+  display_name = "distilwatch: runs the scheduled queries"
+}
+
+locals {
+  # The writer replaces rows by key, so it must read keys in clear; the scheduler deletes by them.
+  service_members = {
+    writer    = google_service_account.writer.member
+    scheduler = google_service_account.scheduler.member
+  }
+}
+
+resource "google_bigquery_dataset_iam_member" "writer" {
+  project    = var.project
+  dataset_id = google_bigquery_dataset.tables.dataset_id
+  role       = "roles/bigquery.dataEditor"
+  member     = google_service_account.writer.member
+}
+
+resource "google_bigquery_dataset_iam_member" "scheduler" {
+  project    = var.project
+  dataset_id = google_bigquery_dataset.tables.dataset_id
+  role       = "roles/bigquery.dataEditor"
+  member     = google_service_account.scheduler.member
+}
+
+resource "google_bigquery_dataset_iam_member" "scheduler_views" {
+  project    = var.project
+  dataset_id = google_bigquery_dataset.views.dataset_id
+  role       = "roles/bigquery.dataEditor"
+  member     = google_service_account.scheduler.member
+}
+
+resource "google_project_iam_member" "jobs" {
+  for_each = {
+    writer    = google_service_account.writer.member
+    history   = google_service_account.history.member
+    scheduler = google_service_account.scheduler.member
+  }
+
+  project = var.project
+  role    = "roles/bigquery.jobUser"
+  member  = each.value
+}
+
+# The Storage Read API; which tables of events it may read is for their owners to grant.
+resource "google_project_iam_member" "read_sessions" {
+  project = var.project
+  role    = "roles/bigquery.readSessionUser"
+  member  = google_service_account.history.member
+}

@@ -1,0 +1,75 @@
+"""distilwatch share drill"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipelines.commands import options
+
+
+@click.command(short_help="Rehearse: three labs, one campaign too thin at each, one exchange.")
+@click.option(
+    "--folder",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Empty folder for all that the labs have.",
+)
+@click.option(
+    "--taxii",
+    required=True,
+    metavar="URL",
+    help="Collection of a TAXII 2.1 server that may be read and written, and is empty.",
+)
+@click.option("--user-env", default="", metavar="NAME", help="Variable with the user's name.")
+@click.option("--password-env", default="", metavar="NAME", help="Variable with the password.")
+@click.option(
+    "--broker",
+    "brokers",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="Kafka broker of a lab; three of them, or none to read files.",
+)
+@click.option(
+    "--attack",
+    default="hydra-disjoint:m=15,rate=46,links=1",
+    show_default=True,
+    help="The campaign, as of `distilwatch simulate`.",
+)
+@click.option("--accounts", default=300, show_default=True, type=click.IntRange(50))
+@click.option("--events", default=24_000, show_default=True, type=click.IntRange(1_000))
+@options.as_json
+def drill(
+    folder: Path,
+    taxii: str,
+    user_env: str,
+    password_env: str,
+    brokers: tuple[str, ...],
+    attack: str,
+    accounts: int,
+    events: int,
+    as_json: bool,
+) -> None:
+    """Rehearse an exchange among three labs with made-up customers, and report what each found and
+    what each could learn of the others' accounts.
+
+    \b
+    Example:
+      distilwatch share drill --folder drill --taxii https://forum.example/api/collections/ID/
+    """
+    from pipelines.console import Console
+    from pipelines.sharing_drill.drill import DrillOptions, lines, run_drill
+    from schemas.errors import DistilwatchError
+
+    if len(brokers) not in (0, 3):
+        raise click.BadParameter("give three brokers, or none", param_hint="--broker")
+    if folder.exists() and any(folder.iterdir()):
+        raise DistilwatchError("the folder is not empty", str(folder), "choose another one")
+    with Console(as_json) as console:
+        console.step("Three labs, one campaign, one exchange")
+        found = run_drill(
+            DrillOptions(folder, taxii, user_env, password_env, brokers, attack, accounts, events)
+        )
+        console.result(found, lines(found), [str(folder)])

@@ -1,0 +1,164 @@
+"""distilwatch tables"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipelines.commands import options
+
+
+def _moment(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter("write it like 2026-06-01T12:00:00Z") from None
+    return round((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1e9)
+
+
+@click.group(short_help="Ask, open, compact and clear up the tables.")
+def tables() -> None:
+    """Ask the tables, open Parquet files as a database, join small files, remove old rows.
+
+    \b
+    Example:
+      distilwatch tables query --output duckdb:///out.duckdb "SELECT * FROM run_balance"
+    """
+
+
+@tables.command()
+@options.tables
+@click.argument("sql")
+@options.as_json
+def query(output: str, sql: str, as_json: bool) -> None:
+    """Answer a query in SQL over tables and views, also while a run writes to them.
+
+    \b
+    Example:
+      distilwatch tables query --output parquet:///tables "SELECT * FROM changes_since_yesterday"
+    """
+    import json
+
+    from pipelines.console import Console
+    from pipelines.tables import check_tables
+    from pipelines.upkeep import ask
+
+    names, rows = ask(check_tables(output), sql)
+    if as_json:
+        click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=str))
+        return
+    from rich.table import Table
+
+    shown = Table(*names)
+    for row in rows:
+        shown.add_row(*("" if value is None else str(value) for value in row))
+    with Console(False) as console:
+        console.print(shown)
+
+
+@tables.command(name="open")
+@options.tables
+@click.option(
+    "--into",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The DuckDB file to write; it holds views only.",
+)
+@click.option(
+    "--as-of",
+    callback=_moment,
+    metavar="TIME",
+    help="See only what was written by then, such as 2026-06-01T12:00:00Z.",
+)
+@click.option(
+    "--snapshot",
+    is_flag=True,
+    help="See the files of this moment only, the same in all tables; good for tables.grace after "
+    "they were joined.",
+)
+@options.as_json
+def open_(output: str, into: Path, as_of: int | None, snapshot: bool, as_json: bool) -> None:
+    """Make a folder of Parquet tables a DuckDB database, with the same tables and views.
+
+    The file holds no rows. Many may read it at a time while runs go on writing to the folder, and
+    see what is written by then. In the moment when files are removed that were joined a while ago,
+    a query may say that one is missing: ask again.
+
+    \b
+    Example:
+      distilwatch tables open --output parquet:///tables --into tables.duckdb
+    """
+    from pipelines.console import Console
+    from pipelines.upkeep import open_as_database
+
+    with Console(as_json) as console:
+        written = open_as_database(output, into, as_of, not snapshot)
+        console.result(
+            {"database": str(written)},
+            wrote=[str(written)],
+            then=[f'duckdb -readonly {written} "SELECT * FROM run_balance"'],
+        )
+
+
+@tables.command()
+@options.tables
+@options.config_file
+@options.as_json
+def compact(output: str, config_path: Path | None, as_json: bool) -> None:
+    """Join small Parquet files of a day, or make a database file anew and small.
+
+    Safe while a run writes and others read, at any time and as often as you like. Files that were
+    joined stay for tables.grace, and go the next time.
+
+    \b
+    Example:
+      distilwatch tables compact --output parquet:///tables
+    """
+    from pipelines.config import load_config
+    from pipelines.console import Console
+    from pipelines.tables import check_tables
+    from pipelines.upkeep import compact as run
+
+    with Console(as_json) as console:
+        config = load_config(config_path)
+        check_tables(output)
+        done = run(output, config.tables.grace / 1000)
+        console.result(
+            done.as_dict(),
+            [
+                f"{done.files_before:,} files of {done.bytes_before / 1e6:,.1f} MB before, "
+                f"{done.files_after:,} of {done.bytes_after / 1e6:,.1f} MB after."
+            ],
+        )
+
+
+@tables.command()
+@options.tables
+@options.config_file
+@click.option("--dry-run", is_flag=True, help="Only count what would be removed.")
+@options.as_json
+def expire(output: str, config_path: Path | None, dry_run: bool, as_json: bool) -> None:
+    """Remove rows that are older than the section `tables` of the settings keeps them.
+
+    \b
+    Example:
+      distilwatch tables expire --output duckdb:///out.duckdb --dry-run
+    """
+    import time
+
+    from pipelines.config import load_config
+    from pipelines.console import Console
+    from pipelines.upkeep import expire as run
+
+    with Console(as_json) as console:
+        config = load_config(config_path)
+        removed: dict[str, Any] = run(output, config.tables, time.time_ns() // 10**6, dry_run)
+        verb = "would be removed" if dry_run else "removed"
+        lines = [f"{number:,} rows of {name} {verb}." for name, number in removed.items()]
+        console.result({"removed": removed}, lines or [f"Nothing {verb}."])

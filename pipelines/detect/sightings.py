@@ -1,0 +1,49 @@
+"""Matches with received indicators, as rows of the table `sightings`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from transforms.clusters.transforms import AccountProfile, Cluster
+from transforms.coverage.layout import Items
+from transforms.scoring.handler import Scored
+from transforms.sharing.indicators import Sighting, sighting_id
+from transforms.sharing.watch.matching import Hit
+
+
+def sightings_of(scored: Scored[Any], run_id: str) -> Iterator[dict[str, Any]]:
+    """Rows of what the accounts of a cluster carry, or an account that is alone.
+
+    A sketch does not know when a thing was first seen in it: times are those of the account's
+    requests in the window.
+    """
+    item: Cluster | AccountProfile = scored.item
+    if isinstance(item, Cluster):
+        for member in item.members:
+            profile, hits = member.scored.item, member.membership.hits
+            yield from _rows(profile, hits, item.cluster_id, run_id)
+    else:
+        yield from _rows(item, item.hits, "", run_id)
+
+
+def _rows(
+    profile: AccountProfile, hits: Sequence[Hit], cluster_id: str, run_id: str
+) -> Iterator[dict[str, Any]]:
+    sketch = profile.sketch
+    for hit in hits:
+        hashes, counts = sketch.items(Items[hit.kind.upper()])
+        at = int(np.searchsorted(hashes, np.uint64(int(hit.value, 16))))
+        yield Sighting(
+            sighting_id(hit.indicator_id, profile.account, profile.window_start_ms),
+            hit.indicator_id,
+            profile.account,
+            cluster_id,
+            sketch.first_ms,
+            sketch.last_ms,
+            int(counts[at]),
+            1.0,
+            run_id,
+        ).to_row()

@@ -1,0 +1,123 @@
+"""A job on a cluster, followed from here through whatever happens to the cluster."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+
+from pipelines.flink.rest import ENDED, Away, FlinkRest
+from schemas.errors import DistilwatchError, told_by_a_worker
+
+_LOOK_EVERY_S = 1.0
+_PATIENCE_S = 600.0
+_CAUSE = re.compile(r"^Caused by: (.+)$", re.MULTILINE)
+
+
+class FlinkJob:
+    """Looks after a job until it ends; a job manager may be away for some minutes meanwhile.
+
+    Attributes:
+      id: the cluster's name for it.
+      ended: set when it has ended, or is given up.
+      failure: why it failed; None while it goes on and when it ended well.
+    """
+
+    def __init__(self, rest: FlinkRest, job: str, patience_s: float = _PATIENCE_S) -> None:
+        self.id = job
+        self.ended = threading.Event()
+        self.failure: BaseException | None = None
+        self._rest, self._patience_s = rest, patience_s
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        answered = time.monotonic()
+        while not self._left.wait(_LOOK_EVERY_S):
+            try:
+                state = self._rest.state(self.id)
+                if state in ENDED:
+                    if state != "FINISHED":
+                        self.failure = failure_of(self._rest, self.id, state)
+                    self.ended.set()
+                    return
+                answered = time.monotonic()
+            except Away as away:
+                if time.monotonic() - answered > self._patience_s:
+                    self.failure = DistilwatchError(
+                        f"the job manager has been away for {self._patience_s:.0f} s ({away})",
+                        self._rest.master,
+                        "start it again: the job goes on from its last checkpoint where the "
+                        "cluster is highly available; then run this again",
+                    )
+                    self.ended.set()
+                    return
+
+    def leave(self) -> None:
+        """Looks after it no more."""
+        self._left.set()
+        self._thread.join(30)
+
+    def cancel(self) -> None:
+        """Ends the job without a savepoint; what happens to it then is no failure."""
+        self.leave()
+        if not self.ended.is_set():
+            self._insist(lambda: self._rest.cancel(self.id))
+            self._until_ended()
+            self.failure = None
+
+    def stop(self, folder: str | None) -> str:
+        """Ends the job with a savepoint; returns where that is.
+
+        Raises:
+          DistilwatchError: there is none; the job is still running then.
+        """
+        self.leave()
+        place: list[str] = []
+        self._insist(lambda: place.append(self._rest.stop(self.id, folder)))
+        if not place:
+            raise DistilwatchError(
+                "the job manager does not answer, so no savepoint was taken",
+                self._rest.master,
+                "the job goes on when it is back; run this again, then stop it",
+            )
+        self._until_ended()
+        self.failure = None
+        return place[0]
+
+    def _until_ended(self) -> None:
+        def look() -> None:
+            if self._rest.state(self.id) not in ENDED:
+                raise Away("not ended")
+
+        self._insist(look, 60.0)
+
+    def _insist(self, what: object, seconds: float = 60.0) -> None:
+        assert callable(what)
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                what()
+                return
+            except Away:
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(0.5)
+
+
+def failure_of(rest: FlinkRest, job: str, state: str) -> BaseException:
+    """What to say of a job that did not end well."""
+    try:
+        trace = rest.failure(job)
+    except Away:
+        trace = ""
+    ours = told_by_a_worker(RuntimeError(trace))
+    if ours is not None:
+        return ours
+    causes = _CAUSE.findall(trace) or trace.splitlines()[:1]
+    return DistilwatchError(
+        f"the job on Flink was {state.lower()}{': ' + causes[-1].strip() if causes else ''}",
+        f"job {job} on {rest.master}",
+        "look at its exceptions in Flink's own pages, mend the cause, then run this again",
+    )

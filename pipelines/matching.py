@@ -1,0 +1,171 @@
+"""The two roles of private matching, as commands run them."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+
+from pipelines.sealing import own_sealer
+from pipelines.tables import check_tables, connect
+from schemas.errors import DistilwatchError
+from transforms.scoring.signing import home
+from transforms.sharing.private import calls
+from transforms.sharing.private.client import Matches, find_matches
+from transforms.sharing.private.identifiers import KINDS
+from transforms.sharing.private.ledger import Ledger
+from transforms.sharing.private.peer import HttpPeer
+from transforms.sharing.private.sealed import read_sealed
+from transforms.sharing.private.server import MatchOptions, MatchServer
+from transforms.sharing.private.service import match_app
+from transforms.sharing.watch.listing import LIVE, Watched, read_watch_list, write_watch_list
+
+MATCH = "match--"
+TOKEN = "DISTILWATCH_MATCH_TOKEN"
+
+
+def accounts_of(
+    tables: str | None, clusters: Sequence[str], accounts: Path | None
+) -> frozenset[str]:
+    """Accounts of clusters in the tables, and those listed in a file.
+
+    Raises:
+      DistilwatchError: when a cluster or file is not there.
+    """
+    found: set[str] = set()
+    if accounts is not None:
+        try:
+            found.update(line.strip() for line in accounts.read_text().splitlines())
+        except OSError as error:
+            raise DistilwatchError(
+                f"the accounts cannot be read ({error.strerror})", str(accounts), "check --accounts"
+            ) from error
+    if clusters:
+        if tables is None:
+            raise DistilwatchError(
+                "clusters are looked up in tables", "--cluster", "add --tables duckdb:///…"
+            )
+        with connect(check_tables(tables)) as connection:
+            for name in clusters:
+                rows = connection.execute(
+                    "SELECT DISTINCT account_id FROM cluster_members WHERE cluster_id = ?", [name]
+                ).fetchall()
+                if not rows:
+                    raise DistilwatchError(
+                        f"there is no cluster {name}", tables, "give the whole id"
+                    )
+                found.update(account for (account,) in rows)
+    return frozenset(found - {""})
+
+
+def serve(
+    state: Path,
+    peers: Sequence[str],
+    options: MatchOptions,
+    host: str,
+    port: int,
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
+    client_ca: str | None = None,
+) -> None:
+    """Serves until it is interrupted.
+
+    Raises:
+      DistilwatchError: when a peer has no token, or the state cannot be used.
+    """
+    import uvicorn
+
+    tokens = {}
+    for peer in peers:
+        if not calls.PEER_NAME.fullmatch(peer):
+            raise DistilwatchError(
+                f"{peer!r} is no name of a peer", "--peer", "use a-z, 0-9 and -, such as lab-b"
+            )
+        variable = calls.token_variable(peer)
+        tokens[peer] = calls.checked_token(os.environ.get(variable, ""), variable)
+    if host not in ("127.0.0.1", "localhost", "::1") and tls_cert is None:
+        raise DistilwatchError(
+            "outside this machine the server needs TLS",
+            f"--host {host}",
+            "add --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy that has them",
+        )
+    server = MatchServer(Ledger(state), own_sealer(), options)
+    uvicorn.run(
+        match_app(server, tokens), host=host, port=port, log_level="warning", lifespan="off",
+        ws="none", server_header=False, ssl_certfile=tls_cert, ssl_keyfile=tls_key,
+        ssl_ca_certs=client_ca, ssl_cert_reqs=ssl.CERT_REQUIRED if client_ca else ssl.CERT_NONE,
+    )  # fmt: skip
+
+
+def ask(
+    sealed: Path,
+    url: str,
+    name: str,
+    source: str,
+    kind: str,
+    listed: Path | None,
+    confidence: float,
+    valid_ms: int,
+    ca: str | None = None,
+    cert: str | None = None,
+) -> Matches:
+    """Asks another lab, and adds what it has confirmed to a watch list.
+
+    The key that the other lab shows is remembered for its epoch, so that it cannot show another.
+
+    Raises:
+      DistilwatchError: when the other lab does not answer, refuses, or does not prove its answer.
+    """
+    token = calls.checked_token(os.environ.get(TOKEN, ""), TOKEN)
+    sealer = own_sealer()
+    identifiers = read_sealed(sealed, sealer)
+    context = ssl.create_default_context(cafile=ca)
+    if cert:
+        context.load_cert_chain(cert)
+    with httpx.Client(verify=context) as client:
+        peer = HttpPeer(url, name, token, client)
+        terms = peer.terms()
+        pins = home() / "match-pins.json"
+        found = find_matches(peer, kind, identifiers, sealer, _pinned(pins, url, terms.epoch))
+        _pin(pins, url, terms.epoch, terms.public_key)
+    if listed is not None:
+        _add(listed, found, kind, source, confidence, valid_ms)
+    return found
+
+
+def _pins(path: Path) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def _pinned(path: Path, url: str, epoch: int) -> bytes | None:
+    key = _pins(path).get(url, {}).get(str(epoch))
+    return bytes.fromhex(key) if key else None
+
+
+def _pin(path: Path, url: str, epoch: int, key: bytes) -> None:
+    pins = _pins(path) | {url: {str(epoch): key.hex()}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(pins))
+    partial.replace(path)
+
+
+def _add(
+    path: Path, found: Matches, kind: str, source: str, confidence: float, valid_ms: int
+) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    before = read_watch_list(path).watched if path.exists() else ()
+    matched = [
+        Watched(
+            f"{MATCH}{source}-{one.kind}-{one.local}", KINDS[kind].name.lower(), one.local, source,
+            confidence, now_ms, now_ms + valid_ms, LIVE,
+        )
+        for one in found.found
+    ]  # fmt: skip
+    write_watch_list(path, [*before, *matched])

@@ -1,0 +1,1 @@
+"""How much a campaign got before its first alert."""

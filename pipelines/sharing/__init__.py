@@ -1,0 +1,1 @@
+"""What `distilwatch share` does: propose, approve, publish, revoke, poll."""

@@ -1,0 +1,119 @@
+"""Polls a feed, and keeps what may be believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from pipelines.sharing.policy import Policy
+from pipelines.sharing.store import ShareStore
+from pipelines.sharing.tables import read_indicators, write_indicators
+from pipelines.tables import check_tables
+from schemas.errors import DistilwatchError
+from transforms.sharing.indicators import Indicator, newest
+from transforms.sharing.receive import Received, Refusal, receive
+
+_MOST_LOGGED = 200  # refusals of one poll
+_MOST_FILE_BYTES = 32 << 20
+
+
+class PollResult(NamedTuple):
+    """What a poll brought.
+
+    Attributes:
+      objects: that the feed had.
+      received: what was taken, and what was refused.
+      changed: indicators that are new here, or newer than what was.
+    """
+
+    objects: int
+    received: Received
+    changed: list[Indicator]
+
+
+def poll(
+    policy: Policy, store: ShareStore, feed_name: str, output: str, again: bool = False,
+    file: Path | None = None,
+) -> PollResult:  # fmt: skip
+    """Fetches what a feed has since the last time, and puts what is believed into `indicators`.
+
+    Rows are written before the log says how far the poll came: what is interrupted comes again.
+
+    Args:
+      policy, store: of this lab.
+      feed_name: in the policy.
+      output: duckdb:///file.
+      again: everything from the beginning.
+      file: a bundle that was handed over, instead of the feed's collection.
+
+    Raises:
+      DistilwatchError: the feed cannot be read, or the tables cannot be written.
+    """
+    from transforms.sharing import taxii
+
+    path = check_tables(output)
+    place, feed = policy.feed(feed_name)
+    cursor = store.cursor(feed_name)
+    if file is None:
+        objects, cursor = taxii.poll(place, "" if again else cursor)
+    else:
+        objects = read_bundle(file)
+    received = receive(objects, feed, store.now_ms())
+    before = newest(read_indicators(path, "received"))
+    after = newest([*before.values(), *received.indicators])
+    changed = [one for name, one in after.items() if before.get(name) != one]
+    if changed:
+        write_indicators(path, changed, "received")
+    store.log.append(
+        "poll",
+        store.now_ms(),
+        feed=feed_name,
+        where=str(file) if file is not None else place.url,
+        objects=len(objects),
+        changed=[one.indicator_id for one in changed],
+        said=[
+            {
+                "type": obj["type"], "id": obj["id"], "by": obj["created_by_ref"],
+                "about": obj.get("object_refs") or [obj.get("sighting_of_ref")],
+                "says": obj.get("opinion") or obj.get("abstract") or obj.get("count"),
+            }
+            for obj in received.said
+        ],
+        refused=[refusal._asdict() for refusal in received.refused[:_MOST_LOGGED]],
+        refused_count=len(received.refused),
+        added_after=cursor,
+        policy=policy.digest,
+    )  # fmt: skip
+    return PollResult(len(objects), received, changed)
+
+
+def read_bundle(file: Path) -> list[object]:
+    """Objects of a bundle in a file.
+
+    Raises:
+      DistilwatchError: it is none, or too large.
+    """
+    try:
+        if file.stat().st_size > _MOST_FILE_BYTES:
+            raise DistilwatchError(
+                f"it has more than {_MOST_FILE_BYTES:,} bytes", str(file), "ask for a smaller one"
+            )
+        bundle = orjson.loads(file.read_bytes())
+        objects = bundle["objects"]
+        if bundle["type"] != "bundle" or not isinstance(objects, list):
+            raise ValueError("no list of objects")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DistilwatchError(
+            f"it is no STIX bundle ({type(error).__name__})", str(file), "give a bundle of STIX 2.1"
+        ) from error
+    return list(objects)
+
+
+def reasons(refused: list[Refusal]) -> dict[str, int]:
+    """How many were refused, by reason."""
+    found: dict[str, int] = {}
+    for refusal in refused:
+        found[refusal.reason] = found.get(refusal.reason, 0) + 1
+    return dict(sorted(found.items()))

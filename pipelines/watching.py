@@ -1,0 +1,309 @@
+"""The watch list from received indicators, and the dry run that lets them out of quarantine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from pipelines.config import Config
+from pipelines.console import Console
+from pipelines.detect import DetectOptions, detect, make_plan
+from pipelines.settings import SourceConfig
+from schemas.errors import DistilwatchError
+from schemas.tables import TABLES
+from transforms.sharing.indicators import Indicator, newest
+from transforms.sharing.watch.listing import (
+    LIVE,
+    QUARANTINED,
+    Watched,
+    read_watch_list,
+    write_watch_list,
+)
+from transforms.sinks import duckdb_path
+
+UNSEEN, HARMLESS, COMMON, TOO_COMMON, FLAGS = (
+    "unseen", "harmless", "common before", "too common", "flags",
+)  # fmt: skip
+_MEANING = {
+    UNSEEN: "nobody in the history carries it",
+    HARMLESS: "carried by few, and flags nobody in the history",
+    COMMON: "several benign accounts of the bundle's history share it: never matched",
+    TOO_COMMON: "more accounts carry it than the limit allows: held back",
+    FLAGS: "a cluster of the history would be flagged that is not flagged without it",
+}
+
+
+def watched_of(indicators: Iterable[Indicator], config: Config) -> list[Watched]:
+    """What to look for of received indicators: those that are equal or not, newest versions, and
+    not taken back.
+
+    An indicator is live at once where its feed is trusted and need not be tried first.
+    """
+    sources = {source.name: source for source in config.watch.sources}
+    return [
+        Watched(
+            one.indicator_id, one.kind.value, one.value, one.provider, one.confidence / 100,
+            one.valid_from_ms, one.valid_until_ms, _first_state(sources.get(one.provider)),
+        )
+        for one in newest(list(indicators)).values()
+        if not one.kind.compared and not one.revoked
+    ]  # fmt: skip
+
+
+def _first_state(source: SourceConfig | None) -> str:
+    return LIVE if source is not None and source.trust and not source.tried_first else QUARANTINED
+
+
+def received(uri: str) -> list[Indicator]:
+    """Indicators of other labs in the tables of a DuckDB database, or in a .jsonl file of rows.
+
+    Raises:
+      DistilwatchError: when they cannot be read.
+    """
+    if not uri.startswith("duckdb:"):
+        try:
+            rows = [json.loads(line) for line in Path(uri).read_text().splitlines() if line.strip()]
+        except (OSError, ValueError) as error:
+            raise DistilwatchError(
+                f"indicators cannot be read ({error})", uri, "give duckdb:///file or a .jsonl file"
+            ) from error
+        return [Indicator.from_row(row) for row in rows if row.get("direction") == "received"]
+    columns = ", ".join(f'"{c.name}"' for c in TABLES["indicators"].columns)
+    try:
+        with duckdb.connect(str(duckdb_path(uri)), read_only=True) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            found = connection.execute(
+                f"SELECT {columns} FROM indicators WHERE direction = 'received'"
+            )
+            names = [c[0] for c in found.description]
+            rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    except duckdb.Error as error:
+        raise DistilwatchError(
+            f"indicators cannot be read ({error})", uri, "give the database that was polled into"
+        ) from error
+    return [Indicator.from_row(row) for row in rows]
+
+
+def update_watch_list(path: Path, watched: Sequence[Watched]) -> dict[str, int]:
+    """Replaces what a watch list has; what was let out of quarantine before stays out.
+
+    Private matches stay as well: they come from nowhere else. Returns how many are in each state.
+    """
+    before = read_watch_list(path).watched if path.exists() else ()
+    released = {one.indicator_id for one in before if one.state == LIVE}
+    kept = [one for one in before if one.indicator_id.startswith("match--")]
+    now = [
+        one if one.state == LIVE or one.indicator_id not in released else _with_state(one, LIVE)
+        for one in watched
+    ]
+    write_watch_list(path, [*kept, *now])
+    return _states(read_watch_list(path).watched)
+
+
+def _with_state(one: Watched, state: str) -> Watched:
+    return Watched(
+        one.indicator_id, one.kind, one.value, one.source, one.confidence, one.valid_from_ms,
+        one.valid_until_ms, state,
+    )  # fmt: skip
+
+
+def _states(watched: Iterable[Watched]) -> dict[str, int]:
+    found = {LIVE: 0, QUARANTINED: 0}
+    for one in watched:
+        found[one.state] += 1
+    return found
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a dry run says of one indicator.
+
+    Attributes:
+      watched: the indicator.
+      verdict: one of `UNSEEN`, `HARMLESS`, `COMMON`, `TOO_COMMON`, `FLAGS`.
+      accounts: of the history that carry it.
+      share: of all accounts of the history.
+      clusters: that would be flagged because of it.
+    """
+
+    watched: Watched
+    verdict: str
+    accounts: int
+    share: float
+    clusters: tuple[str, ...] = ()
+
+    @property
+    def passes(self) -> bool:
+        return self.verdict in (UNSEEN, HARMLESS)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "indicator_id": self.watched.indicator_id, "kind": self.watched.kind,
+            "source": self.watched.source, "verdict": self.verdict, "accounts": self.accounts,
+            "share": self.share, "clusters": list(self.clusters), "passes": self.passes,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """Result of `try_indicators`.
+
+    Attributes:
+      tried: by indicator.
+      accounts: of the history.
+      flagged_without, flagged_with: clusters that are flagged in the history.
+    """
+
+    tried: tuple[Tried, ...]
+    accounts: int
+    flagged_without: int
+    flagged_with: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "accounts": self.accounts,
+            "flagged_without": self.flagged_without,
+            "flagged_with": self.flagged_with,
+            "indicators": [one.as_dict() for one in self.tried],
+        }
+
+    def lines(self) -> list[str]:
+        """For people."""
+        counts = {v: [t for t in self.tried if t.verdict == v] for v in _MEANING}
+        return [
+            f"{len(self.tried):,} indicators against {self.accounts:,} accounts of the history; "
+            f"flagged clusters: {self.flagged_without:,} without them, {self.flagged_with:,} with "
+            "them as if all were live and fully trusted.",
+            *(
+                f"  {len(found):>6,}  {verdict}: {_MEANING[verdict]}"
+                for verdict, found in counts.items()
+                if found
+            ),
+        ]
+
+
+def try_indicators(
+    path: Path, inputs: list[str], bundle: Path, output: str, config: Config, console: Console
+) -> DryRun:
+    """Runs detection over history without a watch list, and with one as if all of it were live.
+
+    Every source is trusted fully and no limit holds anything back, so that what the limits would
+    hide is seen here.
+
+    Args:
+      path: watch list.
+      inputs: history, which ends.
+      bundle: to score with.
+      output: duckdb:///file for the tables of the run with the list; it must not be there yet, or
+        be of another try.
+      config: settings.
+    """
+    listed = read_watch_list(path)
+    with TemporaryDirectory(prefix="distilwatch-try-") as folder:
+        bare = f"duckdb:///{folder}/without.duckdb"
+        _detect(inputs, bundle, bare, config, console, None, "try-without")
+        wide = Path(folder) / "watch.json"
+        write_watch_list(
+            wide, listed.with_states(dict.fromkeys(_ids(listed.watched), LIVE)).watched
+        )
+        _detect(inputs, bundle, output, config, console, wide, "try")
+        without = _flagged(bare)
+    flagged, seen, accounts = _flagged(output), _sighted(output), _accounts(output)
+    options = DetectOptions(inputs, bundle, [output], config, None, None, [])
+    common = make_plan(options).bundle.load().common
+    new = {name: members for name, members in flagged.items() if not _known(members, without)}
+    tried = [_tried(one, common, seen, accounts, new, config) for one in listed.watched]
+    return DryRun(tuple(tried), accounts, len(without), len(flagged))
+
+
+def release(path: Path, tried: Iterable[Tried]) -> dict[str, int]:
+    """Lets what passed a dry run out of quarantine, and puts what did not into it."""
+    states = {t.watched.indicator_id: LIVE if t.passes else QUARANTINED for t in tried}
+    write_watch_list(path, read_watch_list(path).with_states(states).watched)
+    return _states(read_watch_list(path).watched)
+
+
+def _ids(watched: Iterable[Watched]) -> list[str]:
+    return [one.indicator_id for one in watched]
+
+
+def _detect(
+    inputs: list[str], bundle: Path, output: str, config: Config, console: Console,
+    listed: Path | None, run_id: str,
+) -> None:  # fmt: skip
+    sources: tuple[SourceConfig, ...] = ()
+    if listed is not None:
+        names = sorted({one.source for one in read_watch_list(listed).watched})
+        sources = tuple(SourceConfig(name=name, trust=1.0, tried_first=False) for name in names)
+    watch = config.watch.model_copy(
+        update={
+            "list": str(listed) if listed else None, "sources": sources,
+            "most_share": 1.0, "most_source_share": 1.0,
+        }
+    )  # fmt: skip
+    own = config.model_copy(update={"watch": watch})
+    duckdb_path(output).unlink(missing_ok=True)
+    detect(DetectOptions(inputs, bundle, [output], own, "direct", run_id, []), console)
+
+
+def _query(uri: str, sql: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect(str(duckdb_path(uri)), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def _flagged(uri: str) -> dict[str, frozenset[str]]:
+    rows = _query(
+        uri,
+        "SELECT c.cluster_id || '/' || c.window_start, m.account_id FROM current_clusters c "
+        "JOIN cluster_members m USING (cluster_id, revision) WHERE c.status <> 'resolved'",
+    )
+    found: dict[str, set[str]] = {}
+    for name, account in rows:
+        found.setdefault(name, set()).add(account)
+    return {name: frozenset(members) for name, members in found.items()}
+
+
+def _known(members: frozenset[str], without: Mapping[str, frozenset[str]]) -> bool:
+    return any(members & before for before in without.values())
+
+
+def _sighted(uri: str) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for name, account in _query(uri, "SELECT indicator_id, account_id FROM sightings"):
+        found.setdefault(name, set()).add(account)
+    return found
+
+
+def _accounts(uri: str) -> int:
+    [(count,)] = _query(
+        uri, "SELECT count(DISTINCT key) FROM session_scores WHERE level = 'profile'"
+    )
+    return int(count)
+
+
+def _tried(
+    one: Watched, common: Any, seen: Mapping[str, set[str]], accounts: int,
+    new: Mapping[str, frozenset[str]], config: Config,
+) -> Tried:  # fmt: skip
+    carriers = seen.get(one.indicator_id, set())
+    share = len(carriers) / max(accounts, 1)
+    flags = tuple(sorted(name for name, members in new.items() if members & carriers))
+    limit = max(config.watch.least_accounts, config.watch.most_share * accounts)
+    if np.isin(np.uint64(one.item), common):
+        verdict = COMMON
+    elif len(carriers) > limit:
+        verdict = TOO_COMMON
+    elif flags:
+        verdict = FLAGS
+    else:
+        verdict = HARMLESS if carriers else UNSEEN
+    return Tried(one, verdict, len(carriers), share, flags)

@@ -1,0 +1,1 @@
+CREATE TABLE IF NOT EXISTS "dead_letter_replays" ("source" VARCHAR NOT NULL, "partition" BIGINT NOT NULL, "offset" BIGINT NOT NULL, "replay_id" VARCHAR NOT NULL, "status" VARCHAR NOT NULL, "replayed_at" TIMESTAMP WITH TIME ZONE NOT NULL, "reason" VARCHAR, "to_source" VARCHAR, "to_partition" BIGINT, "to_offset" BIGINT, PRIMARY KEY ("source", "partition", "offset", "replay_id"));

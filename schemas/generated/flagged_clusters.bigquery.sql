@@ -1,0 +1,38 @@
+CREATE TABLE IF NOT EXISTS `DATASET.flagged_clusters` (
+  `cluster_id` STRING NOT NULL OPTIONS(description="kept while the cluster grows"),
+  `revision` INT64 NOT NULL OPTIONS(description="requests seen so far; the largest is current [requests]"),
+  `window_start` TIMESTAMP NOT NULL OPTIONS(description="begin of the profile window [UTC]"),
+  `window_end` TIMESTAMP NOT NULL OPTIONS(description="end of the profile window [UTC]"),
+  `status` STRING NOT NULL OPTIONS(description="open, growing, resolved or dismissed"),
+  `severity` STRING NOT NULL OPTIONS(description="low, medium, high or critical"),
+  `score` FLOAT64 NOT NULL OPTIONS(description="ensemble score; compare among clusters only [score]"),
+  `p_value` FLOAT64 NOT NULL OPTIONS(description="calibrated p-value [probability]"),
+  `first_seen` TIMESTAMP NOT NULL OPTIONS(description="first request of a member [UTC]"),
+  `last_seen` TIMESTAMP NOT NULL OPTIONS(description="last request of a member [UTC]"),
+  `first_alert` TIMESTAMP OPTIONS(description="event time by which this revision was known [UTC]"),
+  `account_count` INT64 NOT NULL OPTIONS(description="member accounts [accounts]"),
+  `payment_count` INT64 OPTIONS(description="payment fingerprints, estimated above 16 [fingerprints]"),
+  `request_count` INT64 NOT NULL OPTIONS(description="requests of all members [requests]"),
+  `input_tokens` INT64 OPTIONS(description="input tokens of these requests [tokens]"),
+  `output_tokens` INT64 OPTIONS(description="output tokens of these requests [tokens]"),
+  `exposure_usd` FLOAT64 OPTIONS(description="list price of what was taken [USD]"),
+  `exposure_method` STRING OPTIONS(description="how the exposure was computed"),
+  `reasons` ARRAY<STRUCT<`feature` STRING OPTIONS(description="feature"), `value` FLOAT64 OPTIONS(description="as measured [the feature's own]"), `normal_low` FLOAT64 OPTIONS(description="lower end of what is normal [the feature's own]"), `normal_high` FLOAT64 OPTIONS(description="upper end of what is normal [the feature's own]"), `z` FLOAT64 OPTIONS(description="distance from normal [robust standard deviations]"), `contribution` FLOAT64 OPTIONS(description="fall of the score if this alone were normal [score]"), `words` STRING OPTIONS(description="the reason in words")>> OPTIONS(description="features that made the difference, largest first"),
+  `tactics` ARRAY<STRING> OPTIONS(description="names of what it seems to do"),
+  `bundle_version` STRING OPTIONS(description="bundle that scored the row"),
+  `run_id` STRING OPTIONS(description="run that wrote the row"),
+  `reasoning_tokens` INT64 OPTIONS(description="reasoning tokens of these requests [tokens]"),
+  `links` ARRAY<STRUCT<`kind` STRING OPTIONS(description="what is shared: payment, network, client, prefix_scaffold …"), `shared` INT64 OPTIONS(description="different things of this kind that members share [things]"), `accounts` INT64 OPTIONS(description="members that share one of them [accounts]")>> OPTIONS(description="what members share, by kind"),
+  `capabilities` ARRAY<STRUCT<`name` STRING OPTIONS(description="code, mathematics, tool_use, medicine, law …"), `requests` INT64 OPTIONS(description="requests that ask for it [requests]"), `share` FLOAT64 OPTIONS(description="of the cluster's labelled requests [0 to 1]"), `lift` FLOAT64 OPTIONS(description="the share over the history's; empty where that is not labelled [ratio]"), `covered` FLOAT64 OPTIONS(description="share of the history's requests for it that lie where the cluster asked for it [0 to 1]"), `expected` FLOAT64 OPTIONS(description="covered by as many requests of the history [0 to 1]"), `taken` BOOL OPTIONS(description="whether the share is clearly above the history's")>> OPTIONS(description="what its requests ask of the model: what it took first, then by requests"),
+  `q_value` FLOAT64 OPTIONS(description="rate of false discoveries at which its window, alone, would just have it among them; empty where alerts.control is budget [share]"),
+  `merged_into` STRING OPTIONS(description="of a resolved one: cluster that most of its accounts are in"),
+  `known_texts` ARRAY<STRUCT<`name` STRING OPTIONS(description="collection"), `kind` STRING OPTIONS(description="benchmark, extraction or other"), `requests` INT64 OPTIONS(description="requests that are in it [requests]"), `share` FLOAT64 OPTIONS(description="of all its requests [0 to 1]")>> OPTIONS(description="collections of known texts that its requests are in, most requests first; a request counts for one"),
+  `severity_reason` STRING OPTIONS(description="why the severity was lowered; empty where it was not"),
+  `p_value_alone` FLOAT64 OPTIONS(description="without what other labs report; empty where that changes nothing [probability]"),
+  `reported_by` ARRAY<STRING> OPTIONS(description="feeds whose indicators made the p-value smaller"),
+  `coverage` ARRAY<STRUCT<`cell` INT64 OPTIONS(description="cell of the bundle's codebook"), `x` INT64 OPTIONS(description="column of the cell's tile on a map where alike cells are near [tiles]"), `y` INT64 OPTIONS(description="row of the tile [tiles]"), `requests` INT64 OPTIONS(description="requests of the cluster in the cell [requests]"), `expected` FLOAT64 OPTIONS(description="of as many requests of the history, those in the cell; empty where that is not known [requests]")>> OPTIONS(description="cells of the codebook where it was, or where as many requests of the history would be"),
+  PRIMARY KEY (`cluster_id`, `window_start`, `revision`) NOT ENFORCED
+)
+PARTITION BY DATE(`first_seen`)
+CLUSTER BY `cluster_id`, `severity`, `status`
+OPTIONS(description="One row per flagged cluster, window and revision. The view `current_clusters` has the newest of each.", labels=[("contract_version", "1")]);

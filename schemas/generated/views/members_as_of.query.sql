@@ -1,0 +1,18 @@
+WITH past AS (
+  SELECT
+    cluster_id,
+    revision,
+    status
+  FROM `${dataset}.flagged_clusters`
+  WHERE
+    COALESCE(first_alert, last_seen) <= moment
+  QUALIFY
+    ROW_NUMBER() OVER (PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1
+)
+SELECT
+  m.*
+FROM `${dataset}.cluster_members` AS m
+JOIN past AS t
+  ON t.cluster_id = m.cluster_id AND t.revision = m.revision
+WHERE
+  NOT t.status IN ('resolved', 'dismissed')

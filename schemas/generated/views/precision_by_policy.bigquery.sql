@@ -1,0 +1,102 @@
+CREATE OR REPLACE VIEW `${views}.precision_by_policy` (
+  `policy` OPTIONS(description="discoveries where the false discovery rate decided, too; budget where it did not"),
+  `bundle_version` OPTIONS(description="bundle that scored the cluster"),
+  `severity` OPTIONS(description="of the alert"),
+  `flagged` OPTIONS(description="clusters [clusters]"),
+  `confirmed` OPTIONS(description="decided to be distillation [clusters]"),
+  `dismissed` OPTIONS(description="decided not to be [clusters]"),
+  `permitted` OPTIONS(description="distillation that is allowed [clusters]"),
+  `watched` OPTIONS(description="put under watch, so without a verdict [clusters]"),
+  `undecided` OPTIONS(description="nobody decided [clusters]"),
+  `precision_rate` OPTIONS(description="confirmed among confirmed, dismissed and permitted; empty without any [0 to 1]"),
+  `precision_low` OPTIONS(description="lower end of its interval [0 to 1]"),
+  `precision_high` OPTIONS(description="upper end of its interval [0 to 1]")
+)
+OPTIONS(description="What staff said of the alerts of each policy, bundle and severity. Of several decisions on a cluster the latest counts. `precision_low` and `precision_high` are the ends of Wilson's interval of 95 %.")
+AS
+WITH verdicts AS (
+  SELECT
+    cluster_id,
+    decision
+  FROM `${dataset}.dispositions`
+  WHERE
+    TRUE
+  QUALIFY
+    ROW_NUMBER() OVER (PARTITION BY cluster_id ORDER BY decided_at DESC) = 1
+), alerts AS (
+  SELECT
+    c.cluster_id,
+    IF(c.q_value IS NULL, 'budget', 'discoveries') AS policy,
+    COALESCE(c.bundle_version, '') AS bundle_version,
+    c.severity,
+    v.decision
+  FROM `${views}.current_clusters` AS c
+  LEFT JOIN verdicts AS v
+    ON v.cluster_id = c.cluster_id
+  WHERE
+    c.status <> 'resolved' OR NOT v.decision IS NULL
+), sums AS (
+  SELECT
+    policy,
+    bundle_version,
+    severity,
+    COUNT(*) AS flagged,
+    CAST(SUM(IF(decision = 'confirm', 1, 0)) AS INT64) AS confirmed,
+    CAST(SUM(IF(decision = 'dismiss', 1, 0)) AS INT64) AS dismissed,
+    CAST(SUM(IF(decision = 'permitted', 1, 0)) AS INT64) AS permitted,
+    CAST(SUM(IF(decision = 'watch', 1, 0)) AS INT64) AS watched,
+    CAST(SUM(IF(decision IS NULL, 1, 0)) AS INT64) AS undecided
+  FROM alerts
+  GROUP BY
+    policy,
+    bundle_version,
+    severity
+), rates AS (
+  SELECT
+    *,
+    confirmed + dismissed + permitted AS judged,
+    SAFE_DIVIDE(confirmed, confirmed + dismissed + permitted) AS rate
+  FROM sums
+)
+SELECT
+  policy,
+  bundle_version,
+  severity,
+  flagged,
+  confirmed,
+  dismissed,
+  permitted,
+  watched,
+  undecided,
+  rate AS precision_rate,
+  IF(
+    judged = 0,
+    NULL,
+    GREATEST(
+      0.0,
+      SAFE_DIVIDE(
+        rate + 1.9208 / judged - 1.96 * SQRT((
+          rate * (
+            1 - rate
+          ) + 0.9604 / judged
+        ) / judged),
+        1 + 3.8416 / judged
+      )
+    )
+  ) AS precision_low,
+  IF(
+    judged = 0,
+    NULL,
+    LEAST(
+      1.0,
+      SAFE_DIVIDE(
+        rate + 1.9208 / judged + 1.96 * SQRT((
+          rate * (
+            1 - rate
+          ) + 0.9604 / judged
+        ) / judged),
+        1 + 3.8416 / judged
+      )
+    )
+  ) AS precision_high
+FROM rates

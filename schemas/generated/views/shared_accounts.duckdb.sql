@@ -1,0 +1,66 @@
+CREATE OR REPLACE VIEW "shared_accounts" AS
+WITH members AS (
+  SELECT
+    cluster_id,
+    account_id,
+    MIN(since) AS since
+  FROM cluster_members
+  GROUP BY
+    cluster_id,
+    account_id
+), sizes AS (
+  SELECT
+    cluster_id,
+    COUNT(*) AS account_count,
+    MIN(since) AS since
+  FROM members
+  GROUP BY
+    cluster_id
+), pairs AS (
+  SELECT
+    a.cluster_id,
+    b.cluster_id AS other_cluster_id,
+    COUNT(*) AS shared_count,
+    LISTAGG(a.account_id, ', '
+    ORDER BY
+      a.account_id NULLS FIRST) AS account_ids
+  FROM members AS a
+  JOIN members AS b
+    ON b.account_id = a.account_id
+  JOIN sizes AS x
+    ON x.cluster_id = a.cluster_id
+  JOIN sizes AS y
+    ON y.cluster_id = b.cluster_id
+  WHERE
+    x.since < y.since OR (
+      x.since = y.since AND x.cluster_id < y.cluster_id
+    )
+  GROUP BY
+    a.cluster_id,
+    b.cluster_id
+)
+SELECT
+  p.cluster_id,
+  p.other_cluster_id,
+  p.shared_count,
+  x.account_count,
+  y.account_count AS other_account_count,
+  p.shared_count / CASE
+    WHEN x.account_count IS NULL OR y.account_count IS NULL
+    THEN NULL
+    ELSE LEAST(x.account_count, y.account_count)
+  END AS shared_share,
+  p.account_ids
+FROM pairs AS p
+JOIN sizes AS x
+  ON x.cluster_id = p.cluster_id
+JOIN sizes AS y
+  ON y.cluster_id = p.other_cluster_id;
+COMMENT ON VIEW "shared_accounts" IS 'Pairs of clusters that have or had accounts in common, over all windows and revisions. One campaign that was found twice, or a crew that went on under another name.';
+COMMENT ON COLUMN "shared_accounts"."cluster_id" IS 'the one that was seen first';
+COMMENT ON COLUMN "shared_accounts"."other_cluster_id" IS 'the other';
+COMMENT ON COLUMN "shared_accounts"."shared_count" IS 'accounts in both [accounts]';
+COMMENT ON COLUMN "shared_accounts"."account_count" IS 'accounts ever in the first [accounts]';
+COMMENT ON COLUMN "shared_accounts"."other_account_count" IS 'accounts ever in the other [accounts]';
+COMMENT ON COLUMN "shared_accounts"."shared_share" IS 'of the smaller one''s accounts [0 to 1]';
+COMMENT ON COLUMN "shared_accounts"."account_ids" IS 'accounts in both, separated by commas';

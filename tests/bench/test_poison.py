@@ -1,0 +1,27 @@
+"""Poisoned indicators of a lab that is fully trusted flag nobody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.poison import measure
+from tests.pipelines.test_share_commands import SETTINGS
+
+
+@pytest.mark.slow
+def test_poisoned_indicators_flag_no_benign_account(tmp_path: Path) -> None:
+    found: dict[str, Any] = measure(tmp_path, 160, 7_000, SETTINGS)
+    assert found["benign_groups"] >= 3
+    poisons = found["poisons"]
+    assert len(poisons) == 5
+    for name, poison in poisons.items():
+        assert poison["indicators"] >= 1, name
+        assert poison["benign_newly_flagged"] == 0, (name, found)
+        # What any one lab reports touches at most twenty accounts of a small window.
+        assert poison["accounts_sighted"] <= 20, name
+    for name in ("network of many", "popular framework"):
+        assert poisons[name]["sightings"] == 0, name
+    assert poisons["all that benign groups share"]["sightings"] > 0

@@ -1,0 +1,117 @@
+"""What a run on Flink says when something is missing; no cluster."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from infra.local.services import free_ports
+from pipelines import cli
+from pipelines.flink.job import FlinkJob
+from pipelines.flink.jobserver import find_job_server, flink_version, job_server_running
+from pipelines.flink.options import FlinkJobOptions, flink_options
+from pipelines.flink.rest import FlinkRest, check_cluster
+from pipelines.settings.flink import FlinkConfig
+from schemas.errors import DistilwatchError
+
+
+def jars(folder: Path) -> Path:
+    """A folder that looks like one with the job server's jars."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "beam-runners-flink-1.19-2.62.0.jar").touch()
+    return folder
+
+
+def program(path: Path, text: str) -> None:
+    """A program of the shell."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def test_jars_and_java_are_found_and_missed_with_a_word_how_to_get_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DISTILWATCH_FLINK_LIBS", raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}")
+    with pytest.raises(DistilwatchError, match="make services"):
+        find_job_server()
+    local = jars(tmp_path / ".local" / "flink" / "libs")
+    with pytest.raises(DistilwatchError, match="needs Java"):
+        find_job_server()
+    program(tmp_path / "bin" / "java", "echo no room for me >&2; exit 1")
+    assert find_job_server() == local
+    own = jars(tmp_path / "own")
+    monkeypatch.setenv("DISTILWATCH_FLINK_LIBS", str(own))
+    assert find_job_server() == own
+    assert flink_version(own) == "1.19"
+    monkeypatch.setenv("DISTILWATCH_FLINK_LIBS", str(tmp_path / "none"))
+    with pytest.raises(DistilwatchError, match="its jars are not there"):
+        find_job_server()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.defpath}")
+    with pytest.raises(DistilwatchError, match="no room for me"), job_server_running(own, "m:1"):
+        pass
+
+
+def test_a_cluster_that_does_not_answer_is_told_of() -> None:
+    port = free_ports(1)[0]
+    with pytest.raises(DistilwatchError, match="no Flink cluster answers"):
+        check_cluster(f"127.0.0.1:{port}")
+    job = FlinkJob(FlinkRest(f"127.0.0.1:{port}"), "0" * 32, patience_s=0.0)
+    assert job.ended.wait(30)
+    assert "goes on from its last checkpoint" in str(job.failure)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--runner", "flink"), "needs the cluster's address"),
+        (("--flink-master", "127.0.0.1:1"), "for a run on Flink only"),
+        (("--from-savepoint", "file:/s"), "for a run on Flink only"),
+        (("--runner", "flink", "--from-savepoint", "file:/s"), "only an endless topic can go on"),
+        (("--runner", "flink", "--flink-master", "127.0.0.1:1"), "no Flink cluster answers"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_starts(
+    more: tuple[str, ...],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DISTILWATCH_FLINK_LIBS", str(jars(tmp_path / "libs")))
+    program(tmp_path / "bin" / "java", "exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    events = tmp_path / "e.jsonl"
+    events.write_text("{}\n")
+    code = cli.run([
+        "detect", "--input", str(events), "--bundle", str(tmp_path / "b"),
+        "--output", f"duckdb:///{tmp_path}/o.duckdb", *more,
+    ])  # fmt: skip
+    assert code == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "o.duckdb").exists()
+
+
+def test_options_say_what_the_runner_needs_to_keep_a_stream_whole() -> None:
+    config = FlinkConfig(workers="pool:50000", parallelism=3, checkpoint_every="7 s")
+    options = flink_options(config, "h:1", "name", [], True, "file:/s")
+    own = options.view_as(FlinkJobOptions)
+    assert own.checkpointing_interval == 7_000
+    assert own.finish_bundle_before_checkpointing is True
+    assert own.savepoint_path == "file:/s"
+    assert own.attached_mode is False  # the job does not end with the job server
+    everything = options.get_all_options()
+    assert everything["environment_config"] == "pool:50000"
+    assert everything["parallelism"] == 3
+    bounded = flink_options(config, "h:1", "name", [], False, None).view_as(FlinkJobOptions)
+    assert bounded.checkpointing_interval is None
+
+
+@pytest.mark.parametrize("workers", ["loop", "host", "host:", "http://h:1"])
+def test_workers_are_this_process_or_an_address(workers: str) -> None:
+    with pytest.raises(ValueError, match="workers"):
+        FlinkConfig(workers=workers)

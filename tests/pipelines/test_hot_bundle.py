@@ -1,0 +1,91 @@
+"""A real stream, a real broker, and a bundle that changes under them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from infra.local.services import KafkaBroker
+from tests.pipelines.test_bundles import mad, version
+from tests.support.events import START_MS
+from tests.support.kafka import new_topic
+from tests.support.sketches import small_bundle
+from tests.support.small_world import as_lines, requests, settings_file
+from tests.support.streams import Stream
+from transforms.scoring.bundle import save_bundle
+from transforms.scoring.store import point_to
+
+HOUR = 3_600_000
+WATCHING = "bundles: {watch_every: 1 s, trial_min_items: 20}\n"
+HEALTH = "SELECT metric, value FROM run_health WHERE metric LIKE 'bundle_%'"
+VERSIONS = """
+    SELECT DISTINCT bundle_version FROM (
+        SELECT * FROM session_scores WHERE key LIKE 'second%'
+        QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY revision DESC) = 1)"""
+
+
+@pytest.mark.kafka
+@pytest.mark.prism
+@pytest.mark.slow
+def test_a_stream_refuses_bad_bundles_and_changes_to_a_good_one_without_a_pause(
+    kafka: KafkaBroker, prism: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILWATCH_HOME", str(tmp_path / "home"))
+    store = tmp_path / "models"
+    save_bundle(small_bundle(), store / "a")
+    save_bundle(small_bundle(1), store / "b")
+    save_bundle(mad(small_bundle(1)), store / "mad")
+    shutil.copytree(store / "b", store / "forged")
+    manifest = (store / "forged" / "manifest.json").read_bytes()
+    (store / "forged" / "manifest.sig").write_bytes(Ed25519PrivateKey.generate().sign(manifest))
+    point_to(store, "a")
+    topic = new_topic(kafka, 2)
+    first = as_lines(requests(40, 8, HOUR, prefix="first"))
+    second = as_lines(requests(20, 8, HOUR, START_MS + 2 * HOUR, 1, "second"))
+    topic.produce((i % 2, line) for i, line in enumerate(first))
+    settings = settings_file(tmp_path, WATCHING)
+    source = f"{topic.uri}?bounded=false"
+    a, b = version(store / "a"), version(store / "b")
+    with Stream(tmp_path, prism, source, store, settings) as stream:
+        stream.until_read(len(first))
+        assert stream.rows("SELECT DISTINCT bundle_version FROM session_scores") == [(a,)]
+
+        (store / "current").write_text("forged")
+        stream.until_said("bundle forged is refused")
+        point_to(store, "mad")
+        stream.until_said("bundle mad is refused")
+        point_to(store, "b")
+        stream.until_said(f"bundle {b} takes over from {a}")
+        topic.produce((i % 2, line) for i, line in enumerate(second))
+        stream.until_read(len(first) + len(second))
+        stream.until(lambda: stream.rows(VERSIONS) == [(b,)])
+        stream.until(
+            lambda: (
+                dict(stream.rows(HEALTH))
+                == {
+                    "bundle_refused": 2,
+                    "bundle_refused_signature": 1,
+                    "bundle_refused_alert_rate": 1,
+                    "bundle_swapped": 1,
+                }
+            )
+        )
+        # Every row says who scored it; those of before the change stay as they were.
+        scored_by = stream.rows(
+            "SELECT DISTINCT bundle_version FROM session_scores WHERE key LIKE 'first%'"
+        )
+        assert (a,) in scored_by
+        assert stream.stop()["bundle_version"] == b
+
+    # A new start goes on with it, as the same run.
+    with Stream(tmp_path, prism, source, store, settings) as again:
+        again.until(lambda: "refused" in again.errors())
+        again.until_read(len(first) + len(second))
+        assert again.stop()["bundle_version"] == b
+    active = json.loads((tmp_path / "out.duckdb.spool" / "bundles" / "active.json").read_text())
+    assert active["version"] == b
+    assert "Traceback" not in again.errors()

@@ -1,0 +1,67 @@
+"""Kills parts of a running stream at random, as a power failure would, and brings them back."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from infra.local.flink_cluster import FlinkCluster, WorkerPool
+from infra.local.services import KafkaBroker
+
+DOWN_S = 1.0  # how long a part stays away
+
+
+@dataclass(frozen=True)
+class Faults:
+    """Strikes at a cluster, its workers and the broker; `random` says where and when."""
+
+    cluster: FlinkCluster
+    workers: WorkerPool
+    broker: KafkaBroker
+    random: random.Random
+
+    @property
+    def kinds(self) -> dict[str, Callable[[], None]]:
+        """What can be struck, by name."""
+        return {
+            "worker": self.worker,
+            "task manager": self.task_manager,
+            "job manager": self.job_manager,
+            "broker": self.kafka,
+        }
+
+    def strike(self, kind: str) -> None:
+        """Kills one part, lets it be away for a moment, and starts it again."""
+        print(f"fault: {kind}", flush=True)
+        self.kinds[kind]()
+
+    def worker(self) -> None:
+        """Flink asks the pool for another one."""
+        pids = self.workers.workers()
+        assert pids, "there is no worker to kill"
+        with suppress(ProcessLookupError):
+            os.kill(self.random.choice(pids), signal.SIGKILL)
+
+    def task_manager(self) -> None:
+        """Another one comes after a moment."""
+        process = self.random.choice(self.cluster.task_managers)
+        process.kill()
+        time.sleep(DOWN_S)
+        process.start()
+
+    def job_manager(self) -> None:
+        """Its successor goes on with its jobs."""
+        self.cluster.job_manager.kill()
+        time.sleep(DOWN_S)
+        self.cluster.job_manager.start()
+
+    def kafka(self) -> None:
+        """It keeps what it has acknowledged."""
+        self.broker.kill()
+        time.sleep(DOWN_S)
+        self.broker.start()

@@ -1,0 +1,236 @@
+"""A small topic of requests, `detect` on it as users run it, and what the tables must hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import orjson
+
+from infra.local.services import KafkaBroker
+from tests.support.commands import COMMAND, result
+from tests.support.kafka import new_topic
+
+SETTINGS = """
+scoring:
+  detectors:
+    - {name: KNN, params: {n_neighbors: 5}}
+    - {name: IForest, params: {n_estimators: 30}}
+coverage: {cells: 256, codebook_sample: 3000}
+clusters: {null_groups: 1000}
+alerts: {max_p: 0.05, pages_per_day: 1000, false_discovery_rate: 0.9}
+ingest: {idle_after: 2 s, allowed_lateness: 20 min, batch_records: 200}
+sessions: {early_firing: 2 s}
+profiles: {window: 1 d}
+run: {commit_every: 1 s}
+"""
+LATE = "late-account"
+PATIENCE_S = 480  # reached on failure only; a busy machine takes its time
+
+SESSIONS = """
+    SELECT session_id, request_count, score, p_value FROM current_sessions
+    WHERE level <> 'profile' AND key <> ?"""
+CLOSED = SESSIONS + " AND pane <> 'early'"
+# What a cluster is called depends on which of its accounts was seen first, and stays so: clusters
+# are told by their members.
+PROFILES = """
+    WITH newest AS (
+        SELECT * FROM session_scores WHERE level = 'profile' AND key <> ?
+        QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY revision DESC) = 1)
+    SELECT session_id, request_count, score, p_value, combined_p_value, CASE WHEN
+        cluster_id IS NOT NULL THEN min(key) OVER (PARTITION BY window_start, cluster_id) END
+    FROM newest"""
+_OPEN = """
+    WITH newest AS (
+        SELECT * FROM flagged_clusters
+        QUALIFY row_number() OVER (
+            PARTITION BY cluster_id, window_start ORDER BY revision DESC) = 1),
+    opened AS (SELECT * FROM newest WHERE status <> 'resolved'),
+    members AS (
+        SELECT o.window_start, m.* EXCLUDE (window_start), min(m.account_id) OVER (
+            PARTITION BY o.window_start, m.cluster_id) AS first_account
+        FROM cluster_members m JOIN opened o USING (cluster_id, revision))"""
+CLUSTERS = (
+    _OPEN
+    + """
+    SELECT DISTINCT m.first_account, o.window_start, o.revision, severity, o.score, o.p_value,
+        account_count
+    FROM opened o JOIN members m USING (cluster_id, window_start) WHERE m.account_id <> ?"""
+)
+MEMBERS = (
+    _OPEN
+    + """
+    SELECT window_start, account_id, first_account, request_count, p_value
+    FROM members WHERE account_id <> ?"""
+)
+NAMES = "SELECT cluster_id, cluster_id FROM current_clusters WHERE status <> 'resolved'"
+BALANCE = "SELECT records_read, unaccounted FROM run_balance"
+
+
+class World:
+    """A topic of four partitions, the last of them idle, and what `detect` wrote about it.
+
+    Attributes:
+      runner: options of the command that choose one; none for the default.
+      traffic: what is simulated.
+    """
+
+    runner: tuple[str, ...] = ()
+    traffic: tuple[object, ...] = (
+        "--accounts", 110, "--events", 5_000, "--days", 6, "--history-days", 4,
+        "--attack", "hydra-disjoint:m=8,rate=60,links=1",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        folder: Path,
+        broker: KafkaBroker,
+        environment: dict[str, str] | None = None,
+        more_settings: str = "",
+    ) -> None:
+        self.folder = folder
+        self.home, self.bundle = folder / "home", folder / "bundle"
+        self.database, self.settings = folder / "out.duckdb", folder / "settings.yaml"
+        self.told = new_topic(broker)
+        channels = folder / "channels.yaml"
+        channels.write_text(
+            f"channels: {{told: {{kind: kafka, uri: '{self.told.uri}'}}}}\n"
+            "routes: [{channels: [told]}]\n"
+        )
+        on_call = f", channels: '{channels}'}}\ningest"
+        self.settings.write_text(SETTINGS.replace("}\ningest", on_call, 1) + more_settings)
+        self.quiet = folder / "quiet.yaml"  # of runs that are only compared with
+        self.quiet.write_text(SETTINGS + more_settings)
+        self.environment = (environment or {}) | {"DISTILWATCH_HOME": str(self.home)}
+        self.requests, self.alerts = new_topic(broker, 4), new_topic(broker)
+        result(
+            "simulate", "--out", folder / "live.jsonl", "--history", folder / "history.jsonl",
+            "--labels", folder / "labels.jsonl", *self.traffic,
+            home=self.home,
+        )  # fmt: skip
+        result(
+            "train", "--input", folder / "history.jsonl", "--bundle", self.bundle,
+            "--config", self.settings, home=self.home,
+        )  # fmt: skip
+        self.records = [
+            (zlib.crc32(orjson.loads(line)["account_id"].encode()) % 3, line)
+            for line in (folder / "live.jsonl").read_bytes().splitlines()
+        ]
+        labels = [json.loads(line) for line in (folder / "labels.jsonl").read_text().splitlines()]
+        self.campaign = {x["account_id"] for x in labels if x["label"] == "attack"}
+
+    def detect(self, *more: str) -> subprocess.Popen[str]:
+        """Starts detect on the topic without an end."""
+        return subprocess.Popen(
+            [
+                str(COMMAND), "detect", "--input", f"{self.requests.uri}?bounded=false",
+                "--bundle", str(self.bundle), "--config", str(self.settings),
+                "--output", f"duckdb:///{self.database}", "--output", self.alerts.uri,
+                *self.runner, *(more or ("--run-id", "endless")), "--json",
+            ],
+            stdout=subprocess.PIPE, stderr=(self.folder / "errors.txt").open("a"), text=True,
+            env=os.environ | self.environment,
+        )  # fmt: skip
+
+    def bounded(self) -> Path:
+        """What a run over all that is in the topic says."""
+        out = self.folder / "bounded.duckdb"
+        result(
+            "detect", "--input", self.requests.uri, "--bundle", self.bundle,
+            "--config", self.quiet, "--output", f"duckdb:///{out}", home=self.home,
+        )  # fmt: skip
+        return out
+
+    def rows(self, sql: str, database: Path | None = None) -> list[tuple[Any, ...]]:
+        """Rows by now, while detect is at work; none before there is a table."""
+        parameters = [LATE] if "?" in sql else []
+        for _ in range(100):
+            with (
+                suppress(duckdb.IOException, duckdb.CatalogException),
+                duckdb.connect(str(database or self.database), read_only=True) as connection,
+            ):
+                return sorted(connection.execute(sql, parameters).fetchall(), key=str)
+            time.sleep(0.05)
+        return []
+
+    def until_rows(
+        self, wanted: dict[str, list[tuple[Any, ...]]], process: subprocess.Popen[str]
+    ) -> None:
+        """Waits until the tables hold these rows; says which are missing when they never do."""
+
+        def differing() -> dict[str, tuple[list[Any], list[Any]]]:
+            found = {sql: self.rows(sql) for sql in wanted}
+            return {
+                sql: (
+                    [row for row in rows if row not in found[sql]][:3],
+                    [row for row in found[sql] if row not in rows][:3],
+                )
+                for sql, rows in wanted.items()
+                if found[sql] != rows
+            }
+
+        try:
+            until(lambda: not differing(), PATIENCE_S, process, self)
+        except AssertionError as error:
+            raise AssertionError(f"missing, and too many: {differing()}") from error
+
+    def errors(self) -> str:
+        return (self.folder / "errors.txt").read_text()[-3000:]
+
+
+def until(
+    condition: Callable[[], bool], seconds: float, process: subprocess.Popen[str], world: World
+) -> None:
+    """Waits for a condition while a process runs."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, world.errors()
+        assert time.monotonic() < deadline, world.errors()
+        time.sleep(1)
+
+
+def descendants(pid: int) -> set[int]:
+    """Process ids below one."""
+    below: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parts = stat.read_text().rpartition(")")[2].split()
+            below.setdefault(int(parts[1]), []).append(int(stat.parent.name))
+    found, waiting = set(), [pid]
+    while waiting:
+        children = below.get(waiting.pop(), [])
+        found.update(children)
+        waiting += children
+    return found
+
+
+def alive(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+@contextmanager
+def processes() -> Iterator[Callable[[subprocess.Popen[str]], subprocess.Popen[str]]]:
+    """Ends the processes given to it, whatever becomes of the block."""
+    kept: list[subprocess.Popen[str]] = []
+
+    def keep(process: subprocess.Popen[str]) -> subprocess.Popen[str]:
+        kept.append(process)
+        return process
+
+    try:
+        yield keep
+    finally:
+        for process in kept:
+            if process.poll() is None:
+                process.kill()
+                process.wait()

@@ -1,0 +1,106 @@
+"""What other labs report enters where clusters are scored, and nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.detect.sightings import sightings_of
+from tests.transforms.clusters import test_find_clusters as world
+from transforms.alerts.policy import AlertPolicy
+from transforms.clusters.reports import REPORTED, Watching
+from transforms.clusters.rows import finding_of
+from transforms.coverage.layout import Items
+from transforms.embedding.labels import CapabilityTable
+from transforms.sharing.watch.listing import LIVE, QUARANTINED, Watched, write_watch_list
+from transforms.sharing.watch.matching import WatchOptions
+
+LAB = "lab-b"
+POLICY = AlertPolicy(0.05, high_exposure_usd=0.1, critical_exposure_usd=1_000, high_accounts=50)
+
+
+def thing(sketch: Any, kind: Items = Items.PAYMENT) -> str:
+    hashes, _ = sketch.items(kind)
+    return f"{int(hashes[0]):014x}"
+
+
+def watched(value: str, state: str = LIVE, kind: str = "payment", source: str = LAB) -> Watched:
+    return Watched(f"indicator--{kind}-{value}", kind, value, source, 1.0, 1 << 42, None, state)
+
+
+@pytest.fixture(scope="module")
+def profiles(saved: Path) -> list[Any]:
+    return world.scored(saved, world.sketches())
+
+
+def run(saved: Path, profiles: list[Any], watched: list[Watched], tmp_path: Path):
+    """Clusters and singles by the accounts in them."""
+    path = tmp_path / "watch.json"
+    write_watch_list(path, watched)
+    watching = Watching(str(path), 0, WatchOptions({LAB: 1.0}))
+    clusters, singles = world.run(saved, profiles, watching)
+    return {frozenset(m.account for m in c.item.members): c for c in clusters}, singles
+
+
+PLANTED = frozenset(world.PLANTED)
+COUPLE = frozenset({"wife", "husband"})
+
+
+def test_a_match_lowers_the_p_value_within_bounds_and_says_so(
+    saved: Path, profiles: list[Any], tmp_path: Path
+) -> None:
+    bare, _ = run(saved, profiles, [], tmp_path)
+    card = thing(world.sketches()["wife"])
+    found, _ = run(saved, profiles, [watched(card)], tmp_path)
+    before, after = bare[COUPLE], found[COUPLE]
+    assert before.p_value / 10 <= after.p_value < before.p_value
+    assert after.item.p_value_alone == before.p_value
+    assert after.reasons[0].feature == REPORTED
+    assert (after.reasons[0].value, after.score) == (1.0, before.score)
+    row = finding_of(after, POLICY, "r", CapabilityTable()).cluster
+    assert row["p_value_alone"] == before.p_value
+    assert row["reported_by"] == [LAB]
+    assert "what other labs report: 100 %" in row["reasons"][0]["words"]
+    # Who does not carry it is scored as before.
+    assert found[PLANTED].p_value == bare[PLANTED].p_value
+    assert finding_of(found[PLANTED], POLICY, "r", CapabilityTable()).cluster["reported_by"] == []
+
+
+def test_quarantined_and_unknown_sources_are_sighted_and_change_nothing(
+    saved: Path, profiles: list[Any], tmp_path: Path
+) -> None:
+    bare, _ = run(saved, profiles, [], tmp_path)
+    card = thing(world.sketches()["wife"])
+    for one in (watched(card, QUARANTINED), watched(card, source="stranger")):
+        found, _ = run(saved, profiles, [one], tmp_path)
+        assert found[COUPLE].p_value == bare[COUPLE].p_value
+        rows = list(sightings_of(found[COUPLE], "r"))
+        assert {row["account_id"] for row in rows} == COUPLE
+        assert {row["cluster_id"] for row in rows} == {found[COUPLE].item.cluster_id}
+        assert all(row["match_count"] > 0 for row in rows)
+
+
+def test_an_account_alone_is_sighted_and_never_flagged(
+    saved: Path, profiles: list[Any], tmp_path: Path
+) -> None:
+    network = thing(world.sketches()["b0003"], Items.NETWORK)
+    _, bare = run(saved, profiles, [], tmp_path)
+    _, singles = run(saved, profiles, [watched(network, kind="network")], tmp_path)
+    assert {s.item.account: s.p_value for s in singles} == {s.item.account: s.p_value for s in bare}
+    rows = [row for s in singles for row in sightings_of(s, "r")]
+    assert [row["account_id"] for row in rows] == ["b0003"]
+    assert rows[0]["cluster_id"] is None
+
+
+def test_sightings_have_the_same_names_in_every_run(
+    saved: Path, profiles: list[Any], tmp_path: Path
+) -> None:
+    card = thing(world.sketches()["wife"])
+
+    def rows(order: list[Any]) -> list[dict[str, Any]]:
+        found, _ = run(saved, order, [watched(card)], tmp_path)
+        return sorted(sightings_of(found[COUPLE], "r"), key=lambda row: row["sighting_id"])
+
+    assert rows(profiles) == rows(profiles[::-1])

@@ -1,0 +1,354 @@
+"""Two labs match, over HTTP with a real server and without; and what neither may do."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from infra.local.services import free_ports
+from schemas.errors import DistilwatchError
+from transforms.sharing.private import calls, voprf
+from transforms.sharing.private.client import Matches, find_matches
+from transforms.sharing.private.identifiers import (
+    DEVICE,
+    PAYMENT,
+    Sealed,
+    canonical,
+    local_name,
+    point_of,
+)
+from transforms.sharing.private.ledger import Ledger
+from transforms.sharing.private.peer import HttpPeer
+from transforms.sharing.private.sealed import Sealer, read_sealed, write_sealed
+from transforms.sharing.private.server import Answer, MatchOptions, MatchServer, Refused, Terms
+from transforms.sharing.private.service import match_app, most_batch
+
+OPTIONS = MatchOptions(batch=8, quota=32, period_ms=1_000, epoch_ms=10_000, least_published=16)
+TOKEN = "t" * 40
+
+
+@dataclass
+class Clock:
+    """Milliseconds that only the test moves."""
+
+    now: int = 1_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@dataclass
+class Lab:
+    """A lab with a key of its own."""
+
+    sealer: Sealer = field(default_factory=lambda: Sealer(secrets.token_bytes(32)))
+
+    def sealed(self, *values: str, kind: str = PAYMENT) -> list[Sealed]:
+        return [Sealed(kind, local_name("own " + v), self.sealer.seal(kind, v)) for v in values]
+
+
+@dataclass
+class Direct:
+    """A server that is reached without HTTP; keeps what it saw."""
+
+    server: MatchServer
+    name: str = "lab-b"
+    seen: list[list[bytes]] = field(default_factory=list)
+
+    def terms(self) -> Terms:
+        return self.server.terms(self.name)
+
+    def evaluate(self, epoch: int, kind: str, points: Sequence[bytes]) -> Answer:
+        self.seen.append(list(points))
+        return self.server.evaluate(self.name, epoch, kind, points)
+
+    def published(self, epoch: int, kind: str) -> list[bytes]:
+        return self.server.published(self.name, epoch, kind)
+
+
+class Two:
+    """Lab A, which has confirmed three cards, and lab B, which asks."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock, self.a, self.b = Clock(), Lab(), Lab()
+        self.ledger = Ledger(folder / "ledger.sqlite")
+        self.server = MatchServer(self.ledger, self.a.sealer, OPTIONS, self.clock)
+        self.ledger.confirm(self.a.sealed("card-1", "card-2", "card-3"))
+        self.ledger.confirm(self.a.sealed("ja4-1", kind=DEVICE))
+        self.peer = Direct(self.server)
+
+    def ask(self, *values: str, kind: str = PAYMENT) -> Matches:
+        return find_matches(self.peer, kind, self.b.sealed(*values, kind=kind), self.b.sealer)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Two:
+    return Two(tmp_path)
+
+
+def test_what_both_have_is_found_and_nothing_else(two: Two) -> None:
+    found = two.ask("card-2", "Card 3", "card-4", "ja4-1")
+    assert sorted(found.found) == sorted(two.b.sealed("card-2", "Card 3"))
+    assert (found.asked, found.left, found.evaluated, found.published) == (4, 0, 8, 16)
+    assert two.ask("ja4-1", "card-1", kind=DEVICE).found == two.b.sealed("ja4-1", kind=DEVICE)
+
+
+def test_the_server_sees_no_point_twice_and_always_as_many(two: Two) -> None:
+    for values in (("card-1",), ("card-1",), tuple(f"card-{i}" for i in range(8))):
+        two.ask(*values)
+    assert [len(batch) for batch in two.peer.seen] == [8, 8, 8]
+    points = [point for batch in two.peer.seen for point in batch]
+    assert len(set(points)) == len(points)
+    known = {point_of(PAYMENT, f"card-{i}") for i in range(8)} | {
+        s.point for s in two.b.sealed("card-1")
+    }
+    assert not known & set(points)
+
+
+def test_sizes_of_published_sets_are_powers_of_two_and_filling_stays(two: Two) -> None:
+    before = two.server.published("lab-b", 1, PAYMENT)
+    assert two.server.published("lab-b", 1, PAYMENT) == before
+    two.ledger.confirm(two.a.sealed("card-9"))
+    after = two.server.published("lab-b", 1, PAYMENT)
+    assert len(before) == len(after) == 16
+    assert len(set(before) - set(after)) == 1  # what was added shows to who looks twice
+    two.ledger.confirm(two.a.sealed(*(f"more-{i}" for i in range(20))))
+    assert len(two.server.published("lab-b", 1, PAYMENT)) == 32
+
+
+def test_two_peers_cannot_compare_what_they_got(two: Two) -> None:
+    mine, theirs = (two.server.published(peer, 1, PAYMENT) for peer in ("lab-b", "lab-c"))
+    assert not set(mine) & set(theirs)
+    assert two.server.terms("lab-b").public_key != two.server.terms("lab-c").public_key
+
+
+def test_a_new_epoch_makes_what_was_got_worthless(two: Two, tmp_path: Path) -> None:
+    seed = two.ledger.epoch(two.clock.now, OPTIONS.epoch_ms).seed
+    before = two.server.published("lab-b", 1, PAYMENT)
+    two.clock.now += OPTIONS.epoch_ms
+    after = two.server.published("lab-b", 2, PAYMENT)
+    assert not set(before) & set(after)
+    with pytest.raises(Refused, match="epoch"):
+        two.server.evaluate("lab-b", 1, PAYMENT, [point_of(PAYMENT, "x")] * 8)
+    assert two.ask("card-1").found == two.b.sealed("card-1")
+    assert seed not in (tmp_path / "ledger.sqlite").read_bytes()  # destroyed, and not only unused
+
+
+def test_withdrawn_identifiers_are_found_no_more(two: Two) -> None:
+    assert two.ledger.withdraw([local_name("own card-1")]) == 1
+    assert two.ask("card-1", "card-2").found == two.b.sealed("card-2")
+
+
+def test_quotas_hold_per_peer_and_period_and_are_logged(two: Two) -> None:
+    many = tuple(f"card-{i}" for i in range(40))
+    first = two.ask(*many)
+    assert (first.asked, first.left) == (32, 8)
+    assert two.ask("card-1").left == 1
+    with pytest.raises(Refused, match="quota"):
+        two.server.evaluate("lab-b", 1, PAYMENT, [point_of(PAYMENT, "x")] * 8)
+    assert find_matches(
+        Direct(two.server, "lab-c"), PAYMENT, two.b.sealed("card-1"), two.b.sealer
+    ).found
+    two.clock.now += OPTIONS.period_ms + 1
+    assert two.ask("card-1").found
+    log = two.ledger.log()
+    asked = [e for e in log if e.act == "evaluate"]
+    assert sum(e.elements for e in asked if e.granted and e.peer == "lab-b") == 40
+    assert [e.reason for e in asked if not e.granted] == ["quota"]
+
+
+def test_quotas_hold_when_many_ask_at_once(two: Two) -> None:
+    granted: list[bool] = []
+
+    def ask() -> None:
+        granted.append(two.ledger.spend("lab-b", PAYMENT, 8, 1, two.clock.now, 1_000, 32))
+
+    threads = [threading.Thread(target=ask) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(granted) == [False] * 8 + [True] * 4
+
+
+@pytest.mark.parametrize("batch", [[b"\xff" * 32] * 8, [bytes(32)] * 8])
+def test_no_points_take_no_quota_and_are_logged(two: Two, batch: list[bytes]) -> None:
+    with pytest.raises(Refused, match="no point"):
+        two.server.evaluate("lab-b", 1, PAYMENT, batch)
+    assert two.server.terms("lab-b").quota_left == OPTIONS.quota
+    assert two.ledger.log()[-1].reason == "point"
+
+
+@pytest.mark.parametrize(
+    ("size", "kind", "epoch"), [(7, PAYMENT, 1), (8, "email", 1), (8, PAYMENT, 3)]
+)
+def test_other_sizes_kinds_and_epochs_are_refused(
+    two: Two, size: int, kind: str, epoch: int
+) -> None:
+    with pytest.raises(Refused):
+        two.server.evaluate("lab-b", epoch, kind, [point_of(PAYMENT, "x")] * size)
+
+
+def test_a_server_with_two_keys_is_found_out(two: Two) -> None:
+    class Cheat(Direct):
+        def evaluate(self, epoch: int, kind: str, points: Sequence[bytes]) -> Answer:
+            honest = super().evaluate(epoch, kind, points)
+            [tagged] = voprf.multiply(voprf.random_scalar(), points[:1])
+            return honest._replace(points=[tagged, *honest.points[1:]])
+
+    class Junk(Direct):
+        def evaluate(self, epoch: int, kind: str, points: Sequence[bytes]) -> Answer:
+            return super().evaluate(epoch, kind, points)._replace(points=[b"\xff" * 32] * 8)
+
+    for kind in (Cheat, Junk):
+        two.peer = kind(two.server)
+        with pytest.raises(DistilwatchError, match="does not prove"):
+            two.ask("card-1")
+
+
+def test_a_key_that_changes_within_its_epoch_is_found_out(two: Two) -> None:
+    pinned = two.server.terms("lab-c").public_key
+    with pytest.raises(DistilwatchError, match="another key"):
+        find_matches(two.peer, PAYMENT, two.b.sealed("card-1"), two.b.sealer, pinned)
+
+
+def test_the_log_only_grows_and_shows_what_was_done_to_it(two: Two, tmp_path: Path) -> None:
+    two.ask("card-1")
+    assert two.ledger.log()
+    db = sqlite3.connect(tmp_path / "ledger.sqlite")
+    for statement in ("UPDATE log SET peer = 'x'", "DELETE FROM log"):
+        with pytest.raises(sqlite3.IntegrityError, match="only grows"):
+            db.execute(statement)
+    db.execute("DROP TRIGGER log_stays")
+    db.execute("UPDATE log SET elements = 1 WHERE act = 'evaluate'")
+    db.commit()
+    with pytest.raises(DistilwatchError, match="not what was written"):
+        two.ledger.log()
+
+
+# --- sealing --------------------------------------------------------------------------------------
+
+
+def test_canonical_forms() -> None:
+    assert canonical(PAYMENT, " ＡＢ-12 34 ") == canonical(PAYMENT, "ab1234") == b"ab1234"
+    assert canonical(DEVICE, "T13-x") == b"t13-x"
+    assert point_of(PAYMENT, "ab") != point_of(DEVICE, "ab")
+    for kind, value in ((PAYMENT, " - "), (DEVICE, ""), ("email", "a"), (DEVICE, "a" * 2_000)):
+        with pytest.raises(ValueError, match="identifier"):
+            canonical(kind, value)
+
+
+def test_the_file_is_unreadable_without_its_key_and_holds_no_text(tmp_path: Path) -> None:
+    lab, path = Lab(), tmp_path / "own.sealed"
+    assert write_sealed(path, lab.sealed("card-1", "card-2"), lab.sealer) == 2
+    assert write_sealed(path, lab.sealed("card-2", "card-3"), lab.sealer) == 3
+    assert read_sealed(path, lab.sealer) == sorted(lab.sealed("card-1", "card-2", "card-3"))
+    data = path.read_bytes()
+    assert b"card" not in data
+    assert path.stat().st_mode & 0o077 == 0
+    for spoilt in (data[:-1] + bytes([data[-1] ^ 1]), b"x" + data, b""):
+        path.write_bytes(spoilt)
+        with pytest.raises(DistilwatchError, match="has sealed"):
+            read_sealed(path, lab.sealer)
+    path.write_bytes(data)
+    with pytest.raises(DistilwatchError, match="has sealed"):
+        read_sealed(path, Lab().sealer)
+
+
+def test_sealed_points_of_two_labs_have_nothing_in_common() -> None:
+    assert Lab().sealed("card-1")[0].point != Lab().sealed("card-1")[0].point
+    assert point_of(PAYMENT, "card-1") != Lab().sealed("card-1")[0].point
+
+
+# --- HTTP -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def url(two: Two) -> Iterator[str]:
+    """Lab A's server, as a real one on a port of its own."""
+    server = replace(two.server, now_ms=two.clock)
+    [port] = free_ports(1)
+    config = uvicorn.Config(
+        match_app(server, {"lab-b": TOKEN}),
+        "127.0.0.1",
+        port,
+        log_level="error",
+        lifespan="off",
+        ws="none",
+    )
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    while not running.started:
+        thread.join(0.05)
+        assert thread.is_alive(), "the server did not start"
+    yield f"http://127.0.0.1:{port}"
+    running.should_exit = True
+    thread.join()
+
+
+def test_over_http(two: Two, url: str) -> None:
+    peer = HttpPeer(url, "lab-b", TOKEN)
+    found = find_matches(peer, PAYMENT, two.b.sealed("card-2", "card-8"), two.b.sealer)
+    assert found.found == two.b.sealed("card-2")
+    many = two.b.sealed(*(f"c{i}" for i in range(60)))
+    assert find_matches(peer, PAYMENT, many, two.b.sealer).left == 60 - 24
+    with pytest.raises(DistilwatchError, match="quota"):
+        peer.evaluate(1, PAYMENT, [point_of(PAYMENT, "x")] * 8)
+
+
+@pytest.mark.parametrize(("name", "token"), [("lab-b", "u" * 40), ("lab-x", TOKEN), ("lab-b", "")])
+def test_strangers_are_told_nothing(url: str, name: str, token: str) -> None:
+    with pytest.raises(DistilwatchError, match="not signed by a peer"):
+        HttpPeer(url, name, token).terms()
+
+
+def test_a_request_counts_once_and_for_a_minute(two: Two, url: str) -> None:
+    sent: list[httpx.Request] = []
+    client = httpx.Client(event_hooks={"request": [sent.append]})
+    HttpPeer(url, "lab-b", TOKEN, client).terms()
+    again = httpx.request(sent[0].method, sent[0].url, headers=sent[0].headers)
+    assert (again.status_code, again.json()["error"]["reason"]) == (401, "repeat")
+    moved = dict(sent[0].headers) | {calls.NONCE: "other"}
+    assert httpx.get(str(sent[0].url), headers=moved).json()["error"]["reason"] == "signature"
+    old = calls.Signed("lab-b", 0, "n", "GET", "/v1/terms", b"")
+    headers = {
+        calls.PEER: "lab-b", calls.TIME: "0", calls.NONCE: "n",
+        calls.SIGNATURE: calls.request_signature(TOKEN, old),
+    }  # fmt: skip
+    assert httpx.get(url + "/v1/terms", headers=headers).json()["error"]["reason"] == "time"
+
+
+def test_answers_of_somebody_else_are_not_believed(two: Two) -> None:
+    def forge(request: httpx.Request) -> httpx.Response:
+        said = {"epoch": 1, "ends_ms": 2, "public_key": "00", "batch": 8, "quota_left": 8}
+        return httpx.Response(200, json=said, headers={calls.SIGNATURE: "0" * 64})
+
+    peer = HttpPeer(
+        "http://lab-a", "lab-b", TOKEN, httpx.Client(transport=httpx.MockTransport(forge))
+    )
+    with pytest.raises(DistilwatchError, match="not signed with our token"):
+        peer.terms()
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'{"epoch": "1"}', b'{"epoch":1,"kind":"payment","points":["zz"]}']
+)
+def test_other_forms_are_refused(url: str, body: bytes) -> None:
+    peer = HttpPeer(url, "lab-b", TOKEN)
+    with pytest.raises(DistilwatchError, match="give epoch"):
+        peer._ask("POST", "/v1/evaluate", body)
+
+
+def test_too_much_is_refused(url: str) -> None:
+    assert most_batch() > 4_096
+    with pytest.raises(DistilwatchError, match="413"):
+        HttpPeer(url, "lab-b", TOKEN)._ask("POST", "/v1/evaluate", b" " * (1 << 21))

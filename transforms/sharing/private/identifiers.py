@@ -1,0 +1,65 @@
+"""What is matched: identifiers in the one form that both labs give them before they are hashed.
+
+Two labs find a match only when they hold the same text. A payment fingerprint is worth matching
+where it is the same at every merchant (such as EMVCo's Payment Account Reference, or a hash that
+the forum agreed on), and not where the processor makes one for each merchant.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from transforms.coverage.layout import Items
+from transforms.ingest.hashing import hash64
+from transforms.sharing.private import voprf
+
+PAYMENT, DEVICE = "payment", "device"
+KINDS: Mapping[str, Items] = {PAYMENT: Items.PAYMENT, DEVICE: Items.CLIENT}
+_VERSION = b"distilwatch-identifier-v1"
+_MOST_BYTES = 1_024
+_SEPARATORS = str.maketrans("", "", " -\t")
+
+
+class Sealed(NamedTuple):
+    """An identifier as it is kept once its text is gone.
+
+    Attributes:
+      kind: payment or device.
+      local: what this lab's own tables and sketches call it, 14 hex digits (see `local_name`).
+      point: 32 bytes, s·H(x), which says nothing to those without this lab's scalar s.
+    """
+
+    kind: str
+    local: str
+    point: bytes
+
+
+def canonical(kind: str, value: str) -> bytes:
+    """The form that is hashed: Unicode NFKC, no case, and in payments no spaces or hyphens.
+
+    Raises:
+      ValueError: when the kind is unknown, or nothing or too much is left.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"no kind of identifier: {kind}")
+    text = unicodedata.normalize("NFKC", value).strip().casefold()
+    if kind == PAYMENT:
+        text = text.translate(_SEPARATORS)
+    data = text.encode()
+    if not 0 < len(data) <= _MOST_BYTES:
+        raise ValueError(f"an identifier of {len(data)} bytes")
+    return data
+
+
+def point_of(kind: str, value: str) -> bytes:
+    """H(x), 32 bytes; a payment and a device of the same text have different points."""
+    parts = (_VERSION, kind.encode(), canonical(kind, value))
+    return voprf.hash_to_group(b"".join(len(p).to_bytes(2, "big") + p for p in parts))
+
+
+def local_name(name: str) -> str:
+    """What sketches and links call a thing: of a payment from its pseudonym, of a device from its
+    fingerprint."""
+    return f"{hash64(name) >> 8:014x}"

@@ -1,0 +1,146 @@
+"""Where identifiers are kept between ingest and matching: sealed, and in an encrypted file.
+
+Raw fingerprints never leave ingest. What leaves is s·H(x), with a scalar s of this lab's own: no
+hash that could be looked up, and yet a point that can be blinded and evaluated, because the order
+in which scalars are multiplied does not matter. Who has the file needs the key to read it, and the
+same key to test a guess.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from schemas.errors import DistilwatchError
+from transforms.sharing.private import voprf
+from transforms.sharing.private.identifiers import Sealed, point_of
+
+_MAGIC = b"distilwatch-sealed-1\n"
+_NONCE_BYTES = 12
+_LEAST_BYTES = 16
+
+
+class Sealer:
+    """Seals identifiers under a secret key of at least 16 bytes; another than that of pseudonyms,
+    so that who may match need not be able to link tables, and the other way round."""
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) < _LEAST_BYTES:
+            raise DistilwatchError(
+                f"the key that seals identifiers has {len(key)} bytes",
+                "DISTILWATCH_SEAL_KEY",
+                f"give at least {_LEAST_BYTES} random bytes",
+            )
+        self._key = key
+        self.scalar = voprf.key_pair(_derived(key, b"scalar"), b"distilwatch-seal").secret
+        self._cached = lru_cache(maxsize=1 << 15)(self._seal)
+
+    def __repr__(self) -> str:
+        return "Sealer(key hidden)"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Sealer, (self._key,)
+
+    def seal(self, kind: str, value: str) -> bytes:
+        """s·H(x) of an identifier, 32 bytes.
+
+        Raises:
+          ValueError: as of `canonical`.
+        """
+        return self._cached(kind, value)
+
+    def _seal(self, kind: str, value: str) -> bytes:
+        return voprf.multiply(self.scalar, [point_of(kind, value)])[0]
+
+    def cipher(self) -> AESGCM:
+        """Encrypts the file."""
+        return AESGCM(_derived(self._key, b"file"))
+
+
+def _derived(key: bytes, use: bytes) -> bytes:
+    return HKDF(SHA256(), 32, None, b"distilwatch sealed identifiers " + use).derive(key)
+
+
+def load_seal_key(variable: str, home: Path) -> bytes:
+    """The key from the environment, else this user's own, made on first use.
+
+    Raises:
+      DistilwatchError: when the file cannot be read or written.
+    """
+    if os.environ.get(variable):
+        return os.environ[variable].encode()
+    path = home / "seal.key"
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as out:
+                out.write(secrets.token_hex(32).encode())
+        return path.read_bytes().strip()
+    except OSError as error:
+        raise DistilwatchError(
+            f"the key that seals identifiers cannot be read ({error.strerror})",
+            str(path),
+            f"set {variable}",
+        ) from error
+
+
+def write_sealed(path: Path, identifiers: Iterable[Sealed], sealer: Sealer) -> int:
+    """Adds identifiers to a file, which is made when there is none; returns how many it has then.
+
+    Raises:
+      DistilwatchError: when the file cannot be written, or is another's.
+    """
+    known = set(read_sealed(path, sealer)) if path.exists() else set()
+    known.update(identifiers)
+    rows = [[kind, local, point.hex()] for kind, local, point in sorted(known)]
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    data = _MAGIC + nonce + sealer.cipher().encrypt(nonce, json.dumps(rows).encode(), _MAGIC)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+            out.write(data)
+        partial.replace(path)
+    except OSError as error:
+        raise DistilwatchError(
+            f"sealed identifiers cannot be written ({error.strerror})", str(path), "choose a folder"
+        ) from error
+    return len(rows)
+
+
+def read_sealed(path: Path, sealer: Sealer) -> list[Sealed]:
+    """Identifiers of a file that `write_sealed` wrote, in order.
+
+    Raises:
+      DistilwatchError: when it cannot be read, was changed, or was sealed under another key.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DistilwatchError(
+            f"sealed identifiers cannot be read ({error.strerror})",
+            str(path),
+            "make them with `distilwatch share match seal`",
+        ) from error
+    nonce = data[len(_MAGIC) : len(_MAGIC) + _NONCE_BYTES]
+    try:
+        if not data.startswith(_MAGIC):
+            raise InvalidTag
+        text = sealer.cipher().decrypt(nonce, data[len(_MAGIC) + _NONCE_BYTES :], _MAGIC)
+    except (InvalidTag, ValueError):
+        raise DistilwatchError(
+            "these are no identifiers that this key has sealed",
+            str(path),
+            "use the DISTILWATCH_SEAL_KEY that sealed them, or seal them again",
+        ) from None
+    return [Sealed(kind, local, bytes.fromhex(point)) for kind, local, point in json.loads(text)]

@@ -1,0 +1,271 @@
+"""Objects to and from a collection of a TAXII 2.1 server, through taxii2-client.
+
+What the client leaves open is closed here: every request has a time limit and is tried again when
+the server is busy, an answer has a largest size, and what goes wrong is one message that says what
+to mend.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from taxii2client.common import TokenAuth, _HTTPConnection
+from taxii2client.exceptions import TAXIIServiceException
+from taxii2client.v21 import Collection, as_pages
+from urllib3.util import Retry
+
+from schemas.errors import DistilwatchError
+from transforms.sharing.canonical import canonical
+from transforms.sharing.stix import Stix
+
+# It warns when a server's pages are smaller than we ask for, which is the server's right.
+logging.getLogger("taxii2client").setLevel(logging.ERROR)
+_PAGE = 100
+_CHUNK_BYTES = 1 << 20  # of an envelope that is sent
+_ANSWER_BYTES = 32 << 20
+_MOST_OBJECTS = 50_000  # of one poll
+_TIMEOUT_S = 30.0
+_TRIES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A collection, and how to be let in; secrets are in the environment, never in files.
+
+    Attributes:
+      name: of the recipient or feed, for messages.
+      url: of the collection.
+      user_env, password_env: names of variables for basic authentication; "" for none.
+      token_env: name of a variable with an API token; "" for none.
+      ca_file: certificates to trust; "" for those of the system.
+      wait_s: longest pause of the server in one answer.
+    """
+
+    name: str
+    url: str
+    user_env: str = ""
+    password_env: str = ""
+    token_env: str = ""
+    ca_file: str = ""
+    wait_s: float = _TIMEOUT_S
+
+
+class Polled(NamedTuple):
+    """What a collection had.
+
+    Attributes:
+      objects: as they came.
+      added_after: to ask from next time; what comes twice is no harm.
+    """
+
+    objects: list[Any]
+    added_after: str
+
+
+class _TooLarge(requests.RequestException):  # type: ignore[misc]
+    """An answer that is larger than any honest one."""
+
+
+class _Adapter(HTTPAdapter):  # type: ignore[misc]
+    """Adds a time limit, further tries, and a largest answer to every request."""
+
+    def __init__(self, wait_s: float) -> None:
+        self._wait_s = wait_s
+        super().__init__(
+            max_retries=Retry(
+                total=_TRIES, backoff_factor=0.3, status_forcelist=(429, 502, 503, 504),
+                allowed_methods=None, respect_retry_after_header=True, raise_on_status=False,
+            )
+        )  # fmt: skip
+
+    def send(self, request: Any, **options: Any) -> Any:
+        options.update(stream=True, timeout=self._wait_s)
+        response = super().send(request, **options)
+        body = response.raw.read(_ANSWER_BYTES + 1, decode_content=True)
+        response.close()
+        if len(body) > _ANSWER_BYTES:
+            raise _TooLarge(f"an answer of more than {_ANSWER_BYTES:,} bytes")
+        response._content, response._content_consumed = body, True
+        return response
+
+
+def publish(place: Place, objects: Sequence[Mapping[str, Any]]) -> int:
+    """Adds objects to a collection; those that it has already change nothing.
+
+    Definitions of extensions stay out: medallion 3.0 takes their property `version` for a time, and
+    from then on answers no reader of the collection. Every receiver that can use our properties
+    knows them.
+
+    Returns:
+      Objects that the server took.
+
+    Raises:
+      DistilwatchError: when the server cannot be reached, or refuses one.
+    """
+    taken = 0
+    with _collection(place) as collection:
+        if not collection.can_write:
+            raise _failed(place, "we may not write to this collection", "ask its operator")
+        sent = [obj for obj in objects if obj["type"] != "extension-definition"]
+        for chunk in _chunks(sent):
+            status = collection.add_objects(canonical({"objects": chunk}), timeout=_TIMEOUT_S)
+            # Some servers call it a failure when they have an object already.
+            failed = _missing(place, collection, chunk, [str(f.get("id")) for f in status.failures])
+            if status.status != "complete" or failed:
+                raise _failed(
+                    place,
+                    f"it took {taken + len(chunk) - len(failed)} of {len(sent)} objects, not "
+                    f"{failed[0] if failed else 'yet the last ones'}",
+                    "publish again, which sends what is missing",
+                )
+            taken += len(chunk)
+    return taken
+
+
+def poll(place: Place, added_after: str = "") -> Polled:
+    """All objects that were added to a collection after a time, page by page.
+
+    Args:
+      place: the collection.
+      added_after: as the last poll returned it; "" for everything.
+
+    Raises:
+      DistilwatchError: when the server cannot be reached, or answers what is no TAXII.
+    """
+    after = {"added_after": added_after} if added_after else {}
+    with _collection(place) as collection:
+        if not collection.can_read:
+            raise _failed(place, "we may not read this collection", "ask its operator")
+        # The manifest is asked first: what comes between is fetched now, and again next time.
+        newest = added_after
+        for entry in _paged(place, collection.get_manifest, after):
+            newest = max(newest, str(entry.get("date_added", ""))[:40])
+        objects = list(_paged(place, collection.get_objects, after))
+    return Polled(objects, newest)
+
+
+def _missing(
+    place: Place, collection: Any, chunk: Sequence[Stix], failed: Sequence[str]
+) -> list[str]:
+    """Of objects that a server did not take those that it does not have, by id."""
+    if not failed:
+        return []
+    there = set()
+    for start in range(0, len(failed), _PAGE // 2):
+        asked = {"id": list(failed[start : start + _PAGE // 2]), "version": "all"}
+        for entry in _paged(place, collection.get_manifest, asked):
+            there.add((entry.get("id"), _version(entry.get("version"))))
+    return [
+        obj["id"]
+        for obj in chunk
+        if obj["id"] in set(failed)
+        and (obj["id"], _version(obj.get("modified", obj["created"]))) not in there
+    ]
+
+
+def _version(text: Any) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+
+
+def _paged(place: Place, call: Any, after: Mapping[str, Any]) -> Iterator[Any]:
+    seen = 0
+    for page in as_pages(call, per_request=_PAGE, **after):
+        items = page.get("objects", []) if isinstance(page, Mapping) else None
+        if not isinstance(items, list):
+            raise _failed(place, "its answer is no TAXII envelope", "check the URL")
+        seen += len(items)
+        if seen > _MOST_OBJECTS:
+            raise _failed(
+                place,
+                f"it has more than {_MOST_OBJECTS:,} new objects",
+                "ask its operator to empty the collection",
+            )
+        yield from items
+        if not items:
+            return
+
+
+def _chunks(objects: Sequence[Mapping[str, Any]]) -> Iterator[list[Stix]]:
+    chunk: list[Stix] = []
+    size = 0
+    for obj in objects:
+        length = len(canonical(obj))
+        if chunk and size + length > _CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(dict(obj))
+        size += length
+    if chunk:
+        yield chunk
+
+
+@contextmanager
+def _collection(place: Place) -> Iterator[Any]:
+    parts = urlsplit(place.url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise _failed(place, "its URL is none", "give https://server/root/collections/ID/")
+    if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+        raise _failed(place, "it is not reached by https", "give an https URL")
+    options: dict[str, Any] = {"version": "2.1", "verify": place.ca_file or True}
+    if place.token_env:
+        options["auth"] = TokenAuth(_secret(place, place.token_env))
+    elif place.user_env:
+        options["user"] = _secret(place, place.user_env)
+        options["password"] = _secret(place, place.password_env)
+    connection = _HTTPConnection(**options)
+    connection.session.max_redirects = 0
+    for scheme in ("http://", "https://"):
+        connection.session.mount(scheme, _Adapter(place.wait_s))
+    try:
+        yield Collection(place.url.rstrip("/") + "/", conn=connection)
+    except requests.HTTPError as error:
+        raise _answered(place, error.response) from error
+    except requests.exceptions.SSLError as error:
+        raise _failed(place, "its certificate is not trusted", "give ca_file") from error
+    except (requests.ConnectionError, requests.Timeout) as error:
+        raise _failed(
+            place, "it does not answer", "check URL and network; nothing is lost, try again"
+        ) from error
+    except (requests.RequestException, TAXIIServiceException, ValueError, RecursionError) as error:
+        raise _failed(
+            place, f"its answer cannot be read: {str(error)[:200]}", "check the URL"
+        ) from error
+    finally:
+        connection.close()
+
+
+def _secret(place: Place, variable: str) -> str:
+    value = os.environ.get(variable, "")
+    if not value:
+        raise _failed(place, f"the variable {variable or 'of its password'} is not set", "set it")
+    return value
+
+
+def _answered(place: Place, response: Any) -> DistilwatchError:
+    status = getattr(response, "status_code", 0)
+    what, mend = {
+        401: ("it does not know us", "check the variables with user, password or token"),
+        403: ("it does not let us do that", "ask its operator for the right"),
+        404: ("there is no such collection", "check the URL"),
+        413: ("it takes no envelopes of this size", "ask its operator for a larger limit"),
+        429: ("it is too busy", "try again later"),
+    }.get(status, (f"it answers with status {status}", "try again; then ask its operator"))
+    return _failed(place, what, mend)
+
+
+def _failed(place: Place, what: str, mend: str) -> DistilwatchError:
+    shown = urlsplit(place.url)
+    where = shown._replace(netloc=shown.netloc.rpartition("@")[2]).geturl()
+    return DistilwatchError(f"TAXII server of {place.name}: {what}", where, mend)

@@ -1,0 +1,75 @@
+"""Rows in a BigQuery dataset, by statements through the official client."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from schemas.errors import DistilwatchError
+from schemas.model import bigquery_text
+
+
+class BigQueryStore:
+    """A dataset; see `transforms.sinks.stores`.
+
+    Rows that came in by streaming inserts cannot be deleted for up to 90 minutes; the statement
+    then fails, is told of, and can be repeated. Deleted rows are in time travel for up to seven
+    days (`max_time_travel_hours` of the dataset) and in fail-safe storage for seven more.
+    """
+
+    def __init__(self, client: Any, dataset: str, place: str) -> None:
+        """Args:
+        client: `google.cloud.bigquery.Client`.
+        dataset: `project.dataset`.
+        place: for messages.
+        """
+        self._client = client
+        self._dataset = dataset
+        self._place = place
+
+    @property
+    def name(self) -> str:
+        return self._place
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def quote(self, text: str) -> str:
+        return bigquery_text(text)
+
+    def values(self, query: str) -> list[str]:
+        return [str(row[0]) for row in self._ask(query)]
+
+    def count(self, table: str, where: str) -> int:
+        (row,) = self._ask(f"SELECT COUNT(*) FROM `{table}` WHERE {where}")
+        return int(row[0])
+
+    def delete(self, table: str, where: str) -> int:
+        # The emulator does not tell how many rows a statement changed.
+        number = self.count(table, where)
+        if number:
+            self._ask(f"DELETE FROM `{table}` WHERE {where}")
+        return number
+
+    def blank(self, table: str, column: str, where: str) -> int:
+        number = self.count(table, where)
+        if number:
+            self._ask(f"UPDATE `{table}` SET `{column}` = NULL WHERE {where}")
+        return number
+
+    def _ask(self, statement: str) -> list[Any]:
+        from google.api_core.exceptions import GoogleAPICallError
+        from google.cloud.bigquery import QueryJobConfig
+
+        config = QueryJobConfig(default_dataset=self._dataset)
+        try:
+            return list(self._client.query(statement, job_config=config).result())
+        except GoogleAPICallError as error:
+            raise DistilwatchError(
+                f"BigQuery refuses a statement: {str(error.message).splitlines()[0]}",
+                self.name,
+                "repeat it later if it speaks of a streaming buffer; else see to the rights that "
+                "infra/terraform/bigquery gives",
+            ) from error
