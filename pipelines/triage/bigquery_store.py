@@ -83,7 +83,7 @@ class BigQueryStore:
         try:
             client = api.Client(
                 project,
-                credentials=AnonymousCredentials() if endpoint else None,  # type: ignore[no-untyped-call]
+                credentials=AnonymousCredentials() if endpoint else None,
                 client_options={"api_endpoint": endpoint} if endpoint else None,
             )
             for table in _WATCHED[:2]:
