@@ -7,12 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
 from google.api_core.exceptions import GoogleAPIError
-from google.auth.credentials import AnonymousCredentials
-from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery as api
 
 from pipelines.report.story import Session
@@ -20,6 +17,8 @@ from pipelines.triage.store import INDEX, MEMBERS, CaseRows
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from transforms.alerts.dispositions import WITHDRAW, Disposition, disposition_of
+from transforms.bigquery.client import Connection
+from transforms.bigquery.uri import parse_bigquery_uri
 
 _WATCHED = ("flagged_clusters", "cluster_members", "dispositions")
 _TYPES = {"INT64": "INT64", "FLOAT64": "FLOAT64", "TIMESTAMP": "TIMESTAMP", "STRING": "STRING"}
@@ -67,33 +66,22 @@ class BigQueryStore:
 
     @classmethod
     def open(cls, uri: str) -> BigQueryStore:
-        """The store of `bigquery://project/dataset`; `?endpoint=http://…` names an emulator.
+        """The store of `bigquery://project/dataset`; see docs/bigquery.md.
 
         Raises:
           DistilwatchError: when the address is none, or holds no tables of ours.
         """
-        parts = urlsplit(uri)
-        project, dataset = parts.netloc, parts.path.strip("/")
-        if not project or not dataset or "/" in dataset:
-            raise DistilwatchError(
-                "a project and a dataset are needed", f"--output {uri}",
-                "write bigquery://project/dataset",
-            )  # fmt: skip
-        endpoint = (parse_qs(parts.query).get("endpoint") or [""])[0]
+        where = parse_bigquery_uri(uri)
+        client = Connection(where).client
         try:
-            client = api.Client(
-                project,
-                credentials=AnonymousCredentials() if endpoint else None,
-                client_options={"api_endpoint": endpoint} if endpoint else None,
-            )
             for table in _WATCHED[:2]:
-                client.get_table(f"{project}.{dataset}.{table}")
-        except (GoogleAPIError, GoogleAuthError) as error:
+                client.get_table(f"{where.dataset_id}.{table}")
+        except GoogleAPIError as error:
             raise DistilwatchError(
                 f"the tables cannot be read: {str(error).splitlines()[0]}", f"--output {uri}",
                 "check project, dataset and credentials; `distilwatch detect` makes the tables",
             ) from error  # fmt: skip
-        return cls(client, f"{project}.{dataset}", f"{project}.{dataset}")
+        return cls(client, where.dataset_id, where.dataset_id)
 
     @property
     def name(self) -> str:

@@ -9,43 +9,42 @@ from typing import Any
 import duckdb
 import pytest
 
+from bench.triage_tables import make_tables
+from infra.local.bigquery_emulator import BigQueryEmulator
 from pipelines.report.rows import cluster_of
 from pipelines.triage.duckdb_store import DuckDBStore
 from pipelines.triage.queue import Queue, QueueFilter
 from pipelines.triage.store import Store, open_store
 from schemas.errors import DistilwatchError
+from schemas.tables import TABLES
+from tests.support.bigquery import new_dataset
 from transforms.alerts.dispositions import decide
+from transforms.sinks.bigquery.write import BigQuerySink
 
-support = pytest.importorskip(
-    "tests.support.bigquery", reason="the emulator of BigQuery is not part of this checkout"
-)
-writing = pytest.importorskip("transforms.sinks.bigquery.write")
+pytestmark = pytest.mark.bigquery
+
 NEEDED = ("flagged_clusters", "cluster_members", "session_scores", "dispositions")
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from bench.triage_tables import make_tables
-
     path = tmp_path_factory.mktemp("triage-bigquery") / "small.duckdb"
     make_tables(path, 25, cells=16)
     return path
 
 
 @pytest.fixture(scope="module")
-def store(small: Path, request: pytest.FixtureRequest) -> Store:
-    dataset = support.new_dataset(request.getfixturevalue("bigquery"))
+def store(small: Path, bigquery: BigQueryEmulator) -> Store:
+    dataset = new_dataset(bigquery)
     with duckdb.connect(str(small), read_only=True) as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        from schemas.tables import TABLES
-
         rows = {
             name: TABLES[name].to_arrow(
                 connection.execute(f"SELECT * FROM {name}").to_arrow_table().to_pylist()
             )
             for name in NEEDED
         }
-    writing.BigQuerySink(dataset.uri, "made-up").write(rows)
+    BigQuerySink(dataset.uri, "made-up").write(rows)
     return open_store(dataset.uri)
 
 
