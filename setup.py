@@ -23,6 +23,8 @@ EXTRAS = {
     "sharing": [
         "opendp>=0.14",
         "oprf>=3; sys_platform != 'win32'",
+        "pymisp>=2.5",
+        "requests>=2.32",
         "stix2>=3",
         "stix2-validator>=3.2",
         "taxii2-client>=2.3",
@@ -38,7 +40,6 @@ DEV = [
     "medallion",
     "playwright",
     "pycti",
-    "pymisp",
     # tools
     "hypothesis",
     "import-linter",
