@@ -324,7 +324,11 @@ _INDICATORS = Table(
         _may("value", "STRING", "keyed hash, hex, or a coarse public value such as a network"),
         _may("sketch", "BYTES", "coverage, where the kind is one that is compared and not equal"),
         _may("provider", "STRING", "lab that made it"),
-        _may("cluster_id", "STRING", "name, given by the lab that made it, of the campaign; says nothing to others"),
+        _may(
+            "cluster_id",
+            "STRING",
+            "name, given by the lab that made it, of the campaign; says nothing to others",
+        ),
         _may("confidence", "INT64", "of the lab that made it", "0 to 100"),
         _may("marking", "STRING", "traffic light protocol: clear, green, amber, amber+strict, red"),
         _must("valid_from", "TIMESTAMP", "from when it holds", "UTC"),
