@@ -261,6 +261,17 @@ def test_what_was_taken_back_never_leaves_again(lab: Lab, tmp_path: Path) -> Non
         signoff.revoke(lab.policy, lab.store, CLUSTER, "again", "ana")
 
 
+def test_what_has_left_can_be_taken_back_under_a_policy_that_became_stricter(
+    lab: Lab, tmp_path: Path
+) -> None:
+    add_cluster(lab)
+    leave(lab, tmp_path / "one.json")
+    lab.now_ms += 60_000
+    write_policy(lab, None, kinds=["client"], marking="red", least_confidence=95)
+    [back] = signoff.revoke(lab.policy, lab.store, CLUSTER, "ours", "ana")
+    assert signoff.publish(lab.policy, lab.store, back.name, "ana", tmp_path / "2").state == "sent"
+
+
 def test_one_indicator_can_be_taken_back_by_itself(lab: Lab, tmp_path: Path) -> None:
     add_cluster(lab)
     leave(lab, tmp_path / "one.json")
