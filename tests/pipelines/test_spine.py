@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.dataset as ds
 import pytest
 
 from schemas.tables import TABLES
 from tests.support.commands import query, result, run, table
+from transforms.sharing.coverage import UNIT
+from transforms.sharing.evidence import unpack
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def test_spoilt_records_do_not_skew_the_rest(spine: Run) -> None:
                 out.write(line)
             at += len(line)
     again = spine.detect("clean.jsonl", "clean.duckdb")
-    for name in ("session_scores", "flagged_clusters", "cluster_members"):
+    for name in ("session_scores", "flagged_clusters", "cluster_members", "cluster_evidence"):
         assert table(again, name) == table(spine.database, name), name
 
 
@@ -110,8 +113,27 @@ def test_order_of_arrival_changes_nothing(spine: Run) -> None:
     random.Random(3).shuffle(lines)
     (spine.folder / "shuffled.jsonl").write_bytes(b"".join(lines))
     again = spine.detect("shuffled.jsonl", "shuffled.duckdb")
-    for name in ("session_scores", "flagged_clusters", "cluster_members", "run_health"):
+    names = ("session_scores", "flagged_clusters", "cluster_members", "cluster_evidence")
+    for name in (*names, "run_health"):
         assert table(again, name) == table(spine.database, name), name
+
+
+def test_every_flagged_group_has_evidence_that_others_could_use(spine: Run) -> None:
+    rows = query(
+        spine.database,
+        """SELECT c.account_count, e.account_count, e.coverage, len(e.features), len(e.space),
+                  e.things
+           FROM flagged_clusters c LEFT JOIN cluster_evidence e USING
+             (cluster_id, window_start, revision) WHERE c.account_count > 1""",
+    )
+    assert rows
+    for accounts, gathered, coverage, features, space, things in rows:
+        assert gathered == accounts
+        assert features > 10
+        assert space == 32
+        assert all(2 <= t["members"] <= accounts and t["others"] >= 0 for t in things)
+        lengths = unpack(coverage) / UNIT
+        assert 0 < np.linalg.norm(lengths) <= accounts
 
 
 def test_a_second_run_changes_nothing(spine: Run) -> None:

@@ -90,6 +90,8 @@ def _problem(obj: Mapping[str, Any], terms: Terms) -> str:
         return "nobody has allowed one of its extensions"
     if "signature" not in extensions.get(EXTENSION, {}):
         return "it is not signed"
+    if obj.get("revoked") is True:
+        return ""  # it says only that what has left holds no more, whatever the policy is by now
     if kind != "identity" and obj.get("object_marking_refs") != [IDS[terms.marking]]:
         return f"it is not marked TLP:{terms.marking.value.upper()}"
     if kind == "campaign" and "description" in obj and not terms.tactics:
@@ -101,8 +103,6 @@ def _of_indicator(obj: Mapping[str, Any], terms: Terms) -> str:
     one = indicator_of(obj)
     if one.kind not in terms.kinds:
         return f"{terms.recipient} may not have kind {one.kind}"
-    if one.revoked:
-        return ""
     if one.confidence < terms.least_confidence:
         return f"confidence {one.confidence} is below {terms.least_confidence}"
     if one.valid_until_ms is None or one.valid_until_ms - one.valid_from_ms > terms.valid_ms:

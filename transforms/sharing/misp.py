@@ -15,6 +15,7 @@ from typing import Any
 
 from schemas.errors import DistilwatchError
 from transforms.sharing.indicators import NAMESPACE, Indicator, Marking
+from transforms.sharing.stix import identity_id
 
 # Distribution in MISP: 0 this organisation, 1 this community, 2 connected ones, 3 everybody.
 _DISTRIBUTION = {
@@ -30,13 +31,14 @@ def misp_event(indicators: Sequence[Indicator]) -> dict[str, Any]:
     """One event with an attribute for each indicator that was not taken back.
 
     Args:
-      indicators: at least one; the event gets the strictest of their markings.
+      indicators: at least one; the event gets the strictest of their markings, and the lab of the
+        first for its organisation.
 
     Raises:
       DistilwatchError: there are none, or pymisp is not installed.
     """
     try:
-        from pymisp import MISPEvent
+        from pymisp import MISPEvent, MISPOrganisation
     except ImportError as error:
         raise DistilwatchError(
             "pymisp is not installed", "MISP export", "install distilwatch[sharing]"
@@ -53,6 +55,8 @@ def misp_event(indicators: Sequence[Indicator]) -> dict[str, Any]:
     event.threat_level_id, event.analysis = 2, 2
     event.date = datetime.fromtimestamp(min(i.valid_from_ms for i in kept) / 1000, UTC).date()
     event.timestamp = datetime.fromtimestamp(max(i.modified_ms for i in kept) / 1000, UTC)
+    event.Orgc = MISPOrganisation()
+    event.Orgc.from_dict(name=kept[0].provider, uuid=identity_id(kept[0].provider)[-36:])
     event.add_tag(f"tlp:{strictest.value}")
     for one in kept:
         _add(event, one)

@@ -35,6 +35,8 @@ _ANSWER_BYTES = 32 << 20
 _MOST_OBJECTS = 50_000  # of one poll
 _TIMEOUT_S = 30.0
 _TRIES = 4
+# What the client raises on answers that no honest server gives.
+_CLIENT_FAILS = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,8 @@ def poll(place: Place, added_after: str = "") -> Polled:
         # The manifest is asked first: what comes between is fetched now, and again next time.
         newest = added_after
         for entry in _paged(place, collection.get_manifest, after):
-            newest = max(newest, str(entry.get("date_added", ""))[:40])
+            if isinstance(entry, Mapping):
+                newest = max(newest, str(entry.get("date_added", ""))[:40])
         objects = list(_paged(place, collection.get_objects, after))
     return Polled(objects, newest)
 
@@ -238,7 +241,7 @@ def _collection(place: Place) -> Iterator[Any]:
         raise _failed(
             place, "it does not answer", "check URL and network; nothing is lost, try again"
         ) from error
-    except (requests.RequestException, TAXIIServiceException, ValueError, RecursionError) as error:
+    except (requests.RequestException, TAXIIServiceException, *_CLIENT_FAILS) as error:
         raise _failed(
             place, f"its answer cannot be read: {str(error)[:200]}", "check the URL"
         ) from error

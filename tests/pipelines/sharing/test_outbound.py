@@ -43,6 +43,15 @@ def test_without_a_policy_nothing_may_leave(tmp_path: Path) -> None:
         read_policy(tmp_path / "none.yaml")
 
 
+def test_the_policy_in_the_documentation_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "sharing.md").read_text(encoding="utf-8")
+    example = page.split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "p.yaml").write_text(example, encoding="utf-8")
+    policy = read_policy(tmp_path / "p.yaml")
+    assert policy.terms("forum").valid_ms == 30 * 86_400_000
+    assert policy.settings.feeds["forum"].trusted == {"lab-b": "keys/lab-b.pem"}
+
+
 def test_every_mistake_of_a_policy_is_told(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(
         "lab: '<x>'\nrecipients: {forum: {kinds: [payment], epsilon: 99, more: 1}}\n"
@@ -250,6 +259,17 @@ def test_what_was_taken_back_never_leaves_again(lab: Lab, tmp_path: Path) -> Non
     assert propose(lab).proposal is None
     with pytest.raises(DistilwatchError, match="has left"):
         signoff.revoke(lab.policy, lab.store, CLUSTER, "again", "ana")
+
+
+def test_what_has_left_can_be_taken_back_under_a_policy_that_became_stricter(
+    lab: Lab, tmp_path: Path
+) -> None:
+    add_cluster(lab)
+    leave(lab, tmp_path / "one.json")
+    lab.now_ms += 60_000
+    write_policy(lab, None, kinds=["client"], marking="red", least_confidence=95)
+    [back] = signoff.revoke(lab.policy, lab.store, CLUSTER, "ours", "ana")
+    assert signoff.publish(lab.policy, lab.store, back.name, "ana", tmp_path / "2").state == "sent"
 
 
 def test_one_indicator_can_be_taken_back_by_itself(lab: Lab, tmp_path: Path) -> None:

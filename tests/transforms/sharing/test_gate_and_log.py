@@ -11,7 +11,7 @@ import pytest
 
 from schemas.errors import DistilwatchError
 from tests.transforms.sharing.test_stix import KEY, NOW_MS, an_indicator
-from transforms.sharing.canonical import canonical, signed
+from transforms.sharing.canonical import canonical
 from transforms.sharing.gate import check_outgoing
 from transforms.sharing.indicators import Kind, Marking
 from transforms.sharing.log import ShareLog
@@ -131,7 +131,8 @@ def test_misp_reads_what_we_make(tmp_path: Path) -> None:
     assert by_type["other"].uuid == an_indicator().indicator_id.removeprefix("indicator--")
     assert by_type["attachment"].data.getvalue() == an_indicator(Kind.BEHAVIOUR).payload
     assert int(event.distribution) == 0
-    assert json.loads(event.to_feed()["Event"]["Attribute"][0]["uuid"].join('""'))
+    assert event.Orgc.name == "lab-a"
+    assert len(event.to_feed()["Event"]["Attribute"]) == 2
     assert all(not a.to_ids for a in event.attributes)
 
 
@@ -143,12 +144,9 @@ def test_opencti_parses_what_we_make() -> None:
     count, refused, parts = OpenCTIStix2Splitter().split_bundle_with_expectations(data)
     ids = {o["id"] for part in parts for o in json.loads(part)["objects"]}
     wanted = {o["id"] for o in json.loads(data)["objects"]}
-    assert not refused
+    # It does not know the type of the definition of our properties, and imports the rest.
+    assert {o["type"] for o in refused} <= {"extension-definition"}
     assert count == len(ids)
-    assert ids >= {i for i in wanted if i.split("--")[0] in ("indicator", "campaign", "identity")}
-    assert signed(an_object(), KEY) == signed(an_object(), KEY)
-
-
-def an_object() -> dict[str, Any]:
-    objects = objects_of([an_indicator()])
-    return objects[-1]
+    assert wanted - ids <= {o["id"] for o in refused} | {
+        o["id"] for o in json.loads(data)["objects"] if o["type"] == "marking-definition"
+    }

@@ -1,0 +1,98 @@
+"""Servers that are busy, broken or hostile: all ends in one clear message, or in success."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from schemas.errors import DistilwatchError
+from transforms.sharing import taxii
+from transforms.sharing.taxii import Place
+
+TAXII = "application/taxii+json;version=2.1"
+COLLECTION = {"title": "t", "can_read": True, "can_write": True}
+
+
+class _Server(BaseHTTPRequestHandler):
+    """The first part of the path says how it behaves."""
+
+    busy = 2
+
+    def do_GET(self) -> None:
+        how, _, rest = self.path.strip("/").partition("/")
+        if how == "busy" and type(self).busy:
+            type(self).busy -= 1
+            self._answer(503, b"")
+        elif how == "away":
+            self._answer(302, b"", Location="http://127.0.0.1:1/elsewhere/")
+        elif how == "page":
+            self._answer(200, b"<html>", "text/html")
+        elif not rest:
+            self._answer(200, json.dumps(COLLECTION | {"id": how}).encode())
+        elif how == "huge":
+            self._answer(200, b'{"objects":["' + b"x" * 300_000 + b'"]}')
+        elif how == "deep":
+            self._answer(200, b'{"objects":' + b"[" * 60_000 + b"]" * 60_000 + b"}")
+        elif how == "odd":
+            self._answer(200, b'{"objects":7}')
+        elif how == "endless":
+            self._answer(200, b'{"more":true,"next":"1","objects":[1,2]}')
+        else:
+            self._answer(200, b"{}")
+
+    def _answer(self, status: int, body: bytes, kind: str = TAXII, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Type": kind, **headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    running = ThreadingHTTPServer(("127.0.0.1", 0), _Server)
+    thread = threading.Thread(target=running.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{running.server_address[1]}"
+    running.shutdown()
+    running.server_close()
+    thread.join(10)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("away", "cannot be read"),
+        ("page", "cannot be read"),
+        ("huge", "more than 100,000 bytes"),
+        ("deep", "cannot be read|no TAXII envelope"),
+        ("odd", "no TAXII|cannot be read"),
+        ("endless", "more than 1,000 new objects"),
+    ],
+)
+def test_a_bad_answer_ends_in_one_clear_message(
+    server: str, how: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taxii, "_ANSWER_BYTES", 200_000 if how == "deep" else 100_000)
+    monkeypatch.setattr(taxii, "_MOST_OBJECTS", 1_000)
+    with pytest.raises(DistilwatchError, match=said):
+        taxii.poll(Place("forum", f"{server}/{how}/"))
+
+
+def test_a_busy_server_is_asked_again(server: str) -> None:
+    assert taxii.poll(Place("forum", f"{server}/busy/")).objects == []
+    assert _Server.busy == 0
+
+
+def test_messages_name_no_password() -> None:
+    with pytest.raises(DistilwatchError) as caught:
+        taxii.poll(Place("forum", "http://lab:hunter2@forum.invalid/x/"))
+    assert "hunter2" not in str(caught.value)
