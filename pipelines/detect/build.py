@@ -107,11 +107,10 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
 def _reading(plan: Plan) -> tuple[int | None, int]:
     """Into how many readers a topic without an end is divided, and how long each reads at once.
 
-    Flink takes the minimum of the readers' watermarks; Prism does not, see `kafka_tail`.
+    One: of several, that whose partitions are idle would go on from its own latest event, and one
+    that has never seen any would hold up all.
     """
-    if plan.runner == "flink":
-        return plan.config.flink.parallelism, plan.config.flink.read_for
-    return None, 1_000
+    return None, plan.config.flink.read_for if plan.runner == "flink" else 1_000
 
 
 def _findings(plan: Plan, early_ms: int, late_ms: int) -> beam.PTransform:
