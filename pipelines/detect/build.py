@@ -132,7 +132,8 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
 def _reading(plan: Plan) -> Reading:
     """How inputs are read.
 
-    Flink takes the minimum of the watermarks of several readers; Prism does not, see `kafka_tail`.
+    One reader of a topic without an end: of several, that whose partitions are idle would go on
+    from its own latest event, and one that has never seen any would hold up all.
     """
     ingest, flink = plan.config.ingest, plan.config.flink
     how = Reading(
@@ -142,9 +143,7 @@ def _reading(plan: Plan) -> Reading:
         positions=plan.positions,
         read_with=plan.config.bigquery.read_with,
     )
-    if plan.runner == "flink":
-        return replace(how, readers=flink.parallelism, read_for_ms=flink.read_for)
-    return how
+    return replace(how, read_for_ms=flink.read_for) if plan.runner == "flink" else how
 
 
 def _of_span(sessions: Named, span: Backfill) -> Iterator[Named]:

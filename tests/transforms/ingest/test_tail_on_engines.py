@@ -57,11 +57,11 @@ class Write(beam.DoFn):
         yield from ()
 
 
-def counted(pipeline: beam.Pipeline, uri: str, readers: int, path: Path) -> None:
+def counted(pipeline: beam.Pipeline, uri: str, path: Path) -> None:
     """Windows of a minute over the topic."""
     _ = (
         pipeline
-        | "Read" >> ReadKafka(f"{uri}?bounded=false", times, 20, 0, 1_000, readers, 500)
+        | "Read" >> ReadKafka(f"{uri}?bounded=false", times, 20, 0, 1_000, None, 500)
         | "Each" >> beam.FlatMap(lambda ms: [beam.window.TimestampedValue(m, m / 1000) for m in ms])
         | "Minutes" >> beam.WindowInto(beam.window.FixedWindows(60))
         | "Key" >> beam.Map(lambda ms: ("all", ms)).with_output_types(tuple[str, int])
@@ -98,16 +98,14 @@ def until(condition: Callable[[], bool]) -> None:
 @pytest.mark.kafka
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "readers"),
+    "name",
     [
-        # Prism takes the watermark of the reader that it heard last for that of all.
-        pytest.param("prism", 1, marks=pytest.mark.prism),
-        pytest.param("flink", 2, marks=pytest.mark.flink),
+        pytest.param("prism", marks=pytest.mark.prism),
+        pytest.param("flink", marks=pytest.mark.flink),
     ],
 )
 def test_an_endless_topic_with_an_idle_partition_and_clocks_apart_is_told_whole(
     name: str,
-    readers: int,
     kafka: KafkaBroker,
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -133,7 +131,7 @@ def test_an_endless_topic_with_an_idle_partition_and_clocks_apart_is_told_whole(
 
     with engine(name, request) as options:
         pipeline = beam.Pipeline(options=options)
-        counted(pipeline, topic.uri, readers, told)
+        counted(pipeline, topic.uri, told)
         running = pipeline.run()
         # Once all partitions are idle the watermark goes on at the pace of the clock, so that the
         # last window, too, is over after a minute.
