@@ -81,7 +81,8 @@ def connect(path: Path, needed: Sequence[str] = NEEDED) -> Iterator[duckdb.DuckD
             raise DistilwatchError(
                 f"there is no table {', '.join(missing)}",
                 str(path),
-                "give the file that `distilwatch detect` wrote",
+                "give the file that `distilwatch detect` wrote; one of an older version gets "
+                "what is missing when it writes there once",
             )
         _check_columns(connection, path, needed)
         connection.execute("SET TimeZone = 'UTC'")
