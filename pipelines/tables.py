@@ -118,7 +118,8 @@ def _open_file(path: Path, needed: Sequence[str]) -> duckdb.DuckDBPyConnection:
             raise DistilwatchError(
                 f"there is no table {', '.join(missing)}",
                 str(path),
-                "give the file that `distilwatch detect` wrote",
+                "give the file that `distilwatch detect` wrote; one of an older version gets "
+                "what is missing when it writes there once",
             )
         _check_columns(connection, path, needed)
     except BaseException:

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from infra.local.services import KafkaBroker
-from tests.pipelines.test_bundles import mad, version
+from tests.pipelines.test_bundles import blind, version
 from tests.support.events import START_MS
 from tests.support.kafka import new_topic
 from tests.support.sketches import small_bundle
@@ -38,7 +38,7 @@ def test_a_stream_refuses_bad_bundles_and_changes_to_a_good_one_without_a_pause(
     store = tmp_path / "models"
     save_bundle(small_bundle(), store / "a")
     save_bundle(small_bundle(1), store / "b")
-    save_bundle(mad(small_bundle(1)), store / "mad")
+    save_bundle(blind(small_bundle(1)), store / "blind")
     shutil.copytree(store / "b", store / "forged")
     manifest = (store / "forged" / "manifest.json").read_bytes()
     (store / "forged" / "manifest.sig").write_bytes(Ed25519PrivateKey.generate().sign(manifest))
@@ -56,8 +56,8 @@ def test_a_stream_refuses_bad_bundles_and_changes_to_a_good_one_without_a_pause(
 
         (store / "current").write_text("forged")
         stream.until_said("bundle forged is refused")
-        point_to(store, "mad")
-        stream.until_said("bundle mad is refused")
+        point_to(store, "blind")
+        stream.until_said("bundle blind is refused")
         point_to(store, "b")
         stream.until_said(f"bundle {b} takes over from {a}")
         topic.produce((i % 2, line) for i, line in enumerate(second))

@@ -43,7 +43,7 @@ def test_start_is_a_word_or_a_time_in_any_zone(text: str, start: object) -> None
         ("kafka://h:x/t", "no host and port"),
         ("kafka://h:99999/t", "no host and port"),
         ("kafka://h:1/t?bounded=yes", "neither true nor false"),
-        ("kafka://h:1/t?start=monday", "neither earliest, latest, nor a time"),
+        ("kafka://h:1/t?start=monday", "neither earliest, latest, committed, nor a time"),
         ("kafka://h:1/t?bound=true", "did you mean bounded?"),
         ("kafka://h:1/t?sasl_mechanisms=PLAIN", "did you mean sasl_mechanism?"),
         ("http://h:1/t", "not the address"),
