@@ -114,7 +114,7 @@ _KNOWN = _many(
 _COVERAGE = _many(
     "coverage",
     "cells of the codebook where it was, or where as many requests of the history would be",
-    _may("cell", "INT64", "cell of the bundle's codebook"),
+    _may("cell", "INT64", "cell of the bundle's codebook", "number"),
     _may("x", "INT64", "column of the cell's tile on a map where alike cells are near", "tiles"),
     _may("y", "INT64", "row of the tile", "tiles"),
     _may("requests", "INT64", "requests of the cluster in the cell", "requests"),
@@ -270,14 +270,14 @@ _DEAD_LETTER_REPLAYS = Table(
     ("status", "source"),
     (
         _must("source", "STRING", "of the letter"),
-        _must("partition", "INT64", "of the letter"),
+        _must("partition", "INT64", "of the letter", "number"),
         _must("offset", "INT64", "of the letter", "records or bytes"),
         _must("replay_id", "STRING", "the replay"),
         _must("status", "STRING", "replayed, still_refused, or gone: its bytes are nowhere"),
         _must("replayed_at", "TIMESTAMP", "when", "UTC"),
         _may("reason", "STRING", "why it is still refused, or gone"),
         _may("to_source", "STRING", "topic or file that it was written to, or detect"),
-        _may("to_partition", "INT64", "partition that it was written to"),
+        _may("to_partition", "INT64", "partition that it was written to", "number"),
         _may("to_offset", "INT64", "offset that it has there", "records"),
     ),
 )
@@ -317,7 +317,12 @@ _DISPOSITIONS = Table(
         _may("reason", "STRING", "why"),
         _may("valid_until", "TIMESTAMP", "until when it holds; empty for ever", "UTC"),
         _may("disposition_id", "STRING", "stable name of the decision; its withdrawal has it, too"),
-        _may("revision", "INT64", "1 as it was made; the largest of a disposition_id counts"),
+        _may(
+            "revision",
+            "INT64",
+            "1 as it was made; the largest of a disposition_id counts",
+            "number",
+        ),
         _many("accounts", "accounts that the cluster held then", kind="STRING"),
         _many(
             "split_accounts", "of a split: those that do not belong with the rest", kind="STRING"
@@ -391,7 +396,7 @@ _INDICATORS = Table(
         _may("revoked", "BOOL", "whether the lab that made it took it back"),
         _may("created", "TIMESTAMP", "when its first version was made", "UTC"),
         _may("modified", "TIMESTAMP", "when this version was made; the latest counts", "UTC"),
-        _may("revision", "INT64", "version: 1, 2, …"),
+        _may("revision", "INT64", "version: 1, 2, …", "number"),
         _may("method", "STRING", "how it was made"),
         _may("source", "STRING", "who brought it here: own, or the name of a feed"),
     ),

@@ -6,7 +6,7 @@ CREATE TABLE IF NOT EXISTS `DATASET.dispositions` (
   `reason` STRING OPTIONS(description="why"),
   `valid_until` TIMESTAMP OPTIONS(description="until when it holds; empty for ever [UTC]"),
   `disposition_id` STRING OPTIONS(description="stable name of the decision; its withdrawal has it, too"),
-  `revision` INT64 OPTIONS(description="1 as it was made; the largest of a disposition_id counts"),
+  `revision` INT64 OPTIONS(description="1 as it was made; the largest of a disposition_id counts [number]"),
   `accounts` ARRAY<STRING> OPTIONS(description="accounts that the cluster held then"),
   `split_accounts` ARRAY<STRING> OPTIONS(description="of a split: those that do not belong with the rest"),
   `merged_clusters` ARRAY<STRING> OPTIONS(description="of a merge: clusters of the same campaign"),

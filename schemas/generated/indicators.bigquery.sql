@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS `DATASET.indicators` (
   `revoked` BOOL OPTIONS(description="whether the lab that made it took it back"),
   `created` TIMESTAMP OPTIONS(description="when its first version was made [UTC]"),
   `modified` TIMESTAMP OPTIONS(description="when this version was made; the latest counts [UTC]"),
-  `revision` INT64 OPTIONS(description="version: 1, 2, …"),
+  `revision` INT64 OPTIONS(description="version: 1, 2, … [number]"),
   `method` STRING OPTIONS(description="how it was made"),
   `source` STRING OPTIONS(description="who brought it here: own, or the name of a feed"),
   PRIMARY KEY (`indicator_id`) NOT ENFORCED

@@ -1,9 +1,9 @@
 -- What staff said of the alerts of each policy, bundle and severity.
 --
--- Of several decisions on a cluster the latest counts. `precision_low` and `precision_high` are the
+-- Of several decisions on a cluster the latest counts that was not taken back; drills are left out. `precision_low` and `precision_high` are the
 -- ends of Wilson's interval of 95 %.
 --
--- policy: discoveries where the false discovery rate decided, too; budget where it did not
+-- policy: that made the newest alert of the cluster; none where there was no alert
 -- bundle_version: bundle that scored the cluster
 -- severity: of the alert
 -- flagged: clusters [clusters]
@@ -15,20 +15,33 @@
 -- precision_rate: confirmed among confirmed, dismissed and permitted; empty without any [0 to 1]
 -- precision_low: lower end of its interval [0 to 1]
 -- precision_high: upper end of its interval [0 to 1]
-WITH verdicts AS (
-  SELECT cluster_id, decision FROM dispositions
+WITH decisions AS (
+  SELECT cluster_id, decision, decided_at FROM dispositions
   WHERE TRUE
+  QUALIFY ROW_NUMBER() OVER (
+    PARTITION BY COALESCE(disposition_id, CONCAT(cluster_id, CAST(decided_at AS STRING)))
+    ORDER BY COALESCE(revision, 1) DESC) = 1
+),
+verdicts AS (
+  SELECT cluster_id, decision FROM decisions
+  WHERE decision IN ('confirm', 'dismiss', 'permitted', 'watch')
   QUALIFY ROW_NUMBER() OVER (PARTITION BY cluster_id ORDER BY decided_at DESC) = 1
 ),
-alerts AS (
+policies AS (
+  SELECT cluster_id, policy FROM current_alerts
+  WHERE policy IS NOT NULL AND COALESCE(namespace, '') <> 'drill'
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY cluster_id ORDER BY changed_at DESC, alert_id) = 1
+),
+flagged AS (
   SELECT
     c.cluster_id,
-    IF(c.q_value IS NULL, 'budget', 'discoveries') AS policy,
+    COALESCE(p.policy, 'none') AS policy,
     COALESCE(c.bundle_version, '') AS bundle_version,
     c.severity,
     v.decision
   FROM current_clusters AS c
   LEFT JOIN verdicts AS v ON v.cluster_id = c.cluster_id
+  LEFT JOIN policies AS p ON p.cluster_id = c.cluster_id
   WHERE c.status <> 'resolved' OR v.decision IS NOT NULL
 ),
 sums AS (
@@ -40,7 +53,7 @@ sums AS (
     CAST(SUM(IF(decision = 'permitted', 1, 0)) AS INT64) AS permitted,
     CAST(SUM(IF(decision = 'watch', 1, 0)) AS INT64) AS watched,
     CAST(SUM(IF(decision IS NULL, 1, 0)) AS INT64) AS undecided
-  FROM alerts
+  FROM flagged
   GROUP BY policy, bundle_version, severity
 ),
 rates AS (

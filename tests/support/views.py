@@ -50,6 +50,14 @@ def _member(name: str, revision: int, account: str, n: int, **more: Any) -> dict
     } | more
 
 
+def _alert(name: str, revision: int, cluster: str, step: str, when: int, **more: Any) -> Any:
+    return {
+        "alert_id": name, "revision": revision, "cluster_id": cluster, "step": step,
+        "state": "open", "severity": "medium", "changed_at": when,
+        "policy": "coordinated-campaign", **more,
+    }  # fmt: skip
+
+
 def _session(name: str, revision: int, key: str, start: float, end: float, **more: Any) -> Any:
     return {
         "session_id": name,
@@ -140,6 +148,16 @@ ROWS: dict[str, Rows] = {
         {"cluster_id": "c-4", "decision": "dismiss", "decided_by": "ann",
          "decided_at": T0 + 2 * DAY},
     ],
+    "alerts": [
+        _alert("l-1", 1, "c-1", "opened", T0 + HOUR),
+        _alert("l-1", 2, "c-1", "raised", T0 + DAY, severity="high"),
+        _alert("l-3", 1, "c-3", "opened", T0 + 2 * DAY, policy="large-campaign"),
+        _alert("l-4", 1, "c-4", "opened", T0 + 3 * HOUR, policy="rehearsal", namespace="drill"),
+    ],
+    "dead_letter_replays": [
+        {"source": "live", "partition": 0, "offset": 0, "replay_id": "r-1", "status": "replayed",
+         "replayed_at": T0 + DAY, "to_source": "live", "to_partition": 0, "to_offset": 1},
+    ],
     "sightings": [
         {"sighting_id": "x1", "indicator_id": "i1", "cluster_id": "c-3", "account_id": "a6",
          "first_seen": T0 + 2 * DAY + HOUR, "last_seen": T0 + 3 * DAY, "match_count": 7},
@@ -164,6 +182,17 @@ EXPECTED: list[tuple[str, str, list[tuple[Any, ...]]]] = [
         "cluster_windows",
         "cluster_id, window_start, revision",
         [("c-1", at(0), 400), ("c-2", at(0), 60), ("c-3", at(0), 80), ("c-4", at(0), 30)],
+    ),
+    (
+        "current_alerts",
+        "alert_id, revision, severity",
+        [("l-1", 2, "high"), ("l-3", 1, "medium"), ("l-4", 1, "medium")],
+    ),
+    (
+        # The letter that was written to the topic is refused there once more.
+        "dead_letter_status",
+        "source, status, replay_reason, to_offset",
+        [("live", "still_refused", "not_json", 1), ("live", "open", None, None)],
     ),
     ("run_balance", "*", [("r1", 40, 33, 4, 3, 1, 0), ("r2", 5, 0, 0, 0, 0, 5)]),
     (
@@ -199,10 +228,10 @@ EXPECTED: list[tuple[str, str, list[tuple[Any, ...]]]] = [
         "policy, bundle_version, severity, flagged, confirmed, dismissed, permitted, watched, "
         "undecided, precision_rate, ROUND(precision_low, 4), ROUND(precision_high, 4)",
         [
-            ("budget", "b1", "critical", 1, 0, 0, 0, 0, 1, None, None, None),
             # Wilson's interval of 1 in 1 and of 0 in 1, as in any table of it
-            ("discoveries", "b1", "high", 1, 1, 0, 0, 0, 0, 1.0, 0.2065, 1.0),
-            ("discoveries", "b1", "medium", 1, 0, 1, 0, 0, 0, 0.0, 0.0, 0.7935),
+            ("coordinated-campaign", "b1", "high", 1, 1, 0, 0, 0, 0, 1.0, 0.2065, 1.0),
+            ("large-campaign", "b1", "critical", 1, 0, 0, 0, 0, 1, None, None, None),
+            ("none", "b1", "medium", 1, 0, 1, 0, 0, 0, 0.0, 0.0, 0.7935),
         ],
     ),
     (

@@ -1,5 +1,5 @@
 CREATE OR REPLACE VIEW `${views}.precision_by_policy` (
-  `policy` OPTIONS(description="discoveries where the false discovery rate decided, too; budget where it did not"),
+  `policy` OPTIONS(description="that made the newest alert of the cluster; none where there was no alert"),
   `bundle_version` OPTIONS(description="bundle that scored the cluster"),
   `severity` OPTIONS(description="of the alert"),
   `flagged` OPTIONS(description="clusters [clusters]"),
@@ -12,27 +12,51 @@ CREATE OR REPLACE VIEW `${views}.precision_by_policy` (
   `precision_low` OPTIONS(description="lower end of its interval [0 to 1]"),
   `precision_high` OPTIONS(description="upper end of its interval [0 to 1]")
 )
-OPTIONS(description="What staff said of the alerts of each policy, bundle and severity. Of several decisions on a cluster the latest counts. `precision_low` and `precision_high` are the ends of Wilson's interval of 95 %.")
+OPTIONS(description="What staff said of the alerts of each policy, bundle and severity. Of several decisions on a cluster the latest counts that was not taken back; drills are left out. `precision_low` and `precision_high` are the ends of Wilson's interval of 95 %.")
 AS
-WITH verdicts AS (
+WITH decisions AS (
   SELECT
     cluster_id,
-    decision
+    decision,
+    decided_at
   FROM `${dataset}.dispositions`
   WHERE
     TRUE
   QUALIFY
+    ROW_NUMBER() OVER (
+      PARTITION BY COALESCE(disposition_id, CONCAT(cluster_id, CAST(decided_at AS STRING)))
+      ORDER BY COALESCE(revision, 1) DESC
+    ) = 1
+), verdicts AS (
+  SELECT
+    cluster_id,
+    decision
+  FROM decisions
+  WHERE
+    decision IN ('confirm', 'dismiss', 'permitted', 'watch')
+  QUALIFY
     ROW_NUMBER() OVER (PARTITION BY cluster_id ORDER BY decided_at DESC) = 1
-), alerts AS (
+), policies AS (
+  SELECT
+    cluster_id,
+    policy
+  FROM `${views}.current_alerts`
+  WHERE
+    NOT policy IS NULL AND COALESCE(namespace, '') <> 'drill'
+  QUALIFY
+    ROW_NUMBER() OVER (PARTITION BY cluster_id ORDER BY changed_at DESC, alert_id) = 1
+), flagged AS (
   SELECT
     c.cluster_id,
-    IF(c.q_value IS NULL, 'budget', 'discoveries') AS policy,
+    COALESCE(p.policy, 'none') AS policy,
     COALESCE(c.bundle_version, '') AS bundle_version,
     c.severity,
     v.decision
   FROM `${views}.current_clusters` AS c
   LEFT JOIN verdicts AS v
     ON v.cluster_id = c.cluster_id
+  LEFT JOIN policies AS p
+    ON p.cluster_id = c.cluster_id
   WHERE
     c.status <> 'resolved' OR NOT v.decision IS NULL
 ), sums AS (
@@ -46,7 +70,7 @@ WITH verdicts AS (
     CAST(SUM(IF(decision = 'permitted', 1, 0)) AS INT64) AS permitted,
     CAST(SUM(IF(decision = 'watch', 1, 0)) AS INT64) AS watched,
     CAST(SUM(IF(decision IS NULL, 1, 0)) AS INT64) AS undecided
-  FROM alerts
+  FROM flagged
   GROUP BY
     policy,
     bundle_version,

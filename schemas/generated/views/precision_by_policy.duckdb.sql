@@ -1,23 +1,47 @@
 CREATE OR REPLACE VIEW "precision_by_policy" AS
-WITH verdicts AS (
+WITH decisions AS (
   SELECT
     cluster_id,
-    decision
+    decision,
+    decided_at
   FROM dispositions
   WHERE
     TRUE
   QUALIFY
+    ROW_NUMBER() OVER (
+      PARTITION BY COALESCE(disposition_id, cluster_id || CAST(decided_at AS TEXT))
+      ORDER BY COALESCE(revision, 1) DESC
+    ) = 1
+), verdicts AS (
+  SELECT
+    cluster_id,
+    decision
+  FROM decisions
+  WHERE
+    decision IN ('confirm', 'dismiss', 'permitted', 'watch')
+  QUALIFY
     ROW_NUMBER() OVER (PARTITION BY cluster_id ORDER BY decided_at DESC) = 1
-), alerts AS (
+), policies AS (
+  SELECT
+    cluster_id,
+    policy
+  FROM current_alerts
+  WHERE
+    NOT policy IS NULL AND COALESCE(namespace, '') <> 'drill'
+  QUALIFY
+    ROW_NUMBER() OVER (PARTITION BY cluster_id ORDER BY changed_at DESC, alert_id NULLS FIRST) = 1
+), flagged AS (
   SELECT
     c.cluster_id,
-    CASE WHEN c.q_value IS NULL THEN 'budget' ELSE 'discoveries' END AS policy,
+    COALESCE(p.policy, 'none') AS policy,
     COALESCE(c.bundle_version, '') AS bundle_version,
     c.severity,
     v.decision
   FROM current_clusters AS c
   LEFT JOIN verdicts AS v
     ON v.cluster_id = c.cluster_id
+  LEFT JOIN policies AS p
+    ON p.cluster_id = c.cluster_id
   WHERE
     c.status <> 'resolved' OR NOT v.decision IS NULL
 ), sums AS (
@@ -31,7 +55,7 @@ WITH verdicts AS (
     CAST(SUM(CASE WHEN decision = 'permitted' THEN 1 ELSE 0 END) AS BIGINT) AS permitted,
     CAST(SUM(CASE WHEN decision = 'watch' THEN 1 ELSE 0 END) AS BIGINT) AS watched,
     CAST(SUM(CASE WHEN decision IS NULL THEN 1 ELSE 0 END) AS BIGINT) AS undecided
-  FROM alerts
+  FROM flagged
   GROUP BY
     policy,
     bundle_version,
@@ -145,8 +169,8 @@ SELECT
     END
   END AS precision_high
 FROM rates;
-COMMENT ON VIEW "precision_by_policy" IS 'What staff said of the alerts of each policy, bundle and severity. Of several decisions on a cluster the latest counts. `precision_low` and `precision_high` are the ends of Wilson''s interval of 95 %.';
-COMMENT ON COLUMN "precision_by_policy"."policy" IS 'discoveries where the false discovery rate decided, too; budget where it did not';
+COMMENT ON VIEW "precision_by_policy" IS 'What staff said of the alerts of each policy, bundle and severity. Of several decisions on a cluster the latest counts that was not taken back; drills are left out. `precision_low` and `precision_high` are the ends of Wilson''s interval of 95 %.';
+COMMENT ON COLUMN "precision_by_policy"."policy" IS 'that made the newest alert of the cluster; none where there was no alert';
 COMMENT ON COLUMN "precision_by_policy"."bundle_version" IS 'bundle that scored the cluster';
 COMMENT ON COLUMN "precision_by_policy"."severity" IS 'of the alert';
 COMMENT ON COLUMN "precision_by_policy"."flagged" IS 'clusters [clusters]';

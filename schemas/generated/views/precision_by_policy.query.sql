@@ -1,22 +1,46 @@
-WITH verdicts AS (
+WITH decisions AS (
   SELECT
     cluster_id,
-    decision
+    decision,
+    decided_at
   FROM `${dataset}.dispositions`
   WHERE
     TRUE
   QUALIFY
+    ROW_NUMBER() OVER (
+      PARTITION BY COALESCE(disposition_id, CONCAT(cluster_id, CAST(decided_at AS STRING)))
+      ORDER BY COALESCE(revision, 1) DESC
+    ) = 1
+), verdicts AS (
+  SELECT
+    cluster_id,
+    decision
+  FROM decisions
+  WHERE
+    decision IN ('confirm', 'dismiss', 'permitted', 'watch')
+  QUALIFY
     ROW_NUMBER() OVER (PARTITION BY cluster_id ORDER BY decided_at DESC) = 1
-), alerts AS (
+), policies AS (
+  SELECT
+    cluster_id,
+    policy
+  FROM `${views}.current_alerts`
+  WHERE
+    NOT policy IS NULL AND COALESCE(namespace, '') <> 'drill'
+  QUALIFY
+    ROW_NUMBER() OVER (PARTITION BY cluster_id ORDER BY changed_at DESC, alert_id) = 1
+), flagged AS (
   SELECT
     c.cluster_id,
-    IF(c.q_value IS NULL, 'budget', 'discoveries') AS policy,
+    COALESCE(p.policy, 'none') AS policy,
     COALESCE(c.bundle_version, '') AS bundle_version,
     c.severity,
     v.decision
   FROM `${views}.current_clusters` AS c
   LEFT JOIN verdicts AS v
     ON v.cluster_id = c.cluster_id
+  LEFT JOIN policies AS p
+    ON p.cluster_id = c.cluster_id
   WHERE
     c.status <> 'resolved' OR NOT v.decision IS NULL
 ), sums AS (
@@ -30,7 +54,7 @@ WITH verdicts AS (
     CAST(SUM(IF(decision = 'permitted', 1, 0)) AS INT64) AS permitted,
     CAST(SUM(IF(decision = 'watch', 1, 0)) AS INT64) AS watched,
     CAST(SUM(IF(decision IS NULL, 1, 0)) AS INT64) AS undecided
-  FROM alerts
+  FROM flagged
   GROUP BY
     policy,
     bundle_version,
