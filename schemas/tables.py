@@ -114,7 +114,7 @@ _KNOWN = _many(
 _COVERAGE = _many(
     "coverage",
     "cells of the codebook where it was, or where as many requests of the history would be",
-    _may("cell", "INT64", "cell of the bundle's codebook", "number"),
+    _may("cell", "INT64", "cell of the bundle's codebook", "number from 0"),
     _may("x", "INT64", "column of the cell's tile on a map where alike cells are near", "tiles"),
     _may("y", "INT64", "row of the tile", "tiles"),
     _may("requests", "INT64", "requests of the cluster in the cell", "requests"),

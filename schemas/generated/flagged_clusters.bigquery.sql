@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS `DATASET.flagged_clusters` (
   `severity_reason` STRING OPTIONS(description="why the severity was lowered; empty where it was not"),
   `p_value_alone` FLOAT64 OPTIONS(description="without what other labs report; empty where that changes nothing [probability]"),
   `reported_by` ARRAY<STRING> OPTIONS(description="feeds whose indicators made the p-value smaller"),
-  `coverage` ARRAY<STRUCT<`cell` INT64 OPTIONS(description="cell of the bundle's codebook [number]"), `x` INT64 OPTIONS(description="column of the cell's tile on a map where alike cells are near [tiles]"), `y` INT64 OPTIONS(description="row of the tile [tiles]"), `requests` INT64 OPTIONS(description="requests of the cluster in the cell [requests]"), `expected` FLOAT64 OPTIONS(description="of as many requests of the history, those in the cell; empty where that is not known [requests]")>> OPTIONS(description="cells of the codebook where it was, or where as many requests of the history would be"),
+  `coverage` ARRAY<STRUCT<`cell` INT64 OPTIONS(description="cell of the bundle's codebook [number from 0]"), `x` INT64 OPTIONS(description="column of the cell's tile on a map where alike cells are near [tiles]"), `y` INT64 OPTIONS(description="row of the tile [tiles]"), `requests` INT64 OPTIONS(description="requests of the cluster in the cell [requests]"), `expected` FLOAT64 OPTIONS(description="of as many requests of the history, those in the cell; empty where that is not known [requests]")>> OPTIONS(description="cells of the codebook where it was, or where as many requests of the history would be"),
   PRIMARY KEY (`cluster_id`, `window_start`, `revision`) NOT ENFORCED
 )
 PARTITION BY DATE(`first_seen`)
