@@ -52,7 +52,8 @@ def test_a_stream_refuses_bad_bundles_and_changes_to_a_good_one_without_a_pause(
     a, b = version(store / "a"), version(store / "b")
     with Stream(tmp_path, prism, source, store, settings) as stream:
         stream.until_read(len(first))
-        assert stream.rows("SELECT DISTINCT bundle_version FROM session_scores") == [(a,)]
+        versions = "SELECT DISTINCT bundle_version FROM session_scores"
+        stream.until(lambda: stream.rows(versions) == [(a,)])
 
         (store / "current").write_text("forged")
         stream.until_said("bundle forged is refused")
