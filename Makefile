@@ -53,10 +53,11 @@ bench: install-dev ## Measure throughput, and memory per key
 # What is locked stays as it is, unless LOCK_ARGS=--upgrade-package=NAME says otherwise.
 lock: install-dev ## Resolve the locked versions anew, moving no more than asked in LOCK_ARGS
 	cd $(CURDIR) && COMPILE="$(BIN)/uv pip compile -q --python-version 3.11 --universal \
-	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links $(LOCK_ARGS)" && \
+	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-strip-extras $(LOCK_ARGS)" && \
 	  $$COMPILE setup.py --extra build --extra dev -o requirements-dev.lock && \
 	  $$COMPILE setup.py --extra build -c requirements-dev.lock -o requirements.lock && \
-	  $$COMPILE infra/local/bigquery/requirements.in -o infra/local/bigquery/requirements.txt
+	  $$COMPILE infra/local/bigquery/requirements.in -o infra/local/bigquery/requirements.txt && \
+	  grep -oE '^pip==[0-9.]+' requirements-pip.lock | $$COMPILE - --no-annotate -o requirements-pip.lock
 
 clean: ## Remove the environment and what tools left
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -67,9 +68,11 @@ $(BIN)/python:
 	  echo "Install it (Debian: apt install python3.11 python3.11-venv), or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; \
 	  exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	@# Older versions of pip refuse locked packages that are asked for with and without extras.
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-pip.lock
 
 # The package itself is built with the locked setuptools, so that nothing unlocked is fetched.
-$(VENV)/.installed: requirements.lock setup.py pyproject.toml | $(BIN)/python
+$(VENV)/.installed: requirements.lock requirements-pip.lock setup.py pyproject.toml | $(BIN)/python
 	@echo "Installing what is in requirements.lock; the first time takes a few minutes."
 	$(BIN)/python -m pip install --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
