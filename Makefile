@@ -6,7 +6,8 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
-PYTEST_ARGS ?=
+# Two files at a time: much of the time is spent waiting for brokers, clusters and browsers.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .PHONY: help install install-dev services demo lint format types generate test soak bench lock clean
 
@@ -44,7 +45,7 @@ test: install-dev services ## Style, types, then all tests
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 soak: install-dev services ## Twenty faults at random points of a million events; hours. SEED=n repeats one
-	$(BIN)/pytest -m soak -s $(PYTEST_ARGS)
+	$(BIN)/pytest -m soak -s tests/soak
 
 bench: install-dev ## Measure throughput, and memory per key
 	$(BIN)/python -m bench.memory
