@@ -56,6 +56,7 @@ lock: install-dev ## Resolve the locked versions anew, moving no more than asked
 	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links $(LOCK_ARGS)" && \
 	  $$COMPILE setup.py --extra build --extra dev -o requirements-dev.lock && \
 	  $$COMPILE setup.py --extra build -c requirements-dev.lock -o requirements.lock && \
+	  $$COMPILE setup.py --extra build --extra gcp -c requirements-dev.lock -o infra/dataflow/requirements.lock && \
 	  $$COMPILE infra/local/bigquery/requirements.in -o infra/local/bigquery/requirements.txt
 
 clean: ## Remove the environment and what tools left
