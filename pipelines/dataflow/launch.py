@@ -113,6 +113,7 @@ def launch(arguments: Sequence[str], console: Console) -> str:
         look.check(
             lambda: preflight.check_span(options.inputs, options.from_ms, options.to_ms, False)
         )
+        look.check(lambda: checks.check_places(config, given.beam_args))
         look.check(lambda: checks.check_job(config, options.inputs, options.outputs))
         look.finish()
         plan = make_plan(options)
