@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -83,9 +82,3 @@ def translated(plan: Plan) -> tuple[beam_runner_api_pb2.Pipeline, Any]:
     runner = DataflowRunner()
     result = runner.run_pipeline(pipeline, options)
     return runner.proto_pipeline, result.job
-
-
-def described(options: Any) -> dict[str, Any]:
-    """A job's options as words."""
-    words: dict[str, Any] = json.loads(json.dumps(options.get_all_options(drop_default=True)))
-    return words

@@ -13,12 +13,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import hcl2
 import pytest
 
 from infra.local.services import ServiceError, tofu_location
 from pipelines.dataflow.options import job_name
 from pipelines.dataflow.parameters import PARAMETERS
+from tests.support.terraform import blocks_of
 
 MODULE = Path(__file__).resolve().parents[2] / "infra" / "terraform" / "dataflow"
 FILES = sorted(MODULE.glob("*.tf"))
@@ -53,21 +53,8 @@ IN_PROJECT = {
 }
 
 
-def bare(value: Any) -> Any:
-    """What python-hcl2 reads, without the quotes that some of its versions leave on texts."""
-    if isinstance(value, dict):
-        return {bare(k): bare(v) for k, v in value.items() if not k.startswith("__")}
-    if isinstance(value, list):
-        return [bare(v) for v in value]
-    return value.strip('"') if isinstance(value, str) else value
-
-
 def blocks(kind: str) -> list[dict[str, Any]]:
-    found = []
-    for path in FILES:
-        with path.open(encoding="utf-8") as file:
-            found += bare(hcl2.load(file)).get(kind, [])
-    return found
+    return blocks_of(FILES, kind)
 
 
 def resources(kind: str) -> dict[str, dict[str, Any]]:
