@@ -57,6 +57,7 @@ lock: install-dev ## Resolve the locked versions anew, moving no more than asked
 	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-strip-extras $(LOCK_ARGS)" && \
 	  $$COMPILE setup.py --extra build --extra dev -o requirements-dev.lock && \
 	  $$COMPILE setup.py --extra build -c requirements-dev.lock -o requirements.lock && \
+	  $$COMPILE setup.py --extra build --extra gcp -c requirements-dev.lock -o infra/dataflow/requirements.lock && \
 	  $$COMPILE infra/local/bigquery/requirements.in -o infra/local/bigquery/requirements.txt && \
 	  grep -oE '^pip==[0-9.]+' requirements-pip.lock | $$COMPILE - --no-annotate -o requirements-pip.lock
 

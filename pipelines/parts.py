@@ -35,12 +35,18 @@ if TYPE_CHECKING:
     from transforms.bigquery.client import BigQueryOptions
 
 
-def decoder(config: Config) -> Decoder:
-    """The decoder that the settings ask for."""
+def decoder(config: Config, by_name: bool = False) -> Decoder:
+    """The decoder that the settings ask for.
+
+    Args:
+      config: settings.
+      by_name: whether it goes to workers without its key, which they find in their environment.
+    """
     ingest = config.ingest
+    variable = ingest.hmac_key_env if by_name else None
     key = load_key(ingest.hmac_key_env, ingest.hmac_key_file, home())
     return Decoder(
-        Pseudonymiser(key),
+        Pseudonymiser(key, variable),
         config.embedding.model,
         config.embedding.dim,
         max_text_chars=ingest.max_text_chars,
@@ -48,7 +54,7 @@ def decoder(config: Config) -> Decoder:
         min_event_time_ms=ingest.min_event_time_ms,
         allowed_lateness_ms=ingest.allowed_lateness_ms,
         known=known_texts(config),
-        forgotten=Forgotten.open(forgotten_file(config), key),
+        forgotten=Forgotten.open(forgotten_file(config), key, variable),
         schemas=schema_registry(config),
     )
 

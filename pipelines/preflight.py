@@ -49,22 +49,25 @@ class Preflight:
         )
 
 
-def check_input(uri: str, endless: bool = False) -> None:
+def check_input(uri: str, endless: bool = False, far: bool = False) -> None:
     """Raises DistilwatchError when there are no events to be had from a URI.
 
     Args:
       uri: a path, kafka://host:port/topic, or bigquery://project/dataset/table.
       endless: whether the topic may go on for ever.
+      far: whether only workers need reach the broker of a topic that goes on for ever.
     """
     parts = urlsplit(uri)
     if parts.scheme == "kafka":
         from transforms.ingest.kafka import check_broker, parse_kafka_uri
 
-        if not parse_kafka_uri(uri).bounded and not endless:
+        bounded = parse_kafka_uri(uri).bounded
+        if not bounded and not endless:
             raise DistilwatchError(
                 "history must have an end", f"--input {uri}", "leave bounded=false out"
             )
-        check_broker(uri)
+        if bounded or not far:
+            check_broker(uri)
         return
     if parts.scheme == "bigquery":
         from transforms.bigquery import parse_bigquery_uri
@@ -160,7 +163,7 @@ def check_runner(
     """Raises DistilwatchError when a runner cannot read the inputs, or is not there.
 
     Args:
-      runner: direct, prism, flink, or None.
+      runner: direct, prism, flink, dataflow, or None.
       inputs: URIs; those that are wrong are passed over here.
       for_ms: how long to run; None: until stopped.
       beam_args: Beam's own options.

@@ -137,6 +137,9 @@ def detect(
         --flink-master 127.0.0.1:8081 --run-id main
       distilwatch detect --input kafka://127.0.0.1:9092/requests --bundle bundle \\
         --output duckdb:///out.duckdb --from 2026-06-01 --to 2026-06-08
+      distilwatch detect --input 'kafka://broker:9092/requests?bounded=false' \\
+        --bundle bundle --output bigquery://project/dataset --runner dataflow \\
+        --config settings.yaml --run-id main
     """
     from pipelines import preflight
     from pipelines.console import Console
@@ -147,7 +150,7 @@ def detect(
         look = preflight.Preflight()
         config = look.check(lambda: _settings(config_path, flink_master))
         for uri in inputs:
-            look.check(partial(preflight.check_input, uri, endless=True))
+            look.check(partial(preflight.check_input, uri, endless=True, far=runner == "dataflow"))
         look.check(lambda: preflight.check_bundle(bundle))
         for uri in outputs:
             look.check(partial(preflight.check_output, uri, inputs, patient=past))
@@ -162,6 +165,10 @@ def detect(
         look.check(lambda: preflight.check_runner(runner, inputs, for_ms, beam_args))
         look.check(lambda: preflight.check_span(inputs, from_ms, to_ms, send_alerts))
         look.check(lambda: preflight.check_flink(runner, config, inputs, savepoint, flink_master))
+        if runner == "dataflow":
+            from pipelines.dataflow.checks import check_command
+
+            look.check(lambda: check_command(config, inputs, outputs, for_ms, beam_args))
         look.finish()
         assert config is not None  # finish() would have raised
         for cost in costs or ():

@@ -1,7 +1,7 @@
 """`distilwatch detect`: request events in, flagged clusters out.
 
 `plan` says what is to be done, `build` makes the pipeline, `bounded` runs it over input that ends,
-and `endless` over input that does not.
+and `endless` over input that does not; `pipelines.dataflow` gives it to Google's service.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ def detect(options: DetectOptions, console: Console) -> DetectSummary:
         from pipelines.detect.endless import run_until_stopped
 
         return run_until_stopped(plan, console)
+    if plan.runner == "dataflow":
+        from pipelines.dataflow.submit import run_on_dataflow
+
+        return run_on_dataflow(plan, console)
     from pipelines.detect.bounded import run_to_the_end
 
     return run_to_the_end(plan, console)

@@ -15,6 +15,7 @@ from pipelines.detect.controlled import ControlledFindings
 from pipelines.detect.findings import Findings
 from pipelines.detect.plan import Plan
 from pipelines.detect.sightings import sightings_of
+from pipelines.detect.worth_saying import WorthSaying
 from pipelines.parts import (
     Reading,
     decoder,
@@ -27,6 +28,7 @@ from pipelines.parts import (
 from transforms.alerts.control import ControlDiscoveries
 from transforms.clusters.rows import Finding
 from transforms.clusters.transforms import ORDER, AccountProfile, Cluster, FindClusters, Found
+from transforms.coverage.layout import DAY_MS
 from transforms.coverage.sketch import CoverageSketch
 from transforms.ingest.dead_letters import LetterRows
 from transforms.ingest.sealing import letter_keys
@@ -49,28 +51,31 @@ from transforms.sessions.transforms import (
     SessionizeBounded,
     SessionizeEndless,
 )
-from transforms.sinks.staging import StageColumns, StageTable
+from transforms.sinks.outgoing import Outgoing, Staging
 
 _COUNTS_MS = 2_000
 _SOON_MS = 1_000
 
 
-def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
+def build(pipeline: beam.Pipeline, plan: Plan, out: str | Outgoing) -> None:
     """The whole way of an event.
 
     Args:
       pipeline: to build into.
       plan: whether input ends decides only how sessions and profiles are made, many together or
         one by one, and how often results come.
-      folder: where rows are staged.
+      out: where rows go; a folder to stage them in.
     """
+    if isinstance(out, str):
+        out = Staging(out)
     config, run_id, policy, bundle = plan.config, plan.run_id, plan.policy, plan.bundle
     sessions = session_options(config, plan.endless)
     early_ms, late_ms = sessions.early_firing_ms, sessions.allowed_lateness_ms
     span = plan.backfill
     to_element = DecodeAndPlace(
-        decoder(config), bundle, embeds_texts(config), None if span is None else span.read
-    )
+        decoder(config, plan.keys_by_name), bundle, embeds_texts(config),
+        None if span is None else span.read,
+    )  # fmt: skip
     inputs = plan.options.inputs if span is None else [span.source(u) for u in plan.options.inputs]
     ingested = read_events(pipeline, inputs, to_element, _reading(plan), plan.options.letters)
     clean = ingested | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
@@ -78,24 +83,21 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
         partials = clean.events | "Fold" >> FoldEvents(sessions)
         found = partials | "Sessions" >> SessionizeEndless(sessions)
         for kind, level in SESSION_LEVELS.items():
-            _ = (
+            rows = (
                 found
                 | f"Only_{kind}" >> beam.Filter(lambda s, kind: s.kind == kind, kind)
                 | f"Score_{kind}" >> RunInference(ScoringHandler(bundle, level, rows_of_sketches))
                 | f"Rows_{kind}" >> beam.Map(_session_row, level, run_id)
-                | f"Stage_{kind}_sessions" >> StageTable("session_scores", folder)
             )
+            out.put_rows(f"Stage_{kind}_sessions", "session_scores", rows)
         keyed = partials | "Profiles" >> Profile(config.profiles.window_ms, early_ms, late_ms)
     else:
         folded = clean.events | "Fold" >> FoldTogether(sessions)
         together = folded | "Sessions" >> SessionizeBounded(sessions)
         if span is not None:
             together |= "SessionsOfSpan" >> beam.FlatMap(_of_span, span)
-        _ = (
-            together
-            | "ScoreSessions" >> ScoreSessions(bundle, run_id)
-            | "Stage_sessions" >> StageColumns("session_scores", folder)
-        )
+        scores = together | "ScoreSessions" >> ScoreSessions(bundle, run_id)
+        out.put_columns("Stage_sessions", "session_scores", scores)
         keyed = folded | "Profiles" >> ProfileBounded(config.profiles.window_ms, late_ms)
     named = keyed | "NameWindow" >> beam.ParDo(_ProfileFn())
     if span is not None:
@@ -110,6 +112,8 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
         plan.earlier, watching(config, plan.endless),
     )  # fmt: skip
     flagged = clusters | "Findings" >> _findings(plan, early_ms, late_ms)
+    if plan.endless and not out.knows_what_was_said:
+        flagged |= "WorthSaying" >> WorthSaying(config.profiles.window_ms + 2 * late_ms + DAY_MS)
 
     tables = {
         "session_scores": _profile_rows(clusters, run_id),
@@ -126,7 +130,8 @@ def build(pipeline: beam.Pipeline, plan: Plan, folder: str) -> None:
         ),
     }
     for name, rows in tables.items():
-        _ = rows | f"Stage_{name}" >> StageTable(name, folder)
+        out.put_rows(f"Stage_{name}", name, rows)
+    out.close()
 
 
 def _reading(plan: Plan) -> Reading:
@@ -135,7 +140,8 @@ def _reading(plan: Plan) -> Reading:
     One reader of a topic without an end: of several, that whose partitions are idle would go on
     from its own latest event, and one that has never seen any would hold up all.
     """
-    ingest, flink = plan.config.ingest, plan.config.flink
+    config = plan.config
+    ingest = config.ingest
     how = Reading(
         ingest.batch_records,
         ingest.watermark_lag_ms,
@@ -143,7 +149,8 @@ def _reading(plan: Plan) -> Reading:
         positions=plan.positions,
         read_with=plan.config.bigquery.read_with,
     )
-    return replace(how, read_for_ms=flink.read_for) if plan.runner == "flink" else how
+    read_for = {"flink": config.flink.read_for, "dataflow": config.dataflow.read_for}
+    return replace(how, read_for_ms=read_for.get(plan.runner, how.read_for_ms))
 
 
 def _of_span(sessions: Named, span: Backfill) -> Iterator[Named]:
@@ -155,7 +162,7 @@ def _of_span(sessions: Named, span: Backfill) -> Iterator[Named]:
 
 def _letter_rows(plan: Plan) -> LetterRows:
     ingest = plan.config.ingest
-    keys = letter_keys(ingest.dead_letter_key_env)
+    keys = letter_keys(ingest.dead_letter_key_env, plan.keys_by_name)
     return LetterRows(plan.run_id, keys, ingest.dead_letter_max_bytes)
 
 

@@ -29,7 +29,8 @@ class DetectOptions:
     """What to read, score with, and write to.
 
     Attributes:
-      runner: direct, prism or flink; None: prism for input without an end, direct otherwise.
+      runner: direct, prism, flink or dataflow; None: prism for input without an end, direct
+        otherwise.
       duration_ms: how long to run over input without an end; None: until stopped.
       savepoint: of Flink, to go on from.
       letters: records that were refused before, and are read together with the inputs.
@@ -64,6 +65,8 @@ class Plan:
       store: folder whose pointer names the bundle, and is watched; None: one bundle for good.
       backfill: the span of the past that is scored; None: everything that is there.
       positions: folder where readers note how far they are; None: nowhere.
+      keys_by_name: whether the job has only the names of secret keys, and every worker finds the
+        keys in its environment; otherwise they travel with the job.
     """
 
     options: DetectOptions
@@ -79,6 +82,7 @@ class Plan:
     store: Path | None = None
     backfill: Backfill | None = None
     positions: str | None = None
+    keys_by_name: bool = False
 
     @property
     def config(self) -> Config:
@@ -103,16 +107,7 @@ def make_plan(options: DetectOptions) -> Plan:
     if alerts.control != "discoveries":
         budget = AlertBudget(max_p, alerts.pages_per_day, window_ms)
         max_p = budget.max_p_for(int(bundle.training["accounts"]))
-    policy = AlertPolicy(
-        max_p,
-        high_exposure_usd=alerts.severity.high_exposure_usd,
-        critical_exposure_usd=alerts.severity.critical_exposure_usd,
-        high_accounts=alerts.severity.high_accounts,
-        known=KnownPolicy(
-            tuple((about.name, about.kind) for about in known.collections),
-            **alerts.known_texts.model_dump(),
-        ),
-    )
+    policy = policy_of(options.config, known, max_p)
     endless = is_endless(options.inputs)
     return Plan(
         options,
@@ -129,6 +124,27 @@ def make_plan(options: DetectOptions) -> Plan:
         budget,
         store,
         Backfill.of(options.from_ms, options.to_ms, options.config),
+    )
+
+
+def policy_of(config: Config, known: KnownTexts, max_p: float) -> AlertPolicy:
+    """What is flagged, and how severe it is.
+
+    Args:
+      config: settings.
+      known: collections of known texts.
+      max_p: largest p-value that is flagged.
+    """
+    alerts = config.alerts
+    return AlertPolicy(
+        max_p,
+        high_exposure_usd=alerts.severity.high_exposure_usd,
+        critical_exposure_usd=alerts.severity.critical_exposure_usd,
+        high_accounts=alerts.severity.high_accounts,
+        known=KnownPolicy(
+            tuple((about.name, about.kind) for about in known.collections),
+            **alerts.known_texts.model_dump(),
+        ),
     )
 
 
@@ -159,7 +175,7 @@ def _run_id(options: DetectOptions, version: str, known: Sequence[str]) -> str:
             *options.inputs,
             version,
             *known,
-            options.config.model_dump_json(exclude={"flink"}),
+            options.config.model_dump_json(exclude={"flink", "dataflow"}),
             *again,
             *span,
         ]
@@ -178,6 +194,7 @@ class DetectSummary:
       complete: whether all results are in the outputs.
       delivered: what became of the rows, by output, of those that count them on arrival.
       savepoint: of Flink, where the stopped stream can go on from.
+      job: that was given to a service, which goes on with it; what became of it is not known here.
     """
 
     run_id: str
@@ -188,6 +205,7 @@ class DetectSummary:
     complete: bool = True
     delivered: Mapping[str, Delivery] = field(default_factory=dict)
     savepoint: str | None = None
+    job: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
@@ -202,10 +220,15 @@ class DetectSummary:
                 else {}
             ),
             **({"savepoint": self.savepoint} if self.savepoint else {}),
+            **({"job": self.job} if self.job else {}),
         }
 
     def lines(self) -> list[str]:
         """For people."""
+        if self.job:
+            return [
+                f"Dataflow runs it: {self.job} (run {self.run_id}, bundle {self.bundle_version})."
+            ]
         health = self.health
         reasons = sorted(
             (

@@ -13,6 +13,7 @@ from pipelines.settings.base import Section
 from pipelines.settings.bigquery import BigQueryConfig
 from pipelines.settings.bundles import BundlesConfig
 from pipelines.settings.clusters import ClustersConfig, LinkConfig, LinksConfig
+from pipelines.settings.dataflow import DataflowConfig
 from pipelines.settings.flink import FlinkConfig
 from pipelines.settings.ingest import EmbeddingConfig, IngestConfig, RegistryConfig
 from pipelines.settings.run import RunConfig
@@ -29,6 +30,7 @@ __all__ = [
     "ClustersConfig",
     "Config",
     "CoverageConfig",
+    "DataflowConfig",
     "DetectorConfig",
     "EmbeddingConfig",
     "FlinkConfig",
@@ -71,3 +73,4 @@ class Config(Section):
     bundles: BundlesConfig = Field(default_factory=BundlesConfig)
     run: RunConfig = Field(default_factory=RunConfig)
     flink: FlinkConfig = Field(default_factory=FlinkConfig)
+    dataflow: DataflowConfig = Field(default_factory=DataflowConfig)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import hcl2
 import pytest
 import sqlglot
 
@@ -23,6 +22,7 @@ from pipelines.settings import TablesConfig
 from pipelines.upkeep import expire
 from schemas.tables import IDENTIFIERS, TABLES
 from schemas.views import NAMES
+from tests.support.terraform import blocks_of
 from tests.support.views import DAY, ROWS, T0
 from transforms.sinks.duckdb import write_tables
 
@@ -34,21 +34,8 @@ TEXT = "\n".join(path.read_text(encoding="utf-8") for path in FILES)
 CODE = "\n".join(line for line in TEXT.splitlines() if not line.lstrip().startswith("#"))
 
 
-def bare(value: Any) -> Any:
-    """What python-hcl2 reads, without the quotes that some of its versions leave on texts."""
-    if isinstance(value, dict):
-        return {bare(k): bare(v) for k, v in value.items() if not k.startswith("__")}
-    if isinstance(value, list):
-        return [bare(v) for v in value]
-    return value.strip('"') if isinstance(value, str) else value
-
-
 def blocks(kind: str) -> list[dict[str, Any]]:
-    found = []
-    for path in FILES:
-        with path.open(encoding="utf-8") as file:
-            found += bare(hcl2.load(file)).get(kind, [])
-    return found
+    return blocks_of(FILES, kind)
 
 
 def names(kind: str) -> set[str]:

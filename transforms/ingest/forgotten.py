@@ -23,13 +23,23 @@ _FORGET, _ALLOW = "forget", "allow"
 class Forgotten:
     """A set of accounts; empty without a key."""
 
-    def __init__(self, hashes: frozenset[str] = frozenset(), key: bytes | None = None) -> None:
+    def __init__(
+        self,
+        hashes: frozenset[str] = frozenset(),
+        key: bytes | None = None,
+        variable: str | None = None,
+    ) -> None:
         self._hashes = hashes
-        self._keyed = Pseudonymiser(key) if key else None
+        self._keyed = Pseudonymiser(key, variable) if key else None
 
     @classmethod
-    def open(cls, path: Path, key: bytes) -> Forgotten:
+    def open(cls, path: Path, key: bytes, variable: str | None = None) -> Forgotten:
         """Reads the list; where there is none, nobody was to be forgotten.
+
+        Args:
+          path: of the list.
+          key: of its hashes.
+          variable: as of `Pseudonymiser`.
 
         Raises:
           DistilwatchError: when the list cannot be read, so that nobody comes back in silence.
@@ -37,7 +47,7 @@ class Forgotten:
         hashes: set[str] = set()
         for entry in _entries(path):
             (hashes.discard if entry["action"] == _ALLOW else hashes.add)(entry["account"])
-        return cls(frozenset(hashes), key)
+        return cls(frozenset(hashes), key, variable)
 
     def __bool__(self) -> bool:
         return bool(self._hashes)

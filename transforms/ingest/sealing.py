@@ -35,10 +35,13 @@ class LetterKeys:
 
     Args:
       keys: secret, at least 32 bytes each; the first seals, all open.
+      variable: environment variable that has them on workers, too; then pickling takes only its
+        name along. None: pickling takes the keys.
     """
 
-    def __init__(self, keys: tuple[bytes, ...]) -> None:
+    def __init__(self, keys: tuple[bytes, ...], variable: str | None = None) -> None:
         self._keys = keys
+        self._variable = variable
         self._ciphers = {key_id(key): AESSIV(_derived(key)) for key in keys}
         self._newest = key_id(keys[0])
 
@@ -46,6 +49,8 @@ class LetterKeys:
         return f"LetterKeys({len(self._keys)} hidden)"
 
     def __reduce__(self) -> tuple[object, ...]:
+        if self._variable is not None:
+            return letter_keys, (self._variable, True)
         return LetterKeys, (self._keys,)
 
     def seal(self, raw: bytes, place: Place) -> bytes:
@@ -93,8 +98,12 @@ def _bound_to(place: Place) -> list[bytes]:
     return [str(part).encode() for part in place]
 
 
-def letter_keys(variable: str | None) -> LetterKeys | None:
+def letter_keys(variable: str | None, by_name: bool = False) -> LetterKeys | None:
     """Keys out of an environment variable; None when the settings name none.
+
+    Args:
+      variable: its name.
+      by_name: whether workers have the variable, too, and get only its name.
 
     Raises:
       DistilwatchError: the variable is not set, or what it holds are no keys.
@@ -114,4 +123,4 @@ def letter_keys(variable: str | None) -> LetterKeys | None:
         if len(key) < _LEAST_BYTES:
             raise DistilwatchError(f"key {i} has {len(key)} bytes, too few", where, _MAKE)
         keys.append(key)
-    return LetterKeys(tuple(keys))
+    return LetterKeys(tuple(keys), variable if by_name else None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -45,7 +46,8 @@ class WriteBigQuery(beam.PTransform):  # type: ignore[misc]
       run_id: for dead letters.
       options: how to write.
       batch_rows: rows in a batch, at most.
-      wait_s: how long rows wait for a batch to fill, seconds.
+      wait_s: how long rows wait for a batch to fill, seconds; 0: until all are there, for input
+        that ends.
     """
 
     table: str
@@ -59,20 +61,31 @@ class WriteBigQuery(beam.PTransform):  # type: ignore[misc]
         written = (
             rows
             | "LeaveWindows" >> beam.WindowInto(GlobalWindows())
-            | "OneShard" >> beam.WithKeys(self.table)
-            | "Gather"
-            >> beam.GroupIntoBatches(self.batch_rows, max_buffering_duration_secs=self.wait_s)
+            | "OneShard" >> beam.Map(_keyed, self.table).with_output_types(tuple[str, Any])
+            | "Gather" >> self._gather()
             | "Merge"
-            >> beam.ParDo(_MergeFn(self.uri, self.run_id, self.options)).with_outputs(
-                "refused", main="deliveries"
-            )
+            >> beam.ParDo(
+                _MergeFn(self.uri, self.run_id, self.options, self.batch_rows)
+            ).with_outputs("refused", main="deliveries")
         )
         return Written(written.refused, written.deliveries)
 
+    def _gather(self) -> beam.PTransform:
+        # Where input ends, nothing need wait by the clock: Beam's embedded runner ends without the
+        # rows of timers that are left.
+        if not self.wait_s:
+            return beam.GroupByKey()
+        return beam.GroupIntoBatches(self.batch_rows, max_buffering_duration_secs=self.wait_s)
+
+
+def _keyed(row: Row, table: str) -> tuple[str, Row]:
+    return table, row
+
 
 class _MergeFn(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, uri: str, run_id: str, options: BigQueryOptions) -> None:
+    def __init__(self, uri: str, run_id: str, options: BigQueryOptions, batch_rows: int) -> None:
         self._uri, self._run_id, self._options = uri, run_id, options
+        self._batch_rows = batch_rows
 
     def setup(self) -> None:
         from transforms.sinks.bigquery.write import BigQuerySink
@@ -81,8 +94,13 @@ class _MergeFn(beam.DoFn):  # type: ignore[misc]
 
     def process(self, element: tuple[str, Iterable[Row]]) -> Iterator[Any]:
         name, rows = element
+        left = iter(rows)
+        while batch := list(islice(left, self._batch_rows)):
+            yield from self._merge(name, batch)
+
+    def _merge(self, name: str, rows: list[Row]) -> Iterator[Any]:
         table = TABLES[name]
-        delivery, letters = self._sink.write_table(name, newest(table, table.to_arrow(list(rows))))
+        delivery, letters = self._sink.write_table(name, newest(table, table.to_arrow(rows)))
         yield name, delivery.sent, delivery.arrived, delivery.refused
         for letter in letters:
             yield beam.pvalue.TaggedOutput("refused", letter)

@@ -1,0 +1,90 @@
+"""Makes the job of a plan, and gives it to Dataflow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+
+from pipelines.console import Console
+from pipelines.dataflow.bundles import BucketBundle, upload
+from pipelines.dataflow.options import dataflow_options
+from pipelines.dataflow.secrets import into_environment
+from pipelines.detect.build import build
+from pipelines.detect.plan import DetectSummary, Plan
+from pipelines.parts import bigquery_options
+from schemas.errors import DistilwatchError
+from transforms.sinks.outgoing import ToBigQuery
+
+
+def dataflow_pipeline(plan: Plan, uri: str, options: PipelineOptions) -> beam.Pipeline:
+    """The whole pipeline, whose workers write the tables themselves.
+
+    Args:
+      plan: with a bundle that workers can fetch; secret keys are in the environment, here and on
+        workers.
+      uri: bigquery://project/dataset.
+      options: of the job.
+    """
+    pipeline = beam.Pipeline(options=options)
+    write = bigquery_options(plan.config)
+    wait_s = plan.config.bigquery.commit_every / 1000 if plan.endless else 0.0
+    out = ToBigQuery(uri, plan.run_id, write, wait_s=wait_s)
+    build(pipeline, replace(plan, keys_by_name=True), out)
+    return pipeline
+
+
+def run_on_dataflow(plan: Plan, console: Console, bundle: str | None = None) -> DetectSummary:
+    """Gives a plan to Dataflow; the job goes on when this returns.
+
+    Args:
+      plan: with settings, and Beam's own options that count more.
+      console: is told.
+      bundle: where workers fetch the bundle; None: it is uploaded first.
+
+    Raises:
+      DistilwatchError: Dataflow does not take the job.
+    """
+    how, args = plan.config.dataflow, plan.options.beam_args
+    into_environment(how.secrets)
+    options = dataflow_options(how, plan.run_id, plan.endless, args)
+    if bundle is None:
+        console.step("Put the bundle where workers find it")
+        assert how.temp_location is not None  # preflight
+        bundle = upload(Path(plan.bundle.folder), how.temp_location)
+    plan = replace(plan, bundle=BucketBundle(bundle, plan.bundle.manifest_sha256))
+    console.step("Give the job to Dataflow")
+    (uri,) = plan.options.outputs
+    job = _submitted(dataflow_pipeline(plan, uri, options), options)
+    return DetectSummary(plan.run_id, plan.bundle_version, {}, {}, job=job)
+
+
+def _submitted(pipeline: beam.Pipeline, options: PipelineOptions) -> str:
+    cloud = options.view_as(GoogleCloudOptions)
+    where = f"Dataflow in {cloud.region}, job {cloud.job_name}"
+    try:
+        result: Any = pipeline.run()
+    except DistilwatchError:
+        raise
+    except Exception as error:
+        raise DistilwatchError(
+            f"the job was not taken: {_brief(error)}",
+            where,
+            "an update that does not fit the running job: see docs/dataflow.md, Update; otherwise "
+            "mend what it says",
+        ) from error
+    job = getattr(result, "job_id", None)
+    found = job() if callable(job) else cloud.job_name
+    return (
+        "https://console.cloud.google.com/dataflow/jobs/"
+        f"{cloud.region}/{found}?project={cloud.project}"
+    )
+
+
+def _brief(error: Exception) -> str:
+    lines: Sequence[str] = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:500]
