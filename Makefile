@@ -45,7 +45,7 @@ test: install-dev services ## Style, types, then all tests
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 soak: install-dev services ## Twenty faults at random points of a million events; hours. SEED=n repeats one
-	$(BIN)/pytest -m soak -s tests/soak
+	$(BIN)/pytest -m soak -s
 
 bench: install-dev ## Measure throughput, and memory per key
 	$(BIN)/python -m bench.memory

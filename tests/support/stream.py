@@ -107,8 +107,7 @@ class World:
         )
         on_call = f", channels: '{channels}'}}\ningest"
         self.settings.write_text(SETTINGS.replace("}\ningest", on_call, 1) + more_settings)
-        self.quiet = folder / "quiet.yaml"  # of runs that are only compared with
-        self.quiet.write_text(SETTINGS + more_settings)
+        self.channels = f", channels: '{channels}'"
         self.environment = (environment or {}) | {"DISTILWATCH_HOME": str(self.home)}
         self.requests, self.alerts = new_topic(broker, 4), new_topic(broker)
         result(
@@ -142,10 +141,12 @@ class World:
 
     def bounded(self) -> Path:
         """What a run over all that is in the topic says."""
-        out = self.folder / "bounded.duckdb"
+        out, quiet = self.folder / "bounded.duckdb", self.folder / "quiet.yaml"
+        # A run that is only compared with tells nobody.
+        quiet.write_text(self.settings.read_text().replace(self.channels, ""))
         result(
             "detect", "--input", self.requests.uri, "--bundle", self.bundle,
-            "--config", self.quiet, "--output", f"duckdb:///{out}", home=self.home,
+            "--config", quiet, "--output", f"duckdb:///{out}", home=self.home,
         )  # fmt: skip
         return out
 

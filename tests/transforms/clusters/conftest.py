@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.sketches import small_bundle
 from transforms.scoring.bundle import save_bundle
-
-
-@pytest.fixture(scope="session")
-def signing_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of keys for the whole session; no test touches the user's own."""
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DISTILWATCH_HOME", str(home))
-        yield home
 
 
 @pytest.fixture(scope="session")
