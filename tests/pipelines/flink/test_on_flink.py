@@ -123,7 +123,7 @@ def test_a_stream_stopped_with_a_savepoint_goes_on_with_newer_settings_and_loses
     assert "Traceback" not in world.errors()
 
 
-@pytest.mark.soak  # ten minutes on a busy machine, and not green since it met the other parts
+@pytest.mark.soak  # up to ten minutes on a busy machine
 def test_faults_change_nothing(
     flink: FlinkCluster, workers: WorkerPool, started: Start, tmp_path: Path
 ) -> None:
