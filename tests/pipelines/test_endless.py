@@ -89,7 +89,7 @@ def test_an_endless_topic_ends_in_the_same_tables_as_a_bounded_one(
     partitions = {p for p, line in world.records if orjson.loads(line)["account_id"] in keys}
     assert partitions == {0, 1, 2}
     sent = world.folder / "out.duckdb.spool" / "clusters.json"
-    until(sent.exists, 20, first, world)
+    until(sent.exists, PATIENCE_S, first, world)
 
     # Killed in the midst of it, nothing stays behind, and a new start goes on.
     world.requests.produce(world.records[part:])
@@ -108,23 +108,28 @@ def test_an_endless_topic_ends_in_the_same_tables_as_a_bounded_one(
     world.until_rows(wanted, second)
     days = "SELECT DISTINCT pane FROM session_scores WHERE level = 'profile'"
     until(  # one day is over, the other is not
-        lambda: world.rows(days) == [("early",), ("on_time",)], 40, second, world
+        lambda: world.rows(days) == [("early",), ("on_time",)], PATIENCE_S, second, world
     )
-    until(lambda: len(world.rows(CLOSED)) > 0.9 * len(wanted[SESSIONS]), 40, second, world)
+    until(lambda: len(world.rows(CLOSED)) > 0.9 * len(wanted[SESSIONS]), PATIENCE_S, second, world)
     assert set(world.rows(CLOSED)) <= set(wanted[SESSIONS])
-    until(lambda: world.rows(BALANCE) == [(len(world.records), 0)], 20, second, world)
+    until(lambda: world.rows(BALANCE) == [(len(world.records), 0)], PATIENCE_S, second, world)
 
     # What is older than the watermark by more than is allowed is refused, and says so.
     # It shares nothing with others: a later run, which reads faster, may take it for on time.
     when = orjson.loads(world.records[0][1])["event_time"]
     late = {"account_id": LATE, "event_id": "late-1", "event_time": when}
     world.requests.produce([(3, orjson.dumps(late))])
-    until(lambda: world.rows("SELECT reason FROM dead_letters") == [("late",)], 20, second, world)
-    until(lambda: world.rows(BALANCE) == [(len(world.records) + 1, 0)], 20, second, world)
+    until(
+        lambda: world.rows("SELECT reason FROM dead_letters") == [("late",)],
+        PATIENCE_S,
+        second,
+        world,
+    )
+    until(lambda: world.rows(BALANCE) == [(len(world.records) + 1, 0)], PATIENCE_S, second, world)
     assert world.rows("SELECT late FROM run_balance") == [(1,)]
 
     second.send_signal(signal.SIGINT)
-    out, _ = second.communicate(timeout=40)
+    out, _ = second.communicate(timeout=PATIENCE_S)
     assert second.returncode == 130, world.errors()
     summary = json.loads(out)
     assert summary["health"]["read"] == len(world.records) + 1
@@ -138,7 +143,7 @@ def test_an_endless_topic_ends_in_the_same_tables_as_a_bounded_one(
     until(lambda: world.rows(again) == [(len(world.records) + 1, 0)], PATIENCE_S, third, world)
     world.until_rows(wanted, third)
     third.send_signal(signal.SIGTERM)
-    third.communicate(timeout=40)
+    third.communicate(timeout=PATIENCE_S)
     assert third.returncode == 130, world.errors()
 
     check_alerts(world)

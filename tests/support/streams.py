@@ -98,7 +98,7 @@ class Stream:
         """Interrupts it, and returns its summary."""
         assert self._process is not None
         self._process.send_signal(signal.SIGINT)
-        out, _ = self._process.communicate(timeout=90)
+        out, _ = self._process.communicate(timeout=480)
         assert self._process.returncode == 130, self.errors()
         summary: dict[str, Any] = json.loads(out)
         return summary
