@@ -154,7 +154,7 @@ def test_an_endless_topic_ends_in_the_same_tables_as_a_bounded_one(
     assert all(row["cluster_id"] == key for key, row in alerts)
 
     fourth = started(world.detect("--for", "1 s"))
-    fourth.communicate(timeout=60)
+    fourth.communicate(timeout=240)
     assert fourth.returncode == 0, world.errors()
 
 
