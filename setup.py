@@ -12,6 +12,8 @@ EXTRAS = {
     # Needs nothing beyond the base; the name is kept so that the way to install a part does not
     # change when it comes to need something.
     "flink": [],
+    # Protobuf of OpenTelemetry's exporters; their JSON needs nothing.
+    "otlp": ["opentelemetry-proto>=1.25"],
     "triage": [
         "authlib>=1.3",
         "itsdangerous>=2.2",
@@ -35,6 +37,7 @@ EXTRAS = {
 }
 DEV = [
     *EXTRAS["gcp"],
+    *EXTRAS["otlp"],
     *EXTRAS["triage"],
     *EXTRAS["sharing"],
     # servers and readers of others, which tests run what we make against

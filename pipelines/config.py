@@ -278,8 +278,10 @@ def _finding(at: Location, detail: dict[str, Any]) -> Finding:
     if kind == "value_error":
         message = str(context["error"])
         field = _field(at)
-        is_time = field is not None and field.description is not None and "date" not in message
-        return at, message, durations.HOW if is_time else "write it like 2026-01-31T12:00:00Z"
+        if "is not a date" in message:
+            return at, message, "write it like 2026-01-31T12:00:00Z"
+        is_time = field is not None and _is_duration(field)
+        return at, message, durations.HOW if is_time else "see `distilwatch config show`"
     if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
         return at, f"is out of range: {_show(at, value)}", _range(at)
     return at, str(detail["msg"]).lower(), _range(at)

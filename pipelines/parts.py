@@ -23,6 +23,7 @@ from transforms.ingest.batch import RecordBatch
 from transforms.ingest.decode import Decoder
 from transforms.ingest.files import ReadFiles, ToElement, stamped
 from transforms.ingest.forgotten import Forgotten
+from transforms.ingest.formats.adapter import adapter_of
 from transforms.ingest.kafka_uri import parse_kafka_uri
 from transforms.ingest.known import KnownTexts
 from transforms.ingest.pseudonyms import Pseudonymiser, load_key
@@ -56,6 +57,7 @@ def decoder(config: Config, by_name: bool = False) -> Decoder:
         known=known_texts(config),
         forgotten=Forgotten.open(forgotten_file(config), key, variable),
         schemas=schema_registry(config),
+        adapter=adapter_of(ingest.format, ingest.fields),
     )
 
 

@@ -36,10 +36,10 @@ def _length(_: click.Context, __: click.Parameter, value: str | None) -> int | N
     return found
 
 
-def _settings(path: Path | None, flink_master: str | None) -> Config:
+def _settings(path: Path | None, flink_master: str | None, form: str | None) -> Config:
     from pipelines.config import load_config
 
-    config = load_config(path)
+    config = load_config(path, options.settings(form))
     if flink_master is None:
         return config
     flink = config.flink.model_copy(update={"master": flink_master})
@@ -60,6 +60,7 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> int | N
 
 @click.command(short_help="Score requests and write the flagged clusters.")
 @options.inputs
+@options.input_format
 @options.bundle("Bundle that `train` wrote; verified before it is used.")
 @options.outputs
 @options.config_file
@@ -104,6 +105,7 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> int | N
 @options.beam_args
 def detect(
     inputs: tuple[str, ...],
+    input_format: str | None,
     bundle: Path,
     outputs: tuple[str, ...],
     config_path: Path | None,
@@ -148,7 +150,7 @@ def detect(
     with Console(as_json) as console:
         console.step("Check settings, inputs, bundle and outputs")
         look = preflight.Preflight()
-        config = look.check(lambda: _settings(config_path, flink_master))
+        config = look.check(lambda: _settings(config_path, flink_master, input_format))
         for uri in inputs:
             look.check(partial(preflight.check_input, uri, endless=True, far=runner == "dataflow"))
         look.check(lambda: preflight.check_bundle(bundle))
@@ -161,6 +163,7 @@ def detect(
             look.check(lambda: preflight.check_known_texts(config))
             look.check(lambda: preflight.check_on_call(config))
             look.check(lambda: preflight.check_registry(config))
+            look.check(lambda: preflight.check_format(config, inputs))
             look.check(lambda: preflight.check_letter_keys(config))
         look.check(lambda: preflight.check_runner(runner, inputs, for_ms, beam_args))
         look.check(lambda: preflight.check_span(inputs, from_ms, to_ms, send_alerts))

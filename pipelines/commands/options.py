@@ -29,6 +29,12 @@ inputs = click.option(
     help="Events: a file (.jsonl, .jsonl.gz; a pattern in quotes), kafka://host:port/topic, or "
     "bigquery://project/dataset/table. Repeat for several.",
 )
+input_format = click.option(
+    "--input-format",
+    type=click.Choice(["events", "otlp", "litellm", "kong"]),
+    help="What records are: events of docs/contracts.md; OpenTelemetry spans; LiteLLM's or Kong's "
+    "logs. Instead of ingest.format in the settings.",
+)
 outputs = click.option(
     "--output",
     "outputs",
@@ -67,6 +73,11 @@ any_runner = click.option(
     "otherwise.",
 )
 beam_args = click.argument("beam_args", nargs=-1, type=click.UNPROCESSED, metavar="[-- BEAM…]")
+
+
+def settings(form: str | None) -> dict[str, Any]:
+    """What --input-format says, as settings that win over the file."""
+    return {"ingest.format": form} if form else {}
 
 
 def bundle(meaning: str) -> Callable[[F], F]:

@@ -12,6 +12,7 @@ from pipelines.commands import options
 
 @click.command(short_help="Learn from history what is normal, into a bundle.")
 @options.inputs
+@options.input_format
 @options.bundle("Folder for the bundle; an older bundle there is replaced.")
 @click.option(
     "--space-of",
@@ -35,6 +36,7 @@ from pipelines.commands import options
 @options.beam_args
 def train(
     inputs: tuple[str, ...],
+    input_format: str | None,
     bundle: Path,
     space_of: Path | None,
     config_path: Path | None,
@@ -62,7 +64,7 @@ def train(
     with Console(as_json) as console:
         console.step("Check settings, input and bundle folder")
         look = preflight.Preflight()
-        config = look.check(lambda: load_config(config_path))
+        config = look.check(lambda: load_config(config_path, options.settings(input_format)))
         for uri in inputs:
             look.check(partial(preflight.check_input, uri))
         look.check(lambda: preflight.check_bundle_target(bundle))
@@ -76,6 +78,7 @@ def train(
             costs = look.check(lambda: preflight.check_reading_cost(config, inputs, times=2))
             look.check(lambda: preflight.check_known_texts(config))
             look.check(lambda: preflight.check_registry(config))
+            look.check(lambda: preflight.check_format(config, inputs))
         found = [look.check(partial(decisions_in, uri)) for uri in tables]
         look.finish()
         assert config is not None  # finish() would have raised

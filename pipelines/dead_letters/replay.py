@@ -121,6 +121,10 @@ def to_file(path: Path, accepted: Sequence[Found]) -> list[Outcome]:
             why = "is in the schema registry's format, which a file does not have; give a topic"
             outcomes.append(Outcome(one.letter, STILL_REFUSED, why))
             continue
+        if not raw.lstrip().startswith((b"{", b"[")):
+            why = "is protobuf, which lines cannot hold; give a topic"
+            outcomes.append(Outcome(one.letter, STILL_REFUSED, why))
+            continue
         # Between values JSON may have line ends; within strings it has none.
         lines.append(raw.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n")
         outcomes.append(Outcome(one.letter, REPLAYED, "", str(path)))

@@ -24,6 +24,7 @@ from pipelines.preflight.runners import check_beam_args, check_flink, check_runn
 from pipelines.preflight.settings import (
     check_bundle,
     check_detectors,
+    check_format,
     check_known_texts,
     check_letter_keys,
     check_on_call,
@@ -42,6 +43,7 @@ __all__ = [
     "check_flink",
     "check_folder",
     "check_folder_target",
+    "check_format",
     "check_input",
     "check_known_texts",
     "check_labels",

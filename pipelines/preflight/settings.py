@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,30 @@ def check_registry(config: Config) -> None:
     registry = schema_registry(config)
     if registry is not None:
         registry.check()
+
+
+def check_format(config: Config, inputs: Sequence[str]) -> None:
+    """Raises DistilwatchError when inputs of a gateway's format cannot be read."""
+    form = config.ingest.format
+    if form == "events":
+        return
+    for uri in inputs:
+        if uri.startswith("bigquery://"):
+            raise DistilwatchError(
+                f"a table has columns, and is not read as {form}",
+                uri,
+                "leave ingest.format at events for tables; a view can rename columns",
+            )
+    if form == "otlp" and any(uri.startswith("kafka://") for uri in inputs):
+        from importlib.util import find_spec
+
+        if find_spec("opentelemetry") is None or find_spec("opentelemetry.proto") is None:
+            raise DistilwatchError(
+                "OTLP on topics is protobuf unless its exporter says otherwise, and "
+                "opentelemetry-proto is not installed",
+                "ingest.format",
+                'pip install "distilwatch[otlp]"',
+            )
 
 
 def check_letter_keys(config: Config) -> None:

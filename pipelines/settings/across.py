@@ -66,6 +66,16 @@ def between(config: Config) -> Iterator[tuple[list[Location], Finding]]:
     yield from _alerts(config.alerts)
     yield from _triage(config.triage)
     yield from _registry(config.ingest.registry)
+    if config.ingest.fields and config.ingest.format == "events":
+        places: Location = ("ingest", "fields")
+        yield (
+            [places, ("ingest", "format")],
+            (
+                places,
+                "are set, but ingest.format is events, which has its fields where they are",
+                "set ingest.format, or take them out",
+            ),
+        )
     known = _detectors()
     lower = {name.lower() for name in known}
     for i, detector in enumerate(config.scoring.detectors):

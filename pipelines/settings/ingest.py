@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from pipelines.settings.base import HOUR, MINUTE, SECOND, Duration, Instant, Section, as_tuple
+from transforms.ingest.formats.adapter import settable
 
 _2015_MS = 1_420_070_400_000
+
+
+def _places(value: object) -> object:
+    return (value,) if isinstance(value, str) else as_tuple(value)
+
+
+Places = Annotated[tuple[str, ...], BeforeValidator(_places), Field(min_length=1, max_length=8)]
 
 
 class RegistryConfig(Section):
@@ -48,6 +57,19 @@ class RegistryConfig(Section):
 class IngestConfig(Section):
     """Reading, checking and pseudonymising of events."""
 
+    format: Literal["events", "otlp", "litellm", "kong"] = Field(
+        "events",
+        description="what records are: events, as docs/contracts.md has them; otlp, OpenTelemetry "
+        "spans of generative AI in JSON or protobuf; litellm, the proxy's standard logging "
+        "payload; kong, log entries of Kong AI Gateway",
+    )
+    fields: dict[str, Places] = Field(
+        default_factory=dict,
+        description="where a format has a field of the event, such as payment_fingerprint: "
+        "[metadata.spend_logs_metadata.card]; the first place that is there counts. Paths in JSON "
+        "with dots and * for any name, or names of attributes for otlp; docs/gateways.md has those "
+        "that count without",
+    )
     hmac_key_env: str = Field(
         "DISTILWATCH_HMAC_KEY",
         description="environment variable with the secret key (base64 or hex, at least 16 bytes) "
@@ -115,6 +137,22 @@ class IngestConfig(Section):
         description="list of accounts, as keyed hashes, that `distilwatch forget` wrote and whose "
         "records are refused; null: one of this user's own",
     )
+
+    @field_validator("fields")
+    @classmethod
+    def _fields(cls, fields: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        known = settable()
+        for name, places in fields.items():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=2)
+                raise ValueError(
+                    f"{name} is no field whose place can be set: "
+                    + (f"did you mean {' or '.join(near)}?" if near else ", ".join(known))
+                )
+            for place in places:
+                if not place or any(not part for part in place.split(".")):
+                    raise ValueError(f"{name}: {place!r} is no place")
+        return fields
 
     @property
     def max_future_ms(self) -> int:

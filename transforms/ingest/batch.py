@@ -202,6 +202,7 @@ class Decoded:
       has_vector: bool of shape (n,).
       refused: dead letters, late ones among them (reason "late").
       empty: records without a value, tombstones of a compacted topic among them.
+      others: documents of a gateway's records that are no requests to a model.
     """
 
     events: Events
@@ -210,3 +211,4 @@ class Decoded:
     has_vector: NDArray[np.bool_]
     refused: list[DeadLetter]
     empty: int = 0
+    others: int = 0

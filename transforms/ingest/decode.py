@@ -4,6 +4,7 @@
 |---|---|
 | record_too_large | more than `max_record_bytes` |
 | not_json | not a JSON object in UTF-8 |
+| not_otlp | with `ingest.format: otlp`: neither JSON nor an export request in protobuf |
 | no_registry | a record in a schema registry's format, and ingest.registry.url is not set |
 | unknown_schema | the registry has no schema of this id |
 | unusable_schema | it has one that is neither Avro nor JSON, or broken |
@@ -18,6 +19,10 @@
 
 An empty record, which in Kafka takes an older one of its key back, says nothing of a request: it is
 neither accepted nor refused, and only counted.
+
+With an adapter, a record is what a gateway wrote and may hold many requests, and documents that are
+none. Each request is accepted or not by itself; those of a record that are not make one dead letter
+together, which holds the whole record and counts once.
 
 Stated defaults: texts beyond `max_text_chars` are cut for embedding; negative counts and costs, and
 costs that are not finite, count as 0; a vector of another model than the bundle's is left aside and
@@ -40,6 +45,8 @@ from transforms.embedding.space import AXES, NO_CELL
 from transforms.ingest.batch import DeadLetter, Decoded, Events, RecordBatch
 from transforms.ingest.capabilities import NONE, Capability, capabilities_of
 from transforms.ingest.forgotten import Forgotten
+from transforms.ingest.formats.adapter import Adapter
+from transforms.ingest.formats.reading import Unreadable
 from transforms.ingest.hashing import hash_column, hash_texts
 from transforms.ingest.intents import intents_of
 from transforms.ingest.known import KnownTexts
@@ -137,6 +144,7 @@ class Decoder:
       known: collections that texts are looked up in.
       forgotten: accounts whose records are refused.
       schemas: registry of the schemas that records may begin with the id of; None: there is none.
+      adapter: reads what a gateway writes; None: records are of contract 1.
     """
 
     pseudonymise: Pseudonymiser
@@ -151,6 +159,7 @@ class Decoder:
     known: KnownTexts = field(default_factory=KnownTexts)
     forgotten: Forgotten = field(default_factory=Forgotten)
     schemas: SchemaRegistry | None = None
+    adapter: Adapter | None = None
 
     def decode(self, batch: RecordBatch) -> Decoded:
         """Decodes a batch; every record is accepted, in `refused`, or empty.
@@ -159,10 +168,14 @@ class Decoder:
           DistilwatchError: the schema registry stays away, or refuses us.
         """
         refusals: dict[int, _Refusal] = {}  # by place in the batch; the first reason counts
-        events, places = self._parse(batch.values, refusals)
-        times, vectors, created = self._check(events, batch.watermark_ms, places, refusals)
-        if refusals:
-            kept = [i for i, place in enumerate(places) if place not in refusals]
+        others = 0
+        if self.adapter is None:
+            events, places = self._parse(batch.values, refusals)
+        else:
+            events, places, others = self._parse_adapted(self.adapter, batch.values, refusals)
+        times, vectors, created, bad = self._check(events, batch.watermark_ms, places, refusals)
+        if bad:
+            kept = [i for i in range(len(events)) if i not in bad]
             events = [events[i] for i in kept]
             times, created, vectors = times[kept], created[kept], vectors.take(kept)
         texts = [e.prompt_text[: self.max_text_chars] if e.prompt_text else None for e in events]
@@ -182,7 +195,7 @@ class Decoder:
         ]
         accepted = self._columns(events, times, created, texts, vectors)
         empty = len(refusals) - len(refused)
-        return Decoded(accepted, texts, vectors.values, vectors.present, refused, empty)
+        return Decoded(accepted, texts, vectors.values, vectors.present, refused, empty, others)
 
     def _parse(
         self, values: list[bytes], refusals: dict[int, _Refusal]
@@ -198,17 +211,59 @@ class Decoder:
                     if too_large and len(raw) > self.max_record_bytes:
                         raise _Refused("record_too_large", f"{len(raw)} bytes")
                     event = self._event(raw)
-                    if event.schema_version != 1:
-                        raise _Refused("unknown_schema_version", "expected 1")
-                    if not event.event_id or not event.account_id:
-                        raise _Refused("empty_id")
-                    if self.forgotten and event.account_id in self.forgotten:
-                        raise _Refused(FORGOTTEN)
+                    self._admit(event)
                     events.append(event)
                     places.append(place)
             except _Refused as error:
                 refusals[place] = _Refusal(error.reason, error.detail)
         return events, places
+
+    def _admit(self, event: RequestEvent) -> None:
+        if event.schema_version != 1:
+            raise _Refused("unknown_schema_version", "expected 1")
+        if not event.event_id or not event.account_id:
+            raise _Refused("empty_id")
+        if self.forgotten and event.account_id in self.forgotten:
+            raise _Refused(FORGOTTEN)
+
+    def _parse_adapted(
+        self, adapter: Adapter, values: list[bytes], refusals: dict[int, _Refusal]
+    ) -> tuple[list[RequestEvent], list[int], int]:
+        """Parses records of a gateway: events, the record of each, and documents that are none."""
+        events: list[RequestEvent] = []
+        places: list[int] = []
+        others = 0
+
+        def refuse(place: int, reason: str, detail: str) -> None:
+            # Nothing may be kept of a record that has anything of a forgotten account.
+            if place not in refusals or reason == FORGOTTEN:
+                refusals[place] = _Refusal(reason, detail)
+
+        for place, raw in enumerate(values):
+            if not raw:
+                refuse(place, _EMPTY, "")
+                continue
+            if len(raw) > self.max_record_bytes:
+                refuse(place, "record_too_large", f"{len(raw)} bytes")
+                continue
+            try:
+                found, none = adapter(raw)
+            except Unreadable as error:
+                refuse(place, error.reason, error.detail)
+                continue
+            others += none
+            for one in found:
+                try:
+                    if isinstance(one, Unreadable):
+                        raise _Refused(one.reason, one.detail)
+                    event = _converted(one)
+                    self._admit(event)
+                except _Refused as error:
+                    refuse(place, error.reason, error.detail)
+                else:
+                    events.append(event)
+                    places.append(place)
+        return events, places, others
 
     def _event(self, raw: bytes) -> RequestEvent:
         number = schema_id(raw)
@@ -237,14 +292,17 @@ class Decoder:
         watermark_ms: int,
         places: list[int],
         refusals: dict[int, _Refusal],
-    ) -> tuple[NDArray[np.int64], Vectors, NDArray[np.int64]]:
-        """Times, vectors and times of the accounts' opening of n events; notes what is wrong."""
+    ) -> tuple[NDArray[np.int64], Vectors, NDArray[np.int64], set[int]]:
+        """Times, vectors and times of the accounts' opening of n events, and which are refused;
+        notes why."""
         times, readable = parse_times([e.event_time for e in events])
         created, created_readable = parse_times([e.account_created_at for e in events])
         latest = self.now_ms() + self.max_future_ms
+        bad: set[int] = set()
 
         def refuse(at: Iterable[int], reason: str, detail: str = "") -> None:
             for i in at:
+                bad.add(int(i))
                 refusals.setdefault(places[i], _Refusal(reason, detail, int(times[i])))
 
         refuse(np.flatnonzero(~readable), "time_unparseable", "event_time")
@@ -260,7 +318,7 @@ class Decoder:
         for i, (reason, detail) in vectors.refused.items():
             refuse([i], reason, detail)
         refuse(np.flatnonzero(~created_readable), "time_unparseable", "account_created_at")
-        return times, vectors, created
+        return times, vectors, created, bad
 
     def _columns(
         self,

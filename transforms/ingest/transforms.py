@@ -104,9 +104,12 @@ class DecodeAndPlace:
         embedder = HashingEmbedder() if self.embed_texts else None
         events = place(decoded, self._space, embedder, self._labels)
         refused, read = decoded.refused, len(batch.values) - decoded.empty
+        if self.decoder.adapter is not None:  # a gateway's record may hold many requests
+            read = len(decoded.events) + len(refused)
         other: tuple[tuple[str, int], ...] = (
             ("empty", decoded.empty),
             ("lost_before_read", batch.lost),
+            ("not_requests", decoded.others),
         )
         if self.span is not None:
             events = events.take(self.span.has(events.time_ms))

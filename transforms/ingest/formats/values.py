@@ -1,0 +1,83 @@
+"""Values as contract 1 has them, from those that gateways write."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from schemas.events import EVENT_FIELDS
+
+_TEXTS = frozenset(f.name for f in EVENT_FIELDS if f.kind == "string")
+_WHOLE = frozenset(f.name for f in EVENT_FIELDS if f.kind == "integer")
+_NUMBERS = frozenset(f.name for f in EVENT_FIELDS if f.kind == "number")
+
+
+def settled(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields with the types of contract 1 where nothing is lost by it; the rest is left as it is,
+    to be refused by name. Numbers are taken for texts, and texts of digits for numbers."""
+    fields: dict[str, Any] = {}
+    for name, value in found.items():
+        if value is None:
+            continue
+        if name in _TEXTS and isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        elif name in _WHOLE:
+            value = whole(value)
+        elif name in _NUMBERS and isinstance(value, str):
+            value = _number(value)
+        fields[name] = value
+    return fields
+
+
+def whole(value: Any) -> Any:
+    """A whole number out of a text or a float that is one."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str):
+        text = value.strip()
+        # int() would take other scripts' digits, underscores and thousands of digits.
+        if text.isascii() and text.removeprefix("-").isdigit() and len(text) < 20:
+            return int(text)
+    return value
+
+
+def _number(value: str) -> Any:
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def milliseconds(seconds: Any) -> Any:
+    """A time in seconds since 1970 as milliseconds; anything else, such as a text, as it is."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return seconds
+    try:
+        return round(seconds * 1000)
+    except (ValueError, OverflowError):
+        return "not finite"
+
+
+@lru_cache(maxsize=1 << 16)
+def prefix(address: str) -> str | None:
+    """The network of an address: its /24, or its /48; None where it is none. The address itself
+    goes no further."""
+    try:
+        host = ipaddress.ip_address(address.strip().split("%")[0])
+    except ValueError:
+        try:  # a network already
+            return str(ipaddress.ip_network(address.strip(), strict=False))
+        except ValueError:
+            return None
+    if isinstance(host, ipaddress.IPv6Address) and host.ipv4_mapped:
+        host = host.ipv4_mapped
+    return str(ipaddress.ip_network((host, 24 if host.version == 4 else 48), strict=False))
+
+
+@lru_cache(maxsize=1 << 16)
+def client(agent: str) -> str:
+    """A user agent as a client fingerprint: the gateways' logs have nothing of TLS."""
+    return "ua-" + hashlib.sha256(agent.encode("utf-8", "replace")).hexdigest()[:24]
