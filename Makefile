@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # Two files at a time: much of the time is spent waiting for brokers, clusters and browsers.
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: help install install-dev services demo lint format types generate test soak bench lock clean
+.PHONY: help install install-dev services demo lint format types generate test soak fuzz bench docs sbom audit lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -47,6 +47,9 @@ test: install-dev services ## Style, types, then all tests
 
 soak: install-dev services ## Twenty faults at random points of a million events; hours. SEED=n repeats one
 	$(BIN)/pytest -m soak -s
+
+fuzz: install-dev ## Every parser with inputs that are nearly right, for an hour. MINUTES=5 for less
+	$(BIN)/python -W ignore -m tests.fuzz
 
 bench: install-dev ## Measure throughput, and memory per key
 	$(BIN)/python -m bench.memory

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 
 _UNITS_MS = {
@@ -20,6 +19,7 @@ _UNITS_MS = {
     "week": 604_800_000,
 }
 _SHOWN = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1))
+_MOST_S = 1000 * 366 * 86_400
 _PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
 HOW = "write it like '30 min', '6 h', '1 h 30 min', '90 s', '28 d', or as a number of seconds"
 
@@ -40,8 +40,8 @@ def parse_duration(value: object) -> int:
         raise ValueError(f"is not a length of time: {value!r}")
     if isinstance(value, str):
         return _parse_text(value)
-    if not math.isfinite(value) or value < 0:
-        raise ValueError(f"cannot be {value}")
+    if not 0 <= value <= _MOST_S:  # nor is NaN
+        raise ValueError(f"cannot be {value:g}")
     return round(value * 1000)
 
 
@@ -66,6 +66,8 @@ def _parse_text(text: str) -> int:
         position = part.end()
     if not position:
         raise ValueError("is empty")
+    if total > 1000 * _MOST_S:
+        raise ValueError("is longer than a thousand years")
     return round(total)
 
 

@@ -13,7 +13,11 @@ from pipelines.commands import options
 from pipelines.durations import HOW, parse_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipelines.config import Config
+    from pipelines.console import Console
+    from pipelines.detect import DetectOptions
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -56,6 +60,25 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> int | N
     except ValueError:
         raise click.BadParameter("write a time as 2026-06-01T12:00:00Z") from None
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _tell(asked: DetectOptions, costs: Sequence[str], console: Console) -> None:
+    """The plan in words."""
+    import textwrap
+
+    from pipelines.detect import make_plan
+    from pipelines.detect.explained import as_dict, explain
+
+    plan = make_plan(asked)
+    sections = explain(plan, costs)
+    lines = []
+    for section in sections:
+        lines += ["", section.title]
+        for line in section.lines:
+            lines += textwrap.wrap(line, 96, initial_indent="  ", subsequent_indent="    ")
+    lines += ["", "Nothing was run or written. Without --dry-run, this would be done."]
+    told = {"dry_run": True, "run_id": plan.run_id, "plan": as_dict(sections)}
+    console.result(told | {"warnings": list(plan.warnings)}, lines)
 
 
 @click.command(short_help="Score requests and write the flagged clusters.")
@@ -101,6 +124,11 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> int | N
     help="Name of this run in the table run_health; by default made from input, bundle and "
     "settings, so that a repeated run replaces its own rows.",
 )
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check everything, explain in words what would be done, and leave.",
+)
 @options.as_json
 @options.beam_args
 def detect(
@@ -117,6 +145,7 @@ def detect(
     to_ms: int | None,
     send_alerts: bool,
     run_id: str | None,
+    dry_run: bool,
     as_json: bool,
     beam_args: tuple[str, ...],
 ) -> int:
@@ -137,6 +166,8 @@ def detect(
       distilwatch detect --input 'kafka://127.0.0.1:9092/requests?bounded=false' \\
         --bundle bundle --output duckdb:///out.duckdb --runner flink \\
         --flink-master 127.0.0.1:8081 --run-id main
+      distilwatch detect --input log.jsonl --input-format litellm --bundle bundle \\
+        --output duckdb:///out.duckdb --dry-run
       distilwatch detect --input kafka://127.0.0.1:9092/requests --bundle bundle \\
         --output duckdb:///out.duckdb --from 2026-06-01 --to 2026-06-08
       distilwatch detect --input 'kafka://broker:9092/requests?bounded=false' \\
@@ -180,23 +211,24 @@ def detect(
         from pipelines.detect import DetectOptions
         from pipelines.detect import detect as run
 
-        summary = run(
-            DetectOptions(
-                inputs=list(inputs),
-                bundle=bundle,
-                outputs=list(outputs),
-                config=config,
-                runner=runner,
-                run_id=run_id,
-                beam_args=list(beam_args),
-                duration_ms=for_ms,
-                savepoint=savepoint,
-                from_ms=from_ms,
-                to_ms=to_ms,
-                alerts=send_alerts or not past,
-            ),
-            console,
+        asked = DetectOptions(
+            inputs=list(inputs),
+            bundle=bundle,
+            outputs=list(outputs),
+            config=config,
+            runner=runner,
+            run_id=run_id,
+            beam_args=list(beam_args),
+            duration_ms=for_ms,
+            savepoint=savepoint,
+            from_ms=from_ms,
+            to_ms=to_ms,
+            alerts=send_alerts or not past,
         )
+        if dry_run:
+            _tell(asked, [cost.line() for cost in costs or ()], console)
+            return 0
+        summary = run(asked, console)
         then = []
         for uri in outputs:
             if uri.startswith("duckdb:"):

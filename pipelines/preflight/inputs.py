@@ -27,7 +27,12 @@ def check_input(uri: str, endless: bool = False, far: bool = False) -> None:
       endless: whether the topic may go on for ever.
       far: whether only workers need reach the broker of a topic that goes on for ever.
     """
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:  # of brackets that hold no address
+        raise DistilwatchError(
+            f"this is no address: {error}", f"--input {uri}", "mend it"
+        ) from None
     if parts.scheme == "kafka":
         from transforms.ingest.kafka import check_broker, parse_kafka_uri
 

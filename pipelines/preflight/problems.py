@@ -22,7 +22,13 @@ class Preflight:
             return look()
         except DistilwatchError as problem:
             self._problems.append(problem)
-            return None
+        except OSError as error:  # such as a name that is too long for a file
+            place = str(error.filename or "")
+            shown = place if len(place) <= 100 else f"{place[:100]}…"
+            self._problems.append(
+                DistilwatchError(error.strerror or str(error), shown, "check the path")
+            )
+        return None
 
     def finish(self) -> None:
         """Raises one DistilwatchError when anything was wrong."""

@@ -13,7 +13,8 @@ from pipelines import cli
 
 HEAVY = ("apache_beam", "sklearn", "pyod", "pandas", "numpy", "pydantic", "duckdb", "rich", "kafka")
 COMMANDS = (
-    "demo", "simulate", "train", "detect", "evaluate", "report", "explain", "known-texts", "config"
+    "demo", "simulate", "train", "detect", "evaluate", "report", "explain", "known-texts", "config",
+    "doctor", "completion",
 )  # fmt: skip
 
 
@@ -42,6 +43,46 @@ def test_help_names_every_command_and_the_exit_codes(capsys: pytest.CaptureFixtu
         assert f"  {name} " in out
     for words in ("0 done", "1 unexpected failure", "2 a mistake", "130 interrupted"):
         assert words in " ".join(out.split())
+
+
+def test_the_version_says_what_decides_how_a_run_behaves(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from apache_beam.version import __version__ as beam_version
+
+    from transforms.coverage.layout import LAYOUT_VERSION
+    from transforms.scoring.bundle import FORMAT
+
+    code, out, _ = _run(capsys, "--version")
+    told = {" ".join(line.split()[:-1]): line.split()[-1] for line in out.splitlines()}
+    assert code == 0
+    assert told["apache-beam"] == beam_version
+    assert (told["bundle format"], told["sketch layout"]) == (str(FORMAT), str(LAYOUT_VERSION))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_shell_has_its_completion(capsys: pytest.CaptureFixture[str], shell: str) -> None:
+    code, out, _ = _run(capsys, "completion", shell)
+    assert code == 0
+    assert "_DISTILWATCH_COMPLETE" in out
+
+
+def test_completion_knows_commands_options_and_values() -> None:
+    def complete(*words: str) -> set[str]:
+        asked = os.environ | {
+            "_DISTILWATCH_COMPLETE": "bash_complete",
+            "COMP_WORDS": " ".join(["distilwatch", *words]),
+            "COMP_CWORD": str(len(words)),
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "pipelines.cli"], capture_output=True, text=True, env=asked,
+            check=True,
+        )  # fmt: skip
+        return {line.partition(",")[2] for line in done.stdout.splitlines()}
+
+    assert {"detect", "demo"} <= complete("de")
+    assert {"--dry-run"} <= complete("detect", "--dry")
+    assert {"otlp", "kong"} <= complete("detect", "--input-format", "")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

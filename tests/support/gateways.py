@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from datetime import datetime
@@ -151,7 +152,7 @@ def kong(event: Event) -> dict[str, Any]:
 
 def span(event: Event) -> dict[str, Any]:
     """A span of the conventions for generative AI, as OTLP has it in JSON."""
-    ids = abs(hash(event["event_id"]))
+    ids = int.from_bytes(hashlib.blake2b(event["event_id"].encode(), digest_size=16).digest())
     parts = [
         {"role": m["role"], "parts": [{"type": "text", "content": _content(m)}]}
         for m in _messages(event)
@@ -183,6 +184,7 @@ def span(event: Event) -> dict[str, Any]:
         "geo.country.iso_code": event.get("country"),
         "client.as.number": event.get("asn"),
         "user_agent.original": AGENT,
+        "tls.client.ja3": event.get("client_fingerprint"),
     }
     return {
         "traceId": f"{ids:032x}", "spanId": f"{ids % 2**64:016x}", "name": "chat",

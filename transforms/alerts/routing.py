@@ -425,7 +425,11 @@ def read_part(path: Path, model: type[M]) -> M:
         raise DistilwatchError(
             f"the file cannot be read: {error.strerror}", str(path), "check its path"
         ) from error
-    except yaml.YAMLError as error:
+    except UnicodeDecodeError as error:
+        raise DistilwatchError(
+            "the file is not UTF-8 text", str(path), "save it as UTF-8"
+        ) from error
+    except (yaml.YAMLError, RecursionError) as error:
         raise DistilwatchError(f"this is not YAML: {error}", str(path), "mend it") from error
     except ValidationError as error:
         wrong = "; ".join(
@@ -435,3 +439,5 @@ def read_part(path: Path, model: type[M]) -> M:
         raise DistilwatchError(
             wrong, str(path), "see docs/alerts.md for what belongs there"
         ) from None
+    except ValueError as error:  # of YAML's own times, such as 2026-13-45
+        raise DistilwatchError(f"a value that is none: {error}", str(path), "mend it") from error

@@ -83,7 +83,10 @@ def parse_bigquery_uri(uri: str, table: bool = False) -> BigQueryUri:
       DistilwatchError: when something is missing, or is not known.
     """
     form = "bigquery://project/dataset" + ("/table" if table else "")
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:  # of brackets that hold no address
+        raise DistilwatchError(f"this is no address: {error}", uri, f"write {form}") from None
     names = [parts.netloc, *parts.path.strip("/").split("/")] if parts.path.strip("/") else []
     if len(names) != 2 + table:
         raise DistilwatchError(

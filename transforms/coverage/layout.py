@@ -10,9 +10,8 @@ from enum import IntEnum
 
 import numpy as np
 
+from schemas.versions import LAYOUT_VERSION as LAYOUT_VERSION
 from transforms.embedding.space import AXES
-
-LAYOUT_VERSION = 3
 
 
 class Sum(IntEnum):

@@ -36,6 +36,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from numpy.typing import NDArray
 
 from schemas.errors import DistilwatchError
+from schemas.versions import BUNDLE_FORMAT
 from transforms.clusters.features import CLUSTER_FEATURES
 from transforms.clusters.signatures import Background
 from transforms.coverage import layout
@@ -51,7 +52,7 @@ from transforms.scoring.kinds import Kinds
 from transforms.scoring.model import ScoringModel
 from transforms.scoring.past import Excuses, Past
 
-FORMAT = 3
+FORMAT = BUNDLE_FORMAT
 _LIBRARIES = ("numpy", "pyod", "scikit-learn", "joblib")
 
 

@@ -144,7 +144,7 @@ def _read(payload: bytes, kind: type[T]) -> T:
         raise _refuse(f"{len(payload):,} bytes")
     try:
         return msgspec.json.decode(payload, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _refuse(str(error)[:200]) from None
 
 

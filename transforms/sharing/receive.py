@@ -113,7 +113,7 @@ def _take(obj: Any, feed: Feed, now_ms: int, found: Received) -> None:
     if kind in ("marking-definition", "extension-definition"):
         found.passed += 1  # the same for everybody, and known here
         return
-    if kind not in _TYPES:
+    if not isinstance(kind, str) or kind not in _TYPES:
         raise _Refused("unknown_type", f"type {str(kind)[:50]!r}")
     lab = _signer(obj, feed)
     if lab in (feed.own, ""):
@@ -161,7 +161,7 @@ def _check_shape(obj: Any) -> None:
 
 def _signer(obj: Mapping[str, Any], feed: Feed) -> str:
     """Lab that signed an object in its own name; "" for what distilwatch itself is."""
-    author = obj["id"] if obj["type"] == "identity" else obj.get("created_by_ref")
+    author = obj.get("id") if obj["type"] == "identity" else obj.get("created_by_ref")
     if author == identity_id("distilwatch"):
         return ""
     if author == identity_id(feed.own):

@@ -30,7 +30,12 @@ def check_sink(uri: str, wait: bool = False) -> None:
         kafka://host:port/topic.
       wait: whether a database may be locked by others now, because writing waits for them.
     """
-    scheme = urlsplit(uri).scheme
+    try:
+        scheme = urlsplit(uri).scheme
+    except ValueError as error:  # of brackets that hold no address
+        raise DistilwatchError(
+            f"this is no address: {error}", f"--output {uri}", "mend it"
+        ) from None
     if scheme == "kafka":
         from transforms.ingest.kafka import check_broker
 

@@ -1,0 +1,228 @@
+"""Everything that is looked at, in the order in which it is told."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from pipelines import preflight
+from pipelines.doctor import machine
+from pipelines.doctor.finding import FAIL, OK, SKIP, WARN, Finding, looked
+from schemas.errors import DistilwatchError
+
+if TYPE_CHECKING:
+    from pipelines.config import Config
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is to be looked at beside the machine itself.
+
+    Attributes:
+      config_path: settings; None: defaults.
+      inputs, outputs: URIs as of `detect`.
+      bundle: folder.
+      runner: direct, prism, flink or dataflow; None: as of `detect`.
+    """
+
+    config_path: Path | None = None
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    bundle: Path | None = None
+    runner: str | None = None
+    beam_args: tuple[str, ...] = field(default=())
+
+
+def examine(subject: Subject) -> Iterator[Finding]:
+    """Looks at one thing after the other; creates and changes nothing."""
+    from transforms.scoring.signing import home
+
+    yield machine.python()
+    yield looked("machine", "packages", machine.locked)
+    yield from machine.extras()
+    config, found = _settings(subject.config_path)
+    yield found
+    tmp = config.run.tmp if config is not None else None
+    yield looked("machine", "disk for temporary files", partial(machine.scratch, tmp))
+    yield machine.memory()
+    yield from machine.home_folder(home())
+    if config is not None:
+        yield from _of_settings(config)
+    yield _clock(config)
+    if subject.bundle is not None:
+        yield looked("bundle", str(subject.bundle), partial(_bundle, subject.bundle))
+    for uri in subject.inputs:
+        yield looked("input", _shown(uri), partial(_input, uri, subject.runner))
+    if config is not None and any(uri.startswith("bigquery:") for uri in subject.inputs):
+        yield looked("input", "cost of reading", partial(_cost, config, subject.inputs))
+    for uri in subject.outputs:
+        yield looked("output", _shown(uri), partial(_output, uri, subject.inputs))
+        if uri.startswith(("duckdb:", "parquet:")):
+            yield machine.disk(f"disk of {_shown(uri)}", Path(urlsplit(uri).path[1:] or "."))
+    yield from _engines(subject, config)
+
+
+def _settings(path: Path | None) -> tuple[Config | None, Finding]:
+    from pipelines.config import load_config
+
+    read: list[Config] = []
+
+    def look() -> str:
+        read.append(load_config(path))
+        return f"{path} has no mistake" if path else "defaults; none were given with --config"
+
+    found = looked("settings", "file", look)
+    return (read[0] if read else None), found
+
+
+def _of_settings(config: Config) -> Iterator[Finding]:
+    """What the settings name."""
+    ingest = config.ingest
+    checks: list[tuple[str, str, Callable[[Config], None], str]] = []
+    if os.environ.get(ingest.hmac_key_env):
+        checks.append(("keys", ingest.hmac_key_env, _key, "set in the environment"))
+    elif ingest.hmac_key_file:
+        checks.append(("keys", "ingest.hmac_key_file", _key, "can be read"))
+    if name := ingest.dead_letter_key_env:
+        checks.append(("keys", name, preflight.check_letter_keys, "seals dead letters"))
+    if ingest.known_texts:
+        said = "all collections can be read"
+        checks.append(("settings", "ingest.known_texts", preflight.check_known_texts, said))
+    if url := ingest.registry.url:
+        checks.append(("settings", "ingest.registry", preflight.check_registry, f"{url} answers"))
+    checks.append(("settings", "alerts", preflight.check_on_call, "policies and channels"))
+    named = ", ".join(d.name for d in config.scoring.detectors)
+    checks.append(("settings", "scoring.detectors", preflight.check_detectors, named))
+    for part, name, check, said in checks:
+        yield looked(part, name, partial(_said, check, config, said))
+
+
+def _said(check: Callable[[Config], None], config: Config, said: str) -> str:
+    check(config)
+    return said
+
+
+def _key(config: Config) -> None:
+    from transforms.ingest.pseudonyms import load_key
+    from transforms.scoring.signing import home
+
+    load_key(config.ingest.hmac_key_env, config.ingest.hmac_key_file, home())
+
+
+def _clock(config: Config | None) -> Finding:
+    if config is None or config.ingest.registry.url is None:
+        return machine.clock()
+    there = looked("machine", "clock", partial(_date, config.ingest.registry.url), SKIP)
+    try:
+        at = float(there.said)
+    except ValueError:
+        return machine.clock(max_future_ms=config.ingest.max_future_ms)
+    return machine.clock(("the schema registry", at), config.ingest.max_future_ms)
+
+
+def _date(url: str) -> str:
+    """The clock of a server, from the header Date of its answer, whatever that is."""
+    from email.utils import parsedate_to_datetime
+
+    import httpx
+
+    began = time.time()
+    answer = httpx.head(url, timeout=5)
+    half = (time.time() - began) / 2
+    return str(parsedate_to_datetime(answer.headers["date"]).timestamp() + half)
+
+
+def _bundle(folder: Path) -> Finding:
+    from transforms.scoring.bundle import verify_bundle
+    from transforms.scoring.store import bundle_folder
+
+    about, _ = verify_bundle(bundle_folder(folder))
+    said = f"signature and all files are right, version {about['bundle_version']}"
+    folder = bundle_folder(folder)
+    age = int(time.time() - (folder / "manifest.json").stat().st_mtime) // 86_400
+    if age:
+        said += f", made {age} days ago"
+        if age > 60:
+            mend = "train a new one on newer history; see docs/changing_bundles.md"
+            return Finding("bundle", str(folder), WARN, said, mend)
+    return Finding("bundle", str(folder), OK, said)
+
+
+def _input(uri: str, runner: str | None) -> str:
+    preflight.check_input(uri, endless=True, far=False)
+    if not uri.startswith("kafka:"):
+        return "can be read"
+    from transforms.ingest.kafka_reader import TopicReader
+    from transforms.ingest.kafka_uri import parse_kafka_uri
+
+    reader = TopicReader(parse_kafka_uri(uri))
+    try:
+        partitions = reader.partitions()
+        starts, ends = reader.start_offsets(partitions), reader.end_offsets(partitions)
+    finally:
+        reader.close()
+    waiting = sum(ends[p] - starts[p] for p in partitions)
+    return f"the broker answers: {len(partitions)} partitions, {waiting:,} records to read"
+
+
+def _output(uri: str, inputs: tuple[str, ...]) -> str:
+    preflight.check_output(uri, inputs)
+    return "the dataset can be written" if uri.startswith("bigquery:") else "can be written"
+
+
+def _cost(config: Config, inputs: tuple[str, ...]) -> str:
+    return "; ".join(one.line() for one in preflight.check_reading_cost(config, inputs))
+
+
+def _engines(subject: Subject, config: Config | None) -> Iterator[Finding]:
+    """The runner that was asked for; where none was, those that are there."""
+    from pipelines.parts import is_endless
+    from pipelines.prism import find_prism
+
+    try:
+        endless = is_endless(subject.inputs)
+    except DistilwatchError:
+        endless = False  # told of the input
+    wanted = subject.runner or ("prism" if endless else None)
+    yield looked(
+        "engine", "prism", lambda: f"{find_prism(subject.beam_args)}",
+        FAIL if wanted == "prism" else SKIP,
+    )  # fmt: skip
+    flink = config is not None and config.flink.master is not None
+    if wanted == "flink" or flink:
+        yield looked(
+            "engine", "flink", partial(_flink, config), FAIL if wanted == "flink" else WARN
+        )
+    if wanted == "dataflow":
+        yield looked("engine", "dataflow", partial(_dataflow, subject, config))
+
+
+def _flink(config: Config | None) -> str:
+    preflight.check_flink("flink", config, (), None, None)
+    assert config is not None  # without, there is no address, which check_flink tells
+    assert config.flink.master is not None
+    from pipelines.flink.rest import FlinkRest
+
+    rest = FlinkRest(config.flink.master)
+    try:
+        return f"Flink {rest.version()} at {config.flink.master}, {rest.slots()} task slots"
+    finally:
+        rest.close()
+
+
+def _dataflow(subject: Subject, config: Config | None) -> str:
+    from pipelines.dataflow.checks import check_command
+
+    check_command(config, subject.inputs, subject.outputs, None, subject.beam_args)
+    return "project, region, buckets and secrets are named"
+
+
+def _shown(uri: str) -> str:
+    """A URI without what might be secret in it."""
+    return uri.split("?")[0]

@@ -1,0 +1,111 @@
+"""Logs of gateways through the whole of `detect`: the same findings as from events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from infra.local.services import KafkaBroker
+from pipelines import cli
+from tests.pipelines.conftest import SmallRun
+from tests.support import gateways
+from tests.support.commands import query, result
+from tests.support.kafka import new_topic
+from transforms.ingest.batch import RecordBatch
+from transforms.ingest.decode import Decoder
+from transforms.ingest.pseudonyms import Pseudonymiser
+
+
+def requests(small_run: SmallRun) -> list[dict[str, Any]]:
+    """Requests of the small run, without the lines that are none."""
+    lines = (small_run.inputs / "live.jsonl").read_bytes().splitlines()
+    decoder = Decoder(Pseudonymiser(b"k" * 32), "distilwatch-hashing-v1", 384)
+    refused = decoder.decode(RecordBatch("t", 0, np.arange(len(lines)), lines)).refused
+    spoilt = {letter.offset for letter in refused}
+    return [orjson.loads(line) for i, line in enumerate(lines) if i not in spoilt]
+
+
+def rows(database: Path, table: str, columns: str = "*") -> list[tuple[Any, ...]]:
+    return query(database, f"SELECT {columns} FROM {table} ORDER BY ALL")
+
+
+@pytest.mark.slow
+def test_a_proxys_log_gives_the_same_tables_as_its_events(
+    small_run: SmallRun, tmp_path: Path
+) -> None:
+    good = requests(small_run)
+    log = tmp_path / "litellm.jsonl"
+    log.write_bytes(b"".join(orjson.dumps(gateways.litellm(e)) + b"\n" for e in good))
+    plain = tmp_path / "events.jsonl"
+    plain.write_bytes(b"".join(orjson.dumps(e) + b"\n" for e in good))
+    databases = []
+    for form, path in (("litellm", log), ("events", plain)):
+        database = tmp_path / f"{form}.duckdb"
+        found = result(
+            "detect", "--input", path, "--input-format", form,
+            "--bundle", small_run.made / "bundle", "--output", f"duckdb:///{database}",
+            "--run-id", "r", home=small_run.home,
+        )  # fmt: skip
+        assert found["health"]["read"] == len(good)
+        databases.append(database)
+    one, two = databases
+    for table in ("session_scores", "flagged_clusters", "cluster_members"):
+        assert rows(one, table) == rows(two, table)
+        assert rows(one, table)
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_a_collectors_topic_is_read_and_its_poison_is_not_lost(
+    kafka: KafkaBroker, small_run: SmallRun, tmp_path: Path
+) -> None:
+    good = requests(small_run)
+    topic = new_topic(kafka, 2)
+    nameless = gateways.span(good[0])
+    nameless["attributes"] = [p for p in nameless["attributes"] if p["key"] != "user.id"]
+    records = []
+    for start in range(0, len(good), 40):
+        spans = [gateways.span(event) for event in good[start : start + 40]]
+        if start == 40:
+            spans.insert(3, nameless)
+        request = gateways.export([*spans, gateways.other_span(start + 1)])
+        records.append(gateways.protobuf(request) if start % 80 else orjson.dumps(request))
+    records.insert(7, b"\x00\x01 no span")
+    topic.produce((i % 2, record) for i, record in enumerate(records))
+    database = tmp_path / "otlp.duckdb"
+    found = result(
+        "detect", "--input", topic.uri, "--input-format", "otlp",
+        "--bundle", small_run.made / "bundle", "--output", f"duckdb:///{database}",
+        home=small_run.home,
+    )  # fmt: skip
+    health = found["health"]
+    assert health["read"] == len(good) + 2
+    assert health["not_requests"] == len(records) - 1
+    [balance] = query(database, "SELECT records_read, unaccounted FROM run_balance")
+    assert balance == (len(good) + 2, 0)
+    letters = query(database, "SELECT reason, count(*) FROM dead_letters GROUP BY 1 ORDER BY 1")
+    assert letters == [("missing_field", 1), ("not_otlp", 1)]
+    members = "SELECT DISTINCT account_id FROM cluster_members ORDER BY 1"
+    assert query(database, members) == query(small_run.database, members)
+
+
+def test_a_place_that_there_is_not_is_told_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("ingest: {format: kong, fields: {acount_id: consumer.id, model: 'a..b'}}\n")
+    code = cli.run(
+        ["detect", "--input", "x.jsonl", "--bundle", "b", "--output", "duckdb:///o.duckdb",
+         "--config", str(settings)]
+    )  # fmt: skip
+    said = capsys.readouterr().err
+    assert code == 2
+    assert "ingest.fields" in said
+    assert "did you mean account_id or account_tier?" in said
+    settings.write_text("ingest: {fields: {account_id: consumer.id}}\n")
+    cli.run(["config", "check", str(settings)])
+    assert "set ingest.format" in capsys.readouterr().err
