@@ -96,6 +96,7 @@ setup(
         "kafka-python>=3.0,<4",
         "msgspec>=0.19",
         "numpy>=2.0",
+        "prometheus-client>=0.20",
         "orjson>=3.10",
         "pyarrow>=18",
         "pydantic>=2.10",

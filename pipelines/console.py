@@ -41,6 +41,7 @@ class Console:
     def __init__(self, as_json: bool = False, plain: bool | None = None) -> None:
         self.as_json = as_json
         self._plain = not sys.stderr.isatty() if plain is None else plain
+        self._lines_of_json = False
         self._began = time.monotonic()
         self._said = 0.0
         self._bar: Progress | None = None
@@ -48,6 +49,18 @@ class Console:
         self._label = ""
         for name in _OF_BEAM:
             logging.getLogger(name).addFilter(_worth_reading)
+
+    def log_as(self, form: str) -> None:
+        """Says everything from now on as lines of text, or with "json" as one object each; what
+        libraries log, too."""
+        if form == "json":
+            from pipelines.observe.logs import log_as_json
+
+            self.close()
+            self._plain = self._lines_of_json = True
+            log_as_json()
+            for handler in logging.getLogger().handlers:
+                handler.addFilter(_worth_reading)
 
     # --- while it runs -----------------------------------------------------------------------
 
@@ -92,6 +105,10 @@ class Console:
         """Says something that the user should know about the result; also with --json."""
         if self._bar is not None:
             self._bar.console.print(f"[yellow]! {_escape(text)}[/yellow]", highlight=False)
+        elif self._lines_of_json:
+            from pipelines.observe.logs import line
+
+            print(line("warning", text, step=self._label), file=sys.stderr, flush=True)
         else:
             print(f"warning: {text}", file=sys.stderr, flush=True)
 
@@ -163,6 +180,11 @@ class Console:
 
     def _line(self, text: str) -> None:
         self._said = time.monotonic()
+        if self._lines_of_json:
+            from pipelines.observe.logs import line
+
+            print(line("info", text, step=self._label), file=sys.stderr, flush=True)
+            return
         print(f"[{self._said - self._began:6.1f} s] {text}", file=sys.stderr, flush=True)
 
     def _rich(self) -> Progress:

@@ -205,6 +205,7 @@ def detect(
             look.check(lambda: check_command(config, inputs, outputs, for_ms, beam_args))
         look.finish()
         assert config is not None  # finish() would have raised
+        console.log_as(config.observe.log_format)
         for cost in costs or ():
             console.note(cost.line())
 

@@ -61,6 +61,38 @@ def query(output: str, sql: str, as_json: bool) -> None:
         console.print(shown)
 
 
+@tables.command()
+@options.tables
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write them there, for the textfile collector of node_exporter; otherwise they are "
+    "printed.",
+)
+def metrics(output: str, file: Path | None) -> None:
+    """Tell records, clusters, newest session and drift of any tables, in Prometheus' format.
+
+    For cron, beside a run of any runner whose tables are a database or Parquet: the run's own
+    metrics say nothing of drift.
+
+    \b
+    Example:
+      distilwatch tables metrics --output duckdb:///out.duckdb --file /var/lib/node/dw.prom
+    """
+    from pipelines.observe.metrics import write_file
+    from pipelines.observe.of_tables import table_metrics
+    from pipelines.tables import check_tables
+    from pipelines.upkeep import ask
+
+    path = check_tables(output)
+    text = table_metrics(lambda query: ask(path, query))
+    if file is None:
+        click.echo(text.decode(), nl=False)
+    else:
+        write_file(file, text)
+
+
 @tables.command(name="open")
 @options.tables
 @click.option(

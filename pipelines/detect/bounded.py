@@ -9,6 +9,7 @@ import apache_beam as beam
 from pipelines.console import Console
 from pipelines.detect.build import build
 from pipelines.detect.plan import DetectSummary, Plan
+from pipelines.observe.watcher import told_at_the_end
 from pipelines.oncall import on_call
 from pipelines.parts import beam_options, bigquery_options
 from schemas.tables import TABLES
@@ -48,6 +49,7 @@ def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
         rows = {name: staged(folder, name).num_rows for name in TABLES}
         rows["alerts"] = _tell(plan, console, folder)
         health = {row["metric"]: row["value"] for row in staged(folder, "run_health").to_pylist()}
+    told_at_the_end(plan, health, rows)
     return DetectSummary(plan.run_id, plan.bundle_version, health, rows, delivered=delivered)
 
 

@@ -24,6 +24,7 @@ from pipelines.detect.lag import CommitBoth
 from pipelines.detect.on_flink import on_flink, running_job
 from pipelines.detect.plan import DetectSummary, Plan
 from pipelines.flink.job import FlinkJob
+from pipelines.observe.watcher import Commits, told
 from pipelines.oncall import on_call_meanwhile
 from pipelines.parts import bigquery_options, prism_options
 from pipelines.prism import find_prism, prism_running
@@ -80,11 +81,15 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
             if on_cluster
             else on_prism(plan, spool.staging)
         )
-        with start as job, watched(keeper, config.bundles.watch_every_ms):
+        with (
+            start as job,
+            watched(keeper, config.bundles.watch_every_ms),
+            told(plan, both, console) as telling,
+        ):
             every_ms = config.run.commit_every_ms
             if to_bigquery:
                 every_ms = max(every_ms, config.bigquery.commit_every)
-            watch(job, stop, both, console, every_ms, options.duration_ms)
+            watch(job, stop, telling, console, every_ms, options.duration_ms)
             interrupted = stop.is_set()
             quietly.enter_context(_quiet())
             savepoint = _end(job, plan, console)
@@ -189,7 +194,7 @@ class _Job:
 def watch(
     job: Job,
     stop: threading.Event,
-    committer: Committer | CommitBoth,
+    committer: Commits,
     console: Console,
     every_ms: int,
     duration_ms: int | None,

@@ -175,7 +175,7 @@ def _run_id(options: DetectOptions, version: str, known: Sequence[str]) -> str:
             *options.inputs,
             version,
             *known,
-            options.config.model_dump_json(exclude={"flink", "dataflow"}),
+            options.config.model_dump_json(exclude={"flink", "dataflow", "observe"}),
             *again,
             *span,
         ]

@@ -16,6 +16,7 @@ from pipelines.settings.clusters import ClustersConfig, LinkConfig, LinksConfig
 from pipelines.settings.dataflow import DataflowConfig
 from pipelines.settings.flink import FlinkConfig
 from pipelines.settings.ingest import EmbeddingConfig, IngestConfig, RegistryConfig
+from pipelines.settings.observe import ObserveConfig
 from pipelines.settings.run import RunConfig
 from pipelines.settings.scoring import DetectorConfig, ScoringConfig
 from pipelines.settings.sessions import CoverageConfig, ProfilesConfig, SessionsConfig
@@ -38,6 +39,7 @@ __all__ = [
     "KnownTextsConfig",
     "LinkConfig",
     "LinksConfig",
+    "ObserveConfig",
     "OidcConfig",
     "ProfilesConfig",
     "ProxyConfig",
@@ -72,5 +74,6 @@ class Config(Section):
     triage: TriageConfig = Field(default_factory=TriageConfig)
     bundles: BundlesConfig = Field(default_factory=BundlesConfig)
     run: RunConfig = Field(default_factory=RunConfig)
+    observe: ObserveConfig = Field(default_factory=ObserveConfig)
     flink: FlinkConfig = Field(default_factory=FlinkConfig)
     dataflow: DataflowConfig = Field(default_factory=DataflowConfig)
