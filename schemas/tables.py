@@ -12,7 +12,16 @@ from schemas.model import Column, Mode, Table, Type, check_table
 from schemas.normalise import normalise_row
 from schemas.views import VIEWS
 
-__all__ = ["IDENTIFIERS", "TABLES", "VERSION", "VIEWS", "Column", "Table", "normalise_row"]
+__all__ = [
+    "FREE_TEXT",
+    "IDENTIFIERS",
+    "TABLES",
+    "VERSION",
+    "VIEWS",
+    "Column",
+    "Table",
+    "normalise_row",
+]
 
 VERSION = 1
 
@@ -470,9 +479,17 @@ TABLES: Mapping[str, Table] = {
 IDENTIFIERS: Mapping[str, tuple[str, ...]] = {
     "session_scores": ("key",),
     "cluster_members": ("account_id",),
+    "dispositions": ("accounts", "split_accounts"),
     "sightings": ("account_id",),
 }
-"""Columns that name a customer, by table; who may read them is decided apart from the rest."""
+"""Columns that name a customer, by table; who may read them is decided apart from the rest, and
+`distilwatch forget` looks into them."""
+
+FREE_TEXT: Mapping[str, tuple[str, ...]] = {
+    "dispositions": ("reason",),
+    "alerts": ("reason",),
+}
+"""Columns that hold what people wrote, by table: they may name a customer, too."""
 
 for _table in TABLES.values():
     check_table(_table)
