@@ -130,7 +130,10 @@ def outdated(kept: Kept, now_ms: int) -> list[Removal]:
 
     remove(kept.scores, "session_scores", "session_start")
     remove(kept.clusters, "flagged_clusters", "last_seen")
+    later = f"SELECT alert_id FROM alerts WHERE NOT {before('changed_at', kept.clusters)}"
+    remove(kept.clusters, "alerts", "changed_at", f" AND alert_id NOT IN ({later})")
     remove(kept.dead_letters, "dead_letters", "event_time")
+    remove(kept.dead_letters, "dead_letter_replays", "replayed_at")
     remove(kept.shared, "indicators", "COALESCE(valid_until, valid_from)")
     remove(kept.shared, "sightings", "last_seen")
     for table, column, thing in (
@@ -146,12 +149,9 @@ def outdated(kept: Kept, now_ms: int) -> list[Removal]:
     if kept.clusters or kept.revisions:
         # Members come before their cluster: what is new may only seem to be without one.
         of = "CONCAT(cluster_id, ' ', CAST(revision AS STRING))"
-        remove(
-            min(keep for keep in (kept.clusters, kept.revisions) if keep),
-            "cluster_members",
-            "since",
-            f" AND {of} NOT IN (SELECT {of} FROM flagged_clusters)",
-        )
+        keep = min(keep for keep in (kept.clusters, kept.revisions) if keep)
+        for table, column in (("cluster_members", "since"), ("cluster_evidence", "window_start")):
+            remove(keep, table, column, f" AND {of} NOT IN (SELECT {of} FROM flagged_clusters)")
     return removals
 
 
