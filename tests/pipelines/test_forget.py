@@ -306,9 +306,12 @@ def with_pasts_of(bundle: Any, accounts: list[str]) -> Any:
 
 
 @pytest.mark.slow
-def test_no_file_of_a_run_names_it_any_more(small_run: SmallRun, tmp_path: Path) -> None:
+def test_no_file_of_a_run_names_it_any_more(
+    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Tables, bundle, book of alerts, audit log and keys of a run that people have worked with."""
     made, home = tmp_path / "made", tmp_path / "home"
+    monkeypatch.setenv("DISTILWATCH_HOME", str(home))
     shutil.copytree(small_run.made, made)
     shutil.copytree(small_run.home, home)
     (made / "log.txt").unlink()  # what a terminal showed is the terminal's
