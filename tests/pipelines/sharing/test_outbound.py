@@ -13,6 +13,7 @@ from pipelines.sharing import outbound, signoff
 from pipelines.sharing.policy import read_policy
 from pipelines.sharing.tables import read_indicators
 from schemas.errors import DistilwatchError
+from tests.support.leaks import every_text
 from tests.support.sharing import CLUSTER, COMMON, WORDING, Lab, add_cluster, make_lab, write_policy
 from transforms.alerts.dispositions import DispositionStore, decide
 from transforms.sharing.canonical import digest
@@ -289,3 +290,17 @@ def test_a_campaign_has_another_name_at_each_lab(lab: Lab, tmp_path: Path) -> No
     name = lab.store.campaign(CLUSTER)
     assert name == lab.store.campaign(CLUSTER) != other.store.campaign(CLUSTER)
     assert CLUSTER not in name
+
+
+def test_no_file_of_the_store_names_an_account(lab: Lab, tmp_path: Path) -> None:
+    """So that `distilwatch forget` need not touch a log that only grows; it has keyed hashes."""
+    accounts = add_cluster(lab)
+    leave(lab, tmp_path / "out.json")
+    entries = lab.store.log.entries()
+    [draw] = [entry for entry in entries if entry["action"] == "draw"]
+    assert draw["accounts"] == lab.store.account_tags(accounts)
+    files = [path for path in lab.store.folder.rglob("*") if path.is_file()]
+    assert len(files) >= 3
+    for path in [*files, tmp_path / "out.json"]:
+        for place, text in every_text(path):
+            assert not [name for name in accounts if name.encode() in text], place
