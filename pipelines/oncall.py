@@ -27,6 +27,7 @@ from transforms.sinks.duckdb import write_tables
 from transforms.sinks.parquet import add_parquet, parquet_folder
 
 Warn = Callable[[str], None]
+_PATIENCE_S = 30.0  # people at the triage pages have the file open for a moment, now and then
 
 
 def now_ms() -> int:
@@ -136,7 +137,7 @@ class OnCall:
         table = TABLES["alerts"].to_arrow(rows)
         for uri in self._outputs:
             if uri.startswith("duckdb:"):
-                write_tables(duckdb_path(uri), {"alerts": table})
+                write_tables(duckdb_path(uri), {"alerts": table}, patience_s=_PATIENCE_S)
             elif uri.startswith("parquet:"):
                 # Named after what is in it, so that a repeat after a crash replaces itself.
                 name = f"batch-{min(r['changed_at'] for r in rows):020d}-{rows[0]['alert_id']}"

@@ -139,6 +139,27 @@ def test_what_a_running_detect_writes_is_seen(tables: Path) -> None:
     assert queue.page(ANY, 1).total == 300
 
 
+def test_members_are_those_of_the_newest_row(tables: Path) -> None:
+    """Its window is the latest; an earlier one may have a larger revision."""
+    name = queue_of(tables).page(QueueFilter(), 1).rows[0].cluster_id
+    with duckdb.connect(str(tables)) as connection:
+        connection.execute(
+            "INSERT INTO flagged_clusters BY NAME SELECT * REPLACE (3 AS revision, "
+            "window_start + INTERVAL 28 DAY AS window_start) FROM flagged_clusters "
+            "WHERE cluster_id = ?", [name]
+        )  # fmt: skip
+        connection.execute(
+            "INSERT INTO cluster_members BY NAME SELECT * REPLACE (3 AS revision, "
+            "window_start + INTERVAL 28 DAY AS window_start, 'newcomer' AS account_id) "
+            "FROM cluster_members WHERE cluster_id = ? LIMIT 1", [name]
+        )  # fmt: skip
+    members = DuckDBStore(tables).index()[1].to_pylist()
+    assert [m["account_id"] for m in members if m["cluster_id"] == name] == ["newcomer"]
+    case = DuckDBStore(tables).case(name)
+    assert case is not None
+    assert [m["account_id"] for m in case.members] == ["newcomer"]
+
+
 def test_similar_cases_are_decided_ones_and_those_with_the_same_accounts_come_first(
     tables: Path,
 ) -> None:
