@@ -268,7 +268,9 @@ def make_app(store: Store, config: TriageConfig, audit: AuditLog) -> ASGIApp:
         routes += _oidc(config, audit, limits)
     secure = config.public_url.startswith("https:")
     host = urlsplit(config.public_url).hostname
-    hosts = [host] if host else ["127.0.0.1", "localhost", "[::1]", "::1"]
+    hosts = [host] if host else ["127.0.0.1", "localhost", "::1"]
+    # What is left of [::1] when Starlette cuts at the first colon. No name can be such an address.
+    hosts = ["[" if ":" in one else one for one in hosts]
     app = Starlette(
         routes=routes,
         middleware=[
@@ -346,7 +348,10 @@ def _oidc(config: TriageConfig, audit: AuditLog, limits: Limits) -> list[Route]:
 
 def _local(path: str) -> str:
     """A path of ours; whatever else it is becomes the queue."""
-    parts = urlsplit(path)
+    try:
+        parts = urlsplit(path)
+    except ValueError:
+        return "/"
     ours = not parts.scheme and not parts.netloc and path.startswith("/")
     return path if ours and "\\" not in path and not path.startswith("//") else "/"
 
