@@ -285,6 +285,23 @@ def test_a_book_that_was_lost_is_made_again_from_the_table(
     other.book.__exit__()
 
 
+def test_a_storm_of_a_book_that_was_lost_does_not_stop_the_desk(
+    office: Callable[..., Office], tmp_path: Path
+) -> None:
+    desk = office()
+    names = [f"c-{i:02}" for i in range(6)]
+    desk.look(*(cluster(name) for name in names))
+    rows = [row for row in desk.book.unexported() if row["storm_id"] != row["alert_id"]]
+    assert any(row["storm_id"] for row in rows)
+    other = Office(tmp_path / "other")
+    with other.book.writing():
+        for name, known in restored(rows).items():
+            other.book.keep(name, known)
+    over = other.look(*(cluster(name, 20, status="resolved") for name in names))
+    assert sorted(over) == [f"resolved {name}" for name in names]
+    other.book.__exit__()
+
+
 def test_steps_are_handed_to_the_tables_until_these_have_them(
     office: Callable[..., Office],
 ) -> None:
