@@ -42,22 +42,36 @@ def rules_of(alerts: AlertsConfig, namespace: str = "") -> Rules:
       DistilwatchError: naming the first mistake.
     """
 
-    def path(text: str | None) -> Path | None:
-        return None if text is None else Path(text).expanduser()
-
-    allow, channels = path(alerts.allow), path(alerts.channels)
+    channels = _path(alerts.channels)
     return Rules(
-        read_policies(path(alerts.policies)),
+        read_policies(_path(alerts.policies)),
         read_part(channels, Channels) if channels else Channels(),
-        read_part(allow, Allowlist) if allow else Allowlist(),
-        GrowthRule(
-            alerts.reopen.new_share, alerts.reopen.new_accounts, alerts.reopen.exposure_times,
-            alerts.reopen.exposure_usd,
-        ),
+        allowlist_of(alerts),
+        growth_of(alerts),
         alerts.case_url,
         alerts.runbook_url,
         namespace,
-    )  # fmt: skip
+    )
+
+
+def allowlist_of(alerts: AlertsConfig) -> Allowlist:
+    """The allowlist of a house.
+
+    Raises:
+      DistilwatchError: naming the first mistake.
+    """
+    allow = _path(alerts.allow)
+    return read_part(allow, Allowlist) if allow else Allowlist()
+
+
+def growth_of(alerts: AlertsConfig) -> GrowthRule:
+    """When a cluster of a house outgrows what was decided of it."""
+    own = alerts.reopen
+    return GrowthRule(own.new_share, own.new_accounts, own.exposure_times, own.exposure_usd)
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text).expanduser()
 
 
 def open_channels(rules: Rules) -> dict[str, Channel]:

@@ -31,6 +31,7 @@ from pipelines.triage.limits import Limits
 from pipelines.triage.pages import THEMES, assets, case_file, page
 from pipelines.triage.people import Person
 from pipelines.triage.queue import Queue, QueueFilter
+from pipelines.triage.states import Quiet
 from pipelines.triage.store import Busy, Store
 from schemas.errors import DistilwatchError
 from transforms.alerts.dispositions import WITHDRAW
@@ -236,18 +237,21 @@ class Triage:
         return person.name
 
 
-def make_app(store: Store, config: TriageConfig, audit: AuditLog) -> ASGIApp:
+def make_app(
+    store: Store, config: TriageConfig, audit: AuditLog, quiet: Quiet | None = None
+) -> ASGIApp:
     """The application, after reading the tables once.
 
     Args:
       store: to show.
       config: who may do what.
       audit: where it is noted.
+      quiet: what the house lets pass; None for the usual.
 
     Raises:
       DistilwatchError: when a secret is missing or too short, or the tables cannot be read.
     """
-    queue = Queue(store, config.refresh / 1000)
+    queue = Queue(store, config.refresh / 1000, quiet)
     queue.refresh()
     limits = Limits(config)
     triage = Triage(store, queue, Cases(store, queue), config, audit, limits)

@@ -15,6 +15,7 @@ from schemas.tables import TABLES
 from transforms.alerts.channels import Refused, TryLater
 from transforms.alerts.desk import Desk, Rules, restored
 from transforms.alerts.dispositions import Disposition, decide
+from transforms.alerts.notice import body
 from transforms.alerts.outbox import Backoff, Book, Message
 from transforms.alerts.routing import (
     Allowed,
@@ -168,6 +169,8 @@ def test_what_outgrows_a_decision_alerts_again(
     assert desk.look(cluster(), said=[said]) == []
     held = {"c-1": [f"a{i}" for i in range(1, accounts + 1)]}
     assert desk.look(cluster(revision=99, **change), accounts=held, said=[said]) == wanted
+    for message in desk.book.messages():  # who is told hears that it was looked at before
+        assert message.notice["reason"].startswith(("dismissed before, but ", "permitted before,"))
 
 
 def test_the_allowlist_holds_until_its_day(office: Callable[..., Office]) -> None:
@@ -442,6 +445,21 @@ def test_of_an_alert_the_end_never_overtakes_the_beginning(
         assert revisions == sorted(revisions)
     assert len(set(channel.took)) == len(channel.took)
     desk.book.__exit__()
+
+
+def test_what_people_wrote_is_told_in_their_letters_and_in_short(
+    office: Callable[..., Office],
+) -> None:
+    desk = office()
+    desk.look(cluster())
+    why = "it is Ours, see TICKET-7\n" + "and more " * 400
+    said = decide(cluster(), ACCOUNTS["c-1"], "confirm", by="Ann", why=why, at_ms=NOON)
+    desk.look(said=[said])
+    notice = desk.book.messages()[0].notice
+    first = body(notice)[0]
+    assert first.startswith("Confirmed by Ann: it is Ours, see TICKET-7 and more")
+    assert len(first) <= 302
+    assert first.endswith("….")
 
 
 def test_messages_hold_no_accounts_and_no_hashes(office: Callable[..., Office]) -> None:
