@@ -15,11 +15,14 @@ from pipelines.config import Config
 from pipelines.settings import AlertsConfig
 from pipelines.tables import columns
 from schemas.tables import TABLES
+from transforms.alerts.allowlist import Allowlist
 from transforms.alerts.channels import Channel, open_channel
 from transforms.alerts.desk import Desk, Rules, restored
 from transforms.alerts.dispositions import DispositionStore
 from transforms.alerts.outbox import Backoff, Book
-from transforms.alerts.routing import Allowlist, Channels, read_part, read_policies
+from transforms.alerts.paging import read_policies
+from transforms.alerts.part import read_part
+from transforms.alerts.routing import Channels
 from transforms.alerts.sender import Background, Sender
 from transforms.alerts.standing import GrowthRule
 from transforms.sinks import duckdb_path

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import duckdb
 import pyarrow as pa
 
+from transforms.alerts.allowlist import Allowlist
 from transforms.alerts.dispositions import VERDICTS, Disposition, holding
 from transforms.alerts.life import Observation
-from transforms.alerts.routing import Allowlist
 from transforms.alerts.standing import GrowthRule, Standings
 
 STATES = ("open", "watched", "confirmed", "dismissed", "permitted", "merged", "resolved")

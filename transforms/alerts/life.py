@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
+from transforms.alerts.paging import Growth
 from transforms.alerts.policy import SEVERITIES
-from transforms.alerts.routing import Growth
 
 State = Literal["none", "open", "acknowledged", "resolved"]
 StepKind = Literal["opened", "raised", "updated", "acknowledged", "resolved"]

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from transforms.alerts.life import Observation, Step
-from transforms.alerts.routing import Policy
+from transforms.alerts.paging import Policy
 
 _TACTICS = 3
 _CAPABILITIES = 3

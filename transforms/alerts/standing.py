@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from transforms.alerts.allowlist import Allowlist
 from transforms.alerts.dispositions import QUIETING, VERDICTS, Disposition
 from transforms.alerts.life import NOTHING_SAID, Observation, Standing
 from transforms.alerts.policy import SEVERITIES
-from transforms.alerts.routing import Allowlist
 
 _SAME_SHARE = 0.8
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from transforms.alerts.life import Step
 from transforms.alerts.notice import storm_notice
 from transforms.alerts.outbox import Book
+from transforms.alerts.paging import Policy
 from transforms.alerts.policy import SEVERITIES
-from transforms.alerts.routing import Policy
 
 if TYPE_CHECKING:
     from transforms.alerts.desk import Rules

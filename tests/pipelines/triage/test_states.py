@@ -13,8 +13,8 @@ from pipelines.triage.duckdb_store import DuckDBStore
 from pipelines.triage.queue import Queue, QueueFilter
 from pipelines.triage.states import Quiet
 from tests.support.triage import client_of, send_decision
+from transforms.alerts.allowlist import Allowed, Allowlist
 from transforms.alerts.dispositions import decide
-from transforms.alerts.routing import Allowed, Allowlist
 
 
 def queue_of(tables: Path, quiet: Quiet | None = None) -> Queue:
