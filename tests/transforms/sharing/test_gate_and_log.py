@@ -46,6 +46,8 @@ def test_what_the_policy_allows_may_leave() -> None:
         (lambda o: o.update(lang="en"), "campaign", "lang"),
         (lambda o: o.update(contact_information="x"), "identity", "contact_information"),
         (lambda o: o.update(type="observed-data"), "campaign", "never leave"),
+        (lambda o: o.update(name="who paid"), "marking-definition", "never leave"),
+        (lambda o: o.update(description="x"), "extension-definition", "never leave"),
         (lambda o: o["extensions"].update(other={}), "indicator", "extensions"),
         (lambda o: o.update(extensions={}), "campaign", "not signed"),
         (lambda o: o.update(object_marking_refs=[]), "campaign", "not marked"),
@@ -60,6 +62,14 @@ def test_the_gate_stops_what_nobody_has_allowed(change: Change, of: str, why: st
     with pytest.raises(DistilwatchError, match=why) as stopped:
         check_outgoing(bundle(change, of), TERMS, ["account-17", "a17"])
     assert "17" not in str(stopped.value)
+
+
+def test_a_constant_that_says_more_than_it_should_is_stopped() -> None:
+    objects = [o | {"x_note": "more"} for o in objects_of([an_indicator()])]
+    for obj in objects:
+        if obj["type"] == "identity" and obj["name"] == "distilwatch":
+            with pytest.raises(DistilwatchError, match="nobody has allowed the property x_note"):
+                check_outgoing(bundle_of([obj]), TERMS)
 
 
 def test_a_kind_that_the_recipient_may_not_have_is_stopped() -> None:
