@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -17,6 +18,7 @@ from tests.support.sharing import CLUSTER, COMMON, WORDING, Lab, add_cluster, ma
 from transforms.alerts.dispositions import DispositionStore, decide
 from transforms.sharing.canonical import digest
 from transforms.sharing.indicators import Kind, Marking
+from transforms.sharing.log import ShareLog
 from transforms.sharing.payloads import decode_behaviour, decode_coverage
 from transforms.sharing.privacy import epsilon_of, rho_of, sigma_for
 
@@ -173,6 +175,48 @@ def test_a_rejected_proposal_is_at_its_end(lab: Lab) -> None:
     assert signoff.reject(lab.store, made.name, "too early", "ben").state == "rejected"
     with pytest.raises(DistilwatchError, match="is rejected"):
         signoff.approve(lab.policy, lab.store, made.name, made.digest, "ben")
+
+
+@pytest.mark.parametrize("other", ["reject", "approve", "send"])
+def test_a_decision_does_not_undo_one_that_was_made_meanwhile(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """Two people at once: between looking at a proposal and the log, somebody else writes there."""
+    add_cluster(lab)
+    made = propose(lab).proposal
+    assert made is not None
+    append_if = ShareLog.append_if
+    done: list[str] = []
+
+    def late(self: ShareLog, known: int, action: str, at_ms: int, **what: Any) -> Any:
+        if not done:
+            done.append(action)
+            self.append(other, at_ms, proposal=made.name, by="cem")
+        return append_if(self, known, action, at_ms, **what)
+
+    monkeypatch.setattr(ShareLog, "append_if", late)
+    with pytest.raises(DistilwatchError, match="cannot be rejected"):
+        signoff.reject(lab.store, made.name, "too early", "ben")
+    assert lab.store.log.entries()[-1]["action"] == other
+
+
+def test_what_others_log_meanwhile_stops_nobody(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    add_cluster(lab)
+    made = propose(lab).proposal
+    assert made is not None
+    append_if = ShareLog.append_if
+
+    def late(self: ShareLog, known: int, action: str, at_ms: int, **what: Any) -> Any:
+        if self.entries()[-1]["action"] != "poll":
+            self.append("poll", at_ms, feed="forum")
+        return append_if(self, known, action, at_ms, **what)
+
+    monkeypatch.setattr(ShareLog, "append_if", late)
+    signoff.approve(lab.policy, lab.store, made.name, made.digest, "ben")
+    done = signoff.publish(lab.policy, lab.store, made.name, "ben", tmp_path / "out.json")
+    assert done.state == "sent"
 
 
 def test_what_leaves_names_nobody_and_is_valid_stix(lab: Lab, tmp_path: Path) -> None:
