@@ -6,6 +6,7 @@ leaves. Nothing is decided here by what cannot be written down: limits and terms
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -166,7 +167,7 @@ def _of_coverage(case: Case, terms: Terms, draw: Callable[[], Coverage | str]) -
 
         least = _LEAST_SIGMAS * sigma_for(terms.epsilon, terms.delta)
         if accounts < least:
-            why = f"the noise would drown it: ε = {terms.epsilon:g} needs {least:.0f} accounts"
+            why = f"the noise would drown it: ε = {terms.epsilon:g} needs {math.ceil(least)} accounts"
     if why:
         return Candidate(kind, what, None, why)
     drawn = draw()

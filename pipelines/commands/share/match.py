@@ -219,7 +219,7 @@ def serve(
     "--from",
     "source",
     required=True,
-    metavar="FEED",
+    metavar="LAB",
     help="What watch.sources in the settings calls the other lab.",
 )
 @_kind
