@@ -24,9 +24,10 @@ demo: install ## Everything on this machine, offline, ends with a report to open
 services: ## Install Kafka, Prism, Flink and a BigQuery emulator into .local, for tests on the real thing
 	PYTHON=$(PYTHON) bash infra/local/install.sh
 
-lint: install-dev ## Check style and format
+lint: install-dev ## Check style, format, and which part may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 format: install-dev ## Mend what ruff can mend
 	$(BIN)/ruff check --fix .

@@ -6,14 +6,18 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
+
+from bench import zipf
 from pipelines.config import Config
 from pipelines.console import Console
 from pipelines.simulate.compose import simulate
 from pipelines.simulate.scenario import Scenario
 from pipelines.train import TrainOptions, train
+from transforms.coverage.layout import DAY_MS
 from transforms.scoring.fit import ACCOUNT_SESSION, PAYMENT_SESSION
 from transforms.scoring.handler import Scored, VerifiedBundle
 from transforms.sessions.identity import ACCOUNT, PAYMENT
@@ -78,11 +82,39 @@ def prepare(
     return Case(live, count, folder / "bundle", config)
 
 
+def prepare_zipf(folder: Path, traffic: zipf.Traffic, config: Config) -> Case:
+    """Makes Zipf-distributed traffic, and a bundle from as much of it four weeks before.
+
+    Args:
+      folder: where files go.
+      traffic: the live events.
+      config: the settings; `zipf.settings` says which ones the events need.
+    """
+    live, history = folder / "live.jsonl", folder / "history.jsonl"
+    before = replace(traffic, seed=traffic.seed + 1, start_ms=traffic.start_ms - 28 * DAY_MS)
+    for path, made in ((live, traffic), (history, before)):
+        with path.open("wb") as out:
+            out.writelines(record + b"\n" for record in zipf.records(made))
+    with Console(as_json=True) as console:
+        train(TrainOptions([str(history)], folder / "bundle", config, "direct", []), console)
+    return Case(live, traffic.events, folder / "bundle", config)
+
+
 def write_scored(folder: str, scored: Iterable[Scored[Session]]) -> None:
     """Writes one line a scored session to a new file of the folder."""
     lines = [
         json.dumps([s.item.session_id, s.item.sketch.events, s.score, s.p_value]) + "\n"
         for s in scored
     ]
+    if lines:
+        Path(folder, uuid.uuid4().hex).write_text("".join(lines))
+
+
+def write_rows(folder: str, table: pa.Table) -> None:
+    """`write_scored` of rows of session_scores."""
+    columns = [
+        table[name].to_pylist() for name in ("session_id", "request_count", "score", "p_value")
+    ]
+    lines = [json.dumps(row) + "\n" for row in zip(*columns, strict=True)]
     if lines:
         Path(folder, uuid.uuid4().hex).write_text("".join(lines))

@@ -18,7 +18,7 @@ import apache_beam as beam
 from apache_beam.ml.inference.base import RunInference
 
 from bench.baseline import DedupeByGroup, dedupe_by_state, per_event_sessions
-from bench.case import LEVELS, Case, write_scored
+from bench.case import LEVELS, Case, write_rows, write_scored
 from bench.limit import limit
 from pipelines.console import Console
 from pipelines.detect import DetectOptions, detect
@@ -30,16 +30,18 @@ from pipelines.parts import (
     read_events,
     session_options,
 )
+from transforms.ingest.batch import Events
 from transforms.ingest.transforms import CleanEvents, DecodeAndPlace
 from transforms.scoring.handler import Scored, ScoringHandler
 from transforms.scoring.levels import rows_of_sketches
+from transforms.scoring.together import ScoreSessions
+from transforms.sessions.shards import Named
 from transforms.sessions.transforms import (
     FoldEvents,
     FoldTogether,
     Session,
     Sessionize,
     SessionizeBounded,
-    SessionOptions,
     each_session,
 )
 
@@ -62,22 +64,33 @@ class Timing:
     digest: str
 
 
-def batched_sessions(
-    sessionize: Callable[[SessionOptions], beam.PTransform], pipeline: beam.Pipeline, case: Case
-) -> beam.PCollection[Session]:
-    """The product's sessions, from the same parts as `distilwatch detect`."""
-    config, sessions = case.config, session_options(case.config)
+def clean_events(pipeline: beam.Pipeline, case: Case) -> beam.PCollection[Events]:
+    """Decoded and placed events without repeats, by the same parts as `distilwatch detect`."""
+    config = case.config
     to_element = DecodeAndPlace(decoder(config), case.verified(), embeds_texts(config))
-    ingested = read_events(
-        pipeline, [str(case.events)], to_element, Reading(config.ingest.batch_records)
-    )
-    clean = ingested | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
-    if sessionize is Sessionize:
-        return clean.events | "Fold" >> FoldEvents(sessions) | "Sessionize" >> Sessionize(sessions)
-    together = (
-        clean.events | "Fold" >> FoldTogether(sessions) | "Sessionize" >> sessionize(sessions)
-    )
-    return together | "EachSession" >> beam.FlatMap(each_session).with_output_types(Session)
+    how = Reading(config.ingest.batch_records)
+    ingested = read_events(pipeline, [str(case.events)], to_element, how)
+    return (ingested | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)).events
+
+
+def sessions_together(pipeline: beam.Pipeline, case: Case) -> beam.PCollection[Named]:
+    """The product's sessions, many in one element."""
+    sessions = session_options(case.config)
+    folded = clean_events(pipeline, case) | "Fold" >> FoldTogether(sessions)
+    return folded | "Sessionize" >> SessionizeBounded(sessions)
+
+
+def sessions_one_by_one(pipeline: beam.Pipeline, case: Case) -> beam.PCollection[Session]:
+    """The same sessions, each an element, as all ways but the product's have them."""
+    together = sessions_together(pipeline, case)
+    return together | "Each" >> beam.FlatMap(each_session).with_output_types(Session)
+
+
+def sessions_by_windows(pipeline: beam.Pipeline, case: Case) -> beam.PCollection[Session]:
+    """The same sessions from Beam's own session windows."""
+    sessions = session_options(case.config)
+    folded = clean_events(pipeline, case) | "Fold" >> FoldEvents(sessions)
+    return folded | "Sessionize" >> Sessionize(sessions)
 
 
 def event_sessions(
@@ -127,6 +140,15 @@ def _score(
             )
 
 
+def _score_together(case: Case, folder: str) -> None:
+    with beam.Pipeline(options=beam_options("direct", [], 1)) as pipeline:
+        _ = (
+            sessions_together(pipeline, case)
+            | ScoreSessions(case.verified(), "bench")
+            | "Keep" >> beam.Map(lambda table: write_rows(folder, table))
+        )
+
+
 def _detect(case: Case, folder: str) -> None:
     options = DetectOptions(
         inputs=[str(case.events)],
@@ -154,8 +176,9 @@ JOBS: dict[str, Callable[[Case, str], None]] = {
     "limit": limit,
     "per-event": partial(_score, partial(event_sessions, DedupeByGroup)),
     "per-event-state": partial(_score, partial(event_sessions, dedupe_by_state)),
-    "batched": partial(_score, partial(batched_sessions, SessionizeBounded)),
-    "batched-windows": partial(_score, partial(batched_sessions, Sessionize)),
+    "batched": _score_together,
+    "batched-singly": partial(_score, sessions_one_by_one),
+    "batched-windows": partial(_score, sessions_by_windows),
     "detect": _detect,
 }
 """Jobs by name. All but the last go from records to scored sessions, event by event or with the

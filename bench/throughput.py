@@ -20,11 +20,13 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.case import Case, prepare
+from bench.case import Case, prepare, prepare_zipf
 from bench.jobs import JOBS, Timing, as_dict, run
 from bench.stages import stage_rates
 from bench.stages import table as stage_table
-from pipelines.config import load_config
+from bench.zipf import Traffic
+from bench.zipf import settings as zipf_settings
+from pipelines.config import describe, load_config
 from pipelines.settings import Config
 from pipelines.simulate.scenario import Scenario, demo_scenario
 
@@ -33,11 +35,14 @@ _OURS, _THEIRS, _LIMIT = "batched", "per-event", "limit"
 _WHAT = {
     "batched": "records to scored sessions, as distilwatch does it",
     "batched-windows": "the same in Beam's own session windows",
+    "batched-singly": "the same, each session scored as an element of its own",
     "limit": "the same functions in one plain process, without Beam",
     "per-event": "the same event by event, in session windows, idiomatic Beam",
     "per-event-state": "per-event, repeats dropped by Beam's DeduplicatePerKey",
     "detect": "the whole of `distilwatch detect`: profiles, clusters, tables, too",
 }
+
+DEFAULT_JOBS = ["batched", "batched-windows", "limit", "per-event", "detect"]
 
 
 def scenario(events: int, seed: int = 7) -> Scenario:
@@ -136,10 +141,21 @@ def machine() -> str:
     )
 
 
+def make_case(folder: Path, args: argparse.Namespace, config: Config) -> tuple[Case, Path | None]:
+    """The traffic that was asked for, and the settings file of the jobs."""
+    if not args.keys:
+        kind = "hashing" if args.vectors else "none"
+        wanted = args.scenario or scenario(args.events)
+        return prepare(folder, wanted, args.events, config, kind), args.config
+    traffic = Traffic(args.events, args.keys, dim=384 if args.vectors else 0)
+    settings = folder / "settings.yaml"
+    settings.write_text(describe(load_config(args.config, zipf_settings(traffic))))
+    return prepare_zipf(folder, traffic, load_config(settings)), settings
+
+
 def report(folder: Path, args: argparse.Namespace, config: Config) -> list[str]:
     """Measures everything and returns the lines to print."""
-    kind = "hashing" if args.vectors else "none"
-    case = prepare(folder, args.scenario or scenario(args.events), args.events, config, kind)
+    case, settings = make_case(folder, args, config)
     size = case.events.stat().st_size / case.count
     brought = "bring vectors" if args.vectors else "are embedded here"
     head = [
@@ -148,7 +164,7 @@ def report(folder: Path, args: argparse.Namespace, config: Config) -> list[str]:
         "job, in turn, a process each; times exclude imports and Python's start",
         "",
     ]
-    timings = measure(case, args.jobs, args.rounds, args.config)
+    timings = measure(case, args.jobs, args.rounds, settings)
     stages = stage_table(stage_rates(case))
     return [*head, *job_table(timings, case.count), "", "Stages alone, without Beam:", *stages]
 
@@ -158,8 +174,11 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser("python -m bench.throughput", description=__doc__)
     made.add_argument("--events", type=int, default=50_000, help="live events (50000)")
     made.add_argument("--rounds", type=int, default=3, help="runs of each job (3)")
-    made.add_argument("--jobs", nargs="+", choices=JOBS, default=[*list(_WHAT)[:4], "detect"])
+    made.add_argument("--jobs", nargs="+", choices=JOBS, default=DEFAULT_JOBS)
     made.add_argument("--vectors", action="store_true", help="events bring their vectors")
+    made.add_argument(
+        "--keys", type=int, default=0, help="Zipf-distributed accounts, instead of the demo's mix"
+    )
     made.add_argument("--config", type=Path, help="settings file")
     made.add_argument("--run", choices=JOBS, help=argparse.SUPPRESS)
     made.add_argument("--in", dest="path", type=Path, help=argparse.SUPPRESS)

@@ -11,6 +11,7 @@ import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import orjson
@@ -45,6 +46,13 @@ class Traffic:
     topics: int = 300
     seed: int = 7
     start_ms: int = _START_MS
+
+
+def settings(traffic: Traffic) -> dict[str, Any]:
+    """Settings that these events need, by dotted path."""
+    if not traffic.dim:
+        return {}
+    return {"embedding.kind": "event", "embedding.model": _MODEL, "embedding.dim": traffic.dim}
 
 
 def records(traffic: Traffic) -> Iterator[bytes]:

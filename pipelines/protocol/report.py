@@ -21,7 +21,8 @@ from pipelines.protocol.adaptive.rounds import AdaptiveResult
 from pipelines.protocol.charts import Axis, Line
 from pipelines.protocol.delay import report as delay
 from pipelines.protocol.delay.measure import DelayResult
-from pipelines.protocol.windows import OURS, OURS_COORDINATES, Power, WindowRow, powers
+from pipelines.protocol.power import Power, WindowRow, powers
+from pipelines.protocol.scorers import OURS, OURS_COORDINATES
 from schemas.errors import DistilwatchError
 
 HEADER = ("protocol", "group", "cell", "system", "measure", "value", "low", "high", "n")

@@ -12,8 +12,10 @@ from pipelines.protocol.adaptive.report import headline
 from pipelines.protocol.adaptive.rounds import AdaptiveOptions, AdaptiveResult, play
 from pipelines.protocol.delay.measure import DelayResult, measure
 from pipelines.protocol.delay.report import headline as delay_headline
+from pipelines.protocol.power import BENIGN, WindowRow, powers
 from pipelines.protocol.report import CHOSEN_LEVEL, Results, write
-from pipelines.protocol.windows import BENIGN, OURS, WindowOptions, WindowRow, powers, run_windows
+from pipelines.protocol.scorers import OURS
+from pipelines.protocol.windows import WindowOptions, run_windows
 
 BUDGETS = ("small", "full")
 ONLY = ("both", "windows", "accounts", "delay", "adaptive")

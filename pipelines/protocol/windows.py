@@ -15,9 +15,7 @@ The embedding space and the directions in which sources differ are fitted to the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,17 +24,8 @@ from numpy.typing import NDArray
 
 from pipelines.console import Console
 from pipelines.protocol.baselines import distance, kernel
-from pipelines.protocol.baselines.kernel import times
-from pipelines.protocol.novelty import (
-    COORDINATES,
-    STATISTICS,
-    Blocks,
-    fit_combination,
-    fit_reference,
-    plain_shift,
-)
+from pipelines.protocol.power import BENIGN, WindowRow
 from pipelines.protocol.prompts import (
-    Pool,
     Prompts,
     embed,
     join,
@@ -45,7 +34,8 @@ from pipelines.protocol.prompts import (
     space_of,
     topic_blocks,
 )
-from pipelines.protocol.wording import BINS, feature_counts, fit_wording, wording_excess
+from pipelines.protocol.scorers import Bench, Others, Scorer, finisher, fit_scorer
+from pipelines.protocol.wording import feature_counts
 from pipelines.simulate.corpora import SPLITS, corpus_files, part_of
 from schemas.errors import DistilwatchError
 from transforms.embedding.hashing import NAME
@@ -55,21 +45,10 @@ Float = NDArray[np.float64]
 Ids = NDArray[np.int64]
 Rows = NDArray[np.float32]
 
-BENIGN = "benign"
 LEVELS = (0.05, 0.01, 0.0029, 0.001, 0.0005)
 """Levels of the conformal p-value; 0.05 is the published rule, 0.0029 the share it flagged."""
-OURS, OURS_COORDINATES = "novelty", "novelty, embedding only"
-COLUMNS = (*STATISTICS, "plain_shift", "wording_excess")
-COUNTED: dict[str, tuple[str, ...]] = {
-    OURS: ("plain_shift", "wording_excess"),
-    OURS_COORDINATES: (*COORDINATES, "plain_shift"),
-    "novelty, sketch only": STATISTICS,
-}
-"""Which of `COLUMNS` make up each of our methods."""
-TWO_SIDED = ("PRADA", "SEAT", "CAP")
 _PARTS_BEFORE = {"fit": ("choose",), "choose": ("fit",), "report": ("fit", "choose")}
 _POOL = 0.3
-_PRADA_EVERY = 4  # windows; it is slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,36 +79,6 @@ class WindowOptions:
     least: int = 400
     cells: int = 1_024
     baselines: bool = True
-
-
-class Others(NamedTuple):
-    """Benign traffic of other sources: state of its topics, and how many prompts have a feature."""
-
-    topics: Blocks
-    words: Float
-
-
-@dataclass(frozen=True, slots=True)
-class WindowRow:
-    """One figure: the share of windows flagged.
-
-    Attributes:
-      part, source, attack: corpora; attack is `BENIGN` for windows without attack prompts.
-      size, mixture, seed, method, level: of the windows and of the rule.
-      flagged: share of the windows flagged.
-      windows: how many there were.
-    """
-
-    part: str
-    source: str
-    attack: str
-    size: int
-    mixture: float
-    seed: int
-    method: str
-    level: float
-    flagged: float
-    windows: int
 
 
 def conformal_p(calibration: Float, scores: Float) -> Float:
@@ -227,30 +176,6 @@ def _population(
 # --- one benign corpus, one seed -----------------------------------------------------------------
 
 
-class _Bench:
-    """A pool with the matrices that the pairwise baselines need, made once."""
-
-    def __init__(self, pool: Pool, medians: tuple[float, float], limit: float) -> None:
-        self.pool = pool
-        self.medians = medians
-        self._limit = limit
-
-    def views(self) -> tuple[Rows, Rows]:
-        return self.pool.prompts.vectors, self.pool.unit
-
-    @cached_property
-    def grams(self) -> tuple[Rows, Rows]:
-        full, axes = (
-            kernel.kernel(view, view, median)
-            for view, median in zip(self.views(), self.medians, strict=True)
-        )
-        return full, axes
-
-    @cached_property
-    def pairs(self) -> Rows:
-        return distance.alike(self.pool.unit, self._limit)
-
-
 @dataclass(slots=True)
 class _Trial:
     """One division of one benign corpus.
@@ -262,8 +187,8 @@ class _Trial:
       attacks: rows of `fresh` of each attack corpus.
     """
 
-    known: _Bench
-    fresh: _Bench
+    known: Bench
+    fresh: Bench
     test: Ids
     attacks: dict[str, Ids]
     others: Others
@@ -299,8 +224,8 @@ def _divide(
     # SEAT's limit is tuned on its own training set; here: what 1 % of benign pairs pass.
     limit = distance.similarity_limit(known.unit, 0.01)
     return _Trial(
-        _Bench(known, medians, limit),
-        _Bench(fresh, medians, limit),
+        Bench(known, medians, limit),
+        Bench(fresh, medians, limit),
         np.arange(ends[0]),
         {name: np.arange(ends[i], ends[i + 1]) for i, name in enumerate(chosen)},
         others,
@@ -333,13 +258,13 @@ def _judge(trial: _Trial, size: int, seed: int, options: WindowOptions) -> list[
     calibration: list[dict[str, Float]] = []
     for _ in range(options.refits):
         order = rng.permutation(known)
-        scorer = _fit(trial, order[:cut], options)
+        scorer = _scorer(trial, order[:cut], options)
         calibration.append(scorer(trial.known, draw(order[cut:], size, each, rng)))
     base = {name: np.concatenate([c[name] for c in calibration]) for name in calibration[0]}
-    finish = _finish(base)
+    finish = finisher(base)
     limits = finish(base)
 
-    scorer = _fit(trial, rng.permutation(known)[:cut], options)
+    scorer = _scorer(trial, rng.permutation(known)[:cut], options)
     found: list[_Found] = []
 
     def note(attack: str, mixture: float, windows: Ids) -> None:
@@ -366,131 +291,5 @@ def _judge(trial: _Trial, size: int, seed: int, options: WindowOptions) -> list[
     return found
 
 
-_Scorer = Callable[[_Bench, Ids], dict[str, Float]]
-_RAW = "statistics"
-
-
-def _fit(trial: _Trial, reference: Ids, options: WindowOptions) -> _Scorer:
-    """Scores of every method against one reference, rows of `trial.known`."""
-    known = trial.known
-    pool = known.pool
-    whole = np.zeros((1, len(pool)), np.float32)
-    whole[0, reference] = 1.0
-    normal = fit_reference(pool.sums(whole), trial.others.topics)
-    wording = fit_wording(pool.prompts.words[reference], trial.others.words)
-    own_total = pool.prompts.vectors[reference].sum(axis=0, dtype=np.float64)
-    views = known.views()
-
-    @cache
-    def of_rows(bench: _Bench) -> tuple[list[Float], list[Float], list[float]]:
-        """Of each row, by view: mean kernel with the reference, distance; the reference's own."""
-        cross = [
-            np.asarray(gram @ whole[0], np.float64) / len(reference)
-            if bench is known
-            else kernel.mean_kernel(rows, view[reference], median)
-            for gram, rows, view, median in zip(
-                known.grams, bench.views(), views, known.medians, strict=True
-            )
-        ]
-        far = [
-            distance.mahalanobis(view[reference], rows)
-            for rows, view in zip(bench.views(), views, strict=True)
-        ]
-        return cross, far, [float(kernel.within(whole, gram)[0]) for gram in known.grams]
-
-    @cache
-    def in_bins(bench: _Bench) -> Float:
-        return np.eye(BINS)[wording.bins(bench.pool.prompts.words)]
-
-    def scorer(bench: _Bench, windows: Ids) -> dict[str, Float]:
-        weights = np.zeros((len(windows), len(bench.pool)), np.float32)
-        np.add.at(weights, (np.arange(len(windows))[:, None], windows), 1.0)
-        n = windows.shape[1]
-        total = times(weights, bench.pool.prompts.vectors).astype(np.float64)
-        shift = plain_shift(total, np.full(len(windows), float(n)), own_total, len(reference))
-        tail = wording_excess(weights @ in_bins(bench))
-        sums = normal.statistics(bench.pool.sums(weights))
-        out: dict[str, Float] = {_RAW: np.column_stack([sums, shift, tail])}
-        if not options.baselines:
-            return out
-        cross, far, own_size = of_rows(bench)
-        for i, name in enumerate(("", ", 64 axes")):
-            own = kernel.within(weights, bench.grams[i])
-            out[f"MMD{name}"] = kernel.mmd2(own, own_size[i], weights @ cross[i] / n)
-            out[f"Mahalanobis{name}"] = weights @ far[i] / n
-        out["SEAT"] = distance.pair_count(weights, bench.pairs)
-        out["CAP"] = distance.cells_covered(weights, bench.pool.cells, options.cells)
-        some = windows[::_PRADA_EVERY]
-        out["PRADA"] = np.array([distance.prada(bench.pool.unit[w]) for w in some])
-        return out
-
-    return scorer
-
-
-def _finish(base: dict[str, Float]) -> Callable[[dict[str, Float]], dict[str, Float]]:
-    """One number for each window and method, up is suspicious, from what calibration says."""
-    rules = {
-        method: fit_combination(base[_RAW], [COLUMNS.index(name) for name in names])
-        for method, names in COUNTED.items()
-    }
-    middle = {name: float(np.median(base[name])) for name in TWO_SIDED if name in base}
-
-    def finish(raw: dict[str, Float]) -> dict[str, Float]:
-        out = {name: rule.score(raw[_RAW]) for name, rule in rules.items()}
-        for name, values in raw.items():
-            if name in middle:
-                out[name] = np.abs(values - middle[name])
-            elif name != _RAW:
-                out[name] = values
-        return out
-
-    return finish
-
-
-@dataclass(frozen=True, slots=True)
-class Power:
-    """Flagged shares of one method, size and level, each corpus pair and seed counted the same.
-
-    Attributes:
-      method, size, level: which.
-      benign: mean share of benign windows flagged; NaN without any.
-      detected: mean share flagged by mixture.
-      windows: benign windows.
-      pairs: pairs of corpora.
-    """
-
-    method: str
-    size: int
-    level: float
-    benign: float
-    detected: dict[float, float] = field(default_factory=dict)
-    windows: int = 0
-    pairs: int = 0
-
-
-def powers(rows: Sequence[WindowRow]) -> list[Power]:
-    """Averages over pairs and seeds, in the order of methods as they come."""
-    groups: dict[tuple[int, str, float], list[WindowRow]] = {}
-    for row in rows:
-        groups.setdefault((row.size, row.method, row.level), []).append(row)
-    out = []
-    for (size, method, level), own in groups.items():
-        benign = [r for r in own if r.attack == BENIGN]
-        mixtures = sorted({r.mixture for r in own if r.attack != BENIGN})
-        out.append(
-            Power(
-                method,
-                size,
-                level,
-                float(np.mean([r.flagged for r in benign])) if benign else float("nan"),
-                {
-                    m: float(
-                        np.mean([r.flagged for r in own if r.attack != BENIGN and r.mixture == m])
-                    )
-                    for m in mixtures
-                },
-                sum(r.windows for r in benign),
-                len({(r.source, r.attack) for r in own if r.attack != BENIGN}),
-            )
-        )
-    return out
+def _scorer(trial: _Trial, reference: Ids, options: WindowOptions) -> Scorer:
+    return fit_scorer(trial.known, trial.others, reference, options.baselines, options.cells)

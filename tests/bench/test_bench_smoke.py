@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
 
-from bench import detectors, memory, throughput
-from bench.case import Case, prepare
+from bench import detectors, memory, throughput, zipf
+from bench.case import Case, prepare, prepare_zipf
 from bench.jobs import JOBS, run
 from bench.stages import stage_rates
 from bench.stages import table as stage_table
@@ -52,6 +54,20 @@ def test_all_jobs_find_the_same_sessions_and_scores(case: Case) -> None:
     timings = {name: run(name, case) for name in JOBS}
     assert {t.digest for t in timings.values()} == {timings["detect"].digest}
     assert timings["detect"].sessions > 30
+
+
+@pytest.mark.parametrize("dim", [384, 0])
+def test_zipf_traffic_is_scored_alike_by_all(dim: int, tmp_path: Path, settings: Path) -> None:
+    traffic = zipf.Traffic(4_000, 200, exponent=0.6, hours=6, dim=dim)
+    made = [orjson.loads(record) for record in zipf.records(traffic)]
+    counts = Counter(event["account_id"] for event in made)
+    assert len(made) == 4_000
+    assert 100 < len(counts) <= 200
+    assert counts["acct-0000000"] == max(counts.values()) > 5 * min(counts.values())
+    case = prepare_zipf(tmp_path, traffic, load_config(settings, zipf.settings(traffic)))
+    found = {name: run(name, case) for name in ("per-event", "batched", "batched-singly", "limit")}
+    assert len({timing.digest for timing in found.values()}) == 1
+    assert found["limit"].sessions > 200
 
 
 LEAST_SHARE = 0.2

@@ -172,14 +172,16 @@ def _rows_of(arrays: list[Int64], width: int) -> Int64:
     return np.array(arrays, np.int64).reshape(len(arrays), width)
 
 
+def ranges(start: Int64, size: Int64) -> Int64:
+    """start[0], …, start[0] + size[0] − 1, start[1], …: int64 of shape (size.sum(),)."""
+    before = np.cumsum(size) - size
+    out: Int64 = np.arange(int(size.sum())) + np.repeat(start - before, size)
+    return out
+
+
 def _spans(sizes: Int64, index: NDArray[np.intp] | Int64) -> Int64:
     """Places of the entries of some sketches, one sketch after the other."""
-    starts = np.cumsum(sizes) - sizes
-    wanted = sizes[index]
-    ends = np.cumsum(wanted)
-    total = int(ends[-1]) if len(ends) else 0
-    places: Int64 = np.arange(total) + np.repeat(starts[index] - (ends - wanted), wanted)
-    return places
+    return ranges((np.cumsum(sizes) - sizes)[index], sizes[index])
 
 
 def _bounds(sizes: Int64) -> list[int]:

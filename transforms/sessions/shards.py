@@ -68,6 +68,19 @@ def pack(folded: Folded, max_length_ms: int) -> Iterator[tuple[int, bytes]]:
       folded: the partial sketches.
       max_length_ms: blocks of this length end a session; see `SessionKey`.
     """
+    at, number, names = _under_keys(folded, max_length_ms)
+    yield from _shards(folded.stack, at, number, names)
+
+
+def keyed_together(folded: Folded, max_length_ms: int) -> Named:
+    """`keyed` of all partial sketches, in columns: first those of accounts, under encoded
+    `SessionKey`s."""
+    at, _, names = _under_keys(folded, max_length_ms)
+    return Named(names, folded.stack.take(at))
+
+
+def _under_keys(folded: Folded, max_length_ms: int) -> tuple[NDArray[np.intp], Int64, list[str]]:
+    """Which sketch each is, the number of its shard, and the name of its key."""
     block = folded.stack.first_ms // max_length_ms
     kinds = ((ACCOUNT, folded.accounts, folded.account), (PAYMENT, folded.payments, folded.payment))
     at, number, names = [], [], []
@@ -79,7 +92,7 @@ def pack(folded: Folded, max_length_ms: int) -> Iterator[tuple[int, bytes]]:
             SessionKey(kind, b, keys[k]).encode()
             for b, k in zip(block[used].tolist(), key[used].tolist(), strict=True)
         ]
-    yield from _shards(folded.stack, np.concatenate(at), np.concatenate(number), names)
+    return np.concatenate(at), np.concatenate(number), names
 
 
 def cut(shards: Iterable[bytes], gap_ms: int) -> Named:

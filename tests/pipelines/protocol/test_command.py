@@ -8,7 +8,8 @@ import pytest
 
 from pipelines import cli
 from pipelines.protocol.accounts import CellResult
-from pipelines.protocol.windows import BENIGN, OURS, WindowRow
+from pipelines.protocol.power import BENIGN, WindowRow
+from pipelines.protocol.scorers import OURS
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 
 from pipelines.console import Console
+from pipelines.protocol.power import BENIGN, powers
 from pipelines.protocol.report import Results, as_csv, write
+from pipelines.protocol.scorers import OURS
 from pipelines.protocol.windows import (
-    BENIGN,
     LEVELS,
-    OURS,
     WindowOptions,
     conformal_p,
     draw,
-    powers,
     run_windows,
 )
 from schemas.errors import DistilwatchError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 Int64 = NDArray[np.int64]
-Scalar = TypeVar("Scalar", bound=np.generic)
 
 _NAN = float("nan")
 NO_INDEX = np.empty(0, np.int64)
@@ -28,18 +27,6 @@ def log(values: NDArray[Any], where: Bool) -> Float:
     """Natural logarithm where asked, NaN elsewhere: float64 of shape (n,)."""
     out: Float = np.full(len(where), _NAN)
     np.log(values, out=out, where=where)
-    return out
-
-
-def joined(arrays: list[NDArray[Scalar]], dtype: type[Scalar]) -> NDArray[Scalar]:
-    """All entries in one flat array, empty for no arrays."""
-    return np.concatenate([array.ravel() for array in arrays]) if arrays else np.empty(0, dtype)
-
-
-def ranges(start: Int64, size: Int64) -> Int64:
-    """start[0], …, start[0] + size[0] − 1, start[1], …: int64 of shape (size.sum(),)."""
-    before = np.cumsum(size) - size
-    out: Int64 = np.arange(int(size.sum())) + np.repeat(start - before, size)
     return out
 
 

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transforms.coverage import layout
-from transforms.coverage.features.arrays import NO_INDEX, Float, Int64, Ragged, ranges
+from transforms.coverage.features.arrays import NO_INDEX, Float, Int64, Ragged
 from transforms.coverage.layout import Bins, Items, Sum
 from transforms.coverage.sketch import CoverageSketch, empty
-from transforms.coverage.stack import SketchStack
+from transforms.coverage.stack import SketchStack, ranges
 from transforms.embedding.space import AXES, FOURIER, UNIT, fourier_features
 
 _TRACE = float(UNIT * UNIT)  # squared length of one event's coordinates
