@@ -48,7 +48,8 @@ def approve(policy: Policy, store: ShareStore, name: str, digest: str, by: str) 
             f"{policy.file}, recipients.{proposal.to}.two_people",
             "ask a colleague to look at the preview",
         )
-    check_outgoing(store.read(proposal.digest), policy.terms(proposal.to))
+    terms = policy.terms(proposal.to)
+    check_outgoing(store.read(proposal.digest), terms, now_ms=store.now_ms())
     return _decided(
         store, proposal, "approved", "approve", digest=proposal.digest, by=by, policy=policy.digest
     )
@@ -86,7 +87,7 @@ def publish(
     if proposal.state not in (APPROVED, SENDING):
         raise _wrong_state(proposal, "published")
     data = store.read(proposal.digest)
-    objects = check_outgoing(data, policy.terms(proposal.to))
+    objects = check_outgoing(data, policy.terms(proposal.to), now_ms=store.now_ms())
     collection = policy.recipient(proposal.to).taxii
     if file is None and collection is None:
         raise DistilwatchError(

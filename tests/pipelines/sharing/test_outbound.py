@@ -114,6 +114,25 @@ def test_small_clusters_tell_nothing_at_all(lab: Lab) -> None:
     assert lab.store.spent() == {}
 
 
+def test_what_was_seen_long_ago_stays_and_says_so(lab: Lab) -> None:
+    add_cluster(lab)
+    lab.now_ms += 30 * 86_400_000  # confirmed, and then forgotten for as long as indicators hold
+    made = propose(lab)
+    assert made.proposal is None
+    [why] = {c.why for c in made.candidates}
+    assert why.startswith("it was last seen on 2026-09-21, and what forum gets holds for 30 days")
+    assert lab.store.spent() == {}  # no noise was drawn for what stays
+
+
+def test_what_is_over_when_somebody_approves_it_does_not_leave(lab: Lab) -> None:
+    add_cluster(lab)
+    made = propose(lab).proposal
+    assert made is not None
+    lab.now_ms += 30 * 86_400_000
+    with pytest.raises(DistilwatchError, match="it is over since 2026-10-21"):
+        signoff.approve(lab.policy, lab.store, made.name, made.digest, "ben")
+
+
 def test_nothing_leaves_before_somebody_else_has_approved_those_very_bytes(
     lab: Lab, tmp_path: Path
 ) -> None:

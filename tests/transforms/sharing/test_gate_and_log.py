@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,18 @@ def test_a_kind_that_the_recipient_may_not_have_is_stopped() -> None:
     objects = signed_objects(objects_of([an_indicator(Kind.NETWORK)]), KEY)
     with pytest.raises(DistilwatchError, match="may not have kind network"):
         check_outgoing(bundle_of(objects), TERMS)
+
+
+def test_what_is_over_by_now_is_stopped_and_can_still_be_taken_back() -> None:
+    one = an_indicator()
+    over = one.valid_until_ms or 0
+    data = bundle_of(signed_objects(objects_of([one]), KEY))
+    assert check_outgoing(data, TERMS, now_ms=over - 1)
+    with pytest.raises(DistilwatchError, match="it is over since"):
+        check_outgoing(data, TERMS, now_ms=over)
+    back = replace(one, revoked=True, revision=2, modified_ms=one.modified_ms + 1)
+    objects = signed_objects(objects_of([back], campaigns=False), KEY)
+    assert check_outgoing(bundle_of(objects), TERMS, now_ms=over)
 
 
 def test_confidence_follows_from_who_else_has_a_thing() -> None:
