@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 import stix2
+import yaml
 from stix2validator import ValidationOptions, validate_parsed_json
 
 from pipelines.sharing import outbound, signoff
@@ -131,6 +132,19 @@ def test_what_is_over_when_somebody_approves_it_does_not_leave(lab: Lab) -> None
     lab.now_ms += 30 * 86_400_000
     with pytest.raises(DistilwatchError, match="it is over since 2026-10-21"):
         signoff.approve(lab.policy, lab.store, made.name, made.digest, "ben")
+
+
+def test_networks_need_two_words_to_leave_in_clear(lab: Lab) -> None:
+    given = ["network", "behaviour"]
+    write_policy(lab, None, kinds=given)
+    with pytest.raises(DistilwatchError, match="forum would get networks") as refused:
+        assert lab.policy
+    for way in ("share match --kind network", "limits.networks_in_clear"):
+        assert way in str(refused.value)
+    policy = yaml.safe_load(lab.folder.joinpath("sharing.yaml").read_text())
+    policy.setdefault("limits", {})["networks_in_clear"] = True
+    lab.folder.joinpath("sharing.yaml").write_text(yaml.safe_dump(policy))
+    assert Kind.NETWORK in lab.policy.terms("forum").kinds
 
 
 def test_nothing_leaves_before_somebody_else_has_approved_those_very_bytes(

@@ -21,6 +21,7 @@ from transforms.sharing.private import calls, voprf
 from transforms.sharing.private.client import Matches, find_matches
 from transforms.sharing.private.identifiers import (
     DEVICE,
+    NETWORK,
     PAYMENT,
     Sealed,
     canonical,
@@ -273,10 +274,15 @@ def test_the_log_only_grows_and_shows_what_was_done_to_it(two: Two, tmp_path: Pa
 def test_canonical_forms() -> None:
     assert canonical(PAYMENT, " ＡＢ-12 34 ") == canonical(PAYMENT, "ab1234") == b"ab1234"
     assert canonical(DEVICE, "T13-x") == b"t13-x"
+    assert canonical(NETWORK, " 203.0.113.9/24") == canonical(NETWORK, "203.0.113.0/24")
+    assert canonical(NETWORK, "2001:DB8::/48") == canonical(NETWORK, "2001:db8:0:0::/48")
     assert point_of(PAYMENT, "ab") != point_of(DEVICE, "ab")
-    for kind, value in ((PAYMENT, " - "), (DEVICE, ""), ("email", "a"), (DEVICE, "a" * 2_000)):
-        with pytest.raises(ValueError, match="identifier"):
+    for kind, value in (
+        (PAYMENT, " - "), (DEVICE, ""), ("email", "a"), (NETWORK, "1.2.3/24"), (DEVICE, "a" * 2_000)
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="identifier") as refused:
             canonical(kind, value)
+        assert len(value) < 2 or value not in str(refused.value)
 
 
 def test_the_file_is_unreadable_without_its_key_and_holds_no_text(tmp_path: Path) -> None:
