@@ -14,7 +14,7 @@ from schemas import events
 from schemas.promise import added_to
 from schemas.tables import IDENTIFIERS, TABLES, VERSION
 from schemas.views import NAMES, source_of
-from schemas.views.render import bigquery_query, bigquery_sql, duckdb_sql, uses
+from schemas.views.render import bigquery_query, duckdb_sql, uses
 from schemas.views.source import read_view
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -36,8 +36,7 @@ def generated() -> dict[str, str]:
     views = [read_view(source_of(name), TABLES) for name in NAMES]
     for view in views:
         files[f"schemas/generated/views/{view.name}.duckdb.sql"] = duckdb_sql(view)
-        files[f"schemas/generated/views/{view.name}.bigquery.sql"] = bigquery_sql(view)
-        files[f"schemas/generated/views/{view.name}.query.sql"] = bigquery_query(view) + "\n"
+        files[f"schemas/generated/views/{view.name}.bigquery.sql"] = bigquery_query(view) + "\n"
     files["schemas/generated/tables.json"] = _json(
         {
             name: {
@@ -54,6 +53,7 @@ def generated() -> dict[str, str]:
         {
             view.name: {
                 "description": view.description,
+                "columns": view.columns,
                 "uses": uses(view),
                 "parameters": {p.name: p.type for p in view.parameters},
             }

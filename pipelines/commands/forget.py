@@ -47,6 +47,11 @@ def _pseudonyms(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
     metavar="HEX",
     help="Pseudonym of a payment fingerprint that was only this account's.",
 )
+@click.option(
+    "--empty-letters",
+    is_flag=True,
+    help="Empty the sealed records of all dead letters, where their key is lost.",
+)
 @click.option("--dry-run", is_flag=True, help="Only count what would be removed.")
 @click.option("--undo", is_flag=True, help="Let its records in again; what is gone stays gone.")
 @options.config_file
@@ -56,12 +61,14 @@ def forget(
     outputs: tuple[str, ...],
     bundles: tuple[Path, ...],
     payments: tuple[str, ...],
+    empty_letters: bool,
     dry_run: bool,
     undo: bool,
     config_path: Path | None,
     as_json: bool,
 ) -> None:
-    """Remove ACCOUNT from tables, spools and bundles, and refuse its records from now on.
+    """Remove ACCOUNT from tables, spools, books of alerts and bundles, and refuse its records from
+    now on.
 
     ACCOUNT is the id as in events; `-` reads it from standard input, so that no shell remembers it.
     The list of forgotten accounts holds keyed hashes only, and is the record of what was done.
@@ -93,7 +100,11 @@ def forget(
         from pipelines.forget import forget as run
 
         done = run(
-            ForgetOptions(account, payments, outputs, bundles, config, dry_run, undo), console
+            ForgetOptions(
+                account, payments, outputs, bundles, config, dry_run, undo, empty_letters
+            ),
+            console,
         )
         then = ["write reports anew that tell of it"] if done.removed and not dry_run else []
+        then += done.left
         console.result(done.as_dict(), done.lines(), then=then)

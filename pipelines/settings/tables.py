@@ -17,11 +17,14 @@ class TablesConfig(Section):
     )
     keep_clusters: Duration = Field(
         730 * DAY,
-        description="clusters and their members, since the last request; 0: for ever",
+        description="clusters with members, evidence and alerts, since the last request or step; "
+        "0: for ever",
         ge=0,
     )
     keep_dead_letters: Duration = Field(
-        90 * DAY, description="refused records, since their event; 0: for ever", ge=0
+        90 * DAY,
+        description="refused records since their event, and what became of them; 0: for ever",
+        ge=0,
     )
     keep_revisions: Duration = Field(
         30 * DAY,

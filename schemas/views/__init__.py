@@ -1,12 +1,18 @@
 """Views over the tables: one source each, in this folder, rendered for DuckDB and BigQuery.
 
-`python -m schemas.generate` renders them into `schemas/generated/views`, from where they are used.
+`python -m schemas.generate` renders them into `schemas/generated/views`, from where they are used:
+`NAME.duckdb.sql` holds statements that make a view, `NAME.bigquery.sql` its query, which Terraform
+takes as well as `bigquery_views`; what columns mean is in `views.json`.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from schemas.model import bigquery_text
 
 _HERE = Path(__file__).parent
 _RENDERED = _HERE.parent / "generated" / "views"
@@ -48,13 +54,26 @@ def bigquery_views(dataset: str, views: str = "") -> dict[str, str]:
       dataset: of the tables, `project.dataset`, or `dataset`.
       views: dataset of the views; "" for the same.
     """
-    return {
-        name: (_RENDERED / f"{name}.bigquery.sql")
-        .read_text(encoding="utf-8")
-        .replace("${dataset}", dataset)
-        .replace("${views}", views or dataset)
-        for name in NAMES
-    }
+    about = json.loads((_RENDERED.parent / "views.json").read_text(encoding="utf-8"))
+    views = views or dataset
+    made = {}
+    for name in NAMES:
+        query = (_RENDERED / f"{name}.bigquery.sql").read_text(encoding="utf-8")
+        query = query.replace("${dataset}", dataset).replace("${views}", views)
+        made[name] = f"{_head(f'`{views}.{name}`', about[name])}\nAS\n{query}"
+    return made
+
+
+def _head(name: str, about: Mapping[str, Any]) -> str:
+    options = f"OPTIONS(description={bigquery_text(about['description'])})"
+    if about["parameters"]:
+        named = ", ".join(f"{p} {kind}" for p, kind in about["parameters"].items())
+        return f"CREATE OR REPLACE TABLE FUNCTION {name}({named})\n{options}"
+    columns = ",\n".join(
+        f"  `{column}` OPTIONS(description={bigquery_text(text)})"
+        for column, text in about["columns"].items()
+    )
+    return f"CREATE OR REPLACE VIEW {name} (\n{columns}\n)\n{options}"
 
 
 def _duckdb_views() -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlglot
 from sqlglot import exp
 
-from schemas.model import bigquery_text, quoted, sql_text
+from schemas.model import quoted, sql_text
 from schemas.views import NAMES
 from schemas.views.source import View
 
@@ -37,25 +37,9 @@ def duckdb_sql(view: View) -> str:
     return f"CREATE OR REPLACE VIEW {name} AS\n{query};\n" + "".join(comments)
 
 
-def bigquery_sql(view: View) -> str:
-    """The statement that makes the view in BigQuery; `${dataset}` and `${views}` stand for the
-    `project.dataset` of tables and of views."""
-    description = f"description={bigquery_text(view.description)}"
-    name = f"`{_VIEWS}.{view.name}`"
-    if view.parameters:
-        named = ", ".join(f"{p.name} {p.type}" for p in view.parameters)
-        head = f"CREATE OR REPLACE TABLE FUNCTION {name}({named})\nOPTIONS({description})\nAS\n"
-    else:
-        columns = ",\n".join(
-            f"  `{column}` OPTIONS(description={bigquery_text(text)})"
-            for column, text in view.columns.items()
-        )
-        head = f"CREATE OR REPLACE VIEW {name} (\n{columns}\n)\nOPTIONS({description})\nAS\n"
-    return head + bigquery_query(view) + "\n"
-
-
 def bigquery_query(view: View) -> str:
-    """The query of the view; placeholders as of `bigquery_sql`."""
+    """The query of the view in BigQuery; `${dataset}` and `${views}` stand for the
+    `project.dataset` of tables and of views."""
     tree = sqlglot.parse_one(view.query, read="bigquery")
     ours = {cte.alias for cte in tree.find_all(exp.CTE)}
     for table in list(tree.find_all(exp.Table)):

@@ -202,7 +202,8 @@ def _file(name: str, read: Callable[[Path], object]) -> Callable[[bytes], object
 def _files() -> list[Target]:
     from pipelines.config import describe, load_config
     from pipelines.labels import read_labels
-    from transforms.alerts.routing import PACKAGED, Policy, read_part
+    from transforms.alerts.paging import PACKAGED, Policy
+    from transforms.alerts.part import read_part
     from transforms.ingest.known.build import Builder
     from transforms.ingest.known.file import open_collection, write_collection
     from transforms.sharing.watch.listing import read_watch_list, write_watch_list

@@ -82,8 +82,24 @@ def test_every_table_is_covered_with_its_key_and_its_identifiers() -> None:
         assert [c["name"] for c in columns] == [c.name for c in table.columns]
         assert set(about["identifiers"]) <= {c["name"] for c in columns}
     # Whatever is called an account must be among the identifiers.
-    named = {n: {c.name for c in t.columns} & {"account_id", "key"} for n, t in TABLES.items()}
+    called = {"account_id", "accounts", "split_accounts", "key"}
+    named = {n: {c.name for c in t.columns} & called for n, t in TABLES.items()}
     assert {n: set(ids) for n, ids in IDENTIFIERS.items()} == {n: i for n, i in named.items() if i}
+
+
+def test_texts_are_hashed_and_lists_are_left_out_for_those_who_may_not_read_them() -> None:
+    """BigQuery hashes STRING and BYTES only; the default mask of a list is an empty one."""
+    [masks] = [block["masks"] for block in blocks("locals") if "masks" in block]
+    assert masks == {"texts": "SHA256", "lists": "DEFAULT_MASKING_VALUE"}
+    modes = {TABLES[t].column(c).mode for t, columns in IDENTIFIERS.items() for c in columns}
+    assert "REPEATED" in modes
+    assert 'column.mode == "REPEATED" ? "lists" : "texts"' in CODE
+    assert {TABLES[t].column(c).type for t, columns in IDENTIFIERS.items() for c in columns} == {
+        "STRING"
+    }
+
+
+def test_what_may_expire_are_tables() -> None:
     expiring = re.search(r'variable "expire_days" \{.*?\n\}', TEXT, re.DOTALL)
     assert expiring is not None
     assert set(re.findall(r"^ {4}(\w+) +=", expiring[0], re.MULTILINE)) <= set(TABLES)
@@ -96,7 +112,7 @@ def test_views_are_made_after_those_that_they_are_made_from() -> None:
     for name, about in views.items():
         assert set(about["uses"]) <= first, name
         assert not (about["uses"] and about["parameters"]), name
-        query = (GENERATED / "views" / f"{name}.query.sql").read_text(encoding="utf-8")
+        query = (GENERATED / "views" / f"{name}.bigquery.sql").read_text(encoding="utf-8")
         assert set(re.findall(r"\$\{(\w+)\}", query)) <= {"dataset", "views"}
         assert "%{" not in query  # which a template would take for its own
 

@@ -17,7 +17,7 @@ from pipelines import cli
 from tests.support.commands import query
 from tests.support.receivers import Answer, Receiver, receiver
 from transforms.alerts.channels.webhook import verify
-from transforms.alerts.routing import PACKAGED
+from transforms.alerts.paging import PACKAGED
 from transforms.scoring.bundle import load_bundle
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of some bytes").decode()

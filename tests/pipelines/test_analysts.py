@@ -15,7 +15,7 @@ from pipelines.tables import connect
 from schemas.tables import TABLES
 from schemas.views import bigquery_views
 from tests.pipelines.conftest import SmallRun
-from tests.support.bigquery_tables import client_of, make_tables, without_options
+from tests.support.bigquery import client_of, make_tables, without_options
 from tests.support.commands import result
 from tests.support.views import in_order
 

@@ -19,7 +19,7 @@ from tests.support.events import START_MS
 from tests.support.kafka import new_topic
 from tests.support.sketches import small_bundle
 from tests.support.small_world import as_lines, requests, settings_file, small_config
-from tests.support.streams import Stream
+from tests.support.stream import Stream
 from transforms.scoring.bundle import save_bundle
 
 HOUR, DAY = 3_600_000, 86_400_000

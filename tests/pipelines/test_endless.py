@@ -21,6 +21,8 @@ from pipelines.detect import endless
 from pipelines.detect.endless import stopped_by_signals, watch
 from pipelines.prism import find_prism, prism_running
 from schemas.errors import DistilwatchError, told_by_a_worker
+from tests.support.leaks import every_text, leaks, secrets
+from tests.support.processes import alive, descendants, processes
 from tests.support.stream import (
     BALANCE,
     CLOSED,
@@ -32,9 +34,6 @@ from tests.support.stream import (
     PROFILES,
     SESSIONS,
     World,
-    alive,
-    descendants,
-    processes,
     until,
 )
 from transforms.sinks.spool import Spool
@@ -55,6 +54,26 @@ def check_alerts(world: World) -> None:
     for name in {key.split("/")[0] for key in keys}:
         told = [int(k.split("/")[1]) for k in dict.fromkeys(keys) if k.startswith(f"{name}/")]
         assert told == sorted(told)
+
+
+def check_that_nothing_leaks(world: World) -> None:
+    """What a job that was killed at work left: its spool, tables, book, log, and what it sent."""
+    wanted = {s for name in ("live", "history") for s in secrets(world.folder / f"{name}.jsonl")}
+    assert len(wanted) > 300
+    spool = world.folder / "out.duckdb.spool"
+    staged = list(spool.glob("staged/*/*.parquet")) + list(spool.glob("batch-*/*/*.parquet"))
+    assert staged
+    found, read = leaks(spool, wanted)
+    assert {"clusters.json", "counts.json", "positions"} <= read
+    for path in world.folder.glob("out.duckdb*"):
+        found += [] if path.is_dir() else [
+            place for place, text in every_text(path) for secret in wanted if secret in text
+        ]  # fmt: skip
+    sent = [r.value for topic in (world.alerts, world.told) for r in topic.records()]
+    found += [f"topic: {value!r}" for value in sent for secret in wanted if secret in value]
+    log = (world.folder / "errors.txt").read_bytes()
+    found += ["log" for secret in wanted if secret in log]
+    assert found == []
 
 
 @pytest.fixture
@@ -101,6 +120,7 @@ def test_an_endless_topic_ends_in_the_same_tables_as_a_bounded_one(
     while any(alive(pid) for pid in below) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not [pid for pid in below if alive(pid)]
+    check_that_nothing_leaks(world)
 
     second = started(world.detect())
     bounded = world.bounded()

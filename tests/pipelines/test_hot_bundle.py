@@ -11,11 +11,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from infra.local.services import KafkaBroker
 from tests.pipelines.test_bundles import blind, version
+from tests.support.commands import result
 from tests.support.events import START_MS
 from tests.support.kafka import new_topic
+from tests.support.leaks import leaks
 from tests.support.sketches import small_bundle
 from tests.support.small_world import as_lines, requests, settings_file
-from tests.support.streams import Stream
+from tests.support.stream import Stream
 from transforms.scoring.bundle import save_bundle
 from transforms.scoring.store import point_to
 
@@ -92,3 +94,15 @@ def test_a_stream_refuses_bad_bundles_and_changes_to_a_good_one_without_a_pause(
     active = json.loads((tmp_path / "out.duckdb.spool" / "bundles" / "active.json").read_text())
     assert active["version"] == b
     assert "Traceback" not in again.errors()
+
+    # What waits for trials of new bundles tells of accounts, and of nothing else; these can go.
+    spool = tmp_path / "out.duckdb.spool"
+    found, read = leaks(spool, [b"secret prompt", *(f"pay-{i}".encode() for i in range(20))])
+    assert found == []
+    assert "recent" in read
+    found, _ = leaks(spool, [b"first-007"])
+    assert found
+    uri = f"duckdb:///{database}"
+    removed = result("forget", "first-007", "--output", uri, home=tmp_path / "home")["removed"]
+    assert removed[str(spool)]["files of recent items"] > 0
+    assert leaks(tmp_path, [b"first-007"])[0] == []

@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
 from pathlib import Path
 
-import orjson
 import pytest
 
 from tests.pipelines.conftest import SmallRun
-from tests.support.leaks import every_text
+from tests.support.leaks import every_text, leaks, secrets
 
 pytestmark = pytest.mark.slow
-
-
-def secrets(path: Path) -> Iterator[bytes]:
-    """Pieces of prompts, and fingerprints, that are in a file of events."""
-    draw, fingerprints, prompts = random.Random(7), set(), []
-    for line in path.read_bytes().splitlines():
-        try:
-            event = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            continue
-        if not isinstance(event, dict):
-            continue
-        prompt, fingerprint = event.get("prompt_text"), event.get("payment_fingerprint")
-        if isinstance(fingerprint, str) and len(fingerprint) >= 8:
-            fingerprints.add(fingerprint)
-        if isinstance(prompt, str) and len(prompt) >= 60:
-            prompts.append(prompt)
-    for fingerprint in fingerprints:
-        yield fingerprint.encode()
-    for prompt in draw.sample(prompts, min(300, len(prompts))):
-        middle = len(prompt) // 2
-        yield prompt[:24].encode()
-        yield prompt[middle : middle + 24].encode()
 
 
 def test_nothing_of_them_is_anywhere(small_run: SmallRun) -> None:
@@ -43,11 +17,8 @@ def test_nothing_of_them_is_anywhere(small_run: SmallRun) -> None:
         s for name in ("live", "history") for s in secrets(small_run.inputs / f"{name}.jsonl")
     }
     assert len(wanted) > 300
-    kinds, found = set(), []
-    for path in sorted(p for p in small_run.made.rglob("*") if p.is_file()):
-        kinds.add(path.suffix)
-        for place, text in every_text(path):
-            found += [place for secret in wanted if secret in text]
+    found, read = leaks(small_run.made, wanted)
+    kinds = {Path(name).suffix for name in read}
     assert {".duckdb", ".parquet", ".npz", ".joblib", ".json", ".html", ".txt"} <= kinds
     assert found == []
 

@@ -11,7 +11,7 @@ from google.cloud import bigquery as api
 from infra.local.bigquery_emulator import BigQueryEmulator
 from schemas.tables import TABLES
 from schemas.views import bigquery_views
-from tests.support.bigquery_tables import client_of, make_tables, without_options
+from tests.support.bigquery import client_of, make_tables, without_options
 from tests.support.views import EXPECTED, ROWS, in_order
 
 pytestmark = pytest.mark.bigquery

@@ -18,7 +18,8 @@ from infra.local.flink_cluster import FlinkCluster, WorkerPool
 from infra.local.services import KafkaBroker
 from tests.support.faults import Faults
 from tests.support.flink import FlinkWorld
-from tests.support.stream import BALANCE, processes
+from tests.support.processes import processes
+from tests.support.stream import BALANCE
 
 pytestmark = [pytest.mark.soak, pytest.mark.flink, pytest.mark.kafka]
 

@@ -1,15 +1,21 @@
-"""A small topic of requests, `detect` on it as users run it, and what the tables must hold."""
+"""`detect` on a topic without an end, as a process.
+
+`World` has a topic of its own, what is simulated and trained for it, and what its tables must hold;
+`Stream` is one process over a topic, bundle and settings that a test brings.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import duckdb
@@ -73,6 +79,21 @@ MEMBERS = (
 )
 NAMES = "SELECT cluster_id, cluster_id FROM current_clusters WHERE status <> 'resolved'"
 BALANCE = "SELECT records_read, unaccounted FROM run_balance"
+
+
+def rows_by_now(
+    database: Path, sql: str, parameters: Sequence[object] = ()
+) -> list[tuple[Any, ...]]:
+    """Rows of a query while somebody else writes; none before there is a table."""
+    for _ in range(100):
+        with (
+            suppress(duckdb.IOException, duckdb.CatalogException),
+            duckdb.connect(str(database), read_only=True) as connection,
+        ):
+            connection.execute("SET TimeZone = 'UTC'")
+            return connection.execute(sql, parameters).fetchall()
+        time.sleep(0.05)
+    return []
 
 
 class World:
@@ -153,14 +174,7 @@ class World:
     def rows(self, sql: str, database: Path | None = None) -> list[tuple[Any, ...]]:
         """Rows by now, while detect is at work; none before there is a table."""
         parameters = [LATE] if "?" in sql else []
-        for _ in range(100):
-            with (
-                suppress(duckdb.IOException, duckdb.CatalogException),
-                duckdb.connect(str(database or self.database), read_only=True) as connection,
-            ):
-                return sorted(connection.execute(sql, parameters).fetchall(), key=str)
-            time.sleep(0.05)
-        return []
+        return sorted(rows_by_now(database or self.database, sql, parameters), key=str)
 
     def until_rows(
         self, wanted: dict[str, list[tuple[Any, ...]]], process: subprocess.Popen[str]
@@ -198,40 +212,77 @@ def until(
         time.sleep(1)
 
 
-def descendants(pid: int) -> set[int]:
-    """Process ids below one."""
-    below: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            parts = stat.read_text().rpartition(")")[2].split()
-            below.setdefault(int(parts[1]), []).append(int(stat.parent.name))
-    found, waiting = set(), [pid]
-    while waiting:
-        children = below.get(waiting.pop(), [])
-        found.update(children)
-        waiting += children
-    return found
+class Stream:
+    """One process of `detect`; ended with its `with` block."""
 
+    def __init__(
+        self, folder: Path, prism: Path, source: str, bundle: Path, settings: Path,
+        *more: object, database: str = "out.duckdb",
+    ) -> None:  # fmt: skip
+        self.database = folder / database
+        self.log = folder / f"{database}.log"
+        self._command = [
+            str(COMMAND), "detect", "--input", source, "--bundle", str(bundle),
+            "--config", str(settings), "--output", f"duckdb:///{self.database}",
+            *map(str, more), "--json",
+        ]  # fmt: skip
+        self._env = os.environ | {"DISTILWATCH_PRISM": str(prism)}
+        self._process: subprocess.Popen[str] | None = None
 
-def alive(pid: int) -> bool:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
+    def __enter__(self) -> Stream:
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.PIPE, stderr=self.log.open("a"), text=True,
+            env=self._env,
+        )  # fmt: skip
+        return self
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
 
-@contextmanager
-def processes() -> Iterator[Callable[[subprocess.Popen[str]], subprocess.Popen[str]]]:
-    """Ends the processes given to it, whatever becomes of the block."""
-    kept: list[subprocess.Popen[str]] = []
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows by now; none before there is a table."""
+        return rows_by_now(self.database, sql)
 
-    def keep(process: subprocess.Popen[str]) -> subprocess.Popen[str]:
-        kept.append(process)
-        return process
+    def errors(self) -> str:
+        """The end of what it said, and how it ended."""
+        end = ""
+        if self._process is not None and self._process.poll() is not None:
+            assert self._process.stdout is not None
+            with suppress(ValueError):
+                end = self._process.stdout.read()
+        return self.log.read_text()[-3000:] + end
 
-    try:
-        yield keep
-    finally:
-        for process in kept:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+    def until(self, condition: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
+        """Waits for a condition while it runs."""
+        assert self._process is not None
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert self._process.poll() is None, self.errors()
+            assert time.monotonic() < deadline, self.errors()
+            time.sleep(0.3)
+
+    def until_said(self, words: str) -> None:
+        """Waits until it has said something."""
+        self.until(lambda: words in self.log.read_text())
+
+    def until_read(self, records: int) -> None:
+        """Waits until so many records were read, and all are accounted for."""
+        balance = "SELECT max(records_read), max(unaccounted) FROM run_balance"
+        self.until(lambda: self.rows(balance) == [(records, 0)])
+
+    def stop(self) -> dict[str, Any]:
+        """Interrupts it, and returns its summary."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGINT)
+        out, _ = self._process.communicate(timeout=480)
+        assert self._process.returncode == 130, self.errors()
+        summary: dict[str, Any] = json.loads(out)
+        return summary

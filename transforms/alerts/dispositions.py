@@ -308,7 +308,7 @@ class DispositionStore:
                         refused.mend,
                     ) from error
             time.sleep(pause)
-            pause = min(2 * pause, 0.5)
+            pause = min(2 * pause, 0.05)  # others rest for little more than that
 
 
 def disposition_of(row: Mapping[str, Any]) -> Disposition:

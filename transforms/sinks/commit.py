@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _WARN_EVERY_S = 60.0
 _BRIEF_S = 10.0  # others may read for so long without a word
+_PATIENCE_S = 2.0  # with others who read: they pause each second (`pipelines.triage.turns`)
 _REMEMBERED = 200_000
 _HEALTH, _CLUSTERS, _MEMBERS = "run_health", "flagged_clusters", "cluster_members"
 _EVIDENCE = "cluster_evidence"
@@ -251,7 +252,7 @@ class Committer:
                 path = duckdb_path(uri)
                 whole_run = self._run_id if batch.fresh and counts else None
                 define = uri not in self._defined or not path.exists()
-                write_tables(path, tables, whole_run, define)
+                write_tables(path, tables, whole_run, define, _PATIENCE_S)
                 self._defined.add(uri)
             elif uri.startswith("parquet:"):
                 # Counts are one file with all of them, which what was left by a crash has not.

@@ -5,28 +5,32 @@ Conditions are SQL that DuckDB and BigQuery read alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from schemas.tables import FREE_TEXT, IDENTIFIERS, TABLES
 from transforms.sinks.stores import Store
 
 DAY_MS = 86_400_000
+_MEMBERS = "cluster_members"
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """Rows that are to go.
+    """Rows that are to go, or what they say.
 
     Attributes:
       table: of the rows.
       where: condition.
-      blank: column that is emptied instead; "" to delete.
+      column: that gets another value instead; "" to delete the rows.
+      value: that it gets, as SQL.
     """
 
     table: str
     where: str
-    blank: str = ""
+    column: str = ""
+    value: str = "NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +53,12 @@ class Kept:
 
 
 def all_of(account: str, payments: Sequence[str], store: Store) -> list[Removal]:
-    """All that tells of an account.
+    """All that tells of an account, but for the sealed records of dead letters.
 
-    A cluster of several keeps its row, which holds sums over all members. One that consists of this
-    account alone goes, with what was decided of it.
+    Which columns name an account is in `schemas.tables`: `IDENTIFIERS` and `FREE_TEXT`. A row that
+    is the account's goes; from a list only its id goes, and a text that names it is emptied. A
+    cluster of several keeps its row, which holds sums over all members. One that consists of this
+    account alone goes, with all that was said and decided of it: its id is a hash of the account's.
 
     Args:
       account: its id.
@@ -60,29 +66,53 @@ def all_of(account: str, payments: Sequence[str], store: Store) -> list[Removal]
       store: that is asked which clusters are the account's alone.
     """
     quoted = store.quote(account)
-    alone = store.values(
-        "SELECT cluster_id FROM cluster_members GROUP BY cluster_id "
-        f"HAVING COUNT(DISTINCT account_id) = 1 AND MIN(account_id) = {quoted}"
-    )
-    removals = [
-        Removal("session_scores", f"key_kind = 'account' AND key = {quoted}"),
-        Removal("sightings", f"account_id = {quoted}"),
-    ]
+    removals = []
     if payments:
         listed = ", ".join(map(store.quote, payments))
         removals.append(Removal("session_scores", f"key_kind = 'payment' AND key IN ({listed})"))
-    if alone:
+    if alone := clusters_of(account, store):
         listed = ", ".join(map(store.quote, alone))
         removals += [
-            Removal(table, f"cluster_id IN ({listed})")
-            for table in ("dispositions", "sightings", "indicators", "flagged_clusters")
+            Removal(name, f"cluster_id IN ({listed})")
+            for name in TABLES
+            if name != _MEMBERS and _has(name, "cluster_id")
         ]
-    return [
-        *removals,
-        Removal("dispositions", f"STRPOS(reason, {quoted}) > 0", "reason"),
-        # The last: what is removed before is found by way of the members.
-        Removal("cluster_members", f"account_id = {quoted}"),
+        removals.append(Removal("flagged_clusters", f"merged_into IN ({listed})", "merged_into"))
+        removals += [
+            _out_of_list("dispositions", "merged_clusters", store.quote(name)) for name in alone
+        ]
+    for table, columns in IDENTIFIERS.items():
+        for column in columns:
+            if TABLES[table].column(column).mode == "REPEATED":
+                removals.append(_out_of_list(table, column, quoted))
+            elif table != _MEMBERS:
+                kind = "key_kind = 'account' AND " if table == "session_scores" else ""
+                removals.append(Removal(table, f"{kind}{column} = {quoted}"))
+    removals += [
+        Removal(table, store.mentions(column, account), column)
+        for table, columns in FREE_TEXT.items()
+        for column in columns
     ]
+    # The last: what is removed before is found by way of the members, also by a second command.
+    return [*removals, Removal(_MEMBERS, f"account_id = {quoted}")]
+
+
+def clusters_of(account: str, store: Store) -> list[str]:
+    """Clusters that consist of an account alone."""
+    return store.values(
+        "SELECT cluster_id FROM cluster_members GROUP BY cluster_id "
+        f"HAVING COUNT(DISTINCT account_id) = 1 AND MIN(account_id) = {store.quote(account)}"
+    )
+
+
+def _has(table: str, column: str) -> bool:
+    return any(c.name == column for c in TABLES[table].columns)
+
+
+def _out_of_list(table: str, column: str, quoted: str) -> Removal:
+    left = f"ARRAY(SELECT one FROM UNNEST({column}) AS one WHERE one <> {quoted})"
+    has = f"EXISTS (SELECT one FROM UNNEST({column}) AS one WHERE one = {quoted})"
+    return Removal(table, has, column, left)
 
 
 def outdated(kept: Kept, now_ms: int) -> list[Removal]:
@@ -100,7 +130,10 @@ def outdated(kept: Kept, now_ms: int) -> list[Removal]:
 
     remove(kept.scores, "session_scores", "session_start")
     remove(kept.clusters, "flagged_clusters", "last_seen")
+    later = f"SELECT alert_id FROM alerts WHERE NOT {before('changed_at', kept.clusters)}"
+    remove(kept.clusters, "alerts", "changed_at", f" AND alert_id NOT IN ({later})")
     remove(kept.dead_letters, "dead_letters", "event_time")
+    remove(kept.dead_letters, "dead_letter_replays", "replayed_at")
     remove(kept.shared, "indicators", "COALESCE(valid_until, valid_from)")
     remove(kept.shared, "sightings", "last_seen")
     for table, column, thing in (
@@ -116,38 +149,36 @@ def outdated(kept: Kept, now_ms: int) -> list[Removal]:
     if kept.clusters or kept.revisions:
         # Members come before their cluster: what is new may only seem to be without one.
         of = "CONCAT(cluster_id, ' ', CAST(revision AS STRING))"
-        remove(
-            min(keep for keep in (kept.clusters, kept.revisions) if keep),
-            "cluster_members",
-            "since",
-            f" AND {of} NOT IN (SELECT {of} FROM flagged_clusters)",
-        )
+        keep = min(keep for keep in (kept.clusters, kept.revisions) if keep)
+        for table, column in (("cluster_members", "since"), ("cluster_evidence", "window_start")):
+            remove(keep, table, column, f" AND {of} NOT IN (SELECT {of} FROM flagged_clusters)")
     return removals
 
 
 def count(store: Store, removals: Sequence[Removal]) -> dict[str, int]:
-    """Rows that would go, by table; a row that two conditions fit counts twice at most."""
-    return _sums(removals, lambda removal: store.count(removal.table, removal.where))
-
-
-def remove(store: Store, removals: Sequence[Removal]) -> dict[str, int]:
-    """Removes them; returns rows by table."""
-
-    def one(removal: Removal) -> int:
-        if removal.blank:
-            return store.blank(removal.table, removal.blank, removal.where)
-        return store.delete(removal.table, removal.where)
-
-    return _sums(removals, one)
-
-
-def _sums(removals: Sequence[Removal], number_of: Callable[[Removal], int]) -> dict[str, int]:
-    sums: dict[str, int] = {}
-    for removal in removals:
-        sums[removal.table] = sums.get(removal.table, 0) + number_of(removal)
+    """Rows that would go or change, by table."""
+    sums = {
+        table: store.count(table, _any(removal for removal in removals if removal.table == table))
+        for table in dict.fromkeys(removal.table for removal in removals)
+    }
     return {table: number for table, number in sums.items() if number}
 
 
-def total(sums: Mapping[str, int]) -> int:
-    """All rows of `count` or `remove`."""
-    return sum(sums.values())
+def remove(store: Store, removals: Sequence[Removal]) -> dict[str, int]:
+    """Removes and changes them, tables in the order in which they come; returns rows by table."""
+    sums: dict[str, int] = {}
+    for table in dict.fromkeys(removal.table for removal in removals):
+        own = [removal for removal in removals if removal.table == table]
+        gone = [removal for removal in own if not removal.column]
+        number = store.delete(table, _any(gone)) if gone else 0
+        if changed := [removal for removal in own if removal.column]:
+            number += store.count(table, _any(changed))
+            for removal in changed:
+                store.replace(table, removal.column, removal.value, removal.where)
+        if number:
+            sums[table] = number
+    return sums
+
+
+def _any(removals: Iterable[Removal]) -> str:
+    return " OR ".join(f"({removal.where})" for removal in removals)

@@ -7,42 +7,61 @@ resource "google_data_catalog_taxonomy" "privacy" {
   activated_policy_types = ["FINE_GRAINED_ACCESS_CONTROL"]
 }
 
+locals {
+  # What those who may not read identifiers see instead: a hash, which is the same for the same
+  # account, so that it can be counted and joined; of a list nothing, since lists cannot be hashed.
+  masks = { texts = "SHA256", lists = "DEFAULT_MASKING_VALUE" }
+  in_clear = merge([
+    for tag in keys(local.masks) : merge(
+      { for member in var.identifier_readers : "${tag} ${member}" => { tag = tag, member = member } },
+      { for name, member in local.service_members : "${tag} ${name}" => { tag = tag, member = member } }
+    )
+  ]...)
+  masked = {
+    for pair in setproduct(
+      keys(local.masks), setsubtract(setunion(var.analysts, var.table_readers), var.identifier_readers)
+    ) : "${pair[0]} ${pair[1]}" => { tag = pair[0], member = pair[1] }
+  }
+}
+
 resource "google_data_catalog_policy_tag" "identifiers" {
+  for_each = local.masks
+
   taxonomy     = google_data_catalog_taxonomy.privacy.id
-  display_name = "identifiers"
+  display_name = "identifiers ${each.key}"
   description  = "Account ids and payment pseudonyms."
 }
 
 resource "google_data_catalog_policy_tag_iam_member" "in_clear" {
-  for_each = merge({ for member in var.identifier_readers : member => member }, local.service_members)
+  for_each = local.in_clear
 
-  policy_tag = google_data_catalog_policy_tag.identifiers.name
+  policy_tag = google_data_catalog_policy_tag.identifiers[each.value.tag].name
   role       = "roles/datacatalog.categoryFineGrainedReader"
-  member     = each.value
+  member     = each.value.member
 }
 
-# Everybody else sees a hash, which is the same for the same account, so that it can be counted and
-# joined.
 resource "google_bigquery_datapolicy_data_policy" "masked" {
+  for_each = local.masks
+
   project          = var.project
   location         = lower(var.location)
-  data_policy_id   = "${var.dataset}_identifiers"
-  policy_tag       = google_data_catalog_policy_tag.identifiers.name
+  data_policy_id   = "${var.dataset}_identifiers_${each.key}"
+  policy_tag       = google_data_catalog_policy_tag.identifiers[each.key].name
   data_policy_type = "DATA_MASKING_POLICY"
 
   data_masking_policy {
-    predefined_expression = "SHA256"
+    predefined_expression = each.value
   }
 }
 
 resource "google_bigquery_datapolicy_data_policy_iam_member" "masked" {
-  for_each = setsubtract(setunion(var.analysts, var.table_readers), var.identifier_readers)
+  for_each = local.masked
 
   project        = var.project
-  location       = google_bigquery_datapolicy_data_policy.masked.location
-  data_policy_id = google_bigquery_datapolicy_data_policy.masked.data_policy_id
+  location       = google_bigquery_datapolicy_data_policy.masked[each.value.tag].location
+  data_policy_id = google_bigquery_datapolicy_data_policy.masked[each.value.tag].data_policy_id
   role           = "roles/bigquerydatapolicy.maskedReader"
-  member         = each.value
+  member         = each.value.member
 }
 
 resource "google_bigquery_dataset_iam_member" "analysts" {

@@ -16,9 +16,16 @@ WHERE last_seen < TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL ${days} DAY)
     GROUP BY cluster_id, window_start
   );
 
--- Members of revisions that are gone.
+-- Members and evidence of revisions that are gone.
 DELETE FROM `${dataset}.cluster_members`
 WHERE since < TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL ${days} DAY)
+  AND CONCAT(cluster_id, ' ', CAST(revision AS STRING)) NOT IN (
+    SELECT CONCAT(cluster_id, ' ', CAST(revision AS STRING))
+    FROM `${dataset}.flagged_clusters`
+  );
+
+DELETE FROM `${dataset}.cluster_evidence`
+WHERE window_start < TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL ${days} DAY)
   AND CONCAT(cluster_id, ' ', CAST(revision AS STRING)) NOT IN (
     SELECT CONCAT(cluster_id, ' ', CAST(revision AS STRING))
     FROM `${dataset}.flagged_clusters`

@@ -6,13 +6,14 @@ locals {
   columns = {
     for name, table in local.tables : name => jsondecode(file("${local.generated}/${name}.bigquery.json"))
   }
-  # Columns that name a customer carry the policy tag; nobody reads them without being asked for.
+  # Columns that name customers carry a policy tag; nobody reads them without being asked for. Lists
+  # have one of their own, because only texts can be hashed.
   schemas = {
     for name, table in local.tables : name => jsonencode([
       for column in local.columns[name] : merge(
         column,
         contains(table.identifiers, column.name)
-        ? { policyTags = { names = [google_data_catalog_policy_tag.identifiers.name] } }
+        ? { policyTags = { names = [google_data_catalog_policy_tag.identifiers[column.mode == "REPEATED" ? "lists" : "texts"].name] } }
         : {}
       )
     ])

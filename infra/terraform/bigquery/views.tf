@@ -3,7 +3,7 @@ locals {
   tables_prefix = "${var.project}.${google_bigquery_dataset.tables.dataset_id}"
   views_prefix  = "${var.project}.${google_bigquery_dataset.views.dataset_id}"
   queries = {
-    for name, view in local.views : name => templatefile("${local.generated}/views/${name}.query.sql", {
+    for name, view in local.views : name => templatefile("${local.generated}/views/${name}.bigquery.sql", {
       dataset = local.tables_prefix
       views   = local.views_prefix
     })

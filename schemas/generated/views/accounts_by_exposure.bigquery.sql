@@ -1,15 +1,3 @@
-CREATE OR REPLACE VIEW `${views}.accounts_by_exposure` (
-  `account_id` OPTIONS(description="account"),
-  `exposure_usd` OPTIONS(description="its part of the list price of what was taken [USD]"),
-  `request_count` OPTIONS(description="its requests in flagged clusters [requests]"),
-  `cluster_count` OPTIONS(description="clusters that it is or was in [clusters]"),
-  `latest_cluster_id` OPTIONS(description="the one of its newest window"),
-  `severity` OPTIONS(description="the gravest of them"),
-  `p_value` OPTIONS(description="its own smallest p-value [probability]"),
-  `since` OPTIONS(description="its first request in any of them [UTC]")
-)
-OPTIONS(description="Accounts of clusters that are flagged and neither resolved nor dismissed, with what each took. A cluster's exposure is divided among its members by their requests; windows are added up.")
-AS
 WITH taken AS (
   SELECT
     m.account_id,

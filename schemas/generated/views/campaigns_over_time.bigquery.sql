@@ -1,18 +1,3 @@
-CREATE OR REPLACE VIEW `${views}.campaigns_over_time` (
-  `day` OPTIONS(description="day, UTC, by which this was known"),
-  `cluster_id` OPTIONS(description="cluster"),
-  `window_start` OPTIONS(description="begin of the profile window [UTC]"),
-  `severity` OPTIONS(description="at the end of the day"),
-  `status` OPTIONS(description="at the end of the day"),
-  `account_count` OPTIONS(description="members [accounts]"),
-  `request_count` OPTIONS(description="requests of all members [requests]"),
-  `exposure_usd` OPTIONS(description="list price of what was taken so far [USD]"),
-  `new_accounts` OPTIONS(description="more than on the day before in this list [accounts]"),
-  `new_requests` OPTIONS(description="more than on the day before in this list [requests]"),
-  `new_exposure_usd` OPTIONS(description="more than on the day before in this list [USD]")
-)
-OPTIONS(description="How every cluster grew: one row for each day on which it was reported anew. A new window of a cluster counts from zero again, as its first day.")
-AS
 WITH known AS (
   SELECT
     DATE(COALESCE(first_alert, last_seen)) AS day,

@@ -1,17 +1,3 @@
-CREATE OR REPLACE VIEW `${views}.changes_since_yesterday` (
-  `cluster_id` OPTIONS(description="cluster"),
-  `change` OPTIONS(description="new, resolved, severity, grown or back; the first of these that fits"),
-  `severity_before` OPTIONS(description="a day ago; empty for new ones"),
-  `severity_now` OPTIONS(description="now"),
-  `accounts_before` OPTIONS(description="a day ago; 0 for new ones [accounts]"),
-  `accounts_now` OPTIONS(description="now [accounts]"),
-  `requests_before` OPTIONS(description="a day ago; 0 for new ones [requests]"),
-  `requests_now` OPTIONS(description="now [requests]"),
-  `exposure_added_usd` OPTIONS(description="list price of what was taken since [USD]"),
-  `changed_at` OPTIONS(description="when the newest revision was known [UTC]")
-)
-OPTIONS(description="Clusters that are other than they were a day ago. Now is the latest time that any cluster was reported for, so that a run over old events has a yesterday, too.")
-AS
 WITH known AS (
   SELECT
     cluster_id,

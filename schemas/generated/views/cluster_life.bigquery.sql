@@ -1,16 +1,3 @@
-CREATE OR REPLACE VIEW `${views}.cluster_life` (
-  `cluster_id` OPTIONS(description="cluster"),
-  `moment` OPTIONS(description="event time; the clock's for decisions [UTC]"),
-  `happened` OPTIONS(description="began, flagged, grew, severity, resolved, joined, decision or sighting"),
-  `detail` OPTIONS(description="in words"),
-  `revision` OPTIONS(description="of the cluster; empty for decisions and sightings [requests]"),
-  `severity` OPTIONS(description="then"),
-  `account_count` OPTIONS(description="members then [accounts]"),
-  `request_count` OPTIONS(description="requests then [requests]"),
-  `exposure_usd` OPTIONS(description="list price of what had been taken then [USD]")
-)
-OPTIONS(description="Everything that happened to a cluster, in rows that can be read from top to bottom. Filter by `cluster_id` and order by `moment`, `revision`. A cluster that took this one over is named in `detail`; so are who decided, and why.")
-AS
 WITH revisions AS (
   SELECT
     cluster_id,

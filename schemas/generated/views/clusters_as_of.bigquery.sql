@@ -1,6 +1,3 @@
-CREATE OR REPLACE TABLE FUNCTION `${views}.clusters_as_of`(moment TIMESTAMP)
-OPTIONS(description="The newest revision of every cluster that was known at a moment of the past.")
-AS
 SELECT
   *
 FROM `${dataset}.flagged_clusters`

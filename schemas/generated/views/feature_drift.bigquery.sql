@@ -1,16 +1,3 @@
-CREATE OR REPLACE VIEW `${views}.feature_drift` (
-  `day` OPTIONS(description="day, UTC, of the first request"),
-  `level` OPTIONS(description="session_account, session_payment or profile"),
-  `peer_group` OPTIONS(description="tier|segment#kind of use"),
-  `feature` OPTIONS(description="feature"),
-  `bundle_version` OPTIONS(description="bundle that knows what is normal"),
-  `row_count` OPTIONS(description="sessions or profiles [rows]"),
-  `mean_value` OPTIONS(description="mean as measured; the unit is the feature's own"),
-  `mean_z` OPTIONS(description="mean distance from the peers' median, each cut at 10 [robust standard deviations]"),
-  `outside_share` OPTIONS(description="rows outside of normal [0 to 1]")
-)
-OPTIONS(description="How far the features of each peer group lie from what its bundle calls normal, by day. Normal is the middle two thirds of the peers in the history, so `outside_share` is a third, and `mean_z` near 0, while nothing drifts.")
-AS
 SELECT
   DATE(s.session_start) AS day,
   s.level,

@@ -1,6 +1,3 @@
-CREATE OR REPLACE TABLE FUNCTION `${views}.members_as_of`(moment TIMESTAMP)
-OPTIONS(description="The members of every cluster that was flagged at a moment of the past.")
-AS
 WITH past AS (
   SELECT
     cluster_id,

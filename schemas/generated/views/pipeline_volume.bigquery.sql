@@ -1,17 +1,8 @@
-CREATE OR REPLACE VIEW `${views}.pipeline_volume` (
-  `run_id` OPTIONS(description="run"),
-  `table_name` OPTIONS(description="table"),
-  `row_count` OPTIONS(description="rows, all revisions [rows]"),
-  `things` OPTIONS(description="different sessions, clusters, members or records [things]"),
-  `rows_per_thing` OPTIONS(description="how often one was written anew"),
-  `mib` OPTIONS(description="logical size, estimated [MiB]"),
-  `usd_to_write` OPTIONS(description="once [USD]"),
-  `usd_to_keep` OPTIONS(description="a month [USD]"),
-  `bytes_per_record` OPTIONS(description="of each record that the run read [bytes]")
-)
-OPTIONS(description="What each run wrote into each table, about how large that is, and what it costs in BigQuery. Bytes follow BigQuery's rules for logical bytes (8 for a number or a time, 2 and the length for a text) with a mean length for texts. Prices are list prices in the US, early 2026: 0.025 USD to write a GiB, 0.02 USD to keep one for a month.")
-AS
-WITH written AS (
+WITH list_price AS (
+  SELECT
+    0.025 AS usd_to_write_gib,
+    0.02 AS usd_to_keep_gib
+), written AS (
   SELECT
     run_id,
     'session_scores' AS table_name,
@@ -61,9 +52,10 @@ SELECT
   w.things,
   SAFE_DIVIDE(w.row_count, w.things) AS rows_per_thing,
   w.bytes / 1048576 AS mib,
-  w.bytes / 1073741824 * 0.025 AS usd_to_write,
-  w.bytes / 1073741824 * 0.02 AS usd_to_keep,
+  w.bytes / 1073741824 * p.usd_to_write_gib AS usd_to_write,
+  w.bytes / 1073741824 * p.usd_to_keep_gib AS usd_to_keep,
   SAFE_DIVIDE(w.bytes, b.records_read) AS bytes_per_record
 FROM written AS w
+CROSS JOIN list_price AS p
 LEFT JOIN `${views}.run_balance` AS b
   ON b.run_id = w.run_id

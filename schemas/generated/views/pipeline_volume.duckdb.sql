@@ -1,5 +1,9 @@
 CREATE OR REPLACE VIEW "pipeline_volume" AS
-WITH written AS (
+WITH list_price AS (
+  SELECT
+    0.025 AS usd_to_write_gib,
+    0.02 AS usd_to_keep_gib
+), written AS (
   SELECT
     run_id,
     'session_scores' AS table_name,
@@ -49,13 +53,14 @@ SELECT
   w.things,
   CASE WHEN w.things <> 0 THEN w.row_count / w.things ELSE NULL END AS rows_per_thing,
   w.bytes / 1048576 AS mib,
-  w.bytes / 1073741824 * 0.025 AS usd_to_write,
-  w.bytes / 1073741824 * 0.02 AS usd_to_keep,
+  w.bytes / 1073741824 * p.usd_to_write_gib AS usd_to_write,
+  w.bytes / 1073741824 * p.usd_to_keep_gib AS usd_to_keep,
   CASE WHEN b.records_read <> 0 THEN w.bytes / b.records_read ELSE NULL END AS bytes_per_record
 FROM written AS w
+CROSS JOIN list_price AS p
 LEFT JOIN run_balance AS b
   ON b.run_id = w.run_id;
-COMMENT ON VIEW "pipeline_volume" IS 'What each run wrote into each table, about how large that is, and what it costs in BigQuery. Bytes follow BigQuery''s rules for logical bytes (8 for a number or a time, 2 and the length for a text) with a mean length for texts. Prices are list prices in the US, early 2026: 0.025 USD to write a GiB, 0.02 USD to keep one for a month.';
+COMMENT ON VIEW "pipeline_volume" IS 'What each run wrote into each table, about how large that is, and what it costs in BigQuery. Bytes follow BigQuery''s rules for logical bytes (8 for a number or a time, 2 and the length for a text) with a mean length for texts. Prices are Google''s list prices for the US multi-region (cloud.google.com/bigquery/pricing, looked up in November 2026): 0.025 USD to write a GiB over the Storage Write API, 0.02 USD to keep one for a month as active logical storage. Load jobs are free, and so are the first 2 TiB written and 10 GiB kept a month, which is not taken off here. Where other prices hold, take `mib` times yours.';
 COMMENT ON COLUMN "pipeline_volume"."run_id" IS 'run';
 COMMENT ON COLUMN "pipeline_volume"."table_name" IS 'table';
 COMMENT ON COLUMN "pipeline_volume"."row_count" IS 'rows, all revisions [rows]';

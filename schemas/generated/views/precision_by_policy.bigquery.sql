@@ -1,19 +1,3 @@
-CREATE OR REPLACE VIEW `${views}.precision_by_policy` (
-  `policy` OPTIONS(description="that made the newest alert of the cluster; none where there was no alert"),
-  `bundle_version` OPTIONS(description="bundle that scored the cluster"),
-  `severity` OPTIONS(description="of the alert"),
-  `flagged` OPTIONS(description="clusters [clusters]"),
-  `confirmed` OPTIONS(description="decided to be distillation [clusters]"),
-  `dismissed` OPTIONS(description="decided not to be [clusters]"),
-  `permitted` OPTIONS(description="distillation that is allowed [clusters]"),
-  `watched` OPTIONS(description="put under watch, so without a verdict [clusters]"),
-  `undecided` OPTIONS(description="nobody decided [clusters]"),
-  `precision_rate` OPTIONS(description="confirmed among confirmed, dismissed and permitted; empty without any [0 to 1]"),
-  `precision_low` OPTIONS(description="lower end of its interval [0 to 1]"),
-  `precision_high` OPTIONS(description="upper end of its interval [0 to 1]")
-)
-OPTIONS(description="What staff said of the alerts of each policy, bundle and severity. Of several decisions on a cluster the latest counts that was not taken back; drills are left out. `precision_low` and `precision_high` are the ends of Wilson's interval of 95 %.")
-AS
 WITH decisions AS (
   SELECT
     cluster_id,

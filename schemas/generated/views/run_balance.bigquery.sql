@@ -1,14 +1,3 @@
-CREATE OR REPLACE VIEW `${views}.run_balance` (
-  `run_id` OPTIONS(description="run"),
-  `records_read` OPTIONS(description="records that came in [records]"),
-  `scored` OPTIONS(description="events that were scored [records]"),
-  `refused` OPTIONS(description="records that became dead letters, late ones among them [records]"),
-  `duplicate` OPTIONS(description="repeats of an event that was there before [records]"),
-  `late` OPTIONS(description="of the refused, those that came too late [records]"),
-  `unaccounted` OPTIONS(description="read and neither scored nor refused nor a repeat [records]")
-)
-OPTIONS(description="What became of the records of each run; `unaccounted` is 0 when nothing was lost or doubled.")
-AS
 WITH sums AS (
   SELECT
     run_id,

@@ -1,14 +1,3 @@
-CREATE OR REPLACE VIEW `${views}.shared_accounts` (
-  `cluster_id` OPTIONS(description="the one that was seen first"),
-  `other_cluster_id` OPTIONS(description="the other"),
-  `shared_count` OPTIONS(description="accounts in both [accounts]"),
-  `account_count` OPTIONS(description="accounts ever in the first [accounts]"),
-  `other_account_count` OPTIONS(description="accounts ever in the other [accounts]"),
-  `shared_share` OPTIONS(description="of the smaller one's accounts [0 to 1]"),
-  `account_ids` OPTIONS(description="accounts in both, separated by commas")
-)
-OPTIONS(description="Pairs of clusters that have or had accounts in common, over all windows and revisions. One campaign that was found twice, or a crew that went on under another name.")
-AS
 WITH members AS (
   SELECT
     cluster_id,

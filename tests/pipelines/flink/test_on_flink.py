@@ -19,11 +19,11 @@ from infra.local.services import KafkaBroker
 from tests.support.commands import result, table
 from tests.support.faults import Faults
 from tests.support.flink import FlinkWorld
+from tests.support.processes import processes
 from tests.support.stream import (
     BALANCE,
     LATE,
     PATIENCE_S,
-    processes,
     until,
 )
 

@@ -188,3 +188,20 @@ def test_numbers_beyond_their_range_are_brought_into_it() -> None:
     assert events.status.tolist() == [999, 200]
     assert events.cost_microusd.tolist() == [10**15, 0]
     assert events.output_tokens.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        [b"%s%s", b" "],  # two of them in one record, and none in the next
+        [b"%s %s", b""],
+        [b'{"event_id":', b'"e9","event_time":1780272000000,"account_id":"a"}', b"%s%s"],
+    ],
+)
+def test_records_read_together_are_those_read_one_by_one(spoilt: list[bytes]) -> None:
+    good = orjson.dumps(GOOD)
+    records = [value.replace(b"%s", good) for value in spoilt]
+    found = DECODER.decode(batch_of([good, *records, good]))
+    assert len(found.events) == 2
+    assert len(found.refused) + found.empty == len(records)
+    assert {letter.offset for letter in found.refused} <= set(range(11, 11 + len(records)))

@@ -286,7 +286,16 @@ def test_a_file_that_was_written_anew_after_it_was_joined_stays(tmp_path: Path) 
 def both(tmp_path: Path) -> tuple[Path, Path]:
     """The world of the views as a folder and as a file."""
     folder, database = tmp_path / "tables", tmp_path / "out.duckdb"
-    tables = {name: TABLES[name].to_arrow(rows) for name, rows in ROWS.items()}
+    evidence = [
+        {"cluster_id": name, "window_start": T0, "revision": revision, "account_count": 2}
+        for name, revision in (("c-1", 100), ("c-1", 400), ("c-4", 30))
+    ]
+    steps = [
+        ROWS["alerts"][0] | {"alert_id": "l-5", "revision": n, "changed_at": T0 + 2 * n * DAY - DAY}
+        for n in (1, 2)
+    ]
+    rows = ROWS | {"cluster_evidence": evidence, "alerts": [*ROWS["alerts"], *steps]}
+    tables = {name: TABLES[name].to_arrow(part) for name, part in rows.items()}
     add_parquet(folder, "r1", "batch-1", tables)
     write_tables(database, tables)
     return folder, database
@@ -312,15 +321,19 @@ def test_what_is_old_goes_and_the_newest_revision_stays(tmp_path: Path) -> None:
     assert contents(folder) == contents(database)
     counts = [expire(uri, config, now) for uri in uris]
     assert counts[0] == counts[1]
-    # What goes only because its cluster went is not foreseen, and what fits twice counts twice.
+    # What goes only because its cluster went is not foreseen.
     assert dry[0] == dry[1]
-    assert set(dry[0]) | {"cluster_members"} == set(counts[0])
+    assert set(dry[0]) | {"cluster_members", "cluster_evidence"} == set(counts[0])
+    assert all(counts[0][name] == n for name, n in dry[0].items() if name != "cluster_members")
     assert contents(folder) == contents(database)
     left = contents(database)
     # Last seen more than two days ago: c-4; older revisions: of c-1, c-2 and s1.
     assert [row[:2] for row in left["flagged_clusters"]] == [("c-1", 400), ("c-2", 60), ("c-3", 80)]
     assert {row[0] for row in left["session_scores"]} == {"s1", "s2", "s3", "s4"}
     assert {row[:2] for row in left["cluster_members"]} == {("c-1", 400), ("c-2", 60), ("c-3", 80)}
-    assert left["dead_letters"] == []
+    assert [row[::2][:2] for row in left["cluster_evidence"]] == [("c-1", 400)]
+    # Alerts whose last step is old; of others all steps stay.
+    assert {row[:2] for row in left["alerts"]} == {("l-3", 1), ("l-5", 1), ("l-5", 2)}
+    assert left["dead_letters"] == [] == left["dead_letter_replays"]
     assert left["dispositions"]
     assert all(expire(uri, config, now) == {} for uri in uris)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Protocol, Self
 
-from schemas.model import sql_text
+from schemas.mention import mention
+from schemas.model import quoted, sql_text
 
 
 class Store(Protocol):
@@ -26,6 +27,9 @@ class Store(Protocol):
     def quote(self, text: str) -> str:
         """A text as its SQL has it."""
 
+    def mentions(self, column: str, name: str) -> str:
+        """A condition: the text of a column names something (`schemas.mention`)."""
+
     def values(self, query: str) -> list[str]:
         """The values of a query's one column."""
 
@@ -35,10 +39,15 @@ class Store(Protocol):
     def delete(self, table: str, where: str) -> int:
         """Removes them; returns how many."""
 
-    def blank(self, table: str, column: str, where: str) -> int:
-        """Empties a column of them; returns how many."""
+    def replace(self, table: str, column: str, value: str, where: str) -> int:
+        """Gives a column of them another value, which is SQL; returns how many."""
 
 
 def quote(text: str) -> str:
     """A text as DuckDB has it."""
     return sql_text(text)
+
+
+def mentions(column: str, name: str) -> str:
+    """As of `Store`, for DuckDB."""
+    return f"regexp_matches({quoted(column)}, {sql_text(mention(name))})"

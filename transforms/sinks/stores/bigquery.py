@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 from schemas.errors import DistilwatchError
+from schemas.mention import mention
 from schemas.model import bigquery_text
 
 
@@ -39,6 +40,9 @@ class BigQueryStore:
     def quote(self, text: str) -> str:
         return bigquery_text(text)
 
+    def mentions(self, column: str, name: str) -> str:
+        return f"REGEXP_CONTAINS(`{column}`, {bigquery_text(mention(name))})"
+
     def values(self, query: str) -> list[str]:
         return [str(row[0]) for row in self._ask(query)]
 
@@ -53,10 +57,10 @@ class BigQueryStore:
             self._ask(f"DELETE FROM `{table}` WHERE {where}")
         return number
 
-    def blank(self, table: str, column: str, where: str) -> int:
+    def replace(self, table: str, column: str, value: str, where: str) -> int:
         number = self.count(table, where)
         if number:
-            self._ask(f"UPDATE `{table}` SET `{column}` = NULL WHERE {where}")
+            self._ask(f"UPDATE `{table}` SET `{column}` = {value} WHERE {where}")
         return number
 
     def _ask(self, statement: str) -> list[Any]:

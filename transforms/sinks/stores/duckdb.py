@@ -13,7 +13,7 @@ from schemas.errors import DistilwatchError
 from schemas.model import quoted, sql_text
 from transforms.sinks.duckdb import write_tables
 from transforms.sinks.duckdb_refusal import why_not
-from transforms.sinks.stores import quote
+from transforms.sinks.stores import mentions, quote
 
 
 class DuckDBStore:
@@ -82,6 +82,9 @@ class DuckDBStore:
     def quote(self, text: str) -> str:
         return quote(text)
 
+    def mentions(self, column: str, name: str) -> str:
+        return mentions(column, name)
+
     def values(self, query: str) -> list[str]:
         return [str(value) for (value,) in self._connection.execute(query).fetchall()]
 
@@ -91,8 +94,8 @@ class DuckDBStore:
     def delete(self, table: str, where: str) -> int:
         return self._change(f"DELETE FROM {quoted(table)} WHERE {where}")
 
-    def blank(self, table: str, column: str, where: str) -> int:
-        return self._change(f"UPDATE {quoted(table)} SET {quoted(column)} = NULL WHERE {where}")
+    def replace(self, table: str, column: str, value: str, where: str) -> int:
+        return self._change(f"UPDATE {quoted(table)} SET {quoted(column)} = {value} WHERE {where}")
 
     def _change(self, statement: str) -> int:
         changed = self._number(statement)

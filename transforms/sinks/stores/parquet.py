@@ -19,7 +19,7 @@ from schemas.tables import TABLES
 from transforms.sinks import parquet_files as files
 from transforms.sinks.parquet_views import make_views
 from transforms.sinks.spool import Spool
-from transforms.sinks.stores import quote
+from transforms.sinks.stores import mentions, quote
 
 _FILE = "rows_of_file"
 
@@ -37,12 +37,15 @@ class _Files:
     def quote(self, text: str) -> str:
         return quote(text)
 
+    def mentions(self, column: str, name: str) -> str:
+        return mentions(column, name)
+
     def delete(self, table: str, where: str) -> int:
         return self._rewrite(table, where, f"SELECT * FROM {_FILE} WHERE ({where}) IS NOT TRUE")
 
-    def blank(self, table: str, column: str, where: str) -> int:
+    def replace(self, table: str, column: str, value: str, where: str) -> int:
         name = quoted(column)
-        kept = f"SELECT * REPLACE (CASE WHEN {where} THEN NULL ELSE {name} END AS {name})"
+        kept = f"SELECT * REPLACE (CASE WHEN {where} THEN {value} ELSE {name} END AS {name})"
         return self._rewrite(table, where, f"{kept} FROM {_FILE}")
 
     def values(self, query: str) -> list[str]:
@@ -69,7 +72,7 @@ class _Files:
             self._connection.register(_FILE, rows)
             fits = self._number(f"SELECT count(*) FROM {_FILE} WHERE {where}")
             if fits:
-                left: pa.Table = self._connection.execute(kept).to_arrow_table()
+                left: pa.Table = self._connection.sql(kept).to_arrow_table()
                 left = left.cast(schema)
                 self._put(path, left)
             self._connection.unregister(_FILE)
@@ -103,6 +106,11 @@ class ParquetStore(_Files):
         super().delete(table, where)
         return number
 
+    def replace(self, table: str, column: str, value: str, where: str) -> int:
+        number = self.count(table, where)
+        super().replace(table, column, value, where)
+        return number
+
     def _of(self, table: str) -> Iterator[Path]:
         # Also those that were joined and wait to be removed: they hold the rows, too.
         yield from sorted((self._folder / table).glob("*/*.parquet"))
@@ -124,6 +132,18 @@ class SpoolStore(_Files):
                 name, pa.concat_tables(parts) if parts else table.to_arrow([])
             )
         return self
+
+    def forget_passing(self, account: str, dry_run: bool) -> int:
+        """Removes what is in no table yet: rows that a killed worker was writing, and items that
+        name the account and were kept for trials of new bundles; returns files of such items."""
+        if not dry_run:
+            for partial in self._folder.glob("*/*/*.partial"):
+                partial.unlink()
+        items = (path for path in self._folder.glob("bundles/recent/*") if path.is_file())
+        naming = [path for path in items if account.encode() in path.read_bytes()]
+        for path in () if dry_run else naming:
+            path.unlink()
+        return len(naming)
 
     def _of(self, table: str) -> Iterator[Path]:
         for part in ("staged", "batch-*"):

@@ -1,7 +1,0 @@
-SELECT
-  *
-FROM `${dataset}.session_scores`
-WHERE
-  session_end <= moment
-QUALIFY
-  ROW_NUMBER() OVER (PARTITION BY session_id ORDER BY revision DESC) = 1
