@@ -39,16 +39,29 @@ class SmallDisk:
         self._ballast.unlink(missing_ok=True)
 
 
+class CannotMountError(Exception):
+    """This process may not mount a filesystem."""
+
+
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[SmallDisk]:
-    """A disk that is mounted at a new folder; skips the test where mounting is not allowed."""
+    """A disk that is mounted at a new folder.
+
+    Raises:
+      CannotMountError: it may not be.
+    """
     folder.mkdir(parents=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    try:
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise CannotMountError("a small filesystem cannot be mounted: no `mount` here") from None
     if mounted.returncode:
-        pytest.skip(f"a small filesystem cannot be mounted here: {mounted.stderr.strip()}")
+        raise CannotMountError(
+            f"a small filesystem cannot be mounted here: {mounted.stderr.strip()}"
+        )
     try:
         yield SmallDisk(folder)
     finally:

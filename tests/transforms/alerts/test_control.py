@@ -16,6 +16,7 @@ from apache_beam.transforms.window import FixedWindows, TimestampedValue
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.state import Bag
 from transforms.alerts.control import (
     ControlDiscoveries,
     Verdict,
@@ -112,22 +113,6 @@ def test_through_beam_a_test_has_one_verdict_whatever_the_order_and_repeats(tmp_
     assert one == other
     expected = verdicts(windows(days), RATE)
     assert {n: v[1:] for n, v in one.items()} == {n: v[1:] for n, v in expected.items()}
-
-
-class Bag:
-    """State of one key, as a runner keeps it."""
-
-    def __init__(self, *held: Any) -> None:
-        self.held = [pickle.dumps(one) for one in held]
-
-    def read(self) -> list[Any]:
-        return [pickle.loads(one) for one in self.held]
-
-    def clear(self) -> None:
-        self.held = []
-
-    def add(self, one: Any) -> None:
-        self.held.append(pickle.dumps(one))
 
 
 def test_a_verdict_is_said_once_and_again_by_whoever_goes_on_after_a_failure() -> None:
