@@ -147,19 +147,15 @@ def test_a_bounded_run_on_a_full_disk_says_so_once_and_leaves_no_tables(
     home = tmp_path / "home"
     result(
         "simulate", "--out", tmp_path / "live.jsonl", "--history", tmp_path / "history.jsonl",
-        "--labels", tmp_path / "labels.jsonl", "--accounts", 40, "--events", 1_500, home=home,
+        "--labels", tmp_path / "labels.jsonl",
+        "--accounts", 60, "--events", 2_500, "--days", 6,
+        "--history-days", 4, "--attack", "hydra-disjoint:m=4,rate=30,links=1", home=home,
     )  # fmt: skip
     result("train", "--input", tmp_path / "history.jsonl", "--bundle", tmp_path / "b", home=home)
     (tmp_path / "live.jsonl").open("a").write("{not json\n")
     how = (
-        "detect",
-        "--input",
-        tmp_path / "live.jsonl",
-        "--bundle",
-        tmp_path / "b",
-        "--run-id",
-        "r",
-    )
+        "detect", "--input", tmp_path / "live.jsonl", "--bundle", tmp_path / "b", "--run-id", "r",
+    )  # fmt: skip
     outputs = [
         ("--output", f"duckdb:///{folder / 'out.duckdb'}", "--output", f"parquet:///{folder / 't'}")
         for folder in (disk.folder, tmp_path)
