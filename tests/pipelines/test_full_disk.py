@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -10,21 +10,9 @@ from typing import Any
 import pytest
 from pyarrow.dataset import dataset
 
-from infra.local.services import KafkaBroker
 from schemas.errors import DistilwatchError
-from tests.support.commands import result, run, table
+from tests.support.commands import table
 from tests.support.small_disk import CannotMountError, SmallDisk, small_disk
-from tests.support.stream import (
-    BALANCE,
-    CLUSTERS,
-    MEMBERS,
-    PATIENCE_S,
-    PROFILES,
-    SESSIONS,
-    World,
-    processes,
-    until,
-)
 from tests.transforms.sinks.test_commit import Place, cluster, count, session, stage
 from transforms.alerts.outbox import Book
 from transforms.sinks.spool import Spool
@@ -139,78 +127,3 @@ def test_the_book_of_alerts_says_that_its_disk_is_full_and_goes_on_with_room(
         with book.writing():
             book.post("second", "told", large, 2, 2)
         assert [message.key for message in book.messages()] == ["second", "first"]
-
-
-def test_a_bounded_run_on_a_full_disk_says_so_once_and_leaves_no_tables(
-    disk: SmallDisk, tmp_path: Path
-) -> None:
-    home = tmp_path / "home"
-    result(
-        "simulate", "--out", tmp_path / "live.jsonl", "--history", tmp_path / "history.jsonl",
-        "--labels", tmp_path / "labels.jsonl",
-        "--accounts", 60, "--events", 2_500, "--days", 6,
-        "--history-days", 4, "--attack", "hydra-disjoint:m=4,rate=30,links=1", home=home,
-    )  # fmt: skip
-    result("train", "--input", tmp_path / "history.jsonl", "--bundle", tmp_path / "b", home=home)
-    (tmp_path / "live.jsonl").open("a").write("{not json\n")
-    how = (
-        "detect", "--input", tmp_path / "live.jsonl", "--bundle", tmp_path / "b", "--run-id", "r",
-    )  # fmt: skip
-    outputs = [
-        ("--output", f"duckdb:///{folder / 'out.duckdb'}", "--output", f"parquet:///{folder / 't'}")
-        for folder in (disk.folder, tmp_path)
-    ]
-    disk.fill()
-    failed = run(*how, *outputs[0], home=home, check=False)
-    assert failed.returncode == 2
-    assert "Traceback" not in failed.stderr
-    errors = [line for line in failed.stderr.splitlines() if line.startswith("error:")]
-    assert len(errors) == 1
-    for word in ("o space ", str(disk.folder), "free some space"):
-        assert word in errors[0]
-    assert not (disk.folder / "out.duckdb").exists()
-    disk.free()
-    for output in outputs:
-        result(*how, *output, home=home)
-    for name in TABLES:
-        assert table(disk.folder / "out.duckdb", name) == table(tmp_path / "out.duckdb", name)
-
-
-@pytest.fixture
-def started() -> Iterator[Callable[..., Any]]:
-    with processes() as keep:
-        yield keep
-
-
-@pytest.mark.kafka
-@pytest.mark.prism
-@pytest.mark.slow
-def test_a_stream_whose_disk_fills_ends_with_a_word_and_goes_on_when_there_is_room(
-    kafka: KafkaBroker, prism: Path, disk: SmallDisk, tmp_path: Path, started: Callable[..., Any]
-) -> None:
-    world = World(tmp_path, kafka, {"DISTILWATCH_PRISM": str(prism)})
-    world.database = disk.folder / "out.duckdb"  # its spool and its alerts are beside it
-    world.records[::400] = [(p, b"{not json") for p, _ in world.records[::400]]
-    part = len(world.records) // 2
-    world.requests.produce(world.records[:part])
-    first = started(world.detect())
-    until(lambda: world.rows(BALANCE) == [(part, 0)], PATIENCE_S, first, world)
-
-    disk.fill()
-    world.requests.produce(world.records[part:])
-    first.communicate(timeout=PATIENCE_S)
-    assert first.returncode == 2, world.errors()
-    said = world.errors()
-    errors = [line for line in said.splitlines() if line.startswith("error:")]
-    assert len(errors) == 1, said
-    for word in ("No space left on device", str(disk.folder), "free some space"):
-        assert word in errors[0]
-    assert "Traceback" not in said
-
-    disk.free()
-    bounded = world.bounded()
-    wanted = {s: world.rows(s, bounded) for s in (SESSIONS, PROFILES, CLUSTERS, MEMBERS, LETTERS)}
-    assert wanted[LETTERS]
-    second = started(world.detect())
-    world.until_rows(wanted, second)
-    until(lambda: world.rows(BALANCE) == [(len(world.records), 0)], PATIENCE_S, second, world)
