@@ -12,7 +12,10 @@ from pipelines.settings.base import DAY, SECOND, Duration, Section, as_tuple
 class SourceConfig(Section):
     """A lab whose indicators are trusted, whichever feed brings them."""
 
-    name: str = Field(description="of the lab, as the policy of sharing names it among those it trusts", min_length=1)
+    name: str = Field(
+        description="of the lab, as the policy of sharing names it among those it trusts",
+        min_length=1,
+    )
     trust: float = Field(0.5, description="how much what it says counts", ge=0, le=1)
     tried_first: bool = Field(
         True,
