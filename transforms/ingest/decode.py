@@ -272,7 +272,7 @@ class Decoder:
         """Events of a batch in which nothing is to be refused; None: look at each by itself."""
         if max(map(len, values), default=0) > self.max_record_bytes:
             return None
-        # A record that ends in another, or holds two, is for the way below: so each of these is one.
+        # One that ends in another, or holds two, is for the way below: each of these is whole.
         if not all(value[:1] == b"{" and value[-1:] == b"}" for value in values):
             return None
         lines = b"\n".join(values)

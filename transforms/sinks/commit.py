@@ -26,6 +26,7 @@ from transforms.sinks.delivery import Delivery
 from transforms.sinks.duckdb import write_tables
 from transforms.sinks.parquet import add_parquet, parquet_folder
 from transforms.sinks.spool import Batch, Spool
+from transforms.sinks.staging import cannot_keep
 
 if TYPE_CHECKING:
     from transforms.bigquery.client import BigQueryOptions
@@ -230,6 +231,8 @@ class Committer:
                 self._warn_at = now + _BRIEF_S
             elif now >= self._warn_at:
                 self._warn_at = now + _WARN_EVERY_S
+                if isinstance(problem, OSError):
+                    problem = cannot_keep(str(self._spool.folder), problem)
                 self._warn(f"results wait in {self._spool.folder}: {problem}")
             return False
         return True
