@@ -24,7 +24,7 @@ def completion(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from pipelines.cli import cli
+    from pipelines.commands.group import cli
 
     made = get_completion_class(shell)
     assert made is not None  # click has all three

@@ -10,10 +10,12 @@ import click
 
 from pipelines.commands.alerts import alerts
 from pipelines.commands.bundle import bundle
+from pipelines.commands.completion import completion
 from pipelines.commands.config import config
 from pipelines.commands.demo import demo
 from pipelines.commands.detect import detect
 from pipelines.commands.dlq import dlq
+from pipelines.commands.doctor import doctor
 from pipelines.commands.evaluate import evaluate
 from pipelines.commands.explain import explain
 from pipelines.commands.forget import forget
@@ -29,12 +31,13 @@ from pipelines.commands.triage import triage
 def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if not asked or context.resilient_parsing:
         return
-    from importlib.metadata import PackageNotFoundError, version
+    from pipelines.version import versions
 
-    try:
-        click.echo(f"distilwatch {version('distilwatch')}")
-    except PackageNotFoundError:
-        click.echo("distilwatch (not installed; run from its source)")
+    own, *others = versions().items()
+    click.echo(" ".join(own))
+    width = max(len(name) for name, _ in others)
+    for name, number in others:
+        click.echo(f"  {name:<{width}}  {number}")
     context.exit()
 
 
@@ -70,6 +73,6 @@ def cli() -> None:
 
 for _command in (
     demo, simulate, train, bundle, detect, evaluate, report, explain, triage, alerts, dlq, share,
-    tables, forget, known_texts, config,
+    tables, forget, known_texts, config, doctor, completion,
 ):  # fmt: skip
     cli.add_command(_command)
