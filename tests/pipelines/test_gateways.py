@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,45 @@ from transforms.ingest.decode import Decoder
 from transforms.ingest.pseudonyms import Pseudonymiser
 
 
-def requests(small_run: SmallRun) -> list[dict[str, Any]]:
-    """Requests of the small run, without the lines that are none."""
+@dataclass(frozen=True)
+class Plain:
+    """Requests that gateways could have told of, and the tables that they give as events."""
+
+    requests: list[dict[str, Any]]
+    database: Path
+
+
+@pytest.fixture(scope="module")
+def plain(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Plain:
     lines = (small_run.inputs / "live.jsonl").read_bytes().splitlines()
     decoder = Decoder(Pseudonymiser(b"k" * 32), "distilwatch-hashing-v1", 384)
     refused = decoder.decode(RecordBatch("t", 0, np.arange(len(lines)), lines)).refused
     spoilt = {letter.offset for letter in refused}
-    return [orjson.loads(line) for i, line in enumerate(lines) if i not in spoilt]
+    events = [told(orjson.loads(line)) for i, line in enumerate(lines) if i not in spoilt]
+    folder = tmp_path_factory.mktemp("plain")
+    (folder / "events.jsonl").write_bytes(b"".join(orjson.dumps(e) + b"\n" for e in events))
+    detect(small_run, folder / "events.jsonl", "events", folder / "out.duckdb")
+    return Plain(events, folder / "out.duckdb")
+
+
+def told(event: dict[str, Any]) -> dict[str, Any]:
+    """A request as far as documents tell of it: hashes of system prompts that nobody has are left
+    out, a text has a turn, and there is some client."""
+    event.pop("system_prompt_hash", None)
+    if event.get("prompt_text"):
+        event["turn_index"] = event.get("turn_index") or 0
+    return event | {"client_fingerprint": event.get("client_fingerprint") or "none"}
+
+
+def detect(small_run: SmallRun, where: object, form: str, database: Path) -> dict[str, int]:
+    """Runs it; what it counted."""
+    found = result(
+        "detect", "--input", where, "--input-format", form,
+        "--bundle", small_run.made / "bundle", "--output", f"duckdb:///{database}",
+        "--run-id", "r", home=small_run.home,
+    )  # fmt: skip
+    health: dict[str, int] = found["health"]
+    return health
 
 
 def rows(database: Path, table: str, columns: str = "*") -> list[tuple[Any, ...]]:
@@ -35,35 +68,22 @@ def rows(database: Path, table: str, columns: str = "*") -> list[tuple[Any, ...]
 
 @pytest.mark.slow
 def test_a_proxys_log_gives_the_same_tables_as_its_events(
-    small_run: SmallRun, tmp_path: Path
+    small_run: SmallRun, plain: Plain, tmp_path: Path
 ) -> None:
-    good = requests(small_run)
-    log = tmp_path / "litellm.jsonl"
-    log.write_bytes(b"".join(orjson.dumps(gateways.litellm(e)) + b"\n" for e in good))
-    plain = tmp_path / "events.jsonl"
-    plain.write_bytes(b"".join(orjson.dumps(e) + b"\n" for e in good))
-    databases = []
-    for form, path in (("litellm", log), ("events", plain)):
-        database = tmp_path / f"{form}.duckdb"
-        found = result(
-            "detect", "--input", path, "--input-format", form,
-            "--bundle", small_run.made / "bundle", "--output", f"duckdb:///{database}",
-            "--run-id", "r", home=small_run.home,
-        )  # fmt: skip
-        assert found["health"]["read"] == len(good)
-        databases.append(database)
-    one, two = databases
+    log, database = tmp_path / "litellm.jsonl", tmp_path / "litellm.duckdb"
+    log.write_bytes(b"".join(orjson.dumps(gateways.litellm(e)) + b"\n" for e in plain.requests))
+    assert detect(small_run, log, "litellm", database)["read"] == len(plain.requests)
     for table in ("session_scores", "flagged_clusters", "cluster_members"):
-        assert rows(one, table) == rows(two, table)
-        assert rows(one, table)
+        assert rows(database, table) == rows(plain.database, table)
+        assert rows(database, table)
 
 
 @pytest.mark.kafka
 @pytest.mark.slow
 def test_a_collectors_topic_is_read_and_its_poison_is_not_lost(
-    kafka: KafkaBroker, small_run: SmallRun, tmp_path: Path
+    kafka: KafkaBroker, small_run: SmallRun, plain: Plain, tmp_path: Path
 ) -> None:
-    good = requests(small_run)
+    good = plain.requests
     topic = new_topic(kafka, 2)
     nameless = gateways.span(good[0])
     nameless["attributes"] = [p for p in nameless["attributes"] if p["key"] != "user.id"]
@@ -77,12 +97,7 @@ def test_a_collectors_topic_is_read_and_its_poison_is_not_lost(
     records.insert(7, b"\x00\x01 no span")
     topic.produce((i % 2, record) for i, record in enumerate(records))
     database = tmp_path / "otlp.duckdb"
-    found = result(
-        "detect", "--input", topic.uri, "--input-format", "otlp",
-        "--bundle", small_run.made / "bundle", "--output", f"duckdb:///{database}",
-        home=small_run.home,
-    )  # fmt: skip
-    health = found["health"]
+    health = detect(small_run, topic.uri, "otlp", database)
     assert health["read"] == len(good) + 2
     assert health["not_requests"] == len(records) - 1
     [balance] = query(database, "SELECT records_read, unaccounted FROM run_balance")
@@ -90,7 +105,7 @@ def test_a_collectors_topic_is_read_and_its_poison_is_not_lost(
     letters = query(database, "SELECT reason, count(*) FROM dead_letters GROUP BY 1 ORDER BY 1")
     assert letters == [("missing_field", 1), ("not_otlp", 1)]
     members = "SELECT DISTINCT account_id FROM cluster_members ORDER BY 1"
-    assert query(database, members) == query(small_run.database, members)
+    assert query(database, members) == query(plain.database, members)
 
 
 def test_a_place_that_there_is_not_is_told_before_anything_starts(
