@@ -36,8 +36,10 @@ format: install-dev ## Mend what ruff can mend
 types: install-dev ## Check types
 	$(BIN)/mypy
 
-generate: install-dev ## Write the files and pages that are made from the contracts
+generate: install-dev ## Write the files and pages that are made from contracts and code
 	$(BIN)/python -m schemas.generate
+	$(BIN)/python -m pipelines.reference
+	$(BIN)/python -m infra.grafana.dashboard
 
 # One after the other, whatever -j says: the tests' own summary must come last.
 test: install-dev services ## Style, types, then all tests
@@ -54,6 +56,18 @@ fuzz: install-dev ## Every parser with inputs that are nearly right, for an hour
 bench: install-dev ## Measure throughput, and memory per key
 	$(BIN)/python -m bench.memory
 	$(BIN)/python -m bench.throughput
+
+docs: install-dev ## Build the pages as a site, offline, into build/site
+	$(BIN)/mkdocs build --quiet --strict
+	@echo "build/site/index.html"
+
+sbom: install-dev ## List all that is installed with its versions and licences, as CycloneDX
+	@mkdir -p build
+	$(BIN)/cyclonedx-py requirements requirements.lock --output-reproducible --of JSON -o build/sbom.json
+	@echo "build/sbom.json"
+
+audit: install-dev ## Look for known weaknesses of the locked packages; asks pypi.org, needs a network
+	$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.lock
 
 # What is locked stays as it is, unless LOCK_ARGS=--upgrade-package=NAME says otherwise.
 lock: install-dev ## Resolve the locked versions anew, moving no more than asked in LOCK_ARGS

@@ -17,7 +17,8 @@ Duration = Annotated[
 """Milliseconds; in the file written as `30 min`, `6 h` or a number of seconds."""
 
 
-def _instant(value: object) -> int:
+def read_instant(value: object) -> int:
+    """Milliseconds of a date or time; raises ValueError for anything else."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
@@ -35,7 +36,7 @@ def _format_instant(ms: int) -> str:
 
 
 Instant = Annotated[
-    int, BeforeValidator(_instant), PlainSerializer(_format_instant, return_type=str)
+    int, BeforeValidator(read_instant), PlainSerializer(_format_instant, return_type=str)
 ]
 """Milliseconds since 1970 UTC; in the file a date or an RFC 3339 time."""
 
