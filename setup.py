@@ -58,6 +58,7 @@ DEV = [
     "mkdocs-material",
     "mypy",
     "nbclient",
+    "pandas",
     "pip-audit",
     "promql-parser",
     "pytest",
