@@ -61,7 +61,7 @@ docs: install-dev ## Build the pages as a site, offline, into build/site
 	$(BIN)/mkdocs build --quiet --strict
 	@echo "build/site/index.html"
 
-sbom: install-dev ## List all that is installed with its versions and licences, as CycloneDX
+sbom: install-dev ## List what is locked, with versions and hashes, as CycloneDX; offline
 	@mkdir -p build
 	$(BIN)/cyclonedx-py requirements requirements.lock --output-reproducible --of JSON -o build/sbom.json
 	@echo "build/sbom.json"

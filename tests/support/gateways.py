@@ -184,6 +184,7 @@ def span(event: Event) -> dict[str, Any]:
         "geo.country.iso_code": event.get("country"),
         "client.as.number": event.get("asn"),
         "user_agent.original": AGENT,
+        "request.id": event["event_id"],
         "tls.client.ja3": event.get("client_fingerprint"),
     }
     return {

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from schemas.events import EVENT_FIELDS
 
+_HASH = re.compile(r"[0-9A-Za-z_]{8,128}")
 _TEXTS = frozenset(f.name for f in EVENT_FIELDS if f.kind == "string")
 _WHOLE = frozenset(f.name for f in EVENT_FIELDS if f.kind == "integer")
 _NUMBERS = frozenset(f.name for f in EVENT_FIELDS if f.kind == "number")
@@ -79,5 +81,7 @@ def prefix(address: str) -> str | None:
 
 @lru_cache(maxsize=1 << 16)
 def client(agent: str) -> str:
-    """A user agent as a client fingerprint: the gateways' logs have nothing of TLS."""
+    """A user agent as a client fingerprint; what is a hash already, such as of TLS, stays."""
+    if _HASH.fullmatch(agent):
+        return agent
     return "ua-" + hashlib.sha256(agent.encode("utf-8", "replace")).hexdigest()[:24]

@@ -53,7 +53,7 @@ def match_app(
             if not isinstance(epoch, int) or not isinstance(kind, str):
                 raise TypeError
             points = [bytes.fromhex(point) for point in points]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise Refused("form", "give epoch, kind and points (hex) as JSON", 400) from None
         found = await anyio.to_thread.run_sync(server.evaluate, peer, epoch, kind, points)
         hexed = [point.hex() for point in found.points]
