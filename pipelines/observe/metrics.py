@@ -92,8 +92,7 @@ class RunMetrics:
             grew = self._raise(self._rows.labels(table), f"rows {table}", count)
             if grew and table == "flagged_clusters":
                 self._flagged.set(now)
-        self._clusters.set(len(members))
-        self._accounts.set(sum(members.values()))
+        self.flagged(len(members), sum(members.values()))
         if newest is not None:
             aware = newest if newest.tzinfo else newest.replace(tzinfo=UTC)
             self._newest.set(aware.timestamp())
@@ -102,6 +101,11 @@ class RunMetrics:
             self._committed.set(now)
         else:
             self._failed.inc()
+
+    def flagged(self, clusters: int, accounts: int) -> None:
+        """Clusters that are flagged now, and accounts in them."""
+        self._clusters.set(clusters)
+        self._accounts.set(accounts)
 
     def lag(self, topic: str, partition: int, records: int) -> None:
         """Records of a partition behind its end."""

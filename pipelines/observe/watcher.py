@@ -152,7 +152,7 @@ def told_at_the_end(plan: Plan, health: dict[str, int], rows: dict[str, int]) ->
     if plan.config.observe.metrics_file is None:
         return
     metrics = RunMetrics(plan.run_id, plan.bundle_version, plan.runner)
-    clusters = dict.fromkeys(range(rows.get("flagged_clusters", 0)), 0)
-    metrics.committed(health, rows, clusters, None, True)
+    metrics.committed(health, rows, {}, None, True)
+    metrics.flagged(rows.get("flagged_clusters", 0), rows.get("cluster_members", 0))
     metrics.completed()
     write_file(Path(plan.config.observe.metrics_file), metrics.text())
