@@ -87,22 +87,14 @@ def _source(uri: str) -> tuple[int | None, str]:
     """How many records there are, and the source in words."""
     scheme = urlsplit(uri).scheme
     if scheme == "kafka":
-        from transforms.ingest.kafka_reader import TopicReader
-        from transforms.ingest.kafka_uri import parse_kafka_uri
+        from transforms.ingest.kafka import parse_kafka_uri, spans
 
         topic = parse_kafka_uri(uri)
-        reader = TopicReader(topic)
-        try:
-            partitions = reader.partitions()
-            starts, ends = reader.start_offsets(partitions), reader.end_offsets(partitions)
-        finally:
-            reader.close()
-        n = sum(ends[p] - starts[p] for p in partitions)
+        found = spans(topic).values()
+        n = sum(end - start for start, end in found)
         end = "up to the end that it has at the start" if topic.bounded else "and on from there"
         start = topic.start if isinstance(topic.start, str) else "a time"
-        return n, (
-            f"{topic.place}: {len(partitions)} partitions from {start}, {n:,} records {end}."
-        )
+        return n, (f"{topic.place}: {len(found)} partitions from {start}, {n:,} records {end}.")
     if scheme == "bigquery":
         return None, f"{uri}: rows of a table."
     paths = sorted(glob.glob(uri)) or [uri]

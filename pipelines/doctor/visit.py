@@ -158,17 +158,11 @@ def _input(uri: str, runner: str | None) -> str:
     preflight.check_input(uri, endless=True, far=False)
     if not uri.startswith("kafka:"):
         return "can be read"
-    from transforms.ingest.kafka_reader import TopicReader
-    from transforms.ingest.kafka_uri import parse_kafka_uri
+    from transforms.ingest.kafka import parse_kafka_uri, spans
 
-    reader = TopicReader(parse_kafka_uri(uri))
-    try:
-        partitions = reader.partitions()
-        starts, ends = reader.start_offsets(partitions), reader.end_offsets(partitions)
-    finally:
-        reader.close()
-    waiting = sum(ends[p] - starts[p] for p in partitions)
-    return f"the broker answers: {len(partitions)} partitions, {waiting:,} records to read"
+    found = spans(parse_kafka_uri(uri)).values()
+    waiting = sum(end - start for start, end in found)
+    return f"the broker answers: {len(found)} partitions, {waiting:,} records to read"
 
 
 def _output(uri: str, inputs: tuple[str, ...]) -> str:

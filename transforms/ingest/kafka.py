@@ -87,17 +87,26 @@ def offset_ranges(uri: KafkaUri, size: int = _RANGE_RECORDS) -> list[tuple[int, 
     Raises:
       DistilwatchError: no broker answers, or there is no such topic.
     """
+    return [
+        (p, at, min(at + size, end))
+        for p, (start, end) in spans(uri).items()
+        for at in range(start, end, size)
+    ]
+
+
+def spans(uri: KafkaUri) -> dict[int, tuple[int, int]]:
+    """By partition, the offset where reading would start now, and that after the last.
+
+    Raises:
+      DistilwatchError: no broker answers, or there is no such topic.
+    """
     reader = TopicReader(uri)
     try:
         partitions = reader.partitions()
         starts, ends = reader.start_offsets(partitions), reader.end_offsets(partitions)
     finally:
         reader.close()
-    return [
-        (p, start, min(start + size, ends[p]))
-        for p in partitions
-        for start in range(starts[p], ends[p], size)
-    ]
+    return {p: (starts[p], ends[p]) for p in partitions}
 
 
 def read_range(
