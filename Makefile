@@ -45,8 +45,8 @@ test: install-dev services ## Style, types, then all tests
 	@$(MAKE) --no-print-directory types
 	$(BIN)/pytest $(PYTEST_ARGS)
 
-soak: install-dev services ## Twenty faults at random points of a million events; hours. SEED=n repeats one
-	$(BIN)/pytest -m soak -s
+soak: install-dev services ## FAULTS (20) at random points of EVENTS (a million), hours; SEED=n repeats one
+	SOAK_EVENTS=$(EVENTS) SOAK_FAULTS=$(FAULTS) SEED=$(SEED) $(BIN)/pytest -m soak -s
 
 bench: install-dev ## Measure throughput, and memory per key
 	$(BIN)/python -m bench.memory

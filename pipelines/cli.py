@@ -1,7 +1,7 @@
-"""The command `distilwatch`.
+"""The command `distilwatch`: what it says of errors, and the code that it ends with.
 
-Only click is imported here and in `pipelines.commands`; what a command needs is imported when it
-runs, so that help and mistakes answer at once.
+Nothing but Python's own is imported here, so that whoever interrupts it while it starts gets a word
+and no traceback. The commands are in `pipelines.commands`.
 """
 
 from __future__ import annotations
@@ -12,25 +12,6 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-
-import click
-
-from pipelines.commands.alerts import alerts
-from pipelines.commands.bundle import bundle
-from pipelines.commands.config import config
-from pipelines.commands.demo import demo
-from pipelines.commands.detect import detect
-from pipelines.commands.dlq import dlq
-from pipelines.commands.evaluate import evaluate
-from pipelines.commands.explain import explain
-from pipelines.commands.forget import forget
-from pipelines.commands.known_texts import known_texts
-from pipelines.commands.report import report
-from pipelines.commands.share import share
-from pipelines.commands.simulate import simulate
-from pipelines.commands.tables import tables
-from pipelines.commands.train import train
-from pipelines.commands.triage import triage
 
 OK, UNEXPECTED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
@@ -45,55 +26,6 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.api_core")
 
 
-def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
-    if not asked or context.resilient_parsing:
-        return
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        click.echo(f"distilwatch {version('distilwatch')}")
-    except PackageNotFoundError:
-        click.echo("distilwatch (not installed; run from its source)")
-    context.exit()
-
-
-class _InOrder(click.Group):
-    """Lists commands in the order of use."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-
-@click.group(
-    cls=_InOrder,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done; 1 unexpected failure; 2 a mistake in the command, its settings or "
-    "its input, named in one message; 130 interrupted. Results go to standard output, progress and "
-    "messages to standard error.",
-)
-@click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_version,
-    help="Show the version and leave.",
-)
-def cli() -> None:
-    """Finds adversarial distillation in streams of requests to language models.
-
-    Start with `distilwatch demo`. Then, on your own requests: `train` on history, `detect` on the
-    rest, `explain` what was found.
-    """
-
-
-for _command in (
-    demo, simulate, train, bundle, detect, evaluate, report, explain, triage, alerts, dlq, share,
-    tables, forget, known_texts, config,
-):  # fmt: skip
-    cli.add_command(_command)
-
-
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """An error and those it was made from; a runner may have wrapped ours."""
     seen: set[int] = set()
@@ -103,11 +35,17 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def _interrupted(error: BaseException) -> bool:
+    """Whether it was Ctrl-C; an import that is interrupted may end in an error of its own."""
+    return any(isinstance(cause, KeyboardInterrupt) for cause in _chain(error))
+
+
 def _say(as_json: bool, kind: str, message: str) -> None:
     if as_json:
-        click.echo(json.dumps({"error": {"kind": kind, "message": message}}))
-    else:
-        click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+        print(json.dumps({"error": {"kind": kind, "message": message}}), flush=True)
+        return
+    red, plain = ("\033[31;1m", "\033[0m") if sys.stderr.isatty() else ("", "")
+    print(f"{red}error:{plain} {message}", file=sys.stderr, flush=True)
 
 
 def run(args: Sequence[str]) -> int:
@@ -119,8 +57,28 @@ def run(args: Sequence[str]) -> int:
     own = list(args[: args.index("--")] if "--" in args else args)
     as_json = "--json" in own
     try:
-        from schemas.errors import DistilwatchError, plain, told_by_a_worker
+        return _run(args, as_json)
+    except BrokenPipeError:
+        # The reader of our output has left; Python would complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except BaseException as error:
+        if _interrupted(error):
+            _say(as_json, "interrupted", "interrupted")
+            return INTERRUPTED
+        if not isinstance(error, Exception):
+            raise
+        return _failed(error, as_json)
+
+
+def _run(args: Sequence[str], as_json: bool) -> int:
+    try:
+        import click
+
+        from pipelines.commands.group import cli
     except ImportError as problem:
+        if _interrupted(problem):
+            raise
         _say(as_json, "unexpected", f"distilwatch is not installed as a whole: {problem}")
         return UNEXPECTED
     try:
@@ -134,28 +92,27 @@ def run(args: Sequence[str]) -> int:
     except click.ClickException as mistake:
         _say(as_json, "mistake", mistake.format_message())
         return MISTAKE
-    except (click.Abort, KeyboardInterrupt):
-        _say(as_json, "interrupted", "interrupted")
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has left; Python would complain again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
-    except Exception as error:
-        for cause in _chain(error):
-            ours = cause if isinstance(cause, DistilwatchError) else told_by_a_worker(cause)
-            if ours is not None:
-                _say(as_json, "mistake", plain(str(ours)))
-                return MISTAKE
-        traceback.print_exc()
-        _say(
-            as_json,
-            "unexpected",
-            f"unexpected failure: {type(error).__name__}: {error}\n"
-            "  The lines above say where. Please report them, with `distilwatch --version`.",
-        )
-        return UNEXPECTED
+    except click.Abort:
+        raise KeyboardInterrupt from None
     return code if isinstance(code, int) else OK
+
+
+def _failed(error: Exception, as_json: bool) -> int:
+    from schemas.errors import DistilwatchError, plain, told_by_a_worker
+
+    for cause in _chain(error):
+        ours = cause if isinstance(cause, DistilwatchError) else told_by_a_worker(cause)
+        if ours is not None:
+            _say(as_json, "mistake", plain(str(ours)))
+            return MISTAKE
+    traceback.print_exception(error)
+    _say(
+        as_json,
+        "unexpected",
+        f"unexpected failure: {type(error).__name__}: {error}\n"
+        "  The lines above say where. Please report them, with `distilwatch --version`.",
+    )
+    return UNEXPECTED
 
 
 def main() -> None:

@@ -18,8 +18,9 @@ from pipelines.parts import forgotten_file
 from pipelines.stores import stores_of
 from schemas.errors import DistilwatchError
 from schemas.mention import mention
+from transforms.alerts.allowlist import Allowlist
 from transforms.alerts.forgetting import forget_in_book
-from transforms.alerts.routing import Allowlist, read_part
+from transforms.alerts.part import read_part
 from transforms.ingest.forgotten import Forgotten, note
 from transforms.ingest.pseudonyms import load_key
 from transforms.ingest.sealing import letter_keys

@@ -116,7 +116,7 @@ def ask(
 ) -> Matches:
     """Asks another lab, and adds what it has confirmed to a watch list.
 
-    The key that the other lab shows is remembered for its epoch, so that it cannot show another.
+    The key that the other lab has used is remembered for its epoch, so that it cannot use another.
 
     Raises:
       DistilwatchError: when the other lab does not answer, refuses, or does not prove its answer.
@@ -129,10 +129,9 @@ def ask(
         context.load_cert_chain(cert)
     with httpx.Client(verify=context) as client:
         peer = HttpPeer(url, name, token, client)
-        terms = peer.terms()
         pins = home() / "match-pins.json"
-        found = find_matches(peer, kind, identifiers, sealer, _pinned(pins, url, terms.epoch))
-        _pin(pins, url, terms.epoch, terms.public_key)
+        found = find_matches(peer, kind, identifiers, sealer, _pinned(pins, url))
+        _pin(pins, url, found.epoch, found.public_key)
     if listed is not None:
         _add(listed, found, kind, source, confidence, valid_ms)
     return found
@@ -143,9 +142,8 @@ def _pins(path: Path) -> dict[str, dict[str, str]]:
     return found
 
 
-def _pinned(path: Path, url: str, epoch: int) -> bytes | None:
-    key = _pins(path).get(url, {}).get(str(epoch))
-    return bytes.fromhex(key) if key else None
+def _pinned(path: Path, url: str) -> dict[int, bytes]:
+    return {int(epoch): bytes.fromhex(key) for epoch, key in _pins(path).get(url, {}).items()}
 
 
 def _pin(path: Path, url: str, epoch: int, key: bytes) -> None:

@@ -16,11 +16,14 @@ from pipelines.parts import bigquery_options
 from pipelines.settings import AlertsConfig
 from pipelines.tables import columns, rows
 from schemas.tables import TABLES
+from transforms.alerts.allowlist import Allowlist
 from transforms.alerts.channels import Channel, open_channel
 from transforms.alerts.decision_store import Decisions, DispositionStore
 from transforms.alerts.desk import Desk, Rules, restored
 from transforms.alerts.outbox import Backoff, Book
-from transforms.alerts.routing import Allowlist, Channels, read_part, read_policies
+from transforms.alerts.paging import read_policies
+from transforms.alerts.part import read_part
+from transforms.alerts.routing import Channels
 from transforms.alerts.sender import Background, Sender
 from transforms.alerts.standing import GrowthRule
 from transforms.bigquery import parse_bigquery_uri
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from transforms.sinks.bigquery.write import BigQuerySink
 
 Warn = Callable[[str], None]
+_PATIENCE_S = 30.0  # people at the triage pages have the file open for a moment, now and then
 
 
 def now_ms() -> int:
@@ -46,22 +50,36 @@ def rules_of(alerts: AlertsConfig, namespace: str = "") -> Rules:
       DistilwatchError: naming the first mistake.
     """
 
-    def path(text: str | None) -> Path | None:
-        return None if text is None else Path(text).expanduser()
-
-    allow, channels = path(alerts.allow), path(alerts.channels)
+    channels = _path(alerts.channels)
     return Rules(
-        read_policies(path(alerts.policies)),
+        read_policies(_path(alerts.policies)),
         read_part(channels, Channels) if channels else Channels(),
-        read_part(allow, Allowlist) if allow else Allowlist(),
-        GrowthRule(
-            alerts.reopen.new_share, alerts.reopen.new_accounts, alerts.reopen.exposure_times,
-            alerts.reopen.exposure_usd,
-        ),
+        allowlist_of(alerts),
+        growth_of(alerts),
         alerts.case_url,
         alerts.runbook_url,
         namespace,
-    )  # fmt: skip
+    )
+
+
+def allowlist_of(alerts: AlertsConfig) -> Allowlist:
+    """The allowlist of a house.
+
+    Raises:
+      DistilwatchError: naming the first mistake.
+    """
+    allow = _path(alerts.allow)
+    return read_part(allow, Allowlist) if allow else Allowlist()
+
+
+def growth_of(alerts: AlertsConfig) -> GrowthRule:
+    """When a cluster of a house outgrows what was decided of it."""
+    own = alerts.reopen
+    return GrowthRule(own.new_share, own.new_accounts, own.exposure_times, own.exposure_usd)
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text).expanduser()
 
 
 def open_channels(rules: Rules) -> dict[str, Channel]:
@@ -144,7 +162,7 @@ class OnCall:
         table = TABLES["alerts"].to_arrow(steps)
         for uri in self._outputs:
             if uri.startswith("duckdb:"):
-                write_tables(duckdb_path(uri), {"alerts": table})
+                write_tables(duckdb_path(uri), {"alerts": table}, patience_s=_PATIENCE_S)
             elif uri.startswith("parquet:"):
                 # Named after what is in it, so that a repeat after a crash replaces itself.
                 name = f"batch-{min(s['changed_at'] for s in steps):020d}-{steps[0]['alert_id']}"

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from transforms.bigquery.client import BigQueryOptions
 
 
+_FOR_EVER_S = 10 * 365 * 86_400
+
+
 def decoder(config: Config, by_name: bool = False) -> Decoder:
     """The decoder that the settings ask for.
 
@@ -240,6 +243,9 @@ def prism_options(endpoint: str, args: Sequence[str], endless: bool) -> Pipeline
         "--experiments=prism_disable_sdf_split",
         "--runner=PrismRunner",
         f"--job_endpoint={endpoint}",
+        # Beam cuts the news of a job off after this time, five minutes by default, and takes that
+        # for the job's failure.
+        f"--job_server_timeout={_FOR_EVER_S}",
         "--environment_type=LOOPBACK",
         *(["--streaming"] if endless else []),
     ]

@@ -9,12 +9,13 @@ from typing import Any
 
 from pipelines.tables import columns, connect, rows
 from schemas.errors import DistilwatchError
+from transforms.alerts.allowlist import Allowlist
 from transforms.alerts.decision_store import DispositionStore
 from transforms.alerts.desk import observe
 from transforms.alerts.dispositions import Disposition, holding
 from transforms.alerts.life import Alert, Observation, advance
 from transforms.alerts.notice import dollars
-from transforms.alerts.routing import Allowlist, Growth, Policies, Policy
+from transforms.alerts.paging import Growth, Policies, Policy
 from transforms.alerts.standing import GrowthRule, Standings
 
 DAY_MS = 86_400_000

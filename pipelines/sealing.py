@@ -2,7 +2,8 @@
 
 Private matching needs more of an identifier than its pseudonym, which no other lab can make. What
 it needs is not kept for every customer in case it should be wanted: when a cluster is looked into,
-this job reads the requests of its accounts once more and seals what they paid and connected with.
+this job reads the requests of its accounts once more and seals what they paid and connected with,
+and from where.
 The raw values are seen by this job alone, as by ingest.
 """
 
@@ -24,7 +25,7 @@ from schemas.errors import DistilwatchError
 from transforms.ingest.batch import RecordBatch
 from transforms.ingest.pseudonyms import Pseudonymiser, load_key
 from transforms.scoring.signing import home
-from transforms.sharing.private.identifiers import DEVICE, PAYMENT, Sealed, local_name
+from transforms.sharing.private.identifiers import DEVICE, NETWORK, PAYMENT, Sealed, local_name
 from transforms.sharing.private.sealed import Sealer, load_seal_key, write_sealed
 
 SEAL_KEY = "DISTILWATCH_SEAL_KEY"
@@ -34,6 +35,7 @@ class _Identified(msgspec.Struct, gc=False):
     account_id: str
     payment_fingerprint: str | None = None
     client_fingerprint: str | None = None
+    ip_prefix: str | None = None
 
 
 _parse = msgspec.json.Decoder(_Identified).decode
@@ -70,16 +72,18 @@ class SealIdentifiers:
 
     def _sealed(self, event: _Identified) -> Iterable[Sealed]:
         payment, device = event.payment_fingerprint, event.client_fingerprint
+        network = event.ip_prefix
         named = (
             (PAYMENT, payment, self.pseudonymise(payment)),
             (DEVICE, device, device or ""),
+            (NETWORK, network, network or ""),
         )
         for kind, value, name in named:
             if value:
                 try:
                     yield Sealed(kind, local_name(name), self.sealer.seal(kind, value))
                 except ValueError:
-                    continue  # blank, or far too long: no identifier
+                    continue  # blank, far too long, or no network: no identifier
 
 
 class _Together(beam.CombineFn):  # type: ignore[misc]

@@ -44,7 +44,7 @@ def watched_of(indicators: Iterable[Indicator], config: Config) -> list[Watched]
     """What to look for of received indicators: those that are equal or not, newest versions, and
     not taken back.
 
-    An indicator is live at once where its feed is trusted and need not be tried first.
+    An indicator is live at once where its lab is trusted and need not be tried first.
     """
     sources = {source.name: source for source in config.watch.sources}
     return [

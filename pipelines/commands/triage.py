@@ -53,11 +53,11 @@ def triage(
     from pipelines.config import load_config
     from pipelines.triage.server import serve
 
-    config = load_config(config_path).triage
+    config = load_config(config_path)
 
     def ready(address: str, log: Path) -> None:
         click.echo(f"Triage is at {address}\nWho did what is noted in {log}")
-        if config.sign_in == "local":
+        if config.triage.sign_in == "local":
             click.echo("Whoever is on this machine is admin there. Ctrl-C ends it.")
 
     serve(output, config, host, port, ready)

@@ -72,9 +72,8 @@ def _write(uri: str, plan: Plan, folder: str) -> dict[str, Delivery]:
         sink.write({name: newest(table, staged(folder, name)) for name, table in TABLES.items()})
         return {sink.connection.uri.place: sink.total}
     if uri.startswith("duckdb:"):
-        # A live job has the file open now and then.
-        patience_s = 0.0 if plan.backfill is None else _PATIENCE_S
-        write_database(duckdb_path(uri), folder, patience_s)
+        # A live job, or who looks at cases, has the file open now and then.
+        write_database(duckdb_path(uri), folder, _PATIENCE_S)
     elif uri.startswith("parquet:"):
         write_parquet(parquet_folder(uri), plan.run_id, folder)
     else:

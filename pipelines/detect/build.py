@@ -26,8 +26,16 @@ from pipelines.parts import (
     watching,
 )
 from transforms.alerts.control import ControlDiscoveries
+from transforms.clusters.overtaken import DropOvertaken, Keyed
 from transforms.clusters.rows import Finding
-from transforms.clusters.transforms import ORDER, AccountProfile, Cluster, FindClusters, Found
+from transforms.clusters.transforms import (
+    ORDER,
+    AccountProfile,
+    Cluster,
+    FindClusters,
+    Found,
+    version_of,
+)
 from transforms.coverage.layout import DAY_MS
 from transforms.coverage.sketch import CoverageSketch
 from transforms.ingest.dead_letters import LetterRows
@@ -116,7 +124,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, out: str | Outgoing) -> None:
         flagged |= "WorthSaying" >> WorthSaying(config.profiles.window_ms + 2 * late_ms + DAY_MS)
 
     tables = {
-        "session_scores": _profile_rows(clusters, run_id),
+        "session_scores": _profile_rows(clusters, run_id, plan.endless),
         "flagged_clusters": flagged | "ClusterRows" >> beam.Map(lambda finding: finding.cluster),
         "cluster_members": flagged | "MemberRows" >> beam.FlatMap(_member_rows),
         "sightings": _sightings(clusters, run_id),
@@ -214,10 +222,13 @@ def _session_row(scored: Scored[Session], level: str, run_id: str) -> dict[str, 
     )  # fmt: skip
 
 
-def _profile_rows(clusters: Found, run_id: str) -> beam.PCollection[dict[str, Any]]:
-    singles = clusters.singles | "SingleRows" >> beam.Map(profile_row, run_id)
+def _profile_rows(clusters: Found, run_id: str, endless: bool) -> beam.PCollection[dict[str, Any]]:
+    singles = clusters.singles | "SingleRows" >> beam.Map(_single_profile, run_id)
     members = clusters.clusters | "MemberProfiles" >> beam.FlatMap(_cluster_profiles, run_id)
-    rows = (singles, members) | "ProfileRows" >> beam.Flatten()
+    versions = (singles, members) | "ProfileRows" >> beam.Flatten()
+    # In a stream a cluster may come after what was made of its accounts since.
+    newest: Any = DropOvertaken() if endless else beam.Map(lambda row: row[1][1])
+    rows = versions | "NewestRows" >> newest
     # Sessions have left their windows; collections in different windows must not be flattened.
     return rows | "LeaveProfileWindows" >> beam.WindowInto(beam.window.GlobalWindows())
 
@@ -242,13 +253,18 @@ def profile_row(scored: Scored[AccountProfile], run_id: str) -> dict[str, Any]:
     return row | window | {"combined_p_value": scored.p_value}
 
 
-def _cluster_profiles(scored: Scored[Cluster], run_id: str) -> Iterator[dict[str, Any]]:
+def _single_profile(scored: Scored[AccountProfile], run_id: str) -> Keyed:
+    return scored.item.account, (version_of(scored.item), profile_row(scored, run_id))
+
+
+def _cluster_profiles(scored: Scored[Cluster], run_id: str) -> Iterator[Keyed]:
+    version = version_of(scored.item)
     for member in scored.item.members:
-        row = profile_row(member.scored, run_id)
-        yield row | {
+        row = profile_row(member.scored, run_id) | {
             "combined_p_value": combine_with_cluster(member.scored.p_value, scored.p_value),
             "cluster_id": scored.item.cluster_id,
         }
+        yield member.account, (version, row)
 
 
 def _member_rows(finding: Finding) -> list[dict[str, Any]]:

@@ -9,18 +9,17 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipelines.detect.findings import Judge, JudgeFn
+from pipelines.detect.findings import Judge, JudgeFn, name_in, name_of
 from transforms.alerts.control import ControlDiscoveries, Verdict
 from transforms.alerts.policy import AlertPolicy
-from transforms.clusters.names import cluster_id
 from transforms.clusters.rows import Finding
 from transforms.clusters.transforms import (
-    AccountProfile,
     Cluster,
     Found,
     NewestPair,
     Pair,
     Versioned,
+    version_of,
 )
 from transforms.scoring.handler import Scored, VerifiedBundle
 from transforms.sessions.endless import CombineNowAndThen
@@ -79,34 +78,19 @@ class ControlledFindings(beam.PTransform):  # type: ignore[misc]
         return (judged, back) | "AndTakenBack" >> beam.Flatten()
 
 
-def name_of(item: Cluster | AccountProfile) -> str:
-    """Of the test of a cluster, or of an account that is alone, in its window."""
-    if isinstance(item, Cluster):
-        return _name(item, item.cluster_id)
-    return _name(item, item.alone_as or cluster_id(item.account))
-
-
-def _name(item: Cluster | AccountProfile, own: str) -> str:
-    return f"{item.window_start_ms}/{own}"
-
-
-def _events(item: Cluster | AccountProfile) -> int:
-    return item.row.pool.events if isinstance(item, Cluster) else item.sketch.events
-
-
 def hypotheses_of(scored: Scored[Any], endless: bool) -> Iterator[Versioned[float | None]]:
     """The test of a cluster or of an account that is alone.
 
     In a stream a cluster's members may have been tested alone before, and so may clusters that are
     no more: they are tested no more.
     """
-    item, version = scored.item, _events(scored.item)
+    item, version = scored.item, version_of(scored.item)
     own = name_of(item)
     yield Versioned(own, version, scored.p_value)
     if endless:
         members = item.members if isinstance(item, Cluster) else ()
         before = {name_of(member.scored.item) for member in members}
-        before |= {_name(item, old.cluster_id) for old in item.absorbed}
+        before |= {name_in(item, old.cluster_id) for old in item.absorbed}
         for name in sorted(before - {own}):
             yield Versioned(name, version, None)
 
@@ -117,7 +101,7 @@ class JoinVerdicts(NewestPair):
     def which(self, element: Scored[Any] | Verdict) -> tuple[int, int]:
         if isinstance(element, Verdict):
             return 1, element.version
-        return 0, _events(element.item)
+        return 0, version_of(element.item)
 
 
 def judged_by_both(judge: Judge, element: tuple[str, Pair], endless: bool) -> Iterator[Finding]:

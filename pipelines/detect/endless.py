@@ -145,8 +145,9 @@ def _keeper(plan: Plan, spool: Spool, console: Console) -> BundleKeeper | None:
     how = plan.config.bundles
     folder = spool.folder / "bundles"
     bounds = TrialBounds(
-        how.max_factor, how.slack, (plan.policy.max_p, how.trial_p), how.trial_min_items
-    )
+        how.max_factor, how.slack, plan.policy.max_p, how.trial_p, how.trial_min_items,
+        how.max_alert_rate,
+    )  # fmt: skip
     return BundleKeeper(
         plan.store,
         folder,

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transforms.alerts.policy import AlertBudget, AlertPolicy
+from transforms.clusters.names import cluster_id
+from transforms.clusters.overtaken import DropOvertaken, Keyed
 from transforms.clusters.rows import Finding, finding_of, pool_of
-from transforms.clusters.transforms import Cluster, Found
+from transforms.clusters.transforms import AccountProfile, Cluster, Found, version_of
 from transforms.coverage.cell_map import cell_tiles, coverage_records
 from transforms.embedding.labels import CapabilityTable
 from transforms.scoring.bundle import Bundle
@@ -79,6 +81,18 @@ class Judge:
                 revision=max(old.revision, row["revision"]),
             )
             yield Finding(row, [])
+
+
+def name_of(item: Cluster | AccountProfile) -> str:
+    """Of the test of a cluster, or of an account that is alone, in its window."""
+    if isinstance(item, Cluster):
+        return name_in(item, item.cluster_id)
+    return name_in(item, item.alone_as or cluster_id(item.account))
+
+
+def name_in(item: Cluster | AccountProfile, own: str) -> str:
+    """A name in the window of an item."""
+    return f"{item.window_start_ms}/{own}"
 
 
 Judging = Callable[[Judge, Any], Iterator[Finding]]
@@ -155,7 +169,15 @@ class Findings(beam.PTransform):  # type: ignore[misc]
     def expand(self, found: Found) -> beam.PCollection[Finding]:
         judging = Judge.judged_again if self.endless else Judge.flagged
         scored = found | "Scored" >> beam.Flatten()
+        if self.endless:
+            # A cluster may come after the account that is left of it and has its name.
+            named = scored | "Named" >> beam.Map(_versioned)
+            scored = named | "Newest" >> DropOvertaken()
         how = self.policy, self.run_id, self.bundle, self.budget
         judged = scored | "Judge" >> beam.ParDo(JudgeFn(judging, *how))
         back = scored | "TakeBack" >> beam.ParDo(JudgeFn(Judge.taken_back, *how))
         return (judged, back) | "Together" >> beam.Flatten()
+
+
+def _versioned(scored: Scored[Any]) -> Keyed:
+    return name_of(scored.item), (version_of(scored.item), scored)

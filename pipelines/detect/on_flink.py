@@ -81,7 +81,7 @@ def on_flink(plan: Plan, staging: str, console: Console, running: str | None) ->
                 assert endpoint is not None
                 running = _submit(plan, staging, rest, endpoint)
             console.note(f"Flink's job {running}, {job_name(plan)}")
-            job = FlinkJob(rest, running)
+            job = FlinkJob(rest, running, console.warn)
             try:
                 yield job
             finally:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 import threading
 import time
+from collections.abc import Callable
 
 from pipelines.flink.rest import ENDED, Away, FlinkRest
 from schemas.errors import DistilwatchError, told_by_a_worker
 
 _LOOK_EVERY_S = 1.0
 _PATIENCE_S = 600.0
+_SAY_AGAIN_S = 60.0
 _CAUSE = re.compile(r"^Caused by: (.+)$", re.MULTILINE)
 
 
 class FlinkJob:
     """Looks after a job until it ends; a job manager may be away for some minutes meanwhile.
+
+    Whenever Flink takes the job back to its last checkpoint, `say` is told why.
 
     Attributes:
       id: the cluster's name for it.
@@ -23,11 +27,20 @@ class FlinkJob:
       failure: why it failed; None while it goes on and when it ended well.
     """
 
-    def __init__(self, rest: FlinkRest, job: str, patience_s: float = _PATIENCE_S) -> None:
+    def __init__(
+        self,
+        rest: FlinkRest,
+        job: str,
+        say: Callable[[str], None] = lambda _: None,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
         self.id = job
         self.ended = threading.Event()
         self.failure: BaseException | None = None
         self._rest, self._patience_s = rest, patience_s
+        self._say = say
+        self._failed_ms: int | None = None
+        self._said: tuple[str, float] = "", 0.0
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -42,6 +55,7 @@ class FlinkJob:
                         self.failure = failure_of(self._rest, self.id, state)
                     self.ended.set()
                     return
+                self._look_for_failure()
                 answered = time.monotonic()
             except Away as away:
                 if time.monotonic() - answered > self._patience_s:
@@ -53,6 +67,18 @@ class FlinkJob:
                     )
                     self.ended.set()
                     return
+
+    def _look_for_failure(self) -> None:
+        newest, before = self._rest.newest_failure(self.id), self._failed_ms
+        self._failed_ms = max(newest.at_ms, before or 0)
+        # What was so when this process came to the job is no news, nor that a new job manager
+        # knows of no failure.
+        if before is None or newest.at_ms <= before:
+            return
+        why, now = cause_of(newest.trace), time.monotonic()
+        if why != self._said[0] or now > self._said[1] + _SAY_AGAIN_S:
+            self._said = why, now
+            self._say(f"the job on Flink goes back to its last checkpoint: {why}")
 
     def leave(self) -> None:
         """Looks after it no more."""
@@ -106,18 +132,27 @@ class FlinkJob:
                 time.sleep(0.5)
 
 
+def cause_of(trace: str) -> str:
+    """What a Java stack trace says last, or our own message in it; "" where it says nothing."""
+    ours = told_by_a_worker(RuntimeError(trace))
+    if ours is not None:
+        return str(ours)
+    causes = _CAUSE.findall(trace) or trace.splitlines()[:1]
+    return str(causes[-1]).strip() if causes else ""
+
+
 def failure_of(rest: FlinkRest, job: str, state: str) -> BaseException:
     """What to say of a job that did not end well."""
     try:
-        trace = rest.failure(job)
+        trace = rest.newest_failure(job).trace
     except Away:
         trace = ""
     ours = told_by_a_worker(RuntimeError(trace))
     if ours is not None:
         return ours
-    causes = _CAUSE.findall(trace) or trace.splitlines()[:1]
+    cause = cause_of(trace)
     return DistilwatchError(
-        f"the job on Flink was {state.lower()}{': ' + causes[-1].strip() if causes else ''}",
+        f"the job on Flink was {state.lower()}{f': {cause}' if cause else ''}",
         f"job {job} on {rest.master}",
         "look at its exceptions in Flink's own pages, mend the cause, then run this again",
     )

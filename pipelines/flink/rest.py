@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -30,6 +30,13 @@ class Job:
     name: str
     state: str
     started_ms: int
+
+
+class Failure(NamedTuple):
+    """When a job failed, in milliseconds UTC, 0 for never; and the Java stack trace."""
+
+    at_ms: int
+    trace: str
 
 
 class FlinkRest:
@@ -69,10 +76,13 @@ class FlinkRest:
         """State of a job. Raises Away."""
         return str(self._ask("GET", f"/jobs/{job}")["state"])
 
-    def failure(self, job: str) -> str:
-        """Why a job failed, as a Java stack trace; empty when it did not. Raises Away."""
-        entries = self._ask("GET", f"/jobs/{job}/exceptions")["exceptionHistory"]["entries"]
-        return str(entries[0]["stacktrace"]) if entries else ""
+    def newest_failure(self, job: str) -> Failure:
+        """Why a job failed last, whether it went on or not. Raises Away."""
+        found = self._ask("GET", f"/jobs/{job}/exceptions?maxExceptions=1")
+        entries = found["exceptionHistory"]["entries"]
+        if not entries:
+            return Failure(0, "")
+        return Failure(int(entries[0]["timestamp"]), str(entries[0]["stacktrace"]))
 
     def checkpoints(self, job: str) -> dict[str, Any]:
         """What Flink says of a job's checkpoints. Raises Away."""

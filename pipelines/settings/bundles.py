@@ -45,6 +45,14 @@ class BundlesConfig(Section):
         0.03, description="difference of these shares that is allowed in any case", ge=0, lt=1
     )
 
+    max_alert_rate: float = Field(
+        0.5,
+        description="a new bundle is refused when a larger share of what it is tried on has a "
+        "p-value up to alerts.max_p, even if the present one's share is as large",
+        gt=0,
+        le=1,
+    )
+
     @property
     def watch_every_ms(self) -> int:
         return self.watch_every

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from pipelines.settings.base import DAY, Duration, Section, as_tuple
 
@@ -60,6 +60,11 @@ class LimitsConfig(Section):
     most_others_client: int = Field(
         0, description="accounts outside the cluster that may share a client", ge=0
     )
+    networks_in_clear: bool = Field(
+        False,
+        description="whether networks may leave as indicators at all: all can be tried, so a hash "
+        "hides none of them. Without it they are only matched privately",
+    )
     delta: float = Field(1e-6, description="of coverage sketches", gt=0, le=1e-3)
     epsilon_total: float = Field(
         4.0, description="for each account, over all coverage sketches ever made", gt=0, le=50
@@ -84,3 +89,13 @@ class SharingPolicy(Section):
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
     recipients: dict[Name, RecipientConfig] = Field(default_factory=dict)
     feeds: dict[Name, FeedConfig] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _networks(self) -> SharingPolicy:
+        given = sorted(name for name, to in self.recipients.items() if "network" in to.kinds)
+        if given and not self.limits.networks_in_clear:
+            raise ValueError(
+                f"{given[0]} would get networks, whose hashes hide nothing: match them with "
+                "`distilwatch share match --kind network`, or set limits.networks_in_clear"
+            )
+        return self

@@ -10,21 +10,24 @@ from pipelines.settings.base import DAY, SECOND, Duration, Section, as_tuple
 
 
 class SourceConfig(Section):
-    """A feed of indicators that is trusted."""
+    """A lab whose indicators are trusted, whichever feed brings them."""
 
-    name: str = Field(description="of the feed, as it is named when it is polled", min_length=1)
+    name: str = Field(
+        description="of the lab, as the policy of sharing names it among those it trusts",
+        min_length=1,
+    )
     trust: float = Field(0.5, description="how much what it says counts", ge=0, le=1)
     tried_first: bool = Field(
         True,
         description="whether each of its indicators stays in quarantine until `distilwatch share "
-        "try` has found it harmless; false only for feeds that have proved themselves",
+        "try` has found it harmless; false only for labs that have proved themselves",
     )
 
 
 class WatchConfig(Section):
     """What other labs report, looked for in our own traffic.
 
-    Indicators of feeds that are not named in `sources` stay in quarantine: they are seen, and
+    Indicators of labs that are not named in `sources` stay in quarantine: they are seen, and
     change no score.
     """
 
@@ -38,16 +41,16 @@ class WatchConfig(Section):
         ge=SECOND,
     )
     sources: Annotated[tuple[SourceConfig, ...], BeforeValidator(as_tuple)] = Field(
-        (), description="feeds that are trusted"
+        (), description="labs that are trusted"
     )
     weight: float = Field(
         0.5,
-        description="weight of a feed that is fully trusted, fresh and sure, against 1 of what we "
+        description="weight of a lab that is fully trusted, fresh and sure, against 1 of what we "
         "see ourselves",
         gt=0,
         le=1,
     )
-    most_weight: float = Field(1.0, description="weight of all feeds together, at most", gt=0, le=1)
+    most_weight: float = Field(1.0, description="weight of all labs together, at most", gt=0, le=1)
     most_gain: float = Field(
         10.0,
         description="reports make the p-value of a cluster smaller by this factor at most",
@@ -65,7 +68,7 @@ class WatchConfig(Section):
     )
     most_source_share: float = Field(
         0.02,
-        description="where the indicators of one feed together touch a larger share of accounts, "
+        description="where the indicators of one lab together touch a larger share of accounts, "
         "the most common of them are held back",
         gt=0,
         le=1,
@@ -74,7 +77,7 @@ class WatchConfig(Section):
         20, description="what so few accounts carry is never held back", ge=0, le=100_000
     )
     least_members: int = Field(
-        2, description="so many members of a cluster must carry what a feed reports", ge=2, le=1_000
+        2, description="so many members of a cluster must carry what a lab reports", ge=2, le=1_000
     )
 
     @property

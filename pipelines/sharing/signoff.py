@@ -48,12 +48,11 @@ def approve(policy: Policy, store: ShareStore, name: str, digest: str, by: str) 
             f"{policy.file}, recipients.{proposal.to}.two_people",
             "ask a colleague to look at the preview",
         )
-    check_outgoing(store.read(proposal.digest), policy.terms(proposal.to))
-    store.log.append(
-        "approve", store.now_ms(), proposal=proposal.name, digest=proposal.digest, by=by,
-        policy=policy.digest,
-    )  # fmt: skip
-    return store.proposal(proposal.name)
+    terms = policy.terms(proposal.to)
+    check_outgoing(store.read(proposal.digest), terms, now_ms=store.now_ms())
+    return _decided(
+        store, proposal, "approved", "approve", digest=proposal.digest, by=by, policy=policy.digest
+    )
 
 
 def reject(store: ShareStore, name: str, why: str, by: str) -> Proposal:
@@ -62,8 +61,7 @@ def reject(store: ShareStore, name: str, why: str, by: str) -> Proposal:
     check_name(by)
     if proposal.state not in (PROPOSED, APPROVED):
         raise _wrong_state(proposal, "rejected")
-    store.log.append("reject", store.now_ms(), proposal=proposal.name, by=by, why=why)
-    return store.proposal(proposal.name)
+    return _decided(store, proposal, "rejected", "reject", by=by, why=why)
 
 
 def publish(
@@ -89,7 +87,7 @@ def publish(
     if proposal.state not in (APPROVED, SENDING):
         raise _wrong_state(proposal, "published")
     data = store.read(proposal.digest)
-    objects = check_outgoing(data, policy.terms(proposal.to))
+    objects = check_outgoing(data, policy.terms(proposal.to), now_ms=store.now_ms())
     collection = policy.recipient(proposal.to).taxii
     if file is None and collection is None:
         raise DistilwatchError(
@@ -98,12 +96,10 @@ def publish(
             "name one, or give --file and hand that over",
         )
     where = str(file) if file is not None else collection.url if collection else ""
-    known = len(store.log.entries())
-    if store.proposal(name).state != proposal.state or not store.log.append_if(
-        known, "send", store.now_ms(), proposal=proposal.name, digest=proposal.digest, by=by,
-        where=where, policy=policy.digest,
-    ):  # fmt: skip
-        raise _wrong_state(store.proposal(name), "published by two at once")
+    _decided(
+        store, proposal, "published", "send", digest=proposal.digest, by=by, where=where,
+        policy=policy.digest,
+    )  # fmt: skip
     if file is not None:
         file.write_bytes(data)
     elif collection is not None:
@@ -183,6 +179,19 @@ def revoke(policy: Policy, store: ShareStore, what: str, why: str, by: str) -> l
 def _indicators(store: ShareStore, proposal: Proposal, lab: str) -> list[Indicator]:
     objects = orjson.loads(store.read(proposal.digest))["objects"]
     return [indicator_of(o, lab) for o in objects if o["type"] == "indicator"]
+
+
+def _decided(
+    store: ShareStore, proposal: Proposal, wanted: str, action: str, **what: str
+) -> Proposal:
+    """Logs a decision, unless somebody else has decided since the proposal was read."""
+    while True:
+        known = len(store.log.entries())
+        now = store.proposal(proposal.name)
+        if now.state != proposal.state:
+            raise _wrong_state(now, wanted)
+        if store.log.append_if(known, action, store.now_ms(), proposal=now.name, **what):
+            return store.proposal(now.name)
 
 
 def _wrong_state(proposal: Proposal, wanted: str) -> DistilwatchError:

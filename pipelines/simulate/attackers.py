@@ -17,12 +17,11 @@ from pipelines.simulate.accounts import Account, Builder
 from pipelines.simulate.behaviour import ALWAYS_MS, Behaviour
 from pipelines.simulate.benign import person_behaviour
 from pipelines.simulate.prompts import BroadPool, Ids, ListPool, Pool, SharedPool
-from pipelines.simulate.scenario import Campaign
+from pipelines.simulate.scenario import CHANNELS, Campaign
 from pipelines.simulate.styles import STYLE_SHARES, habits
 from pipelines.simulate.timing import DAY_MS, PROFILES, Human, Runs, Schedule
 from pipelines.simulate.world import Cover
 
-CHANNELS = ("payment", "network", "client", "scaffold")
 _FIELD_OF = {
     "payment": "payment_fingerprint",
     "network": "ip_prefix",
@@ -166,7 +165,10 @@ def _link(build: Builder, plan: _Plan, members: list[Account]) -> list[frozenset
         return [frozenset()] * len(members)
     chosen = rng.permutation(len(members))[:count].tolist()
     offered = [name for name in rng.permutation(CHANNELS).tolist() if _usable(plan, name)]
-    offered = offered[: int(rng.integers(2, len(offered) + 1))]
+    if plan.campaign.channels:
+        offered = [name for name in offered if name in plan.campaign.channels]
+    else:
+        offered = offered[: int(rng.integers(2, len(offered) + 1))]
     shared: list[set[str]] = [set() for _ in members]
     for index in chosen:
         present = [c for c in offered if _present(members[index], c)] or ["scaffold"]

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from schemas.errors import DistilwatchError
 
+CHANNELS = ("payment", "network", "client", "scaffold")
+"""What members of a campaign can fail to hide."""
 DEFAULT_START_MS = 1_780_272_000_000
 """2026-06-01T00:00:00Z, a Monday."""
 
@@ -29,6 +31,8 @@ class Campaign:
       days: length; 0 means from its start (chosen at random) to the end of the live period.
       turns: requests of a conversation on average; 1 means that nothing is followed up, 0 that the
         campaign chooses.
+      by: what linked members share, names of `CHANNELS` with a plus between them, such as
+        "client+scaffold"; empty: two or more of them, drawn at random.
     """
 
     kind: str
@@ -38,6 +42,7 @@ class Campaign:
     alpha: float = 1.0
     days: float = 0.0
     turns: float = 0.0
+    by: str = ""
 
     def __post_init__(self) -> None:
         _known(self.kind)
@@ -58,6 +63,17 @@ class Campaign:
             raise DistilwatchError(
                 "days or turns is out of range", where, "give small numbers from 0"
             )
+        if unknown := set(self.channels) - set(CHANNELS):
+            raise DistilwatchError(
+                f"by names {', '.join(sorted(unknown))}",
+                where,
+                f"use {', '.join(CHANNELS)}, with +",
+            )
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """What linked members share; empty where that is drawn at random."""
+        return tuple(filter(None, self.by.split("+")))
 
 
 ATTACKS: dict[str, Campaign] = {}
@@ -97,7 +113,7 @@ _SHORT = {"m": "members"}
 
 
 def parse_attack(text: str) -> Campaign:
-    """Reads `name` or `name:m=50,alpha=0.25,links=0.5,rate=46` (also `days` and `turns`).
+    """Reads `name` or `name:m=50,alpha=0.25,links=0.5,rate=46` (also `days`, `turns` and `by`).
 
     Raises:
       DistilwatchError: an unknown name or setting, or a value out of range.
@@ -106,6 +122,7 @@ def parse_attack(text: str) -> Campaign:
     name = name.strip().lower().replace("_", "-")
     _known(name)
     changes: dict[str, float] = {}
+    by = ATTACKS[name].by
     allowed = [field.name for field in fields(Campaign) if field.name != "kind"]
     for setting in filter(None, (part.strip() for part in settings.split(","))):
         key, equals, value = (part.strip() for part in setting.partition("="))
@@ -117,8 +134,11 @@ def parse_attack(text: str) -> Campaign:
                 f"--attack {text}",
                 f"did you mean {near[0]!r}?"
                 if near
-                else "use m, rate, links, alpha, days or turns",
+                else "use m, rate, links, alpha, days, turns or by",
             )
+        if key == "by":
+            by = value
+            continue
         try:
             number = float(value) if equals else math.nan
         except ValueError:
@@ -130,7 +150,7 @@ def parse_attack(text: str) -> Campaign:
                 f"write {key}=NUMBER",
             )
         changes[key] = number
-    return _with(ATTACKS[name], changes)
+    return _with(replace(ATTACKS[name], by=by), changes)
 
 
 def _with(campaign: Campaign, changes: Mapping[str, float]) -> Campaign:

@@ -1,253 +1,55 @@
-"""Which page is at which address."""
+"""Which page is at which address, and what stands before it."""
 
 from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from pipelines.settings.triage import TriageConfig
-from pipelines.triage import csrf
 from pipelines.triage.audit import AuditLog
 from pipelines.triage.auth import Refused, SessionSignIn, sign_in_of
-from pipelines.triage.case import Case, Cases
-from pipelines.triage.decisions import Draft, decision_of, draft_of, may_undo
-from pipelines.triage.gate import Gate, address_of, error_page, slow_down
+from pipelines.triage.case import Cases
+from pipelines.triage.failures import FAILURES
+from pipelines.triage.gate import Gate, address_of, path_of_ours, slow_down
+from pipelines.triage.handlers import Triage
 from pipelines.triage.headers import SecurityHeaders
 from pipelines.triage.limits import Limits
-from pipelines.triage.pages import THEMES, assets, case_file, page
-from pipelines.triage.people import Person
-from pipelines.triage.queue import Queue, QueueFilter
-from pipelines.triage.store import Busy, Store
+from pipelines.triage.pages import assets, page
+from pipelines.triage.queue import Queue
+from pipelines.triage.states import Quiet
+from pipelines.triage.store import Store
 from schemas.errors import DistilwatchError
-from transforms.alerts.dispositions import WITHDRAW
 
-_AUDIT_SHOWN = 200
-_LONGEST_SEARCH = 100
 _LEAST_SECRET = 32
-_YEAR_S = 365 * 86_400
 
 
-@dataclass(frozen=True)
-class Triage:
-    """What pages are made from."""
-
-    store: Store
-    queue: Queue
-    cases: Cases
-    config: TriageConfig
-    audit: AuditLog
-    limits: Limits
-
-    # --- reading ---------------------------------------------------------------------------------
-
-    def show_queue(self, request: Request) -> Response:
-        self.queue.refresh()
-        q = request.query_params
-        wanted = QueueFilter(
-            q.get("state", ""),
-            q.get("severity", ""),
-            q.get("tactic", ""),
-            q.get("text", "").strip()[:_LONGEST_SEARCH],
-        )
-        shown = self.queue.page(
-            wanted, self.config.page_size, q.get("after", ""), q.get("before", "")
-        )
-        return page(
-            request,
-            "queue.html.j2",
-            shown=shown,
-            wanted=wanted,
-            tactics=self.queue.tactics,
-            open=self.queue.open_by_severity,
-            source=self.store.name,
-        )
-
-    def show_case(self, request: Request) -> Response:
-        case = self._case(request)
-        self.audit.note("case seen", self._who(request), cluster=case.told.cluster.cluster_id)
-        return self._case_page(request, case)
-
-    def show_file(self, request: Request) -> Response:
-        case = self._case(request)
-        name = case.told.cluster.cluster_id
-        self.audit.note("case exported", self._who(request), cluster=name, sure=True)
-        safe = "".join(c for c in name if c.isalnum() or c in "-_")
-        headers = {"Content-Disposition": f'attachment; filename="case-{safe}.html"'}
-        body = case_file(case, self.store.name)
-        return Response(body, media_type="text/html", headers=headers)
-
-    def show_audit(self, request: Request) -> Response:
-        self._need(request, "admin")
-        return page(
-            request,
-            "audit.html.j2",
-            lines=self.audit.newest(_AUDIT_SHOWN),
-            most=_AUDIT_SHOWN,
-            broken=self.audit.broken(),
-        )
-
-    def show_keys(self, request: Request) -> Response:
-        return page(request, "keys.html.j2")
-
-    # --- deciding --------------------------------------------------------------------------------
-
-    async def decide(self, request: Request) -> Response:
-        form = await request.form(max_files=0, max_fields=5_000)
-        return await run_in_threadpool(
-            self._decide, request, draft_of(form), form.get(csrf.FIELD)
-        )  # fmt: skip
-
-    def _decide(self, request: Request, draft: Draft, token: object) -> Response:
-        stop = self._check_form(request, token, "responder")
-        if stop:
-            return stop
-        case = self._case(request)
-        cluster, person = case.told.cluster, request.state.person
-        try:
-            made = decision_of(cluster, draft, person, self.queue)
-            made = self.store.append(made)
-        except DistilwatchError as wrong:
-            return self._case_page(request, case, 422, wrong=wrong, draft=draft)
-        self.queue.note()
-        self.audit.note(
-            "decided", person.name, sure=True, cluster=cluster.cluster_id, decision=made.decision,
-            disposition=made.disposition_id, role=person.role, address=address_of(request),
-        )  # fmt: skip
-        return RedirectResponse(f"/case/{cluster.cluster_id}?done={made.disposition_id}", 303)
-
-    async def undo(self, request: Request) -> Response:
-        form = await request.form(max_files=0)
-        name, why = str(form.get("disposition", "")), str(form.get("why", "")).strip()
-        return await run_in_threadpool(self._undo, request, name, why, form.get(csrf.FIELD))
-
-    def _undo(self, request: Request, name: str, why: str, token: object) -> Response:
-        stop = self._check_form(request, token, "responder")
-        if stop:
-            return stop
-        case = self._case(request)
-        cluster, person = case.told.cluster, request.state.person
-        rows = [p.row for p in case.history if p.row.disposition_id == name]
-        if not rows:
-            raise HTTPException(404, "there is no such decision on this cluster")
-        original = min(rows, key=lambda row: row.revision)
-        if not may_undo(original, person):
-            raise HTTPException(403, f"{original.decided_by} decided that; an admin can undo it")
-        try:
-            self.store.withdraw(name, person.name, why or "undone", "triage")
-        except DistilwatchError as wrong:
-            self.queue.note()
-            return self._case_page(request, self._case(request), 409, wrong=wrong)
-        self.queue.note()
-        self.audit.note(
-            "undone", person.name, sure=True, cluster=cluster.cluster_id, disposition=name,
-            role=person.role, address=address_of(request),
-        )  # fmt: skip
-        return RedirectResponse(f"/case/{cluster.cluster_id}?done={name}", 303)
-
-    # --- the rest --------------------------------------------------------------------------------
-
-    async def set_theme(self, request: Request) -> Response:
-        form = await request.form(max_files=0)
-        stop = self._check_form(request, form.get(csrf.FIELD), "viewer")
-        if stop:
-            return stop
-        answer = RedirectResponse(_local(str(form.get("back", "/"))), 303)
-        theme = form.get("theme")
-        if theme in THEMES:
-            secure = self.config.public_url.startswith("https:")
-            answer.set_cookie(
-                "theme", str(theme), _YEAR_S, httponly=True, secure=secure, samesite="lax"
-            )
-        return answer
-
-    async def sign_out(self, request: Request) -> Response:
-        form = await request.form(max_files=0)
-        stop = self._check_form(request, form.get(csrf.FIELD), "viewer")
-        if stop:
-            return stop
-        self.audit.note("signed out", self._who(request))
-        request.session.clear()
-        return RedirectResponse("/sign-in?out=1", 303)
-
-    def _case(self, request: Request) -> Case:
-        self.queue.refresh()
-        case = self.cases.get(request.path_params["cluster_id"])
-        if case is None:
-            raise HTTPException(404, "there is no such cluster")
-        return case
-
-    def _case_page(
-        self,
-        request: Request,
-        case: Case,
-        status: int = 200,
-        wrong: DistilwatchError | None = None,
-        draft: Draft | None = None,
-    ) -> Response:
-        name = request.query_params.get("done", "") if wrong is None else ""
-        done = next((p for p in case.history if name and p.row.disposition_id == name), None)
-        return page(
-            request,
-            "case.html.j2",
-            status,
-            case=case,
-            wrong=wrong,
-            draft=draft or Draft(),
-            just_done=done,
-            source=self.store.name,
-            withdrawn=WITHDRAW,
-        )
-
-    def _check_form(self, request: Request, token: object, role: str) -> Response | None:
-        """What stops a form; None when it may go on."""
-        if not csrf.is_ours(request, token, self.config.public_url):
-            self.audit.note("form refused", self._who(request), path=request.url.path)
-            return error_page(
-                request, 403, "this form is not from a page of ours, or it is too old",
-                "go back, load the page anew, and send it again",
-            )  # fmt: skip
-        self._need(request, role)
-        wait = self.limits.wait("decision", self._who(request)) if role == "responder" else 0
-        return slow_down(request, wait) if wait else None
-
-    def _need(self, request: Request, role: str) -> None:
-        person: Person = request.state.person
-        if not person.may(role):
-            self.audit.note("not allowed", person.name, path=request.url.path, role=person.role)
-            raise HTTPException(403, f"this is for a {role}; you are a {person.role}")
-
-    @staticmethod
-    def _who(request: Request) -> str:
-        person: Person = request.state.person
-        return person.name
-
-
-def make_app(store: Store, config: TriageConfig, audit: AuditLog) -> ASGIApp:
+def make_app(
+    store: Store, config: TriageConfig, audit: AuditLog, quiet: Quiet | None = None
+) -> ASGIApp:
     """The application, after reading the tables once.
 
     Args:
       store: to show.
       config: who may do what.
       audit: where it is noted.
+      quiet: what the house lets pass; None for the usual.
 
     Raises:
       DistilwatchError: when a secret is missing or too short, or the tables cannot be read.
     """
-    queue = Queue(store, config.refresh / 1000)
+    queue = Queue(store, config.refresh / 1000, quiet)
     queue.refresh()
     limits = Limits(config)
     triage = Triage(store, queue, Cases(store, queue), config, audit, limits)
@@ -268,7 +70,9 @@ def make_app(store: Store, config: TriageConfig, audit: AuditLog) -> ASGIApp:
         routes += _oidc(config, audit, limits)
     secure = config.public_url.startswith("https:")
     host = urlsplit(config.public_url).hostname
-    hosts = [host] if host else ["127.0.0.1", "localhost", "[::1]", "::1"]
+    hosts = [host] if host else ["127.0.0.1", "localhost", "::1"]
+    # What is left of [::1] when Starlette cuts at the first colon. No name can be such an address.
+    hosts = ["[" if ":" in one else one for one in hosts]
     app = Starlette(
         routes=routes,
         middleware=[
@@ -284,13 +88,7 @@ def make_app(store: Store, config: TriageConfig, audit: AuditLog) -> ASGIApp:
             ),
             Middleware(Gate, sign_in=sign_in_of(config), limits=limits, audit=audit),
         ],
-        exception_handlers={
-            HTTPException: _http_error,
-            Busy: _busy,
-            DistilwatchError: _our_error,
-            Refused: _refused,
-            Exception: _unexpected,
-        },
+        exception_handlers=FAILURES,
     )
     return SecurityHeaders(app, secure)  # around all, so that answers to errors have them, too
 
@@ -326,7 +124,7 @@ def _oidc(config: TriageConfig, audit: AuditLog, limits: Limits) -> list[Route]:
         wait = limits.wait("sign-in", address_of(request))
         if wait:
             return slow_down(request, wait)
-        return await provider.begin(request, _local(request.query_params.get("then", "/")))
+        return await provider.begin(request, path_of_ours(request.query_params.get("then", "/")))
 
     async def finish(request: Request) -> Response:
         wait = limits.wait("sign-in", address_of(request))
@@ -344,13 +142,6 @@ def _oidc(config: TriageConfig, audit: AuditLog, limits: Limits) -> list[Route]:
     return [Route("/sign-in", begin), Route(BACK, finish)]
 
 
-def _local(path: str) -> str:
-    """A path of ours; whatever else it is becomes the queue."""
-    parts = urlsplit(path)
-    ours = not parts.scheme and not parts.netloc and path.startswith("/")
-    return path if ours and "\\" not in path and not path.startswith("//") else "/"
-
-
 def _static(request: Request) -> Response:
     found = assets().get(request.path_params["name"])
     if found is None:
@@ -358,34 +149,3 @@ def _static(request: Request) -> Response:
     body, kind = found
     headers = {"Cache-Control": "public, max-age=31536000, immutable"}
     return Response(body, media_type=kind, headers=headers)
-
-
-def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    what = {404: "there is nothing at this address", 405: "that cannot be asked for like this"}
-    named = error.detail if error.detail not in ("Not Found", "Method Not Allowed") else ""
-    mend = "go back to the queue"
-    return error_page(request, error.status_code, named or what.get(error.status_code, ""), mend)
-
-
-def _busy(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Busy)
-    answer = error_page(request, 503, error.what, error.mend)
-    answer.headers["Retry-After"] = "2"
-    return answer
-
-
-def _our_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, DistilwatchError)
-    return error_page(request, 500, error.what, error.mend)
-
-
-def _refused(request: Request, error: Exception) -> Response:
-    return error_page(request, 403, str(error), "try again, or ask whoever runs these pages")
-
-
-def _unexpected(request: Request, error: Exception) -> Response:
-    return error_page(
-        request, 500, "something went wrong that should not have",
-        "the log of `distilwatch triage` says what; please report it",
-    )  # fmt: skip

@@ -50,7 +50,9 @@ class AuditLog:
         """
         with self._path.open("ab+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            before = _last_line(file)
+            before, whole = _last_line(file)
+            if not whole:  # a process died while it wrote: its line is left as it is
+                file.write(b"\n")
             line = {
                 "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "what": what,
@@ -64,7 +66,7 @@ class AuditLog:
                 os.fsync(file.fileno())
 
     def newest(self, most: int) -> list[dict[str, Any]]:
-        """The last lines, newest first."""
+        """The last lines, newest first; of one that is no entry what can be read of it."""
         with self._path.open("rb") as file:
             file.seek(0, os.SEEK_END)
             at, tail = file.tell(), b""
@@ -73,7 +75,7 @@ class AuditLog:
                 at -= step
                 file.seek(at)
                 tail = file.read(step) + tail
-        return [json.loads(line) for line in tail.splitlines()[-most:][::-1]]
+        return [_entry(line) for line in tail.splitlines()[-most:][::-1]]
 
     def broken(self) -> int:
         """Number of the first line that does not follow from the one before; 0 for none."""
@@ -81,9 +83,9 @@ class AuditLog:
         for number, line in enumerate(self._lines(), 1):
             wanted = hashlib.sha256(before).hexdigest() if before else _FIRST
             try:
-                if json.loads(line).get("previous") != wanted:
+                if json.loads(line)["previous"] != wanted:
                     return number
-            except ValueError:
+            except (ValueError, KeyError, TypeError):
                 return number
             before = line
         return 0
@@ -94,8 +96,19 @@ class AuditLog:
                 yield line.rstrip(b"\n")
 
 
-def _last_line(file: Any) -> bytes:
-    """Without its end."""
+def _entry(line: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    if isinstance(found, dict) and {"at", "what", "who"} <= found.keys():
+        return found
+    shown = line.decode(errors="replace")
+    return {"at": "", "what": "unreadable", "who": "", "line": shown}
+
+
+def _last_line(file: Any) -> tuple[bytes, bool]:
+    """Without its end, and whether it had one."""
     file.seek(0, os.SEEK_END)
     at, tail = file.tell(), b""
     while at and tail.rstrip(b"\n").count(b"\n") == 0:
@@ -105,4 +118,4 @@ def _last_line(file: Any) -> bytes:
         tail = file.read(step) + tail
     file.seek(0, os.SEEK_END)
     found: bytes = tail.rstrip(b"\n").rpartition(b"\n")[2]
-    return found
+    return found, not tail or tail.endswith(b"\n")

@@ -70,8 +70,10 @@ class ProxySignIn:
         names = connection.headers.getlist(self._config.proxy.name_header)
         if len(names) != 1 or not names[0].strip():
             raise Refused("the proxy does not say who this is")
-        found = connection.headers.get(self._config.proxy.groups_header, "")
-        groups = [group.strip() for group in found.split(",") if group.strip()]
+        said = connection.headers.getlist(self._config.proxy.groups_header)
+        if len(said) > 1:  # the first may be the browser's own, which the proxy passed on
+            raise Refused("the proxy says twice which groups this is in")
+        groups = [group.strip() for group in ",".join(said).split(",") if group.strip()]
         return person_of(names[0], groups, self._config, "proxy")
 
     def _trusts(self, address: str) -> bool:

@@ -28,8 +28,11 @@ _INDEX = """
     QUALIFY ROW_NUMBER() OVER (
       PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1"""
 _MEMBERS = """
-    SELECT account_id, cluster_id, links FROM `{d}.cluster_members`
-    QUALIFY RANK() OVER (PARTITION BY cluster_id ORDER BY revision DESC) = 1"""
+    SELECT account_id, cluster_id, links FROM `{d}.cluster_members` JOIN (
+      SELECT cluster_id, revision FROM `{d}.flagged_clusters`
+      QUALIFY ROW_NUMBER() OVER (
+        PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1)
+    USING (cluster_id, revision)"""
 _CASE = """
     SELECT *, MIN(first_alert) OVER (PARTITION BY cluster_id) AS alerted
     FROM `{d}.flagged_clusters` WHERE cluster_id = @cluster
@@ -82,7 +85,10 @@ class BigQueryStore:
                 found = self._client.get_table(f"{self._dataset}.{name}")
             except GoogleAPIError:
                 continue
-            marks.append(f"{name}@{found.modified}+{found.num_rows}")
+            # Rows that came in last are in neither of these for a while, but in the buffer.
+            buffer = found.streaming_buffer
+            late = buffer.estimated_rows if buffer is not None else 0
+            marks.append(f"{name}@{found.modified}+{found.num_rows}+{late}")
         return "/".join(marks)
 
     def index(self) -> tuple[pa.Table, pa.Table]:

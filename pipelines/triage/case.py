@@ -14,6 +14,7 @@ from pipelines.triage.coverage_map import CoverageMap, coverage_map
 from pipelines.triage.graph import Graph, graph_of
 from pipelines.triage.hand_overs import HandOver, hand_overs
 from pipelines.triage.queue import Queue, Similar, now_of
+from pipelines.triage.states import Stands
 from pipelines.triage.store import Store
 from transforms.alerts.dispositions import WITHDRAW, Disposition, holding
 
@@ -53,13 +54,13 @@ class Case:
 
     Attributes:
       told: from its rows.
-      state: see `queue.STATES`.
+      stands: where it stands, and why.
       similar: past cases that were alike.
       history: of decisions, the newest first.
     """
 
     told: Told
-    state: str
+    stands: Stands
     similar: tuple[Similar, ...]
     history: tuple[Past, ...]
 
@@ -84,7 +85,7 @@ class Cases:
             return None
         return Case(
             told,
-            self._queue.state(cluster_id) or "open",
+            self._queue.stands(cluster_id),
             tuple(self._queue.similar(cluster_id)),
             history_of(self._queue.decisions, cluster_id, now_of(self._queue.decisions)),
         )

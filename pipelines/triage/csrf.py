@@ -42,4 +42,7 @@ def is_ours(connection: HTTPConnection, token: object, public_url: str) -> bool:
     if origin is None:
         return True
     own = urlsplit(public_url).netloc or connection.headers.get("host", "")
-    return urlsplit(origin).netloc == own
+    try:
+        return urlsplit(origin).netloc == own
+    except ValueError:  # it is no address
+        return False

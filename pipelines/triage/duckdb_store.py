@@ -1,13 +1,12 @@
 """The tables in a DuckDB file, beside the `detect` that writes them.
 
 DuckDB lets one process write or several read. The file is therefore open for the length of one
-question only, so that a running `detect` finds its turn every few seconds; while it has the file,
-questions wait for it, a moment.
+question only, and rests now and then (`turns`), so that a running `detect` finds its turn; while it
+has the file, questions wait for it, a moment.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,13 +19,13 @@ import pyarrow as pa
 from pipelines.report.read import member_rows, sessions_of
 from pipelines.tables import columns, connect, open_tables, rows
 from pipelines.triage.store import INDEX, MEMBERS, Busy, CaseRows
+from pipelines.triage.turns import Turns
 from schemas.errors import DistilwatchError
 from transforms.alerts.decision_store import DispositionStore
 from transforms.alerts.dispositions import Disposition
 
 Answer = TypeVar("Answer")
 _PATIENCE_S = 5.0
-_AT_ONCE = 4  # open connections; more would only wait for each other
 
 _INDEX = """
     SELECT cluster_id, revision, coalesce(status, 'open') AS status,
@@ -44,10 +43,11 @@ _INDEX = """
     QUALIFY row_number() OVER (
       PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1"""
 _MEMBERS = """
-    SELECT account_id, cluster_id FROM (
-      SELECT account_id, cluster_id, revision,
-        max(revision) OVER (PARTITION BY cluster_id) AS newest
-      FROM cluster_members) WHERE revision = newest"""
+    SELECT account_id, cluster_id FROM cluster_members SEMI JOIN (
+      SELECT cluster_id, revision FROM flagged_clusters
+      QUALIFY row_number() OVER (
+        PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1)
+      USING (cluster_id, revision)"""
 
 
 class DuckDBStore:
@@ -56,7 +56,7 @@ class DuckDBStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._decisions = DispositionStore(path)
-        self._turn = threading.Semaphore(_AT_ONCE)
+        self._turns = Turns()
         self._checked = ""
 
     @property
@@ -97,13 +97,16 @@ class DuckDBStore:
         return self._read(read)
 
     def dispositions(self) -> list[Disposition]:
-        return self._decisions.rows()
+        with self._turns.read():
+            return self._decisions.rows()
 
     def append(self, row: Disposition) -> Disposition:
-        return self._decisions.append(row)[0]
+        with self._turns.write():
+            return self._decisions.append(row)[0]
 
     def withdraw(self, disposition_id: str, by: str, why: str, source: str) -> Disposition:
-        return self._decisions.withdraw(disposition_id, by, why, source)
+        with self._turns.write():
+            return self._decisions.withdraw(disposition_id, by, why, source)
 
     @contextmanager
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -121,7 +124,7 @@ class DuckDBStore:
         deadline, pause = time.monotonic() + _PATIENCE_S, 0.02
         while True:
             try:
-                with self._turn, self._open() as connection:
+                with self._turns.read(), self._open() as connection:
                     return question(connection)
             except DistilwatchError as refused:
                 if not isinstance(refused.__cause__, duckdb.Error):

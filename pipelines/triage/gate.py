@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
@@ -69,3 +69,13 @@ def slow_down(request: Request, wait: int) -> Response:
     answer = error_page(request, 429, "that was too often", f"try again in {wait} seconds")
     answer.headers["Retry-After"] = str(wait)
     return answer
+
+
+def path_of_ours(path: str) -> str:
+    """A path of ours; whatever else it is becomes the queue."""
+    try:
+        parts = urlsplit(path)
+    except ValueError:
+        return "/"
+    ours = not parts.scheme and not parts.netloc and path.startswith("/")
+    return path if ours and "\\" not in path and not path.startswith("//") else "/"

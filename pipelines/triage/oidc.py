@@ -6,8 +6,9 @@ import os
 from typing import Any
 
 import httpx
-from authlib.integrations.base_client.errors import OAuthError
+from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.starlette_client import OAuth
+from joserfc.errors import JoseError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -17,6 +18,9 @@ from pipelines.triage.people import Person
 from schemas.errors import DistilwatchError
 
 BACK = "/sign-in/back"
+# A token that does not hold is a JoseError, settings of the provider that lack an address are a
+# RuntimeError or KeyError.
+_WRONG = (AuthlibBaseError, JoseError, httpx.HTTPError, ValueError, KeyError, RuntimeError)
 
 
 class Provider:
@@ -61,7 +65,7 @@ class Provider:
             found: Response = await self._client.authorize_redirect(
                 request, self._config.public_url.rstrip("/") + BACK
             )
-        except httpx.HTTPError as problem:
+        except _WRONG as problem:
             raise Refused(f"the provider cannot be reached ({type(problem).__name__})") from None
         return found
 
@@ -80,7 +84,7 @@ class Provider:
                 # The two must speak of the same person (OpenID Connect Core, 5.3.2).
                 if more.get("sub") == claims.get("sub"):
                     claims = more | claims
-        except (OAuthError, httpx.HTTPError, ValueError, KeyError) as problem:
+        except _WRONG as problem:
             raise Refused(f"signing in failed ({type(problem).__name__})") from None
         issuer, named = self._config.oidc.issuer.rstrip("/"), str(claims.get("iss", ""))
         if named.rstrip("/") != issuer:

@@ -23,7 +23,7 @@ from pipelines.triage.case import MOST_MEMBERS, Case
 from pipelines.triage.decisions import DONE, HOLDS_DAYS, may_undo
 from pipelines.triage.graph import MOST_ACCOUNTS, MOST_THINGS, kind_class
 from pipelines.triage.hand_overs import MOST as MOST_HAND_OVERS
-from pipelines.triage.queue import STATES
+from pipelines.triage.states import STATES
 
 LANES = 24
 THEMES = ("auto", "light", "dark")

@@ -17,23 +17,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from pipelines.report.story import SEVERITIES
+from pipelines.triage.states import GROUP, STATES, Quiet, Stands, standings
 from pipelines.triage.store import Store
-from transforms.alerts.dispositions import VERDICTS, Disposition, holding
+from transforms.alerts.dispositions import Disposition
 
-STATES = ("open", "watched", "confirmed", "dismissed", "permitted", "resolved")
-STATE_OF = {
-    "confirm": "confirmed",
-    "dismiss": "dismissed",
-    "permitted": "permitted",
-    "watch": "watched",
-}
-_GROUP = {"open": 0, "watched": 1, "confirmed": 2, "dismissed": 3, "permitted": 3, "resolved": 3}
 _ORDER = "grp, grave, cheap, p_value, cluster_id"
 _SHOWN = (
     "cluster_id, state, severity, p_value, exposure_usd, accounts, requests, first_seen, "
-    "last_seen, tactics, reason"
+    "last_seen, tactics, reason, why"
 )
 
 
@@ -77,7 +71,7 @@ class QueueFilter:
 
 @dataclass(frozen=True, slots=True)
 class QueueRow:
-    """A line of the queue; see `store.INDEX`."""
+    """A line of the queue; see `store.INDEX` and `states.Stands`."""
 
     cluster_id: str
     state: str
@@ -90,6 +84,7 @@ class QueueRow:
     last_seen: int
     tactics: tuple[str, ...]
     reason: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +121,15 @@ class Similar:
 class Queue:
     """A copy of what the queue shows; read anew when the tables have changed."""
 
-    def __init__(self, store: Store, refresh_s: float) -> None:
+    def __init__(self, store: Store, refresh_s: float, quiet: Quiet | None = None) -> None:
         """Args:
         store: to read from.
         refresh_s: how old the copy may be.
+        quiet: what the house lets pass; None for the usual.
         """
         self._store = store
         self._refresh_s = refresh_s
+        self._quiet = quiet or Quiet()
         self._reading = threading.Lock()
         self._version = ""
         self._looked = 0.0
@@ -188,7 +185,8 @@ class Queue:
         masks = ", ".join(_mask(fresh, column) for column in ("tactics", "links"))
         fresh.execute(
             f"""CREATE TABLE queue AS
-                SELECT *, {masks}, 'open' AS state, 0 AS grp, -coalesce(exposure_usd, 0.0) AS cheap,
+                SELECT *, {masks}, 'open' AS state, '' AS why, 0 AS grp,
+                  -coalesce(exposure_usd, 0.0) AS cheap,
                   coalesce(list_position({list(SEVERITIES)!r}, severity), 9) AS grave
                 FROM incoming ORDER BY grave, cheap, p_value, cluster_id"""
         )
@@ -198,32 +196,33 @@ class Queue:
         fresh.unregister("incoming")
         tactics = fresh.execute("SELECT DISTINCT unnest(tactics) AS t FROM queue ORDER BY t")
         self.tactics = tuple(row[0] for row in tactics.fetchall())
-        fresh.execute("CREATE TABLE verdicts (cluster_id VARCHAR, state VARCHAR)")
+        fresh.execute("CREATE TABLE stands (cluster_id VARCHAR, state VARCHAR, why VARCHAR)")
         return fresh
 
     def _restate(self, tables: duckdb.DuckDBPyConnection) -> None:
         """States from rows and from the decisions that hold now."""
-        at_ms = now_of(self.decisions)
-        held = [
-            (d.cluster_id, STATE_OF[d.decision])
-            for d in holding(self.decisions, at_ms)
-            if d.decision in VERDICTS
-        ]
+        found = standings(tables, self.decisions, self._quiet, now_of(self.decisions))
         cursor = tables.cursor()
-        before = cursor.execute("SELECT cluster_id, state FROM verdicts").fetchall()
-        if sorted(before) == sorted(held) and tables is self._tables:
+        before = cursor.execute("SELECT * FROM stands ORDER BY cluster_id").fetchall()
+        if before == found and tables is self._tables:
             return
         cursor.execute("BEGIN")
-        cursor.execute("DELETE FROM verdicts")
-        if held:
-            cursor.executemany("INSERT INTO verdicts VALUES (?, ?)", held)
-        groups = " ".join(f"WHEN '{s}' THEN {g}" for s, g in _GROUP.items())
+        cursor.execute("DELETE FROM stands")
+        if found:
+            cursor.register("incoming", pa.Table.from_pylist([s._asdict() for s in found]))
+            cursor.execute("INSERT INTO stands BY NAME SELECT * FROM incoming")
+            cursor.unregister("incoming")
+        groups = " ".join(f"WHEN '{s}' THEN {g}" for s, g in GROUP.items())
+        # What is over and has outgrown what was said of it is over all the same.
         cursor.execute(
-            f"""UPDATE queue SET state = now.state, grp = CASE now.state {groups} ELSE 0 END
-                FROM (SELECT q.cluster_id, coalesce(v.state, CASE WHEN q.status IN
+            f"""UPDATE queue SET state = now.state, why = now.why,
+                  grp = CASE now.state {groups} ELSE 0 END
+                FROM (SELECT q.cluster_id, coalesce(s.why, '') AS why,
+                        coalesce(nullif(s.state, 'open'), CASE WHEN q.status IN
                         ('resolved', 'dismissed') THEN q.status ELSE 'open' END) AS state
-                      FROM queue AS q LEFT JOIN verdicts AS v USING (cluster_id)) AS now
-                WHERE queue.cluster_id = now.cluster_id AND queue.state <> now.state"""
+                      FROM queue AS q LEFT JOIN stands AS s USING (cluster_id)) AS now
+                WHERE queue.cluster_id = now.cluster_id
+                  AND (queue.state <> now.state OR queue.why <> now.why)"""
         )
         cursor.execute("COMMIT")
         counted = cursor.execute(
@@ -281,12 +280,12 @@ class Queue:
             self._began,
         )
 
-    def state(self, cluster_id: str) -> str:
-        """Of a cluster; "" where there is none."""
+    def stands(self, cluster_id: str) -> Stands:
+        """Where a cluster stands; one that is not here is open."""
         found = self._tables.cursor().execute(
-            "SELECT state FROM queue WHERE cluster_id = ?", [cluster_id]
+            "SELECT cluster_id, state, why FROM queue WHERE cluster_id = ?", [cluster_id]
         ).fetchone()  # fmt: skip
-        return found[0] if found else ""
+        return Stands(*found) if found else Stands(cluster_id, "open", "")
 
     def find(self, begin: str) -> list[str]:
         """Ids of clusters that are a text or begin with it, at most six."""

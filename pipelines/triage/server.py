@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 
 import uvicorn
 
-from pipelines.settings.triage import TriageConfig
+from pipelines.config import Config
+from pipelines.oncall import allowlist_of, growth_of
 from pipelines.triage.app import audit_path, make_app
 from pipelines.triage.audit import AuditLog
 from pipelines.triage.auth import check_address
+from pipelines.triage.states import Quiet
 from pipelines.triage.store import open_store
 from schemas.errors import DistilwatchError
 from transforms.sinks import duckdb_path
@@ -21,24 +23,26 @@ _STOP_S = 5
 
 
 def serve(
-    uri: str, config: TriageConfig, host: str, port: int, ready: Callable[[str, Path], None]
+    uri: str, settings: Config, host: str, port: int, ready: Callable[[str, Path], None]
 ) -> None:
     """Serves the pages until interrupted.
 
     Args:
       uri: of the tables.
-      config: who may do what.
+      settings: who may do what, and what the house lets pass.
       host, port: to listen at; port 0 takes a free one.
       ready: called with the address and the audit log, once people can come.
 
     Raises:
-      DistilwatchError: when tables, address, secrets or audit log will not do.
+      DistilwatchError: when tables, address, secrets, allowlist or audit log will not do.
     """
+    config = settings.triage
     check_address(config, host)
+    quiet = Quiet(growth_of(settings.alerts), allowlist_of(settings.alerts))
     store = open_store(uri)
     local = duckdb_path(uri) if urlsplit(uri).scheme == "duckdb" else None
     log = audit_path(config, local)
-    app = make_app(store, config, AuditLog(log))
+    app = make_app(store, config, AuditLog(log), quiet)
     listening = _listen(host, port)
     with listening:
         shown = f"[{host}]" if ":" in host else host

@@ -19,7 +19,7 @@ from tests.support.receivers import Answer, Receiver, receiver
 from transforms.alerts.channels.webhook import verify
 from transforms.alerts.decision_store import DispositionStore
 from transforms.alerts.dispositions import decide
-from transforms.alerts.routing import PACKAGED
+from transforms.alerts.paging import PACKAGED
 from transforms.scoring.bundle import load_bundle
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of some bytes").decode()

@@ -29,7 +29,7 @@ from transforms.scoring.recent import recent_items
 from transforms.scoring.store import bundle_folder, point_to
 from transforms.scoring.trial import TrialBounds
 
-BOUNDS = TrialBounds(3.0, 0.03, (0.05, 0.001), 20)
+BOUNDS = TrialBounds(3.0, 0.03, 0.001, 0.05, 20, 0.5)
 WEEK = START_MS, START_MS + 7 * DAY_MS
 
 
@@ -176,7 +176,7 @@ def test_an_unsound_bundle_is_refused_once_and_the_present_one_goes_on(
     stream: Stream, store: Path, change: Callable[[Bundle], Bundle], reason: str, words: str
 ) -> None:
     if change is blind:  # only where something is suspicious can nothing be too little
-        stream.keeper.bounds = replace(BOUNDS, thresholds=(0.5,))
+        stream.keeper.bounds = replace(BOUNDS, trial_p=0.5)
     save_bundle(change(small_bundle()), store / "bad")
     point_to(store, "bad")
     stream.keeper.look()
@@ -189,6 +189,31 @@ def test_an_unsound_bundle_is_refused_once_and_the_present_one_goes_on(
     point_to(store, "b")
     stream.keeper.look()
     stream.until_scored_by(version(store / "b"))
+
+
+def test_what_alerts_on_everything_is_refused_even_where_the_present_bundle_does(
+    stream: Stream, store: Path, tmp_path: Path
+) -> None:
+    save_bundle(mad(small_bundle()), store / "mad")
+    save_bundle(mad(small_bundle(1)), store / "madder")
+    (store / "current").write_text("mad")
+    bad = Stream(store, tmp_path / "other" / "bundles")
+    bad.keeper.bounds = bounds = replace(BOUNDS, alert_p=0.05)
+    bad.score()
+    bad.until_kept()
+    point_to(store, "madder")
+    bad.keeper.look()
+    assert bad.counts == {"bundle_refused": 1, "bundle_refused_alert_rate": 1}
+    assert "profile, p <= 0.05: 100.0% of 41 items, before 100.0%, at most 50.0%" in bad.said[0]
+    assert bad.keeper.version == version(store / "mad")
+    # It is this bound alone that keeps it out.
+    (store / "current").write_text("mad")
+    again = Stream(store, tmp_path / "again" / "bundles")
+    again.keeper.bounds = replace(bounds, max_alert_rate=1.0)
+    shutil.copytree(bad.live.recent, again.live.recent)
+    point_to(store, "madder")
+    again.keeper.look()
+    assert again.counts == {"bundle_swapped": 1}
 
 
 def test_a_bundle_that_nobody_trusted_has_signed_is_refused(stream: Stream, store: Path) -> None:

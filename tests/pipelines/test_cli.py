@@ -10,6 +10,7 @@ import click
 import pytest
 
 from pipelines import cli
+from pipelines.commands import group
 
 HEAVY = ("apache_beam", "sklearn", "pyod", "pandas", "numpy", "pydantic", "duckdb", "rich", "kafka")
 COMMANDS = (
@@ -46,7 +47,7 @@ def test_help_names_every_command_and_the_exit_codes(capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_is_explained(name: str) -> None:
-    command = cli.cli.commands[name]
+    command = group.cli.commands[name]
     found = list(command.commands.values()) if isinstance(command, click.Group) else [command]
     for one in found:
         assert one.help
@@ -243,6 +244,53 @@ def test_interruption_exits_130(
 
     monkeypatch.setattr("pipelines.config.load_config", stop)
     assert _run(capsys, "config", "show")[0] == 130
+
+
+# Sends this process a real Ctrl-C when a module is about to be imported.
+INTERRUPTING = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+from pipelines.cli import run
+sys.exit(run(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "click",  # the first that is not Python's own
+        "pipelines.commands.detect",
+        "pydantic",
+        "numpy._core._multiarray_umath",  # whose importer turns some errors into others
+        "apache_beam",
+    ],
+)
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_ctrl_c_while_the_command_starts_gets_one_word(
+    module: str, more: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "events.jsonl").write_text("{}\n")
+    detect = [
+        "detect", "--input", f"{tmp_path}/events.jsonl", "--bundle", str(tmp_path),
+        "--output", f"duckdb:///{tmp_path}/out.duckdb", *more,
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTING, module, *detect],
+        capture_output=True, text=True, check=False, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    if more:
+        assert json.loads(done.stdout)["error"]["kind"] == "interrupted"
+    else:
+        assert done.stderr.endswith("error: interrupted\n")
+        assert done.stderr.count("interrupted") == 1
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from pipelines.detect.controlled import JoinVerdicts, hypotheses_of, judged_by_both, name_of
+from pipelines.detect.controlled import JoinVerdicts, hypotheses_of, judged_by_both
+from pipelines.detect.findings import name_of
 from tests.pipelines.test_findings import JUDGE, cluster, profile
+from tests.support.state import Bag
 from transforms.alerts.control import Verdict
 from transforms.clusters.membership import Absorbed
 from transforms.clusters.names import cluster_id
+from transforms.clusters.overtaken import _DropFn
+from transforms.clusters.transforms import NewestByName, version_of
 
 YES, NO = Verdict(2, 0.01, 0.12), Verdict(2, 0.0, 0.9)
 
@@ -61,9 +66,46 @@ def test_members_of_a_cluster_are_tested_alone_no_more() -> None:
     assert len(list(hypotheses_of(grown, False))) == 1
     alone = profile("b", 0.5).item
     (back,) = (t for t in hypotheses_of(grown, True) if t.name == name_of(alone))
-    assert back.version > alone.sketch.events
+    assert back.version > version_of(alone)
 
 
 def test_clusters_that_are_no_more_are_tested_no_more() -> None:
     grown = cluster("a", "b", absorbed=(Absorbed("c-old", 7),))
     assert {t.name.partition("/")[2]: t.value for t in hypotheses_of(grown, True)}["c-old"] is None
+
+
+def test_a_cluster_that_linking_has_taken_apart_counts_no_more_however_late_it_comes() -> None:
+    stale = cluster("a", "b")
+    alone = [profile(name, 0.001) for name in ("a", "b")]
+    newer = [replace(s, item=s.item._replace(linked=2)) for s in alone]
+    assert stale.item.row.pool.events > newer[0].item.sketch.events
+    for order in itertools.permutations([stale, *newer]):
+        tests = [test for item in order for test in hypotheses_of(item, True)]
+        newest = NewestByName()
+        held = newest.create_accumulator()
+        for test in tests:
+            held = newest.add_input(held, test)
+        assert {t.name: t.value for t in newest.extract_output(held)} == {
+            name_of(s.item): 0.001 for s in newer
+        }
+        # The name that the first account keeps is that of the cluster.
+        join = JoinVerdicts()
+        pair = join.create_accumulator()
+        for item in order:
+            if name_of(item.item) == name_of(stale.item):
+                pair = join.add_input(pair, item)
+        assert pair[0] is newer[0]
+
+
+def test_rows_that_were_overtaken_on_their_way_are_dropped() -> None:
+    bag, drop = Bag(), _DropFn()
+
+    def passed(version: int, value: str) -> list[str]:
+        return list(drop.process(("account", (version, value)), bag))
+
+    assert passed(1, "in a cluster") == ["in a cluster"]
+    assert passed(1, "the same, grown") == ["the same, grown"]
+    assert passed(3, "alone") == ["alone"]
+    assert passed(2, "in a cluster, late") == []
+    assert passed(3, "alone, on time") == ["alone, on time"]
+    assert len(bag.held) == 1

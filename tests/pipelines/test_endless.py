@@ -21,8 +21,11 @@ from pipelines.detect import endless
 from pipelines.detect.endless import stopped_by_signals, watch
 from pipelines.prism import find_prism, prism_running
 from schemas.errors import DistilwatchError, told_by_a_worker
+from tests.support.kafka import new_topic
 from tests.support.leaks import every_text, leaks, secrets
 from tests.support.processes import alive, descendants, processes
+from tests.support.sketches import small_bundle
+from tests.support.small_world import as_lines, requests, settings_file
 from tests.support.stream import (
     BALANCE,
     CLOSED,
@@ -33,9 +36,11 @@ from tests.support.stream import (
     PATIENCE_S,
     PROFILES,
     SESSIONS,
+    Stream,
     World,
     until,
 )
+from transforms.scoring.bundle import save_bundle
 from transforms.sinks.spool import Spool
 
 
@@ -176,6 +181,33 @@ def test_an_endless_topic_ends_in_the_same_tables_as_a_bounded_one(
     fourth = started(world.detect("--for", "1 s"))
     fourth.communicate(timeout=240)
     assert fourth.returncode == 0, world.errors()
+
+
+@pytest.mark.kafka
+@pytest.mark.prism
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_while_prism_starts_ends_it_without_a_trace(
+    kafka: KafkaBroker, prism: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    monkeypatch.setenv("DISTILWATCH_HOME", str(tmp_path / "home"))
+    save_bundle(small_bundle(), tmp_path / "bundle")
+    topic = new_topic(kafka)
+    topic.produce((0, line) for line in as_lines(requests(4, 2, 60_000)))
+    source = f"{topic.uri}?bounded=false"
+    with Stream(tmp_path, prism, source, tmp_path / "bundle", settings_file(tmp_path)) as stream:
+        stream.until((tmp_path / "out.duckdb.spool" / "lock").exists)
+        for _ in range(times):  # twice: the second asks for no patience
+            stream.process.send_signal(signal.SIGINT)
+        out, _ = stream.process.communicate(timeout=PATIENCE_S)
+    said = stream.log.read_text()
+    assert stream.process.returncode == 130, said
+    assert "Traceback" not in said
+    told = json.loads(out)  # one word, of whichever of both
+    assert told.get("error", {}).get("kind", "interrupted") == "interrupted"
+    if times == 1:
+        assert set(told["health"]) <= {"read", "scored", "duplicate", "refused"}
+    assert not [pid for pid in descendants(stream.process.pid) if alive(pid)]
 
 
 # --- small parts ----------------------------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from apache_beam.options.pipeline_options import PortableOptions
+
 from pipelines.config import load_config
-from pipelines.parts import link_options
+from pipelines.parts import link_options, prism_options
 from transforms.clusters.links import LinkOptions
 from transforms.coverage.layout import Items
 
@@ -19,3 +21,10 @@ def test_a_setting_changes_how_accounts_are_linked() -> None:
     options = link_options(config)
     assert options.kinds[Items.NETWORK].weight == 0.25
     assert options.least_weight == 0.9
+
+
+def test_a_stream_on_prism_is_not_cut_off_after_beams_five_minutes() -> None:
+    options = prism_options("127.0.0.1:1", [], True).view_as(PortableOptions)
+    assert options.job_server_timeout > 365 * 86_400
+    asked = prism_options("127.0.0.1:1", ["--job_server_timeout=9"], True)
+    assert asked.view_as(PortableOptions).job_server_timeout == 9

@@ -157,20 +157,24 @@ class Serving:
     state: Path
     home: Path
     cards: list[str]
+    network: str
 
 
 @pytest.fixture
 def serving(tmp_path: Path, world: World) -> Iterator[Serving]:
-    """Lab A has confirmed the cards of a few accounts that lab B has as customers, too."""
+    """Lab A has confirmed cards and a network of accounts that lab B has as customers, too."""
     home, state, cards = tmp_path / "a-home", tmp_path / "match.sqlite", tmp_path / "a.jsonl"
     paid = sorted({e["payment_fingerprint"] for e in world.events if e.get("payment_fingerprint")})
     known = [*paid[:3], "pm_only_at_a"]
+    network = min(e["ip_prefix"] for e in world.events if e.get("ip_prefix"))
     event = {"event_time": "2026-06-01T00:00:00Z", "account_id": "a-1"}
     cards.write_text(
         "".join(
             json.dumps(event | {"event_id": str(i), "payment_fingerprint": card.upper()}) + "\n"
             for i, card in enumerate(known)
         )
+        + json.dumps(event | {"event_id": "n", "ip_prefix": network.upper()})
+        + "\n"
         + "spoilt\n"
     )
     (tmp_path / "accounts.txt").write_text("a-1\n")
@@ -179,14 +183,14 @@ def serving(tmp_path: Path, world: World) -> Iterator[Serving]:
         "share", "match", "seal", "--input", cards, "--accounts", tmp_path / "accounts.txt",
         "--out", sealed, home=home,
     )  # fmt: skip
-    assert made["sealed"] == 4
+    assert made["sealed"] == 5
     result("share", "match", "confirm", "--sealed", sealed, "--state", state, home=home)
     [port] = free_ports(1)
     environment = {"DISTILWATCH_HOME": str(home), "DISTILWATCH_MATCH_TOKEN_LAB_B": TOKEN}
     server = subprocess.Popen(
         [
             str(COMMAND), "share", "match", "serve", "--state", str(state), "--peer", "lab-b",
-            "--port", str(port), "--batch", "64", "--quota", "512",
+            "--port", str(port), "--batch", "64", "--quota", "4096",
         ],
         env=os.environ | environment, stderr=(tmp_path / "server.txt").open("w"),
     )  # fmt: skip
@@ -201,7 +205,7 @@ def serving(tmp_path: Path, world: World) -> Iterator[Serving]:
                 assert server.poll() is None, (tmp_path / "server.txt").read_text()
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
-        yield Serving(url, state, home, paid[:3])
+        yield Serving(url, state, home, paid[:3], network)
     finally:
         server.terminate()
         server.wait(30)
@@ -248,6 +252,9 @@ def test_two_labs_find_the_cards_that_both_know(
     assert [e["peer"] for e in log if e["act"] == "evaluate"] == ["lab-b"] * (
         found["evaluated"] // 64
     )
+    # Networks are told of in this way only; what others share of theirs, nobody learns.
+    networks = result(*asked, "--kind", "network", home=world.home)
+    assert networks["matches"] == [local_name(serving.network)]
     again = run(*asked, home=world.home, check=False)
     assert again.returncode == 0  # or, when the quota does not reach, says how many wait
 

@@ -1,15 +1,18 @@
-"""Twenty faults at random points of a million events: `make soak`, some hours.
+"""Faults at random points of a long run: `make soak`, some hours for a million events.
 
-`SEED=n make soak` repeats one; `SOAK_EVENTS` and `SOAK_FAULTS` make it smaller.
+`make soak EVENTS=60000 FAULTS=8 SEED=3` makes it smaller, and repeats one.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import subprocess
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -19,13 +22,16 @@ from infra.local.services import KafkaBroker
 from tests.support.faults import Faults
 from tests.support.flink import FlinkWorld
 from tests.support.processes import processes
+from tests.support.small_disk import CannotMountError, SmallDisk, small_disk
 from tests.support.stream import BALANCE
 
 pytestmark = [pytest.mark.soak, pytest.mark.flink, pytest.mark.kafka]
 
-EVENTS = int(os.environ.get("SOAK_EVENTS", "1000000"))
-FAULTS = int(os.environ.get("SOAK_FAULTS", "20"))
+EVENTS = int(os.environ.get("SOAK_EVENTS") or 1_000_000)
+FAULTS = int(os.environ.get("SOAK_FAULTS") or 20)
 HOURS = 12.0
+STOP_S = 3_600
+UPDATE, COMMAND = "update", "command"
 
 
 class Traffic(FlinkWorld):
@@ -38,41 +44,99 @@ class Traffic(FlinkWorld):
     )  # fmt: skip
 
 
-def test_twenty_faults_in_a_million_events_change_nothing(
+class Run:
+    """The command on the topic, and those that follow it."""
+
+    def __init__(self, world: Traffic, keep: Callable[..., subprocess.Popen[str]]) -> None:
+        self._world, self._keep = world, keep
+        self.process = keep(world.detect())
+
+    def update(self) -> None:
+        """Stops with a savepoint, and goes on from there with other settings."""
+        out = self.stop()
+        settings = self._world.settings.read_text()
+        assert "commit_every: 1 s" in settings or "commit_every: 2 s" in settings
+        swap = {"commit_every: 1 s": "commit_every: 2 s", "commit_every: 2 s": "commit_every: 1 s"}
+        old = next(text for text in swap if text in settings)
+        self._world.settings.write_text(settings.replace(old, swap[old]))
+        how = ("--run-id", "endless", "--from-savepoint", json.loads(out)["savepoint"])
+        self.process = self._keep(self._world.detect(*how))
+
+    def command(self) -> None:
+        """Kills the command; the next one finds the job at work."""
+        self.process.kill()
+        self.process.wait()
+        self.process = self._keep(self._world.detect())
+
+    def stop(self) -> str:
+        """Asks the command to end, as Ctrl-C does; what it said."""
+        self.process.send_signal(signal.SIGINT)
+        out, _ = self.process.communicate(timeout=STOP_S)
+        assert self.process.returncode == 130, self._world.errors()
+        return out
+
+    def until_read(self, records: int) -> None:
+        """Waits until the tables have so many."""
+        deadline = time.monotonic() + HOURS * 3600
+        while (self._world.rows(BALANCE) or [(0, 0)])[0][0] < records:
+            assert self.process.poll() is None, self._world.errors()
+            assert time.monotonic() < deadline, self._world.errors()
+            time.sleep(2)
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def disk_of(stack: ExitStack, folder: Path) -> SmallDisk | None:
+    """A disk that can be filled, where one may be mounted."""
+    try:
+        return stack.enter_context(small_disk(folder, 256 + EVENTS // 500))
+    except CannotMountError as problem:
+        say(f"without a disk that fills: {problem}")
+        return None
+
+
+def test_faults_at_random_points_of_a_long_run_change_nothing(
     flink: FlinkCluster, workers: WorkerPool, tmp_path: Path
 ) -> None:
-    seed = int(os.environ.get("SEED", time.time_ns() % 1_000_000))
-    print(f"SEED={seed}", flush=True)
+    seed = int(os.environ.get("SEED") or time.time_ns() % 1_000_000)
+    say(f"SEED={seed}")
     chance = random.Random(seed)
-    with KafkaBroker(tmp_path / "kafka", heap="1g") as broker, processes() as keep:
+    with (
+        ExitStack() as stack,
+        KafkaBroker(tmp_path / "kafka", heap="1g") as broker,
+        processes() as keep,
+    ):
         world = Traffic(tmp_path, broker, flink, workers.address, parallelism=2)
-        print(f"{len(world.records):,} records", flush=True)
-        faults = Faults(flink, workers, broker, chance)
-        points = sorted(chance.sample(range(1, len(world.records)), FAULTS))
-        kinds = [chance.choice(list(faults.kinds)) for _ in points]
+        records = len(world.records)
+        say(f"{records:,} records")
+        disk = disk_of(stack, tmp_path / "disk")
+        if disk is not None:
+            world.database = disk.folder / "out.duckdb"
+        faults = Faults(flink, workers, broker, chance, disk)
+        # Each kind about as often as the others, in any order.
+        all_kinds = [*faults.kinds, UPDATE, COMMAND]
+        kinds = [all_kinds[i % len(all_kinds)] for i in range(FAULTS)]
+        chance.shuffle(kinds)
+        points = sorted(chance.sample(range(1, records), FAULTS))
         world.requests.produce(world.records)
-        process = keep(world.detect())
-
-        def wait(wanted: int, said: str) -> None:
-            deadline = time.monotonic() + HOURS * 3600
-            while (world.rows(BALANCE) or [(0, 0)])[0][0] < wanted:
-                assert process.poll() is None, world.errors()
-                assert time.monotonic() < deadline, said
-                time.sleep(2)
-
+        run, began = Run(world, keep), time.monotonic()
         for point, kind in zip(points, kinds, strict=True):
-            wait(point, kind)
+            run.until_read(point)
             time.sleep(chance.uniform(0, 5))
-            print(f"{time.strftime('%H:%M:%S')} at {point:,}: {kind}", flush=True)
-            faults.strike(kind)
-        wait(len(world.records), "the end")
-        world.until_rows(world.wanted(), process)
-        assert world.rows(BALANCE) == [(len(world.records), 0)]
-        stop(process)
-        assert process.returncode == 130, world.errors()
-
-
-def stop(process: subprocess.Popen[str]) -> None:
-    """Asks the command to end, as Ctrl-C does."""
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=1800)
+            say(f"at {point:,} of {records:,}: {kind}")
+            if kind == UPDATE:
+                run.update()
+            elif kind == COMMAND:
+                run.command()
+            else:
+                faults.strike(kind)
+        run.until_read(records)
+        took = time.monotonic() - began
+        say(f"all read, {records / took:,.0f} records/s with faults and new starts")
+        world.until_rows(world.wanted(), run.process)
+        assert world.rows(BALANCE) == [(records, 0)]
+        say("the tables are those of an undisturbed run")
+        run.stop()
+        assert "Traceback" not in world.errors()

@@ -12,28 +12,33 @@ from dataclasses import dataclass
 
 from infra.local.flink_cluster import FlinkCluster, WorkerPool
 from infra.local.services import KafkaBroker
+from tests.support.small_disk import SmallDisk
 
 DOWN_S = 1.0  # how long a part stays away
+FULL_S = 5.0  # how long a disk stays full
 
 
 @dataclass(frozen=True)
 class Faults:
-    """Strikes at a cluster, its workers and the broker; `random` says where and when."""
+    """Strikes at a cluster, its workers, the broker, and the disk of spool and tables, where that
+    is one that can be filled; `random` says where and when."""
 
     cluster: FlinkCluster
     workers: WorkerPool
     broker: KafkaBroker
     random: random.Random
+    disk: SmallDisk | None = None
 
     @property
     def kinds(self) -> dict[str, Callable[[], None]]:
         """What can be struck, by name."""
-        return {
+        kinds = {
             "worker": self.worker,
             "task manager": self.task_manager,
             "job manager": self.job_manager,
             "broker": self.kafka,
         }
+        return kinds | ({"disk": self.full_disk} if self.disk is not None else {})
 
     def strike(self, kind: str) -> None:
         """Kills one part, lets it be away for a moment, and starts it again."""
@@ -65,3 +70,10 @@ class Faults:
         self.broker.kill()
         time.sleep(DOWN_S)
         self.broker.start()
+
+    def full_disk(self) -> None:
+        """There is no room for a moment."""
+        assert self.disk is not None
+        self.disk.fill()
+        time.sleep(FULL_S)
+        self.disk.free()

@@ -247,6 +247,12 @@ class Stream:
             self._process.kill()
             self._process.wait()
 
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        """The command at work."""
+        assert self._process is not None
+        return self._process
+
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows by now; none before there is a table."""
         return rows_by_now(self.database, sql)

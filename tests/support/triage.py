@@ -23,6 +23,7 @@ from pipelines.settings.triage import TriageConfig
 from pipelines.triage.app import make_app
 from pipelines.triage.audit import AuditLog
 from pipelines.triage.duckdb_store import DuckDBStore
+from pipelines.triage.states import Quiet
 
 ROOT = Path(__file__).resolve().parents[2]
 _START_S = 120.0
@@ -34,11 +35,14 @@ CHROMIUM = (
 
 
 def client_of(
-    tables: Path, config: TriageConfig | None = None, address: str = "127.0.0.1"
+    tables: Path,
+    config: TriageConfig | None = None,
+    address: str = "127.0.0.1",
+    quiet: Quiet | None = None,
 ) -> TestClient:
     """A client of the pages over some tables, from an address."""
     config = config or TriageConfig()
-    app = make_app(DuckDBStore(tables), config, AuditLog(audit_file(tables)))
+    app = make_app(DuckDBStore(tables), config, AuditLog(audit_file(tables)), quiet)
     base = config.public_url or "http://127.0.0.1"
     return TestClient(app, base_url=base, client=(address, 50_000), follow_redirects=False)
 

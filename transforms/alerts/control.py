@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
+from apache_beam import coders, typehints
+from apache_beam.transforms import userstate
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
@@ -115,11 +118,15 @@ class ControlDiscoveries(beam.PTransform):  # type: ignore[misc]
             >> CombineNowAndThen(NewestByName(), self.window_ms, period, late, int, self.order)
             | "SumUp" >> beam.ParDo(_SumUpFn(self.cap))
             | "NewestWindows" >> CombineNowAndThen(NewestByName(), 0, period, 0, int, holds=True)
-            | "Decide" >> beam.ParDo(_DecideFn(self.rate, bool(period)))
         )
         if not period:
-            return found
-        return found | "TheirWindows" >> stream_windows(self.window_ms, late)
+            return found | "Decide" >> beam.ParDo(_DecideFn(self.rate))
+        found.element_type = typehints.Tuple[int, Any]
+        return (
+            found
+            | "Decide" >> beam.ParDo(_DecideAgainFn(self.rate))
+            | "TheirWindows" >> stream_windows(self.window_ms, late)
+        )
 
 
 class _SumUpFn(beam.DoFn):  # type: ignore[misc]
@@ -136,29 +143,46 @@ class _SumUpFn(beam.DoFn):  # type: ignore[misc]
         yield 0, Versioned(str(end_ms), version, window_tests(end_ms, element[1], self._cap))
 
 
+_Windows = tuple[int, list[Versioned[WindowTests]]]
+
+
 class _DecideFn(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, rate: float, again: bool) -> None:
+    """Decides on all windows, once."""
+
+    def __init__(self, rate: float) -> None:
         self._rate = rate
-        self._again = again
 
-    def setup(self) -> None:
-        self._told: dict[int, object] = {}
+    def process(self, element: _Windows) -> Iterator[tuple[str, Verdict]]:
+        yield from self._verdicts(element[1]).items()
 
-    def process(self, element: tuple[int, list[Versioned[WindowTests]]]) -> Iterator[Any]:
-        windows = [entry.value for entry in element[1]]
-        found = verdicts(windows, self._rate, sum(entry.version for entry in element[1]))
-        for window in windows:
-            own = tuple(found[name] for name in window.names)
-            if not self._again:
-                yield from zip(window.names, own, strict=True)
-            elif self._news(window, own):
+    def _verdicts(self, entries: Sequence[Versioned[WindowTests]]) -> dict[str, Verdict]:
+        version = sum(entry.version for entry in entries)
+        return verdicts([entry.value for entry in entries], self._rate, version)
+
+
+class _DecideAgainFn(_DecideFn):
+    """Decides whenever a window has changed, and says what is news.
+
+    Most windows are long over: what is said of them is said once. What was said is state, which a
+    runner takes back together with what followed from it. A worker that goes on after such a
+    failure would remember what nobody after it has heard.
+    """
+
+    SAID = userstate.BagStateSpec("said", coders.PickleCoder())
+
+    def process(
+        self, element: _Windows, said: Any = beam.DoFn.StateParam(SAID)
+    ) -> Iterator[TimestampedValue]:
+        found = self._verdicts(element[1])
+        before: dict[int, bytes] = next(iter(said.read()), {})
+        now = dict(before)
+        for window in (entry.value for entry in element[1]):
+            own = [(name, found[name]) for name in window.names]
+            words = repr([(name, verdict.cut, verdict.q_value) for name, verdict in own])
+            now[window.end_ms] = blake2b(words.encode(), digest_size=16).digest()
+            if now[window.end_ms] != before.get(window.end_ms):
                 at = Timestamp(micros=(window.end_ms - 1) * 1000)
-                for pair in zip(window.names, own, strict=True):
-                    yield TimestampedValue(pair, at)
-
-    def _news(self, window: WindowTests, own: tuple[Verdict, ...]) -> bool:
-        """Most windows are long over: what is said of them is said once."""
-        said = (window.names, tuple(verdict[1:] for verdict in own))
-        news = self._told.get(window.end_ms) != said
-        self._told[window.end_ms] = said
-        return news
+                yield from (TimestampedValue(pair, at) for pair in own)
+        if now != before:
+            said.clear()
+            said.add(now)

@@ -174,7 +174,7 @@ class DispositionStore(Decisions):
                         refused.mend,
                     ) from error
             time.sleep(pause)
-            pause = min(2 * pause, 0.5)
+            pause = min(2 * pause, 0.05)  # others rest for little more than that
 
 
 def _same(one: Disposition, other: Disposition) -> bool:

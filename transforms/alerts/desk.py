@@ -11,12 +11,14 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
+from transforms.alerts.allowlist import Allowlist
 from transforms.alerts.dispositions import Disposition
 from transforms.alerts.life import Alert, Observation, Step, advance
 from transforms.alerts.notice import about, notice
 from transforms.alerts.outbox import Book, Known
+from transforms.alerts.paging import Growth, Policies, Policy
 from transforms.alerts.policy import SEVERITIES
-from transforms.alerts.routing import Allowlist, Channels, Growth, Policies, Policy
+from transforms.alerts.routing import Channels
 from transforms.alerts.standing import GrowthRule, Standings
 from transforms.alerts.storms import Storms
 

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
+from transforms.alerts.paging import Growth
 from transforms.alerts.policy import SEVERITIES
-from transforms.alerts.routing import Growth
 
 State = Literal["none", "open", "acknowledged", "resolved"]
 StepKind = Literal["opened", "raised", "updated", "acknowledged", "resolved"]
@@ -66,8 +66,9 @@ class Standing(NamedTuple):
       quiet: it alerts nobody.
       seen: somebody has it in hand, so it is acknowledged.
       patient: it is told again only when it is graver than ever.
-      why: in words.
-      disposition_id: of the decision; "" for an allowlist.
+      why: in words; of a decision that holds no more because the cluster outgrew it, that.
+      disposition_id: of the decision that holds; "" for an allowlist.
+      decision: that holds, of `dispositions.DECISIONS`; "" for an allowlist.
     """
 
     quiet: bool = False
@@ -75,6 +76,7 @@ class Standing(NamedTuple):
     patient: bool = False
     why: str = ""
     disposition_id: str = ""
+    decision: str = ""
 
 
 NOTHING_SAID = Standing()
@@ -162,7 +164,7 @@ def _moves(
         state: State = "acknowledged" if said.seen else "open"
         yield (
             "opened",
-            said.why if said.seen else "flagged",
+            said.why or "flagged",
             replace(
                 alert, state=state, episode=alert.episode + 1, revision=1, peak=news.severity,
                 opened_at=now_ms, seen_by=said.disposition_id, storm_id="", **told,

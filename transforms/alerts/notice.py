@@ -4,16 +4,18 @@ are, what it costs, what to check, and where to look. No prompt text, no fingerp
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 from transforms.alerts.life import Observation, Step
-from transforms.alerts.routing import Policy
+from transforms.alerts.paging import Policy
 
 _TACTICS = 3
 _CAPABILITIES = 3
+_LONGEST_REASON = 300  # people may write thousands of letters; the case has them
 
 
 def about(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def notice(
         "revision": step.alert.revision,
         "step": step.kind,
         "state": state,
-        "reason": step.reason,
+        "reason": textwrap.shorten(step.reason, _LONGEST_REASON, placeholder=" …"),
         "severity": news.severity,
         "cluster_id": news.cluster_id,
         "policy": news.policy,
@@ -163,7 +165,8 @@ def how_sure(news: Observation) -> str:
 
 def body(message: Mapping[str, Any]) -> list[str]:
     """The lines below the title, for channels of plain text."""
-    lines = [str(message["reason"]).capitalize() + "."] if message["reason"] != "flagged" else []
+    why = str(message["reason"])
+    lines = [f"{why[:1].upper()}{why[1:].rstrip('.')}."] if why != "flagged" else []
     lines += [str(message["sure"]), str(message["cost"]).rstrip(".") + "."]
     lines += [f"- {line}" for line in message["check"]]
     if message["case_url"]:

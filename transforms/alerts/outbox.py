@@ -134,14 +134,26 @@ class Book:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """One transaction: all that is written inside is kept, or nothing."""
-        self._db.execute("BEGIN IMMEDIATE")
+        """One transaction: all that is written inside is kept, or nothing.
+
+        Raises:
+          DistilwatchError: it cannot be written just now, as on a full disk.
+        """
         try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # a full disk has ended it already
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.OperationalError as error:
+            raise DistilwatchError(
+                f"the book of alerts cannot be written: {error}",
+                str(self.path),
+                "free some space, or set alerts.book to a path on another disk",
+            ) from error
 
     @contextmanager
     def sending(self) -> Iterator[bool]:

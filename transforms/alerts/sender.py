@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
@@ -14,6 +13,7 @@ from transforms.alerts.channels import Channel, Refused, TryLater
 from transforms.alerts.outbox import Backoff, Book, Message
 
 _PAUSE_S = 0.5
+_NO_BOOK_S = 30.0  # after the book could not be written
 
 
 @dataclass
@@ -150,6 +150,11 @@ class Background:
     def _run(self) -> None:
         with Book(self._path) as book:
             sender = self._make(book)
-            while not self._stop.wait(self._every_s):
-                with suppress(DistilwatchError, OSError):
+            pause_s = self._every_s
+            while not self._stop.wait(pause_s):
+                pause_s = self._every_s
+                try:
                     sender.send_due(self._stop)
+                except (DistilwatchError, OSError):
+                    # What was told but could not be noted is told again, under the same key.
+                    pause_s = max(self._every_s, _NO_BOOK_S)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from transforms.alerts.allowlist import Allowlist
 from transforms.alerts.dispositions import QUIETING, VERDICTS, Disposition
 from transforms.alerts.life import NOTHING_SAID, Observation, Standing
 from transforms.alerts.policy import SEVERITIES
-from transforms.alerts.routing import Allowlist
 
 _SAME_SHARE = 0.8
 
@@ -102,17 +102,18 @@ class Standings:
         merge = self._merged.get(news.cluster_id)
         if merge is not None:
             why = f"told with {merge.cluster_id}, as {merge.decided_by} decided"
-            return Standing(quiet=True, why=why, disposition_id=merge.disposition_id)
+            return Standing(True, why=why, disposition_id=merge.disposition_id, decision="merge")
         decision = self._by_cluster.get(news.cluster_id) or self._by_accounts(held)
         if decision is None:
             return NOTHING_SAID
         why = f"{_PAST[decision.decision]} by {decision.decided_by}: {decision.reason}"
-        if decision.decision in QUIETING:
-            if self._growth.outgrown(decision, held, news):
-                return NOTHING_SAID
-            return Standing(quiet=True, why=why, disposition_id=decision.disposition_id)
-        patient = decision.decision == "watch"
-        return Standing(seen=True, patient=patient, why=why, disposition_id=decision.disposition_id)
+        verdict, name = decision.decision, decision.disposition_id
+        if verdict in QUIETING:
+            outgrown = self._growth.outgrown(decision, held, news)
+            if outgrown:
+                return Standing(why=f"{_PAST[verdict]} before, but {outgrown}")
+            return Standing(True, why=why, disposition_id=name, decision=verdict)
+        return Standing(False, True, verdict == "watch", why, name, verdict)
 
     def _by_accounts(self, held: frozenset[str]) -> Disposition | None:
         """The newest decision on a cluster that most of these accounts were in."""

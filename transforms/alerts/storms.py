@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from transforms.alerts.life import Step
 from transforms.alerts.notice import storm_notice
 from transforms.alerts.outbox import Book
+from transforms.alerts.paging import Policy
 from transforms.alerts.policy import SEVERITIES
-from transforms.alerts.routing import Policy
 
 if TYPE_CHECKING:
     from transforms.alerts.desk import Rules
@@ -36,9 +36,9 @@ class Storms:
         alert = step.alert
         if step.kind == "opened":
             return self._join(step, policy) if policy is not None else ""
-        if not alert.storm_id:
+        storm = self._state(alert.storm_id) if alert.storm_id else None
+        if storm is None:  # or the book that had it was lost
             return ""
-        storm = self._state(alert.storm_id)
         if step.kind == "raised" and alert.observation.severity == "critical":
             storm["live"] -= 1  # what became critical must not hide among the others
             return ""
@@ -88,9 +88,12 @@ class Storms:
         self._touched[name] = storm
         return str(name)
 
-    def _state(self, name: str) -> dict[str, Any]:
+    def _state(self, name: str) -> dict[str, Any] | None:
         if name not in self._touched:
-            self._touched[name] = self._book.fact(f"of/{name}")
+            storm = self._book.fact(f"of/{name}")
+            if storm is None:
+                return None
+            self._touched[name] = storm
         return self._touched[name]
 
     def _tell(self, name: str, storm: dict[str, Any]) -> list[dict[str, Any]]:

@@ -53,6 +53,7 @@ from transforms.sharing.watch.matching import Hit
 CLUSTER_LEVEL = "cluster"
 ORDER = 3  # of the last step that gathers, counted from that of profiles; see CombineNowAndThen
 _SOON_MS = 1_000
+_EVENT_BITS = 48
 V = TypeVar("V")
 
 
@@ -63,6 +64,7 @@ class AccountProfile(NamedTuple):
       alone_as, absorbed: of an account that was linked to nobody, its name as a cluster of one, and
         clusters that fell apart and of which it is left.
       hits: received indicators that it carries.
+      linked: version of the report of linking that says so.
     """
 
     account: str
@@ -73,6 +75,7 @@ class AccountProfile(NamedTuple):
     alone_as: str = ""
     absorbed: tuple[Absorbed, ...] = ()
     hits: tuple[Hit, ...] = ()
+    linked: int = 0
 
 
 @pickled_by_fields
@@ -107,6 +110,17 @@ class Cluster:
     absorbed: tuple[Absorbed, ...] = ()
     reported: Reported = NOTHING_REPORTED
     p_value_alone: float | None = None
+
+
+def version_of(item: Cluster | AccountProfile) -> int:
+    """Grows with what is known of an item: with each report of linking, then with its events.
+
+    What a report of linking has taken apart may come out once more after what it made of it, and
+    with more events than that; so events alone do not tell which of two counts.
+    """
+    if isinstance(item, Cluster):
+        return (item.members[0].membership.version << _EVENT_BITS) + item.row.pool.events
+    return (item.linked << _EVENT_BITS) + item.sketch.events
 
 
 class Found(NamedTuple):
@@ -384,6 +398,7 @@ class _SplitFn(beam.DoFn):  # type: ignore[misc]
                 alone_as=membership.cluster_id,
                 absorbed=membership.absorbed,
                 hits=membership.hits,
+                linked=membership.version,
             )
             yield beam.pvalue.TaggedOutput("single", replace(profile, item=named))
         else:

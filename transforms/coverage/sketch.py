@@ -32,12 +32,13 @@ from numpy.typing import NDArray
 from schemas.errors import DistilwatchError
 from transforms.coverage import layout
 from transforms.coverage.layout import Bins, Items, Sum
-from transforms.embedding.space import AXES, fourier_features
+from transforms.embedding.space import AXES, fourier_sum
 
 Int64 = NDArray[np.int64]
 
 _NO_ROWS = np.empty((0, AXES), np.int8)
 _NO_GROUPS = np.empty((0, AXES), np.int64)
+_EXACT_ROWS = 1_024  # so many products of int8 add up to less than 2**24
 _NONE_I64 = np.empty(0, np.int64)
 _NONE_U64 = np.empty(0, np.uint64)
 _NONE_U16 = np.empty(0, np.uint16)
@@ -145,10 +146,12 @@ def empty() -> CoverageSketch:
 
 def moments_of(rows: NDArray[np.int8]) -> tuple[Int64, Int64, Int64]:
     """Second moment (2080,), sum (64,) and Fourier sum (256,) of int8 coordinates (n, 64)."""
-    wide = rows.astype(np.float64)  # products of int8 stay exact up to 2**53 / 127**2 rows
-    moment = (wide.T @ wide)[layout.UPPER].astype(np.int64)
-    total = wide.sum(axis=0).astype(np.int64)
-    return moment, total, fourier_features(rows).sum(axis=0, dtype=np.int64)
+    moment = np.zeros((AXES, AXES), np.float64)
+    for start in range(0, len(rows), _EXACT_ROWS):
+        few = rows[start : start + _EXACT_ROWS].astype(np.float32)
+        moment += few.T @ few
+    total = rows.sum(axis=0, dtype=np.int64)
+    return moment[layout.UPPER].astype(np.int64), total, fourier_sum(rows)
 
 
 def sort_rows(rows: NDArray[np.int8]) -> NDArray[np.int8]:

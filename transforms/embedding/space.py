@@ -41,6 +41,8 @@ _PROJECTION_SCALE = 4_000  # norm of a column: 2048 × 4000 stays below 2**24
 _LEAST_VARIANCE = 1e-9  # rounding to 1/2048 alone gives an axis more
 _LEAST_SAMPLE = 20  # vectors for each dimension that principal directions are learnt from
 _WAVE_SEED = 0xFAE5
+# Rows that are worked on at a time, few enough for everything to stay inside the cache.
+_WAVE_ROWS, _BLOCK_ROWS = 64, 256
 
 
 @lru_cache(maxsize=8)
@@ -115,11 +117,28 @@ def fourier_features(coordinates: NDArray[np.int8]) -> NDArray[np.int16]:
     Returns:
       int16 of shape (n, 256): cosines then sines, in units of 1/1024.
     """
-    # float64 because 64 × 127 × frequency passes 2**24; still exact, far below 2**53.
-    turns = coordinates.astype(np.float64) @ _waves().astype(np.float64)
-    phase = (turns.astype(np.int64) >> 4) & (_PHASES - 1)
-    cosine, sine = _wave_tables()
-    return np.concatenate([cosine[phase], sine[phase]], axis=1)
+    out = np.empty((len(coordinates), FOURIER), np.int16)
+    for start in range(0, len(coordinates), _WAVE_ROWS):
+        out[start : start + _WAVE_ROWS] = _few_features(coordinates[start : start + _WAVE_ROWS])
+    return out
+
+
+def fourier_sum(coordinates: NDArray[np.int8]) -> NDArray[np.int64]:
+    """Sum of the rows of `fourier_features`, int64 of shape (256,)."""
+    total = np.zeros(FOURIER, np.int64)
+    for start in range(0, len(coordinates), _WAVE_ROWS):
+        part = _few_features(coordinates[start : start + _WAVE_ROWS])
+        total += part.sum(axis=0, dtype=np.int32)
+    return total
+
+
+def _few_features(coordinates: NDArray[np.int8]) -> NDArray[np.int16]:
+    """`fourier_features` of so few rows that everything stays inside the cache."""
+    # Exact: no column of frequencies adds up to more than 2**24 / 128.
+    turns = coordinates.astype(np.float32) @ _waves()
+    phase = (turns.astype(np.int32) >> 4) & (_PHASES - 1)
+    halves = [np.take(table, phase, mode="clip") for table in _wave_tables()]
+    return np.concatenate(halves, axis=1)
 
 
 def fourier_mean(
@@ -163,7 +182,12 @@ class EmbeddingSpace:
     def coordinates(self, vectors: NDArray[np.float32]) -> NDArray[np.int8]:
         """Projects vectors, float32 of shape (n, dim), to int8 of shape (n, 64); zero stays
         zero."""
-        return to_coordinates(to_integers(vectors) @ self.projection, self.centre)
+        out = np.empty((len(vectors), AXES), np.int8)
+        for start in range(0, len(vectors), _BLOCK_ROWS):
+            block = vectors[start : start + _BLOCK_ROWS]
+            projected = to_integers(block) @ self.projection
+            out[start : start + _BLOCK_ROWS] = to_coordinates(projected, self.centre)
+        return out
 
     def nearest(
         self, coordinates: NDArray[np.int8]
@@ -183,17 +207,15 @@ class EmbeddingSpace:
         rows = coordinates.astype(np.float32)
         book = np.ascontiguousarray(self.codebook.T.astype(np.float32))
         squares = (book.astype(np.float64) ** 2).sum(axis=0)
-        for start in range(0, n, 1024):  # keeps the product inside the cache
-            products = rows[start : start + 1024] @ book
+        for start in range(0, n, _BLOCK_ROWS):
+            block = rows[start : start + _BLOCK_ROWS]
+            products = block @ book
             best = np.argmax(products, axis=1)
-            largest = np.take_along_axis(products, best[:, None], axis=1)[:, 0]
-            cell[start : start + 1024] = best
+            largest = products[np.arange(len(best)), best].astype(np.float64)
             # Products and squares are exact integers below 2**24, whatever the batch.
-            block = rows[start : start + 1024]
             length = np.sqrt((block * block).sum(axis=1, dtype=np.float64) * squares[best])
-            cosine[start : start + 1024] = np.floor(
-                1000 * largest.astype(np.float64) / np.maximum(length, 1)
-            )
+            cell[start : start + _BLOCK_ROWS] = best
+            cosine[start : start + _BLOCK_ROWS] = np.floor(1000 * largest / np.maximum(length, 1))
         nothing = ~coordinates.any(axis=1)
         cell[nothing], cosine[nothing] = NO_CELL, 0
         return cell, cosine

@@ -40,7 +40,7 @@ from transforms.embedding.space import AXES, NO_CELL
 from transforms.ingest.batch import DeadLetter, Decoded, Events, RecordBatch
 from transforms.ingest.capabilities import NONE, Capability, capabilities_of
 from transforms.ingest.forgotten import Forgotten
-from transforms.ingest.hashing import hash_column, hash_texts
+from transforms.ingest.hashing import hash_column, hash_rows, hash_texts
 from transforms.ingest.intents import intents_of
 from transforms.ingest.known import KnownTexts
 from transforms.ingest.pseudonyms import Pseudonymiser
@@ -104,6 +104,7 @@ class _AnyVector(RequestEvent, gc=False):
 
 
 _parse = msgspec.json.Decoder(RequestEvent).decode
+_parse_lines = msgspec.json.Decoder(RequestEvent).decode_lines
 _parse_any = msgspec.json.Decoder(_AnyVector).decode
 
 
@@ -188,6 +189,8 @@ class Decoder:
         self, values: list[bytes], refusals: dict[int, _Refusal]
     ) -> tuple[list[RequestEvent], list[int]]:
         """Parses records: events, and the place of each among the records."""
+        if (usual := self._parse_together(values)) is not None:
+            return usual, list(range(len(usual)))
         events: list[RequestEvent] = []
         places: list[int] = []
         too_large = max(map(len, values), default=0) > self.max_record_bytes
@@ -209,6 +212,26 @@ class Decoder:
             except _Refused as error:
                 refusals[place] = _Refusal(error.reason, error.detail)
         return events, places
+
+    def _parse_together(self, values: list[bytes]) -> list[RequestEvent] | None:
+        """Events of a batch in which nothing is to be refused; None: look at each by itself."""
+        if max(map(len, values), default=0) > self.max_record_bytes:
+            return None
+        lines = b"\n".join(values)
+        if lines.count(b"\n") != len(values) - 1:  # a record of several lines
+            return None
+        try:
+            events = _parse_lines(lines)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        if len(events) != len(values):  # some are empty
+            return None
+        for e in events:
+            if e.schema_version != 1 or not e.event_id or not e.account_id:
+                return None
+        if self.forgotten and any(e.account_id in self.forgotten for e in events):
+            return None
+        return events
 
     def _event(self, raw: bytes) -> RequestEvent:
         number = schema_id(raw)
@@ -275,7 +298,7 @@ class Decoder:
         prompt = wording.prompt
         if vectors.values is not None:
             silent = np.flatnonzero((prompt == 0) & vectors.present)
-            prompt[silent] = hash_texts([vectors.values[i].tobytes().hex() for i in silent])
+            prompt[silent] = hash_rows(vectors.values[silent])
         tools = np.array([len(e.tool_names or ()) for e in events], np.int32)
         payments = [e.payment_fingerprint for e in events]
         pseudonyms = {payment: self.pseudonymise(payment) for payment in set(payments)}

@@ -16,29 +16,43 @@ import numpy as np
 from apache_beam import coders
 from apache_beam.transforms import userstate
 from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
+from apache_beam.utils.windowed_value import WindowedValue
 from numpy.typing import NDArray
 
 from transforms.ingest.batch import Events
-from transforms.ingest.hashing import hash64
+from transforms.ingest.hashing import hash_column
 
 Hashes = NDArray[np.uint64]
 
 
 def first_seen(hashes: Hashes, seen: Iterable[Hashes]) -> NDArray[np.intp]:
-    """Rows whose hash is new: neither in `seen` nor earlier in the batch, ascending."""
-    _, index = np.unique(hashes, return_index=True)
-    known = list(seen)
-    if known:
-        index = index[~np.isin(hashes[index], np.concatenate(known))]
+    """Rows whose hash is new: neither in `seen` nor earlier in the batch, ascending.
+
+    Args:
+      hashes: of the batch, in any order.
+      seen: ascending arrays. They are looked into by bisection: a batch costs little however much
+        was seen before it.
+    """
+    distinct, index = np.unique(hashes, return_index=True)
+    for known in seen:
+        if len(known):
+            at = np.minimum(np.searchsorted(known, distinct), len(known) - 1)
+            new = known[at] != distinct
+            distinct, index = distinct[new], index[new]
     return np.sort(index)
 
 
 def by_shard(events: Events, shards: int) -> Iterator[tuple[int, Events]]:
     """Splits a batch by account, so that an account's events always meet in one shard."""
-    shard = np.array([hash64(account) % shards for account in events.account], np.int64)
-    for value in np.unique(shard):
-        yield int(value), events.take(shard == value)
+    accounts: list[str] = events.account.tolist()
+    shard = (hash_column(accounts) % np.uint64(shards)).astype(np.int64)
+    order = np.argsort(shard, kind="stable")
+    bounds = np.flatnonzero(np.diff(shard[order])) + 1
+    for rows in np.split(order, bounds):
+        if len(rows):
+            yield int(shard[rows[0]]), events.take(rows)
 
 
 @dataclass(eq=False)
@@ -58,10 +72,43 @@ class Dedupe(beam.PTransform):  # type: ignore[misc]
         return (
             batches
             | "ShardByAccount"
-            >> beam.FlatMap(by_shard, self.shards).with_output_types(tuple[int, Events])
+            >> beam.ParDo(_ShardFn(self.shards)).with_output_types(tuple[int, Events])
             | "DropRepeats"
             >> beam.ParDo(_DedupeFn(self.horizon_ms)).with_outputs(self.DUPLICATES, main="events")
         )
+
+
+class _ShardFn(beam.DoFn):  # type: ignore[misc]
+    """Gathers what a bundle of elements brings before it is split: of a batch, a shard gets a
+    hundred events, and everything behind costs by the piece."""
+
+    _FULL = 16_384
+
+    def __init__(self, shards: int) -> None:
+        self._shards = shards
+
+    def start_bundle(self) -> None:
+        self._waiting: list[Events] = []
+        self._count = 0
+
+    def process(self, events: Events) -> Iterator[TimestampedValue]:
+        self._waiting.append(events)
+        self._count += len(events)
+        if self._count >= self._FULL:
+            for shard, at in self._split():
+                yield TimestampedValue(shard, at)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for shard, at in self._split():
+            yield WindowedValue(shard, at, (beam.window.GlobalWindow(),))
+
+    def _split(self) -> Iterator[tuple[tuple[int, Events], Timestamp]]:
+        waiting, self._waiting, self._count = self._waiting, [], 0
+        if waiting:
+            events = Events.concat(waiting)
+            at = Timestamp(micros=int(events.time_ms.min()) * 1000)
+            for shard in by_shard(events, self._shards):
+                yield shard, at
 
 
 class _DedupeFn(beam.DoFn):  # type: ignore[misc]
@@ -78,8 +125,8 @@ class _DedupeFn(beam.DoFn):  # type: ignore[misc]
         expiry: Any = beam.DoFn.TimerParam(EXPIRY),
     ) -> Iterator[Any]:
         _, events = element
-        known = [np.frombuffer(blob, "<u8").reshape(-1, 2) for blob in seen.read()]
-        rows = first_seen(events.event_hash, [block[:, 0] for block in known])
+        known = [_opened(blob) for blob in seen.read()]
+        rows = first_seen(events.event_hash, [np.ascontiguousarray(b[:, 0]) for b in known])
         if len(rows):
             block = np.stack(
                 [events.event_hash[rows], events.time_ms[rows].astype(np.uint64)], axis=1
@@ -87,7 +134,7 @@ class _DedupeFn(beam.DoFn):  # type: ignore[misc]
             if len(known) >= 16:  # few large blobs read faster than many small ones
                 seen.clear()
                 block = np.concatenate([*known, block])
-            seen.add(block.astype("<u8").tobytes())
+            seen.add(_ascending(block).astype("<u8").tobytes())
             latest = int(events.time_ms.max())
             expiry.set(Timestamp(micros=(latest + self._horizon_ms) * 1000))
             yield events.take(rows)
@@ -101,9 +148,21 @@ class _DedupeFn(beam.DoFn):  # type: ignore[misc]
         seen: Any = beam.DoFn.StateParam(SEEN),
     ) -> None:
         oldest = at.micros // 1000 - self._horizon_ms
-        blocks = [np.frombuffer(blob, "<u8").reshape(-1, 2) for blob in seen.read()]
+        blocks = [_opened(blob) for blob in seen.read()]
         seen.clear()
         for block in blocks:
             kept = block[block[:, 1].astype(np.int64) >= oldest]
             if len(kept):
                 seen.add(kept.tobytes())
+
+
+def _opened(blob: bytes) -> Hashes:
+    """(hash, time) pairs, uint64 of shape (n, 2), by hash."""
+    block = np.frombuffer(blob, "<u8").reshape(-1, 2)
+    hashes = block[:, 0]
+    # State of versions before 0.3 is in the order of arrival.
+    return block if (hashes[1:] >= hashes[:-1]).all() else _ascending(block)
+
+
+def _ascending(block: Hashes) -> Hashes:
+    return block[np.argsort(block[:, 0], kind="stable")]

@@ -8,6 +8,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, BinaryIO, cast
 
 import apache_beam as beam
@@ -22,6 +23,7 @@ from transforms.ingest.batch import NO_WATERMARK, RecordBatch
 ToElement = Callable[[RecordBatch], tuple[Any, NDArray[np.int64]]]
 
 _RANGE_BYTES = 32 << 20
+_BLOCK_BYTES = 1 << 20
 
 
 def find_files(pattern: str) -> list[str]:
@@ -53,32 +55,49 @@ def read_range(path: str, start: int, stop: int, batch_records: int) -> Iterator
     Every line belongs to exactly one range. Blank lines are no records.
     """
     name = os.path.normpath(path)  # the whole of it: files of two folders may have one name
-    offsets: list[int] = []
+    places: list[int] = []
     values: list[bytes] = []
-    with _opened(path) as lines:
-        at = start
-        if start:
-            lines.seek(start - 1)
-            at = start - 1 + len(lines.readline())  # the line before, up to its end
-        while (path.endswith(".gz") or at < stop) and (line := _next_line(lines, path)):
+    for at, lines in _line_blocks(path, start, stop):
+        ends = list(accumulate(map(len, lines), lambda end, size: end + size + 1, initial=at))
+        for place, line in zip(ends, lines, strict=False):
             if record := line.strip():
-                offsets.append(at)
+                places.append(place)
                 values.append(record)
                 if len(values) >= batch_records:
-                    yield RecordBatch(name, 0, np.array(offsets, np.int64), values, NO_WATERMARK)
-                    offsets, values = [], []
-            at += len(line)
+                    yield RecordBatch(name, 0, np.array(places, np.int64), values, NO_WATERMARK)
+                    places, values = [], []
     if values:
-        yield RecordBatch(name, 0, np.array(offsets, np.int64), values, NO_WATERMARK)
+        yield RecordBatch(name, 0, np.array(places, np.int64), values, NO_WATERMARK)
+
+
+def _line_blocks(path: str, start: int, stop: int) -> Iterator[tuple[int, list[bytes]]]:
+    """Whole lines that begin in [start, stop), many at a time, and where the first of them does."""
+    with _opened(path) as file:
+        at = start
+        if start:
+            file.seek(start - 1)
+            at = start - 1 + len(file.readline())  # the line before, up to its end
+        endless = path.endswith(".gz")
+        while endless or at < stop:
+            block = _next_block(
+                file, path, _BLOCK_BYTES if endless else min(_BLOCK_BYTES, stop - at)
+            )
+            if not block:
+                return
+            yield at, block.split(b"\n")
+            at += len(block)
 
 
 def _opened(path: str) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path)) if path.endswith(".gz") else open(path, "rb")
 
 
-def _next_line(lines: BinaryIO, path: str) -> bytes:
+def _next_block(file: BinaryIO, path: str, size: int) -> bytes:
+    """About `size` bytes, to the end of a line."""
     try:
-        return lines.readline()
+        block = file.read(size)
+        # The last byte may be the end of a line, or the first of one that begins in time.
+        return block if block.endswith(b"\n") else block + file.readline()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         cut = isinstance(error, EOFError)
         raise DistilwatchError(

@@ -131,7 +131,7 @@ class SchemaRegistry:
     patience_s: float = 300.0
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    _known: dict[int, Writer | UnusableSchema] = field(default_factory=dict, repr=False)
+    _known: dict[int, Writer | str] = field(default_factory=dict, repr=False)
     _unknown: dict[int, float] = field(default_factory=dict, repr=False)
     _client: httpx.Client | None = field(default=None, repr=False)
     _lock: Any = field(default_factory=threading.Lock, repr=False)
@@ -151,15 +151,17 @@ class SchemaRegistry:
           UnusableSchema: it is neither Avro nor JSON, or is broken.
           DistilwatchError: the registry refuses us, or stays away.
         """
-        with self._lock:
-            found = self._known.get(schema)
-            if found is None:
-                found = self._fetch(schema)
-        if isinstance(found, UnusableSchema):
-            raise found
+        # Known ones go on being read while another is waited for.
+        found = self._known.get(schema)
+        if found is None:
+            with self._lock:
+                found = self._known.get(schema) or self._fetch(schema)
+        if isinstance(found, str):
+            # A new one each time: one that is kept grows by a trace, and what that holds, a record.
+            raise UnusableSchema(found)
         return found
 
-    def _fetch(self, schema: int) -> Writer | UnusableSchema:
+    def _fetch(self, schema: int) -> Writer | str:
         if self.clock() < self._unknown.get(schema, 0.0):
             raise UnknownSchema
         told = self._get(f"/schemas/ids/{schema}")
@@ -174,18 +176,19 @@ class SchemaRegistry:
         self._known[schema] = made
         return made
 
-    def _made(self, schema: int, told: Mapping[str, Any]) -> Writer | UnusableSchema:
+    def _made(self, schema: int, told: Mapping[str, Any]) -> Writer | str:
+        """How its records were written, or why they cannot be read."""
         kind = str(told.get("schemaType") or "AVRO")
         if kind == "JSON":
             return Writer(schema, None)
         if kind != "AVRO":
-            return UnusableSchema(f"{kind.lower()[:20]} is not read here")
+            return f"{kind.lower()[:20]} is not read here"
         try:
             named: dict[str, Any] = {}
             self._name_references(told.get("references") or (), named, set())
             parsed = fastavro.parse_schema(json.loads(told["schema"]), named_schemas=named)
         except (SchemaParseException, UnknownType, ValueError, KeyError, TypeError) as error:
-            return UnusableSchema(f"the schema cannot be understood ({type(error).__name__})")
+            return f"the schema cannot be understood ({type(error).__name__})"
         return Writer(schema, parsed)
 
     def _name_references(

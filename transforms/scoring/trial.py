@@ -1,7 +1,8 @@
 """A new bundle on recent items, beside the present one: it may not alert much more, nor much less.
 
 The shares of items with a p-value up to a threshold are compared, at each level, at the run's own
-threshold for alerts and at a wider one, where few items say more. Pure: no files, no Beam.
+threshold for alerts and at a wider one, where few items say more. What alerts on most items is
+refused even where the present bundle does so, too. Pure: no files, no Beam.
 """
 
 from __future__ import annotations
@@ -23,14 +24,18 @@ class TrialBounds:
     Attributes:
       max_factor: its share of suspicious items against the present bundle's, either way.
       slack: share by which it may differ in any case.
-      thresholds: p-values up to which an item is suspicious.
+      alert_p: p-value up to which the run alerts.
+      trial_p: another, wider one up to which an item is suspicious.
       min_items: of a level; with fewer the level says nothing.
+      max_alert_rate: share of items up to `alert_p`, whatever the present bundle's is.
     """
 
     max_factor: float
     slack: float
-    thresholds: tuple[float, ...]
+    alert_p: float
+    trial_p: float
     min_items: int
+    max_alert_rate: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class Comparison:
       level, threshold: of these.
       items: that were scored.
       present, new: shares of items up to the threshold.
+      most: that the new share may be.
       inside: whether the new share is within bounds.
     """
 
@@ -49,12 +55,13 @@ class Comparison:
     items: int
     present: float
     new: float
+    most: float
     inside: bool
 
     def __str__(self) -> str:
         return (
             f"{self.level}, p <= {self.threshold:g}: {self.new:.1%} of {self.items} items, "
-            f"before {self.present:.1%}"
+            f"before {self.present:.1%}, at most {self.most:.1%} may be"
         )
 
 
@@ -84,11 +91,12 @@ def compare(
             np.array([s.p_value for s in score_items(own, bundle, level, rows_of[level], -1.0)])
             for bundle in (present, new)
         ]
-        for threshold in sorted(set(bounds.thresholds)):
+        for threshold in sorted({bounds.alert_p, bounds.trial_p}):
             before, after = (float((p <= threshold).mean()) for p in p_values)
-            high = bounds.max_factor * before + bounds.slack
+            high = min(1.0, bounds.max_factor * before + bounds.slack)
+            if threshold == bounds.alert_p:
+                high = min(high, bounds.max_alert_rate)
             low = before / bounds.max_factor - bounds.slack
-            found.append(
-                Comparison(level, threshold, len(own), before, after, low <= after <= high)
-            )
+            inside = low <= after <= high
+            found.append(Comparison(level, threshold, len(own), before, after, high, inside))
     return found

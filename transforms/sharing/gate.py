@@ -42,13 +42,16 @@ _LONG = 8
 _WORD = re.compile(r"[\w.@-]{3,}")
 
 
-def check_outgoing(data: bytes, terms: Terms, secrets: Iterable[str] = ()) -> list[dict[str, Any]]:
+def check_outgoing(
+    data: bytes, terms: Terms, secrets: Iterable[str] = (), now_ms: int = 0
+) -> list[dict[str, Any]]:
     """Looks at a bundle that is about to leave.
 
     Args:
       data: its bytes, as they would leave.
       terms: of the recipient.
       secrets: texts that must not be in it: accounts, clusters, pseudonyms of payment.
+      now_ms: what is over by then does not leave, milliseconds UTC.
 
     Returns:
       Its objects.
@@ -65,7 +68,7 @@ def check_outgoing(data: bytes, terms: Terms, secrets: Iterable[str] = ()) -> li
         raise _stop("the name of an account, cluster or payment instrument is in it", terms)
     objects: list[dict[str, Any]] = orjson.loads(data)["objects"]
     for obj in objects:
-        if problem := _problem(obj, terms):
+        if problem := _problem(obj, terms, now_ms):
             raise _stop(f"{obj.get('type')}: {problem}", terms)
     return objects
 
@@ -75,7 +78,7 @@ def _is_in(secret: str, text: str, words: set[str]) -> bool:
     return secret in words or (len(secret) >= _LONG and secret in text)
 
 
-def _problem(obj: Mapping[str, Any], terms: Terms) -> str:
+def _problem(obj: Mapping[str, Any], terms: Terms, now_ms: int) -> str:
     if is_constant(obj):
         return ""
     kind = obj["type"]
@@ -96,10 +99,10 @@ def _problem(obj: Mapping[str, Any], terms: Terms) -> str:
         return f"it is not marked TLP:{terms.marking.value.upper()}"
     if kind == "campaign" and "description" in obj and not terms.tactics:
         return "tactics may not leave"
-    return _of_indicator(obj, terms) if kind == "indicator" else ""
+    return _of_indicator(obj, terms, now_ms) if kind == "indicator" else ""
 
 
-def _of_indicator(obj: Mapping[str, Any], terms: Terms) -> str:
+def _of_indicator(obj: Mapping[str, Any], terms: Terms, now_ms: int) -> str:
     one = indicator_of(obj)
     if one.kind not in terms.kinds:
         return f"{terms.recipient} may not have kind {one.kind}"
@@ -107,6 +110,8 @@ def _of_indicator(obj: Mapping[str, Any], terms: Terms) -> str:
         return f"confidence {one.confidence} is below {terms.least_confidence}"
     if one.valid_until_ms is None or one.valid_until_ms - one.valid_from_ms > terms.valid_ms:
         return "it would hold longer than the policy says"
+    if one.valid_until_ms <= now_ms:
+        return f"it is over since {obj['valid_until']}"
     if one.kind is Kind.COVERAGE and decode_coverage(one.payload).epsilon > terms.epsilon:
         return f"its ε is above {terms.epsilon:g}"
     return ""

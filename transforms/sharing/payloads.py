@@ -19,6 +19,7 @@ from transforms.coverage.layout import MAX_CELLS
 from transforms.sharing.indicators import MAX_PAYLOAD_BYTES, Indicator, Kind
 
 MAX_FEATURES = 200
+_MOST_Z = 10.0
 T = TypeVar("T")
 _MEND = "refuse it, and tell the lab that made it"
 
@@ -96,6 +97,13 @@ class Coverage:
     def sums(self) -> NDArray[np.float64]:
         """The noisy sum of contributions, float64 of shape (1024,)."""
         return self.values / self.unit
+
+
+def rounded_score(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard scores as they are told: in halves, at most 10, and 0 where unknown. Same shape."""
+    known = np.where(np.isfinite(z), z, 0.0)
+    rounded: NDArray[np.float64] = np.clip(np.round(2 * known) / 2, -_MOST_Z, _MOST_Z)
+    return rounded
 
 
 def decode_behaviour(payload: bytes) -> Behaviour:

@@ -54,7 +54,7 @@ class Refusal(NamedTuple):
     """An object that was not taken.
 
     Attributes:
-      object_id: as far as it can be told.
+      object_id: as far as it can be told; printable, as the detail is.
       reason: one stable word.
       detail: in words; never more than 200 characters of the object.
     """
@@ -103,8 +103,15 @@ def receive(objects: Sequence[Any], feed: Feed, now_ms: int) -> Received:
             _take(obj, feed, now_ms, found)
         except _Refused as refused:
             name = str(obj.get("id", ""))[:100] if isinstance(obj, Mapping) else ""
-            found.refused.append(Refusal(name, refused.reason, refused.detail[:200]))
+            found.refused.append(
+                Refusal(_shown(name), refused.reason, _shown(refused.detail[:200]))
+            )
     return found
+
+
+def _shown(text: str) -> str:
+    """Text of a stranger without what a terminal obeys: it is shown to people, and logged."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 def _take(obj: Any, feed: Feed, now_ms: int, found: Received) -> None:
@@ -161,7 +168,7 @@ def _check_shape(obj: Any) -> None:
 
 def _signer(obj: Mapping[str, Any], feed: Feed) -> str:
     """Lab that signed an object in its own name; "" for what distilwatch itself is."""
-    author = obj["id"] if obj["type"] == "identity" else obj.get("created_by_ref")
+    author = obj.get("id") if obj["type"] == "identity" else obj.get("created_by_ref")
     if author == identity_id("distilwatch"):
         return ""
     if author == identity_id(feed.own):

@@ -6,14 +6,18 @@ leaves. Nothing is decided here by what cannot be written down: limits and terms
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from transforms.sharing.indicators import Indicator, Kind, Marking, indicator_id
-from transforms.sharing.payloads import MAX_FEATURES, Behaviour, Coverage
+import numpy as np
 
-_MOST_Z = 10.0
+from transforms.sharing.indicators import Indicator, Kind, Marking, indicator_id
+from transforms.sharing.payloads import MAX_FEATURES, Behaviour, Coverage, rounded_score
+
+_DAY_MS = 86_400_000
 _LIKENESS = 60  # confidence of what is compared: a likeness is no identity
 _LEAST_SIGMAS = 4.0  # members that a coverage sketch needs, in standard deviations of its noise
 
@@ -94,12 +98,28 @@ def candidates(case: Case, terms: Terms, draw: Callable[[], Coverage | str]) -> 
         it may leave.
     """
     accounts = case.evidence["account_count"]
-    found = [_of_thing(case, terms, thing) for thing in case.evidence["things"]]
-    found += [_of_behaviour(case, terms), _of_coverage(case, terms, draw)]
+    why = _too_old(case, terms)
     if accounts < terms.least_accounts:
         why = f"the cluster has {accounts} accounts, fewer than {terms.least_accounts}"
+    found = [_of_thing(case, terms, thing) for thing in case.evidence["things"]]
+    found.append(_of_behaviour(case, terms))
+    found.append(_of_coverage(case, terms, (lambda: why) if why else draw))
+    if why:
         found = [one._replace(indicator=None, why=why) for one in found]
     return found
+
+
+def _too_old(case: Case, terms: Terms) -> str:
+    """An indicator holds from the last request of its campaign on: what was confirmed long after it
+    would be over before anybody has it, and is not made to look new."""
+    if case.now_ms < case.seen_ms + terms.valid_ms:
+        return ""
+    day = datetime.fromtimestamp(case.seen_ms / 1000, UTC).date()
+    days = terms.valid_ms // _DAY_MS
+    return (
+        f"it was last seen on {day}, and what {terms.recipient} gets holds for {days} days from "
+        "then: it would be over already (valid_for in the policy)"
+    )
 
 
 def thing_confidence(members: int, others: int) -> int:
@@ -132,11 +152,9 @@ def _of_thing(case: Case, terms: Terms, thing: Mapping[str, Any]) -> Candidate:
 
 def _of_behaviour(case: Case, terms: Terms) -> Candidate:
     kind = Kind.BEHAVIOUR
-    features = {
-        f["name"]: max(-_MOST_Z, min(_MOST_Z, round(2 * f["z"]) / 2))
-        for f in case.evidence["features"][:MAX_FEATURES]
-        if f["z"] is not None
-    }
+    known = [f for f in case.evidence["features"][:MAX_FEATURES] if f["z"] is not None]
+    scores = rounded_score(np.array([f["z"] for f in known], np.float64)).tolist()
+    features = dict(zip((f["name"] for f in known), scores, strict=True))
     what = f"{len(features)} features of the cluster as a whole, in halves of a standard score"
     why = _refused(terms, kind, _LIKENESS)
     if not why and not features:
@@ -166,7 +184,8 @@ def _of_coverage(case: Case, terms: Terms, draw: Callable[[], Coverage | str]) -
 
         least = _LEAST_SIGMAS * sigma_for(terms.epsilon, terms.delta)
         if accounts < least:
-            why = f"the noise would drown it: ε = {terms.epsilon:g} needs {least:.0f} accounts"
+            needed = f"ε = {terms.epsilon:g} needs {math.ceil(least)} accounts"
+            why = f"the noise would drown it: {needed}"
     if why:
         return Candidate(kind, what, None, why)
     drawn = draw()

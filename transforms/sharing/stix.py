@@ -15,6 +15,7 @@ import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Literal
 
 import stix2
@@ -55,11 +56,15 @@ def signed_objects(objects: Iterable[Mapping[str, Any]], key: Ed25519PrivateKey)
 
 
 def is_constant(obj: Mapping[str, Any]) -> bool:
-    """Whether an object is the same for everybody: a marking, or the definition of our own
-    properties."""
-    return obj["type"] in ("marking-definition", "extension-definition") or (
-        obj["id"] == identity_id("distilwatch")
-    )
+    """Whether an object is, to the last property, one that is the same for everybody: a marking,
+    the definition of our own properties, or who defined them."""
+    return any(obj == constant for constant in _constants())
+
+
+@cache
+def _constants() -> tuple[Stix, ...]:
+    definitions = (extension_object(), identity_object("distilwatch"))
+    return (*definitions, *(marking_object(marking) for marking in Marking))
 
 
 def identity_object(lab: str) -> Stix:

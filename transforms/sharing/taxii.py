@@ -21,6 +21,7 @@ from requests.adapters import HTTPAdapter
 from taxii2client.common import TokenAuth, _HTTPConnection
 from taxii2client.exceptions import TAXIIServiceException
 from taxii2client.v21 import Collection, as_pages
+from urllib3.exceptions import DecodeError, HTTPError
 from urllib3.util import Retry
 
 from schemas.errors import DistilwatchError
@@ -92,8 +93,14 @@ class _Adapter(HTTPAdapter):  # type: ignore[misc]
     def send(self, request: Any, **options: Any) -> Any:
         options.update(stream=True, timeout=self._wait_s)
         response = super().send(request, **options)
-        body = response.raw.read(_ANSWER_BYTES + 1, decode_content=True)
-        response.close()
+        try:
+            body = response.raw.read(_ANSWER_BYTES + 1, decode_content=True)
+        except DecodeError as error:
+            raise requests.exceptions.ContentDecodingError(error) from error
+        except HTTPError as error:  # the connection was cut, or nothing came for too long
+            raise requests.ConnectionError(error) from error
+        finally:
+            response.close()
         if len(body) > _ANSWER_BYTES:
             raise _TooLarge(f"an answer of more than {_ANSWER_BYTES:,} bytes")
         response._content, response._content_consumed = body, True

@@ -26,6 +26,7 @@ from transforms.sinks.delivery import Delivery
 from transforms.sinks.duckdb import write_tables
 from transforms.sinks.parquet import add_parquet, parquet_folder
 from transforms.sinks.spool import Batch, Spool
+from transforms.sinks.staging import cannot_keep
 
 if TYPE_CHECKING:
     from transforms.bigquery.client import BigQueryOptions
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _WARN_EVERY_S = 60.0
 _BRIEF_S = 10.0  # others may read for so long without a word
+_PATIENCE_S = 2.0  # with others who read: they pause each second (`pipelines.triage.turns`)
 _REMEMBERED = 200_000
 _HEALTH, _CLUSTERS, _MEMBERS = "run_health", "flagged_clusters", "cluster_members"
 _EVIDENCE = "cluster_evidence"
@@ -229,6 +231,8 @@ class Committer:
                 self._warn_at = now + _BRIEF_S
             elif now >= self._warn_at:
                 self._warn_at = now + _WARN_EVERY_S
+                if isinstance(problem, OSError):
+                    problem = cannot_keep(str(self._spool.folder), problem)
                 self._warn(f"results wait in {self._spool.folder}: {problem}")
             return False
         return True
@@ -251,7 +255,7 @@ class Committer:
                 path = duckdb_path(uri)
                 whole_run = self._run_id if batch.fresh and counts else None
                 define = uri not in self._defined or not path.exists()
-                write_tables(path, tables, whole_run, define)
+                write_tables(path, tables, whole_run, define, _PATIENCE_S)
                 self._defined.add(uri)
             elif uri.startswith("parquet:"):
                 # Counts are one file with all of them, which what was left by a crash has not.

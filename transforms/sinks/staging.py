@@ -96,6 +96,8 @@ def _keep(folder: str, table: str, part: pa.Table) -> None:
         pq.write_table(part, partial)
         partial.rename(path)
     except OSError as error:
+        # On a full disk each further try would leave another half behind.
+        partial.unlink(missing_ok=True)
         raise cannot_keep(folder, error) from error
 
 
@@ -104,7 +106,8 @@ def cannot_keep(folder: str, error: OSError) -> DistilwatchError:
     return DistilwatchError(
         f"what is passing cannot be kept ({os.strerror(error.errno) if error.errno else error})",
         folder,
-        "free some space, or set run.tmp in the settings to a folder on another disk",
+        "free some space, then run this again; to keep it on another disk set run.tmp in the "
+        "settings, for a stream with a local output choose another output, or set flink.spool",
     )
 
 

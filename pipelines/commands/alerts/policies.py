@@ -38,7 +38,8 @@ def test_policy(
     from pipelines.oncall import rules_of
     from pipelines.policy_trial import try_policy
     from pipelines.tables import check_tables
-    from transforms.alerts.routing import Policy, read_part
+    from transforms.alerts.paging import Policy
+    from transforms.alerts.part import read_part
 
     with Console(as_json) as console:
         path, rules = check_tables(output), rules_of(load_config(config_path).alerts)

@@ -24,16 +24,16 @@ _state = click.option(
 )
 _kind = click.option(
     "--kind",
-    type=click.Choice(["payment", "device"]),
+    type=click.Choice(["payment", "device", "network"]),
     default="payment",
     show_default=True,
     help="Kind of identifier.",
 )
 
 
-@click.group(short_help="Find cards and devices that two labs both know, and nothing else.")
+@click.group(short_help="Find what two labs both know of cards, devices and networks.")
 def match() -> None:
-    """Find payment and device identifiers that two labs both know; neither learns the others.
+    """Find cards, devices and networks that two labs both know; neither learns the others.
 
     One lab serves what it has confirmed, the other one asks. docs/private_matching.md says what
     each of them learns.
@@ -74,7 +74,7 @@ def seal(
     config_path: Path | None,
     as_json: bool,
 ) -> None:
-    """Seal the cards and devices of chosen accounts, from their requests.
+    """Seal the cards, devices and networks of chosen accounts, from their requests.
 
     \b
     Example:
@@ -219,7 +219,7 @@ def serve(
     "--from",
     "source",
     required=True,
-    metavar="FEED",
+    metavar="LAB",
     help="What watch.sources in the settings calls the other lab.",
 )
 @_kind

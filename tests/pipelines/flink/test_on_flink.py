@@ -29,6 +29,7 @@ from tests.support.stream import (
 
 pytestmark = [pytest.mark.flink, pytest.mark.kafka, pytest.mark.slow]
 
+TABLES = ("session_scores", "flagged_clusters", "cluster_members", "dead_letters", "run_health")
 Start = Callable[[subprocess.Popen[str]], subprocess.Popen[str]]
 
 
@@ -51,20 +52,25 @@ def world(
 
 
 def test_a_bounded_run_on_flink_has_the_tables_of_the_embedded_runner(
-    world: FlinkWorld, tmp_path: Path
+    world: FlinkWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     how = (
         "detect", "--input", tmp_path / "live.jsonl", "--bundle", world.bundle,
         "--config", world.settings, "--run-id", "bounded",
     )  # fmt: skip
-    here, there = tmp_path / "here.duckdb", tmp_path / "there.duckdb"
+    here = tmp_path / "here.duckdb"
     result(*how, "--output", f"duckdb:///{here}", home=world.home)
-    os.environ |= {"DISTILWATCH_FLINK_LIBS": world.environment["DISTILWATCH_FLINK_LIBS"]}
-    said = result(*how, "--output", f"duckdb:///{there}", *world.runner, home=world.home)
-    assert said["rows"]["session_scores"] > 100
-    names = ("session_scores", "flagged_clusters", "cluster_members", "dead_letters", "run_health")
-    for name in names:
-        assert table(there, name) == table(here, name), name
+    monkeypatch.setenv("DISTILWATCH_FLINK_LIBS", world.environment["DISTILWATCH_FLINK_LIBS"])
+    for slots in (1, 2):
+        there = tmp_path / f"there-{slots}.duckdb"
+        settings = world.settings.read_text()
+        assert "parallelism: 1" in settings
+        world.settings.write_text(settings.replace("parallelism: 1", f"parallelism: {slots}"))
+        said = result(*how, "--output", f"duckdb:///{there}", *world.runner, home=world.home)
+        world.settings.write_text(settings)
+        assert said["rows"]["session_scores"] > 100
+        for name in TABLES:
+            assert table(there, name) == table(here, name), (name, slots)
 
 
 def test_a_stream_stopped_with_a_savepoint_goes_on_with_newer_settings_and_loses_nothing(
@@ -127,7 +133,7 @@ def test_a_stream_stopped_with_a_savepoint_goes_on_with_newer_settings_and_loses
 def test_faults_change_nothing(
     flink: FlinkCluster, workers: WorkerPool, started: Start, tmp_path: Path
 ) -> None:
-    seed = int(os.environ.get("SEED", time.time_ns() % 1_000_000))
+    seed = int(os.environ.get("SEED") or time.time_ns() % 1_000_000)
     print(f"SEED={seed}")
     chance = random.Random(seed)
     with KafkaBroker(tmp_path / "kafka") as broker:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 import stix2
+import yaml
 from stix2validator import ValidationOptions, validate_parsed_json
 
 from pipelines.sharing import outbound, signoff
@@ -19,6 +21,7 @@ from transforms.alerts.decision_store import DispositionStore
 from transforms.alerts.dispositions import decide
 from transforms.sharing.canonical import digest
 from transforms.sharing.indicators import Kind, Marking
+from transforms.sharing.log import ShareLog
 from transforms.sharing.payloads import decode_behaviour, decode_coverage
 from transforms.sharing.privacy import epsilon_of, rho_of, sigma_for
 
@@ -114,6 +117,38 @@ def test_small_clusters_tell_nothing_at_all(lab: Lab) -> None:
     assert lab.store.spent() == {}
 
 
+def test_what_was_seen_long_ago_stays_and_says_so(lab: Lab) -> None:
+    add_cluster(lab)
+    lab.now_ms += 30 * 86_400_000  # confirmed, and then forgotten for as long as indicators hold
+    made = propose(lab)
+    assert made.proposal is None
+    [why] = {c.why for c in made.candidates}
+    assert why.startswith("it was last seen on 2026-09-21, and what forum gets holds for 30 days")
+    assert lab.store.spent() == {}  # no noise was drawn for what stays
+
+
+def test_what_is_over_when_somebody_approves_it_does_not_leave(lab: Lab) -> None:
+    add_cluster(lab)
+    made = propose(lab).proposal
+    assert made is not None
+    lab.now_ms += 30 * 86_400_000
+    with pytest.raises(DistilwatchError, match="it is over since 2026-10-21"):
+        signoff.approve(lab.policy, lab.store, made.name, made.digest, "ben")
+
+
+def test_networks_need_two_words_to_leave_in_clear(lab: Lab) -> None:
+    given = ["network", "behaviour"]
+    write_policy(lab, None, kinds=given)
+    with pytest.raises(DistilwatchError, match="forum would get networks") as refused:
+        assert lab.policy
+    for way in ("share match --kind network", "limits.networks_in_clear"):
+        assert way in str(refused.value)
+    policy = yaml.safe_load(lab.folder.joinpath("sharing.yaml").read_text())
+    policy.setdefault("limits", {})["networks_in_clear"] = True
+    lab.folder.joinpath("sharing.yaml").write_text(yaml.safe_dump(policy))
+    assert Kind.NETWORK in lab.policy.terms("forum").kinds
+
+
 def test_nothing_leaves_before_somebody_else_has_approved_those_very_bytes(
     lab: Lab, tmp_path: Path
 ) -> None:
@@ -175,6 +210,48 @@ def test_a_rejected_proposal_is_at_its_end(lab: Lab) -> None:
     assert signoff.reject(lab.store, made.name, "too early", "ben").state == "rejected"
     with pytest.raises(DistilwatchError, match="is rejected"):
         signoff.approve(lab.policy, lab.store, made.name, made.digest, "ben")
+
+
+@pytest.mark.parametrize("other", ["reject", "approve", "send"])
+def test_a_decision_does_not_undo_one_that_was_made_meanwhile(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """Two people at once: between looking at a proposal and the log, somebody else writes there."""
+    add_cluster(lab)
+    made = propose(lab).proposal
+    assert made is not None
+    append_if = ShareLog.append_if
+    done: list[str] = []
+
+    def late(self: ShareLog, known: int, action: str, at_ms: int, **what: Any) -> Any:
+        if not done:
+            done.append(action)
+            self.append(other, at_ms, proposal=made.name, by="cem")
+        return append_if(self, known, action, at_ms, **what)
+
+    monkeypatch.setattr(ShareLog, "append_if", late)
+    with pytest.raises(DistilwatchError, match="cannot be rejected"):
+        signoff.reject(lab.store, made.name, "too early", "ben")
+    assert lab.store.log.entries()[-1]["action"] == other
+
+
+def test_what_others_log_meanwhile_stops_nobody(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    add_cluster(lab)
+    made = propose(lab).proposal
+    assert made is not None
+    append_if = ShareLog.append_if
+
+    def late(self: ShareLog, known: int, action: str, at_ms: int, **what: Any) -> Any:
+        if self.entries()[-1]["action"] != "poll":
+            self.append("poll", at_ms, feed="forum")
+        return append_if(self, known, action, at_ms, **what)
+
+    monkeypatch.setattr(ShareLog, "append_if", late)
+    signoff.approve(lab.policy, lab.store, made.name, made.digest, "ben")
+    done = signoff.publish(lab.policy, lab.store, made.name, "ben", tmp_path / "out.json")
+    assert done.state == "sent"
 
 
 def test_what_leaves_names_nobody_and_is_valid_stix(lab: Lab, tmp_path: Path) -> None:

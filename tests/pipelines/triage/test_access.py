@@ -61,6 +61,11 @@ def test_a_name_that_was_pointed_here_reads_nothing(tables: Path) -> None:
     assert "c-" not in answer.text
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:8350", "localhost:8350", "[::1]:8350", "[::1]"])
+def test_this_machine_is_reached_by_each_of_its_names(tables: Path, host: str) -> None:
+    assert client_of(tables).get("/", headers={"Host": host}).status_code == 200
+
+
 # --- proxy ---------------------------------------------------------------------------------------
 
 
@@ -84,6 +89,18 @@ def test_a_proxy_that_names_nobody_or_two_is_refused(tables: Path) -> None:
     assert client.get("/").status_code == 403
     two = [("X-Forwarded-Email", "a@x"), ("X-Forwarded-Email", "root@x")]
     assert client.get("/", headers=two).status_code == 403
+
+
+def test_a_proxy_that_passes_on_what_the_browser_said_of_groups_is_refused(tables: Path) -> None:
+    client = client_of(tables, PROXY, "10.0.0.5")
+    two = [
+        ("X-Forwarded-Email", "vera@x"),
+        ("X-Forwarded-Groups", "oncall"),
+        ("X-Forwarded-Groups", "staff"),
+    ]
+    answer = client.get("/", headers=two)
+    assert answer.status_code == 403
+    assert "says twice" in answer.text
 
 
 def test_who_has_no_role_is_refused(tables: Path) -> None:
@@ -132,6 +149,7 @@ def test_each_role_may_do_what_it_says(tables: Path) -> None:
         ("guess", {}),
         ("own", {"Origin": "https://evil.example.org"}),
         ("own", {"Origin": "null"}),
+        ("own", {"Origin": "https://[half"}),
         ("own", {"Sec-Fetch-Site": "cross-site"}),
         ("own", {"Sec-Fetch-Site": "same-site"}),
     ],
@@ -258,6 +276,27 @@ def test_what_was_done_is_noted_and_a_changed_line_shows(tables: Path) -> None:
     assert "was changed" in client.get("/audit").text
 
 
+def test_a_line_that_was_cut_off_stays_and_shows(tables: Path) -> None:
+    log = AuditLog(audit_file(tables))
+    log.note("signed in", "ann")
+    with audit_file(tables).open("a") as file:
+        file.write('{"at": "2026-06-')  # a process died while it wrote
+    log.note("signed in", "bob")
+    log.note("signed in", "cleo")
+    assert [line["who"] for line in log.newest(9)] == ["cleo", "bob", "", "ann"]
+    assert log.newest(9)[2]["what"] == "unreadable"
+    assert log.broken() == 2
+    assert "unreadable" in client_of(tables).get("/audit").text
+
+
+@pytest.mark.parametrize("line", ["[]", "7", "{}", '"text"', "nonsense"])
+def test_lines_that_are_no_entries_are_told(tables: Path, line: str) -> None:
+    audit_file(tables).write_text(f"{line}\n")
+    log = AuditLog(audit_file(tables))
+    assert log.broken() == 1
+    assert log.newest(1)[0]["what"] == "unreadable"
+
+
 def test_the_audit_log_is_for_its_owner_only(tables: Path) -> None:
     client_of(tables)
     assert audit_file(tables).stat().st_mode & 0o077 == 0
@@ -266,7 +305,9 @@ def test_the_audit_log_is_for_its_owner_only(tables: Path) -> None:
 def test_the_theme_is_kept_and_leads_back_to_our_pages_only(tables: Path) -> None:
     client = client_of(tables)
     token = token_in(client.get("/").text)
-    for back, target in (("/keys", "/keys"), ("//evil.example.org", "/"), ("https://e.org", "/")):
+    for back, target in (
+        ("/keys", "/keys"), ("//evil.example.org", "/"), ("https://e.org", "/"), ("//[half", "/"),
+    ):  # fmt: skip
         form = {"csrf": token, "theme": "dark", "back": back}
         answer = client.post("/theme", data=form)
         assert answer.headers["Location"] == target

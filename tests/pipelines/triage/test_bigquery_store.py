@@ -76,9 +76,9 @@ def test_a_decision_is_kept_moves_the_cluster_and_is_taken_back_once(store: Stor
     )  # fmt: skip
     assert store.dispositions() == [made]
     queue.note()  # the emulator's tables do not say that they were changed, so no refresh here
-    assert queue.state(worst) == "dismissed"
+    assert queue.stands(worst).state == "dismissed"
     store.withdraw(made.disposition_id, "me", "no", "test")
     with pytest.raises(DistilwatchError, match="taken back already"):
         store.withdraw(made.disposition_id, "you", "no", "test")
     queue.note()
-    assert queue.state(worst) == "open"
+    assert queue.stands(worst).state == "open"

@@ -11,7 +11,8 @@ import pytest
 
 from pipelines.report.story import SEVERITIES
 from pipelines.triage.duckdb_store import DuckDBStore
-from pipelines.triage.queue import _GROUP, Queue, QueueFilter, QueueRow
+from pipelines.triage.queue import Queue, QueueFilter, QueueRow
+from pipelines.triage.states import GROUP
 from transforms.alerts.dispositions import decide
 
 ANY = QueueFilter(state="any")
@@ -38,7 +39,7 @@ def everything(queue: Queue, wanted: QueueFilter = ANY, size: int = 37) -> list[
 
 def order(row: QueueRow) -> tuple[object, ...]:
     grave = SEVERITIES.index(row.severity)
-    return _GROUP[row.state], grave, -(row.exposure_usd or 0), row.p_value, row.cluster_id
+    return GROUP[row.state], grave, -(row.exposure_usd or 0), row.p_value, row.cluster_id
 
 
 def decide_on(store: DuckDBStore, cluster: str, decision: str) -> str:
@@ -117,7 +118,7 @@ def test_a_decision_moves_a_cluster_and_undoing_moves_it_back(
     worst = before[0].cluster_id
     name = decide_on(store, worst, decision)
     queue.note()
-    assert queue.state(worst) == state
+    assert queue.stands(worst).state == state
     assert (worst in {r.cluster_id for r in everything(queue, QueueFilter())}) == (
         decision == "watch"
     )
@@ -135,8 +136,29 @@ def test_what_a_running_detect_writes_is_seen(tables: Path) -> None:
             "'resolved' AS status) FROM flagged_clusters WHERE cluster_id = ?", [worst]
         )  # fmt: skip
     queue.refresh(force=True)
-    assert queue.state(worst) == "resolved"
+    assert queue.stands(worst).state == "resolved"
     assert queue.page(ANY, 1).total == 300
+
+
+def test_members_are_those_of_the_newest_row(tables: Path) -> None:
+    """Its window is the latest; an earlier one may have a larger revision."""
+    name = queue_of(tables).page(QueueFilter(), 1).rows[0].cluster_id
+    with duckdb.connect(str(tables)) as connection:
+        connection.execute(
+            "INSERT INTO flagged_clusters BY NAME SELECT * REPLACE (3 AS revision, "
+            "window_start + INTERVAL 28 DAY AS window_start) FROM flagged_clusters "
+            "WHERE cluster_id = ?", [name]
+        )  # fmt: skip
+        connection.execute(
+            "INSERT INTO cluster_members BY NAME SELECT * REPLACE (3 AS revision, "
+            "window_start + INTERVAL 28 DAY AS window_start, 'newcomer' AS account_id) "
+            "FROM cluster_members WHERE cluster_id = ? LIMIT 1", [name]
+        )  # fmt: skip
+    members = DuckDBStore(tables).index()[1].to_pylist()
+    assert [m["account_id"] for m in members if m["cluster_id"] == name] == ["newcomer"]
+    case = DuckDBStore(tables).case(name)
+    assert case is not None
+    assert [m["account_id"] for m in case.members] == ["newcomer"]
 
 
 def test_similar_cases_are_decided_ones_and_those_with_the_same_accounts_come_first(

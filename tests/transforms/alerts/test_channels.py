@@ -25,7 +25,8 @@ from transforms.alerts.channels.webhook import Webhook, verify
 from transforms.alerts.life import Observation, advance
 from transforms.alerts.life import Standing as Said
 from transforms.alerts.notice import notice
-from transforms.alerts.routing import Channels, Growth, Secret, read_policies
+from transforms.alerts.paging import Growth, read_policies
+from transforms.alerts.routing import Channels, Secret
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of some bytes").decode()
 TOKEN, KEY = "xoxb-of-a-bot", "R0123456789ABCDEF0123456789ABCDE"

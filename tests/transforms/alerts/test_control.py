@@ -16,7 +16,14 @@ from apache_beam.transforms.window import FixedWindows, TimestampedValue
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.alerts.control import ControlDiscoveries, Verdict, verdicts, window_tests
+from tests.support.state import Bag
+from transforms.alerts.control import (
+    ControlDiscoveries,
+    Verdict,
+    _DecideAgainFn,
+    verdicts,
+    window_tests,
+)
 from transforms.alerts.discoveries import BatchBH, adjusted
 from transforms.clusters.transforms import Versioned
 
@@ -106,3 +113,27 @@ def test_through_beam_a_test_has_one_verdict_whatever_the_order_and_repeats(tmp_
     assert one == other
     expected = verdicts(windows(days), RATE)
     assert {n: v[1:] for n, v in one.items()} == {n: v[1:] for n, v in expected.items()}
+
+
+def test_a_verdict_is_said_once_and_again_by_whoever_goes_on_after_a_failure() -> None:
+    one, other = _DecideAgainFn(RATE), _DecideAgainFn(RATE)
+    days = windows([[1e-4] * 3 + [0.9] * 20, [2e-4] * 2 + [0.9] * 20])
+    first = 0, [Versioned("1", 1, days[0])]
+    both = 0, [*first[1], Versioned("2", 1, days[1])]
+    bag = Bag()
+
+    def said(decide: _DecideAgainFn, element: Any) -> list[str]:
+        return [timed.value[0] for timed in decide.process(element, bag)]
+
+    assert said(one, first) == ["0/t00", "0/t01", "0/t02"]
+    assert said(other, first) == []
+    checkpoint = list(bag.held)
+    assert said(one, both) == ["1/t00", "1/t01"]
+    assert said(other, both) == []
+    # The job goes on from its checkpoint, in the very worker that had said it.
+    bag.held = checkpoint
+    assert said(one, both) == ["1/t00", "1/t01"]
+    # What changes and then changes back is news both times, whoever says it.
+    changed = windows([[1e-4] * 3 + [0.9] * 20, [2e-4] * 2 + [0.9] * 19])[1]
+    assert said(other, (0, [first[1][0], Versioned("2", 2, changed)])) == ["1/t00", "1/t01"]
+    assert said(one, both) == ["1/t00", "1/t01"]

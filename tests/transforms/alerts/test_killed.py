@@ -19,7 +19,8 @@ _PROCESS = """
     from transforms.alerts.channels.webhook import Webhook
     from transforms.alerts.desk import Desk, Rules
     from transforms.alerts.outbox import Backoff, Book
-    from transforms.alerts.routing import Channels, Policies, read_policies
+    from transforms.alerts.paging import Policies, read_policies
+    from transforms.alerts.routing import Channels
     from transforms.alerts.sender import Sender
 
     path, url, alerts = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])

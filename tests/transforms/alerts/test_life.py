@@ -20,8 +20,8 @@ from transforms.alerts.life import (
     pack,
     unpack,
 )
+from transforms.alerts.paging import Growth
 from transforms.alerts.policy import SEVERITIES
-from transforms.alerts.routing import Growth
 
 GROWTH = Growth()
 DISMISSED = Standing(quiet=True, why="dismissed by ann: a test", disposition_id="d-1")

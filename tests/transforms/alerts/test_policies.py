@@ -9,15 +9,11 @@ import pytest
 import yaml
 
 from schemas.errors import DistilwatchError
+from transforms.alerts.allowlist import Allowlist
+from transforms.alerts.paging import PACKAGED, Policy, read_policies
+from transforms.alerts.part import read_part
 from transforms.alerts.policy import SEVERITIES
-from transforms.alerts.routing import (
-    PACKAGED,
-    Allowlist,
-    Channels,
-    Policy,
-    read_part,
-    read_policies,
-)
+from transforms.alerts.routing import Channels
 
 POLICIES = read_policies(None).policies
 _RUNBOOK = Path(__file__).parents[3] / "docs" / "runbook.md"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import DistilwatchError
-from transforms.ingest.files import read_range
+from transforms.ingest.files import byte_ranges, read_range
 
 
 def test_records_of_files_with_one_name_have_different_places(tmp_path: Path) -> None:
@@ -32,3 +32,25 @@ def test_files_that_are_not_gzip_or_cut_off_are_told_of_by_name(tmp_path: Path) 
             list(read_range(str(path), 0, len(content), 100))
     path.write_bytes(whole)
     assert sum(len(b.values) for b in read_range(str(path), 0, len(whole), 100)) == 3_000
+
+
+@pytest.mark.parametrize("end", [b"\n", b""])
+def test_every_line_is_read_once_at_its_place_however_the_file_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: bytes
+) -> None:
+    monkeypatch.setattr("transforms.ingest.files._BLOCK_BYTES", 200)
+    sizes = [0, 1, 2, 3, 70, 0, 0, 500, 40, 7]  # one longer than a block
+    lines = [b"x" * size for size in sizes] + [b"{%d}\r" % i for i in range(30)]
+    content = b"\n".join(lines) + end
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(content)
+    expected, at = [], 0
+    for line in content.split(b"\n"):
+        if line.strip():
+            expected.append((at, line.strip()))
+        at += len(line) + 1
+    for size in (1, 2, 3, 71, 201, 502, len(content)):
+        found = [batch for r in byte_ranges(str(path), size) for batch in read_range(*r, 7)]
+        places = [int(place) for batch in found for place in batch.offsets]
+        values = [value for batch in found for value in batch.values]
+        assert list(zip(places, values, strict=True)) == expected

@@ -6,7 +6,10 @@ import base64
 import io
 import json
 import pickle
+import threading
+import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -241,6 +244,39 @@ def test_a_schema_is_asked_for_once_and_an_unknown_one_again_after_a_while(
         with pytest.raises(UnusableSchema):
             schemas.writer(protobuf)
     assert server.asked.count(f"/schemas/ids/{protobuf}") == 1
+
+
+def test_many_records_of_a_schema_that_cannot_be_read_keep_nothing(server: Registry) -> None:
+    schemas = SchemaRegistry(server.url)
+    number = server.register("kept", "x", "PROTOBUF")
+    frames = []
+    for _ in range(3):
+        with pytest.raises(UnusableSchema, match="protobuf is not read") as refused:
+            schemas.writer(number)
+        frames.append(len(list(traceback.walk_tb(refused.value.__traceback__))))
+    # What is raised again and again would hold every frame that it came through, records and all.
+    assert frames[0] == frames[2]
+
+
+def test_known_schemas_are_read_while_another_is_waited_for(server: Registry) -> None:
+    known, other = server.register("known", OLD), server.register("other", OLD)
+    waiting, go_on = threading.Event(), threading.Event()
+
+    def sleep(_: float) -> None:
+        waiting.set()
+        go_on.wait(300)
+
+    schemas = SchemaRegistry(server.url, sleep=sleep)
+    schemas.writer(known)
+    server.failures = [503]
+    with ThreadPoolExecutor(2) as threads:
+        slow = threads.submit(schemas.writer, other)
+        try:
+            assert waiting.wait(120)
+            assert threads.submit(schemas.writer, known).result(120).schema_id == known
+        finally:
+            go_on.set()
+        assert slow.result(120).schema_id == other
 
 
 def test_an_outage_is_waited_out_and_nothing_is_refused_for_it(

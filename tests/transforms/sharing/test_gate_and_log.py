@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ def test_what_the_policy_allows_may_leave() -> None:
         (lambda o: o.update(lang="en"), "campaign", "lang"),
         (lambda o: o.update(contact_information="x"), "identity", "contact_information"),
         (lambda o: o.update(type="observed-data"), "campaign", "never leave"),
+        (lambda o: o.update(name="who paid"), "marking-definition", "never leave"),
+        (lambda o: o.update(description="x"), "extension-definition", "never leave"),
         (lambda o: o["extensions"].update(other={}), "indicator", "extensions"),
         (lambda o: o.update(extensions={}), "campaign", "not signed"),
         (lambda o: o.update(object_marking_refs=[]), "campaign", "not marked"),
@@ -62,10 +65,30 @@ def test_the_gate_stops_what_nobody_has_allowed(change: Change, of: str, why: st
     assert "17" not in str(stopped.value)
 
 
+def test_a_constant_that_says_more_than_it_should_is_stopped() -> None:
+    objects = [o | {"x_note": "more"} for o in objects_of([an_indicator()])]
+    for obj in objects:
+        if obj["type"] == "identity" and obj["name"] == "distilwatch":
+            with pytest.raises(DistilwatchError, match="nobody has allowed the property x_note"):
+                check_outgoing(bundle_of([obj]), TERMS)
+
+
 def test_a_kind_that_the_recipient_may_not_have_is_stopped() -> None:
     objects = signed_objects(objects_of([an_indicator(Kind.NETWORK)]), KEY)
     with pytest.raises(DistilwatchError, match="may not have kind network"):
         check_outgoing(bundle_of(objects), TERMS)
+
+
+def test_what_is_over_by_now_is_stopped_and_can_still_be_taken_back() -> None:
+    one = an_indicator()
+    over = one.valid_until_ms or 0
+    data = bundle_of(signed_objects(objects_of([one]), KEY))
+    assert check_outgoing(data, TERMS, now_ms=over - 1)
+    with pytest.raises(DistilwatchError, match="it is over since"):
+        check_outgoing(data, TERMS, now_ms=over)
+    back = replace(one, revoked=True, revision=2, modified_ms=one.modified_ms + 1)
+    objects = signed_objects(objects_of([back], campaigns=False), KEY)
+    assert check_outgoing(bundle_of(objects), TERMS, now_ms=over)
 
 
 def test_confidence_follows_from_who_else_has_a_thing() -> None:

@@ -69,6 +69,7 @@ def without_marking() -> Object:
         (lambda: {"type": ["indicator"]}, "unknown_type"),
         (lambda: {"type": "malware"}, "unknown_type"),
         (lambda: {"type": "indicator"}, "unknown_source"),
+        (lambda: {"type": "identity"}, "unknown_source"),
         (deep, "too_deep"),
         (changed(description="x" * 200_000), "too_large"),
         (plain, "bad_signature"),
@@ -104,6 +105,14 @@ def test_each_bad_object_has_its_reason(make: Callable[[], Any], reason: str) ->
     assert [r.reason for r in got.refused] == [reason], got.refused
     assert [one.indicator_id for one in got.indicators] == [good["id"]]
     assert len(got.refused[0].detail) <= 200
+
+
+def test_what_is_shown_of_a_stranger_gives_a_terminal_no_orders() -> None:
+    title = "\x1b]0;owned\x07\r\n"
+    bad = {"type": "campaign", "id": f"campaign{title}", "created_by_ref": title}
+    [refused] = receive([bad], FEED, NOW_MS + 10).refused
+    assert refused.object_id.startswith("campaign")
+    assert (refused.object_id + refused.detail).isprintable()
 
 
 def test_a_payload_that_cannot_be_read_is_refused() -> None:

@@ -37,6 +37,10 @@ class _Server(BaseHTTPRequestHandler):
             self._answer(200, b'{"objects":["' + b"x" * 300_000 + b'"]}')
         elif how == "deep":
             self._answer(200, b'{"objects":' + b"[" * 60_000 + b"]" * 60_000 + b"}")
+        elif how == "cut":
+            self._answer(200, b'{"objects":[]', length=5_000)
+        elif how == "zip":
+            self._answer(200, b"this is no gzip", **{"Content-Encoding": "gzip"})
         elif how == "odd":
             self._answer(200, b'{"objects":7}')
         elif how == "endless":
@@ -44,11 +48,13 @@ class _Server(BaseHTTPRequestHandler):
         else:
             self._answer(200, b"{}")
 
-    def _answer(self, status: int, body: bytes, kind: str = TAXII, **headers: str) -> None:
+    def _answer(
+        self, status: int, body: bytes, kind: str = TAXII, length: int = 0, **headers: str
+    ) -> None:
         self.send_response(status)
         for name, value in {"Content-Type": kind, **headers}.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(length or len(body)))
         self.end_headers()
         self.wfile.write(body)
 
@@ -75,6 +81,8 @@ def server() -> Iterator[str]:
         ("huge", "more than 100,000 bytes"),
         ("deep", "cannot be read|no TAXII envelope"),
         ("odd", "no TAXII|cannot be read"),
+        ("cut", "does not answer"),
+        ("zip", "cannot be read"),
         ("endless", "more than 1,000 new objects"),
     ],
 )

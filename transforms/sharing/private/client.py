@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from schemas.errors import DistilwatchError
@@ -33,6 +33,7 @@ class Matches(NamedTuple):
       evaluated: points that were evaluated, filling included.
       published: size of the other lab's set, filling included.
       epoch: of the other lab's key.
+      public_key: that it showed, and that its proofs are of.
     """
 
     found: list[Sealed]
@@ -41,6 +42,7 @@ class Matches(NamedTuple):
     evaluated: int
     published: int
     epoch: int
+    public_key: bytes
 
 
 def find_matches(
@@ -48,7 +50,7 @@ def find_matches(
     kind: str,
     identifiers: Sequence[Sealed],
     sealer: Sealer,
-    pinned: bytes | None = None,
+    pinned: Mapping[int, bytes] | None = None,
 ) -> Matches:
     """Which of our identifiers the other lab has confirmed; it does not learn which, nor how many.
 
@@ -57,19 +59,14 @@ def find_matches(
       kind: of the identifiers.
       identifiers: sealed by `sealer`; only those of the kind are asked, the first ones first.
       sealer: of this lab.
-      pinned: the public key that the other lab had in this epoch before, if we had asked before.
+      pinned: public keys that the other lab has shown us before, by epoch.
 
     Raises:
-      DistilwatchError: when the other lab's key has changed within its epoch, or its proof is
-        wrong.
+      DistilwatchError: when the other lab's key has changed within its epoch, its epochs go
+        backwards, or its proof is wrong.
     """
     terms = peer.terms()
-    if pinned is not None and pinned != terms.public_key:
-        raise DistilwatchError(
-            f"the other lab shows another key within its epoch {terms.epoch}",
-            "private matching",
-            "ask it why: two keys would let it tell our questions apart",
-        )
+    _check_key(terms, pinned or {})
     own = [one for one in dict.fromkeys(identifiers) if one.kind == kind]
     batches = min(-(-len(own) // terms.batch), terms.quota_left // terms.batch)
     asked = own[: batches * terms.batch]
@@ -81,8 +78,24 @@ def find_matches(
     found = [outputs[value] for value in published if value in outputs]
     return Matches(
         sorted(found), len(asked), len(own) - len(asked), batches * terms.batch, len(published),
-        terms.epoch,
+        terms.epoch, terms.public_key,
     )  # fmt: skip
+
+
+def _check_key(terms: Terms, pinned: Mapping[int, bytes]) -> None:
+    newest = max(pinned, default=terms.epoch)
+    if terms.epoch < newest:
+        what = f"the other lab is back in epoch {terms.epoch}, after {newest}"
+    elif pinned.get(terms.epoch, terms.public_key) != terms.public_key:
+        what = f"the other lab shows another key within its epoch {terms.epoch}"
+    else:
+        return
+    raise DistilwatchError(
+        what,
+        "private matching",
+        "ask it why: two keys would let it tell our questions apart; if it has lost its state, "
+        "take it out of match-pins.json",
+    )
 
 
 def _evaluated(

@@ -32,6 +32,8 @@ SPACES = (
     Space("payment account reference", 36.0**25),
     Space("device: the 10,000 most used of TLS and browser", 1e4),
     Space("device: fingerprint of 33 bits", 2.0**33),
+    Space("network: /24 of IPv4", 2.0**24),
+    Space("network: /48 of IPv6, of a known /32", 2.0**16),
 )
 
 

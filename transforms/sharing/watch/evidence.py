@@ -18,7 +18,7 @@ class FromSource(NamedTuple):
     """What one source's indicators say of a group of accounts.
 
     Attributes:
-      source: feed that they came by.
+      source: lab that they are from.
       p_value: of so many of the group's accounts carrying one of them; see `match_p_value`.
       weight: trust · confidence · decay of the best of them, 0 to 1.
     """

@@ -33,7 +33,7 @@ class Watched(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
       indicator_id: the same at every lab.
       kind: network, client, prefix_scaffold, suffix_scaffold, or payment from private matching.
       value: 14 hex digits, as `CoverageSketch.items` has it.
-      source: feed that it came by; trust goes with it.
+      source: lab that says so; trust goes with it.
       confidence: 0 to 1, of the lab that made it.
       valid_from_ms, valid_until_ms: milliseconds UTC; until None it holds for ever.
       state: live, or quarantined: seen, and counted nowhere.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import sqlite3
 import threading
@@ -14,11 +15,13 @@ import pytest
 import uvicorn
 
 from infra.local.services import free_ports
+from pipelines import matching
 from schemas.errors import DistilwatchError
 from transforms.sharing.private import calls, voprf
 from transforms.sharing.private.client import Matches, find_matches
 from transforms.sharing.private.identifiers import (
     DEVICE,
+    NETWORK,
     PAYMENT,
     Sealed,
     canonical,
@@ -215,9 +218,40 @@ def test_a_server_with_two_keys_is_found_out(two: Two) -> None:
 
 
 def test_a_key_that_changes_within_its_epoch_is_found_out(two: Two) -> None:
-    pinned = two.server.terms("lab-c").public_key
+    own, other = (two.server.terms(name).public_key for name in ("lab-b", "lab-c"))
+    asked = PAYMENT, two.b.sealed("card-1"), two.b.sealer
+    found = find_matches(two.peer, *asked, {1: own})
+    assert (found.epoch, found.public_key) == (1, own)
     with pytest.raises(DistilwatchError, match="another key"):
-        find_matches(two.peer, PAYMENT, two.b.sealed("card-1"), two.b.sealer, pinned)
+        find_matches(two.peer, *asked, {1: other})
+    with pytest.raises(DistilwatchError, match="back in epoch 1, after 2"):
+        find_matches(two.peer, *asked, {2: own})
+    two.clock.now += OPTIONS.epoch_ms
+    assert find_matches(two.peer, *asked, {1: own}).epoch == 2
+
+
+def test_the_key_that_is_remembered_is_the_one_that_was_used(
+    two: Two, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that shows one key when it is asked first, and answers under another one."""
+    monkeypatch.setenv("DISTILWATCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DISTILWATCH_MATCH_TOKEN", TOKEN)
+    monkeypatch.setattr(matching, "own_sealer", lambda: two.b.sealer)
+    shown = [two.server.terms("lab-c"), two.server.terms("lab-b")]
+
+    class TwoFaced(Direct):
+        def terms(self) -> Terms:
+            return shown.pop(0) if len(shown) > 1 else shown[0]
+
+    peer = TwoFaced(two.server)
+    monkeypatch.setattr(matching, "HttpPeer", lambda *_: peer)
+    write_sealed(tmp_path / "own.sealed", two.b.sealed("card-1"), two.b.sealer)
+    asked = (tmp_path / "own.sealed", "https://lab-a", "lab-b", "lab-a", PAYMENT, None, 0.9, 1_000)
+    with pytest.raises(DistilwatchError, match="does not prove"):
+        matching.ask(*asked)
+    assert matching.ask(*asked).found
+    pins = json.loads((tmp_path / "home" / "match-pins.json").read_text())
+    assert pins == {"https://lab-a": {"1": two.server.terms("lab-b").public_key.hex()}}
 
 
 def test_the_log_only_grows_and_shows_what_was_done_to_it(two: Two, tmp_path: Path) -> None:
@@ -240,10 +274,15 @@ def test_the_log_only_grows_and_shows_what_was_done_to_it(two: Two, tmp_path: Pa
 def test_canonical_forms() -> None:
     assert canonical(PAYMENT, " ＡＢ-12 34 ") == canonical(PAYMENT, "ab1234") == b"ab1234"
     assert canonical(DEVICE, "T13-x") == b"t13-x"
+    assert canonical(NETWORK, " 203.0.113.9/24") == canonical(NETWORK, "203.0.113.0/24")
+    assert canonical(NETWORK, "2001:DB8::/48") == canonical(NETWORK, "2001:db8:0:0::/48")
     assert point_of(PAYMENT, "ab") != point_of(DEVICE, "ab")
-    for kind, value in ((PAYMENT, " - "), (DEVICE, ""), ("email", "a"), (DEVICE, "a" * 2_000)):
-        with pytest.raises(ValueError, match="identifier"):
+    for kind, value in (
+        (PAYMENT, " - "), (DEVICE, ""), ("email", "a"), (NETWORK, "1.2.3/24"), (DEVICE, "a" * 2_000)
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="identifier") as refused:
             canonical(kind, value)
+        assert len(value) < 2 or value not in str(refused.value)
 
 
 def test_the_file_is_unreadable_without_its_key_and_holds_no_text(tmp_path: Path) -> None:

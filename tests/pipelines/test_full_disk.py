@@ -1,0 +1,129 @@
+"""A disk that fills while a run is at work: one word about it, and nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyarrow.dataset import dataset
+
+from schemas.errors import DistilwatchError
+from tests.support.commands import table
+from tests.support.small_disk import CannotMountError, SmallDisk, small_disk
+from tests.transforms.sinks.test_commit import Place, cluster, count, session, stage
+from transforms.alerts.outbox import Book
+from transforms.sinks.spool import Spool
+
+LETTERS = 'SELECT reason, source, partition, "offset" FROM dead_letters'
+TABLES = ("session_scores", "flagged_clusters", "dead_letters", "run_health")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with ExitStack() as stack:
+        try:
+            made = stack.enter_context(small_disk(tmp_path / "disk", 48))
+        except CannotMountError as problem:
+            pytest.skip(str(problem))
+        yield made
+
+
+def letter(number: int) -> dict[str, Any]:
+    """A record that was refused."""
+    return {
+        "reason": "not_json", "detail": "", "source": "topic", "partition": 0,
+        "offset": number, "raw_sha256": f"{number:064d}", "run_id": "run-1",
+    }  # fmt: skip
+
+
+def stage_all(spool: Spool, first: int) -> None:
+    """A batch of several tables, large enough to need room."""
+    names = [f"s{i:0200d}" for i in range(first, first + 500)]
+    stage(spool, "session_scores", *(session(name, 1) for name in names))
+    stage(spool, "flagged_clusters", cluster(f"c{first}", 1))
+    stage(spool, "dead_letters", *(letter(i) for i in range(first, first + 20)))
+    stage(spool, "run_health", count("read", first + 520), count("scored", first + 500))
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
+@pytest.mark.parametrize("begun", [False, True])
+def test_rows_wait_while_the_disk_of_the_tables_is_full(
+    kind: str, begun: bool, disk: SmallDisk, tmp_path: Path
+) -> None:
+    class One(Place):
+        def __init__(self, folder: Path) -> None:
+            super().__init__(folder)
+            self.outputs = [uri for uri in self.outputs if uri.startswith(kind)]
+            self.spool = Spool(tmp_path / f"{folder.name}.spool")
+
+        def tables(self) -> list[list[Any]]:
+            if kind == "duckdb":
+                return [table(self.database, name) for name in TABLES]
+            parts = [dataset(self.parquet / name).to_table() for name in TABLES]
+            return [
+                sorted(map(repr, part.drop_columns(["_written_ns"]).to_pylist())) for part in parts
+            ]
+
+    (tmp_path / "room").mkdir()
+    full, room = One(disk.folder), One(tmp_path / "room")
+    committers = full.committer(), room.committer()
+    for place, committer in zip((full, room), committers, strict=True):
+        if begun:
+            stage_all(place.spool, 0)
+            assert committer.commit()
+    disk.fill()
+    for place in (full, room):
+        stage_all(place.spool, 1_000)
+    for _ in range(3):
+        assert not committers[0].commit()
+        full.now += 11  # a moment needs no word
+    assert len(full.warnings) == 1
+    for word in ("results wait in", str(disk.folder), "o space ", "free some space"):
+        assert word in full.warnings[0]
+    stage_all(full.spool, 2_000)  # more comes meanwhile
+    disk.free()
+    assert committers[0].commit()
+    assert full.spool.waiting() == 0
+    assert committers[1].commit()
+    stage_all(room.spool, 2_000)
+    assert committers[1].commit()
+    assert full.tables() == room.tables()
+    assert len(full.warnings) == 1
+
+
+def test_a_worker_that_cannot_keep_rows_says_so_and_leaves_no_half(
+    disk: SmallDisk, tmp_path: Path
+) -> None:
+    spool = Spool(disk.folder / "out.spool")
+    stage_all(spool, 0)
+    disk.fill()
+    for _ in range(3):
+        with pytest.raises(DistilwatchError, match=r"No space left.*free some space") as said:
+            stage_all(spool, 1_000)
+        assert str(disk.folder) in str(said.value)
+    assert not list(disk.folder.rglob("*.partial"))
+    assert spool.waiting() == 4
+    disk.free()
+    stage_all(spool, 1_000)
+    assert spool.waiting() == 8
+
+
+def test_the_book_of_alerts_says_that_its_disk_is_full_and_goes_on_with_room(
+    disk: SmallDisk,
+) -> None:
+    large = {"alert_id": "a", "text": "x" * 200_000}
+    with Book(disk.folder / "out.alerts") as book:
+        with book.writing():
+            book.post("first", "told", large, 1, 1)
+        disk.fill()
+        for _ in range(2):
+            with pytest.raises(DistilwatchError, match=r"is full.*free some space"), book.writing():
+                book.post("second", "told", large, 2, 2)
+        assert book.counts() == {"pending": 1}
+        disk.free()
+        with book.writing():
+            book.post("second", "told", large, 2, 2)
+        assert [message.key for message in book.messages()] == ["second", "first"]

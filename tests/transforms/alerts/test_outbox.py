@@ -1,0 +1,122 @@
+"""The outbox and its sender: backoff, dead letters, replay, order, one sender at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.desk import (
+    Office,
+    Script,
+    cluster,
+    sender,
+)
+from transforms.alerts.channels import Refused, TryLater
+from transforms.alerts.outbox import Backoff, Book
+from transforms.alerts.sender import Sender
+
+
+def test_a_message_waits_for_a_channel_that_others_have(office: Callable[..., Office]) -> None:
+    desk = office()
+    desk.look(cluster())
+    warned: list[str] = []
+    Sender(desk.book, {}, Backoff(limit=1), lambda: desk.now, warned.append).send_due()
+    assert len(warned) == 1
+    assert sender(desk, Script())[0].send_due().sent == 1
+
+
+def test_a_message_waits_longer_each_time_and_dies_at_the_limit(
+    office: Callable[..., Office],
+) -> None:
+    desk = office()
+    desk.look(cluster())
+    channel = Script(*(TryLater("full") for _ in range(9)))
+    sending, warned = sender(desk, channel, first_ms=1_000, most_ms=60_000, limit=4)
+    waits = []
+    for _ in range(3):
+        sending.send_due()
+        [waiting] = desk.book.messages(["pending"])
+        waits.append(waiting.not_before - desk.now)
+        desk.now = waiting.not_before - 1
+        assert not desk.book.due(desk.now)
+        desk.now += 1
+    assert all(low <= w <= 2 * low for w, low in zip(waits, (500, 1_000, 2_000), strict=True))
+    assert sending.send_due().dead == 1
+    assert desk.book.counts() == {"dead": 1}
+    assert len(warned) == 2  # the first failure, and the death
+    assert desk.book.replay([], desk.now) == 1
+    channel.script.clear()
+    assert sending.send_due().sent == 1
+
+
+def test_retry_after_is_kept_to_and_a_refusal_is_for_good(office: Callable[..., Office]) -> None:
+    desk = office()
+    desk.look(cluster())
+    sending, _ = sender(desk, Script(TryLater("429", 120_000), Refused("no")))
+    sending.send_due()
+    [waiting] = desk.book.messages()
+    assert waiting.not_before == desk.now + 120_000
+    desk.now += 120_000
+    assert sending.send_due().dead == 1
+    assert desk.book.messages()[0].error == "no"
+
+
+def test_one_process_sends_at_a_time(office: Callable[..., Office], tmp_path: Path) -> None:
+    desk = office()
+    desk.look(cluster())
+    channel = Script()
+    with Book(tmp_path / "book") as other, other.sending() as ours:
+        assert ours
+        assert sender(desk, channel)[0].send_due().sent == 0
+    assert sender(desk, channel)[0].send_due().sent == 1
+
+
+def test_a_channel_that_fails_does_not_hold_up_the_others(office: Callable[..., Office]) -> None:
+    desk = office()
+    desk.look(cluster(severity="high"))
+    good, bad = Script(), Script(*(ValueError("a bug, with a secret in it") for _ in range(3)))
+    both = {"hook": bad, "pager": good}
+    Sender(desk.book, both, Backoff(), lambda: desk.now, lambda _: None).send_due()
+    assert len(good.took) == 1
+    [waiting] = desk.book.messages(["pending"])
+    assert waiting.error == "hook failed (ValueError)"
+
+
+def test_a_channel_that_fails_is_tried_once_a_pass(office: Callable[..., Office]) -> None:
+    desk = office()
+    desk.look(*(cluster(f"c-{i}", severity="high") for i in range(3)))
+    bad, good = Script(*(TryLater("stalled") for _ in range(9))), Script()
+    sending = Sender(
+        desk.book, {"hook": bad, "pager": good}, Backoff(), lambda: desk.now, lambda _: None
+    )
+    assert sending.send_due().sent == 3
+    assert (len(bad.tried), len(good.took)) == (1, 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(works=st.lists(st.booleans(), max_size=30), limit=st.integers(1, 4))
+def test_of_an_alert_the_end_never_overtakes_the_beginning(
+    works: list[bool], limit: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    desk = Office(tmp_path_factory.mktemp("book") / "book")
+    desk.look(cluster())
+    desk.look(cluster(revision=20, severity="high"))
+    desk.look(cluster(revision=30, status="resolved"))
+    channel = Script(*(None if fine else TryLater("later") for fine in works))
+    sending, _ = sender(desk, channel, limit=limit)
+    for _ in range(200):
+        sending.send_due()
+        left = desk.book.messages(["pending"])
+        if not left:
+            break
+        desk.now = max(m.not_before for m in left)
+    assert desk.book.counts().keys() <= {"sent", "dead"}
+    for name in ("hook", "pager"):
+        revisions = [int(k.split("/")[1]) for k in channel.tried if k.endswith(name)]
+        assert revisions == sorted(revisions)
+    assert len(set(channel.took)) == len(channel.took)
+    desk.book.__exit__()

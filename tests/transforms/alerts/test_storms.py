@@ -1,0 +1,63 @@
+"""Storms: what is more than people can take is told in one message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support.desk import (
+    HOUR,
+    Office,
+    cluster,
+)
+from transforms.alerts.desk import restored
+
+
+def test_a_storm_is_one_message_that_is_told_again_when_it_doubles(
+    office: Callable[..., Office],
+) -> None:
+    desk = office()
+    steps = desk.look(*(cluster(f"c-{i:02}") for i in range(12)))
+    assert len(steps) == 13  # twelve alerts, and the storm
+    titles = [m.notice["title"] for m in desk.book.messages() if "Storm" in m.notice["title"]]
+    assert titles == ["Storm of campaign: 8 more alerts, told together"]
+    assert len(desk.book.messages()) == 5
+    assert len(desk.look(cluster("c-20"))) == 1  # the alert lives, and nobody is told
+    grown = desk.look(*(cluster(f"c-{i:02}") for i in range(30, 40)))
+    assert len(grown) == 11
+    assert desk.book.messages()[0].notice["title"].startswith("Storm of campaign: 19 more")
+    # What becomes critical leaves the storm; what is over is not told one by one.
+    assert desk.look(cluster("c-35", 20, "critical")) == ["raised c-35"]
+    assert desk.book.messages()[0].notice["cluster_id"] == "c-35"
+    rest = [n for n in desk.book.known() if n != "c-35"]
+    over = desk.look(*(cluster(n, 50, status="resolved") for n in rest))
+    assert sum(step.startswith("resolved") for step in over) == len(rest) + 1
+    assert desk.book.messages()[0].notice["title"] == "Over: the storm of campaign, 19 alerts"
+    desk.now += 2 * HOUR
+    assert desk.look(cluster("c-50")) == ["opened c-50"]
+    assert desk.book.messages()[0].notice["cluster_id"] == "c-50"
+
+
+def test_the_gravest_are_told_by_themselves(office: Callable[..., Office]) -> None:
+    desk = office()
+    grave = ("low", "critical", "medium", "low", "high", "low", "medium", "low")
+    desk.look(*(cluster(f"c-{i}", severity=severity) for i, severity in enumerate(grave)))
+    alone = {m.notice["severity"] for m in desk.book.messages() if m.alert_id.startswith("a-")}
+    assert alone == {"critical", "high", "medium"}
+
+
+def test_a_storm_of_a_book_that_was_lost_does_not_stop_the_desk(
+    office: Callable[..., Office], tmp_path: Path
+) -> None:
+    desk = office()
+    names = [f"c-{i:02}" for i in range(6)]
+    desk.look(*(cluster(name) for name in names))
+    rows = [row for row in desk.book.unexported() if row["storm_id"] != row["alert_id"]]
+    assert any(row["storm_id"] for row in rows)
+    other = Office(tmp_path / "other")
+    with other.book.writing():
+        for name, known in restored(rows).items():
+            other.book.keep(name, known)
+    over = other.look(*(cluster(name, 20, status="resolved") for name in names))
+    assert sorted(over) == [f"resolved {name}" for name in names]
+    other.book.__exit__()
