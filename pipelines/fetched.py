@@ -81,13 +81,16 @@ def fetch(
             dry = api.QueryJobConfig(dry_run=True, use_query_cache=False)
             size += int(connection.client.query(sql, dry).total_bytes_processed or 0)
         usd = _checked(size, config)
+        write_tables(into, {}, patience_s=60)
         rows = {}
         for name, sql in asked.items():
             job = connection.query(sql, f"distilwatch-fetch-{uuid.uuid4().hex}")
             found = job.result(retry=connection.retry, timeout=3600, job_retry=None)
-            part = TABLES[name].to_arrow(found.to_arrow(create_bqstorage_client=False).to_pylist())
-            write_tables(into, {name: part}, patience_s=60)
-            rows[name] = part.num_rows
+            rows[name] = 0
+            for page in found.to_arrow_iterable():  # a page is a few megabytes, whatever the table
+                part = TABLES[name].to_arrow(page.to_pylist())
+                write_tables(into, {name: part}, define=False, patience_s=60)
+                rows[name] += part.num_rows
     except Exception as error:
         raise refused(error, connection.uri, "the tables cannot be read") from error
     return Fetched(rows, size, usd)
