@@ -7,12 +7,14 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from pipelines.durations import parse_duration
 from pipelines.tables import check_tables, columns, connect, rows
 from schemas.errors import DistilwatchError
-from transforms.alerts.dispositions import WITHDRAW, Disposition, DispositionStore, decide
+from transforms.alerts.decision_store import Decisions, DispositionStore
+from transforms.alerts.dispositions import WITHDRAW, Disposition, decide
 
 DAY_MS = 86_400_000
 _HOLDS_MS = {"dismiss": 90 * DAY_MS, "watch": 14 * DAY_MS}
@@ -32,7 +34,7 @@ def decide_cluster(
     """Decides about a cluster of the tables.
 
     Args:
-      output: duckdb:///file.
+      output: duckdb:///file, or bigquery://project/dataset.
       cluster_id: or its first letters.
       decision: see `transforms.alerts.dispositions.DECISIONS`.
       until: a date, a time, or a span from now; None: 90 days to dismiss, 14 to watch, for ever
@@ -43,9 +45,9 @@ def decide_cluster(
     Raises:
       DistilwatchError: there is no such cluster, or the decision makes no sense.
     """
-    path, at_ms = check_tables(output), int(time.time() * 1000)
-    cluster, accounts = cluster_of(path, cluster_id)
-    others = [cluster_of(path, other)[0]["cluster_id"] for other in merge_with]
+    tables, at_ms = tables_of(output), int(time.time() * 1000)
+    cluster, accounts = tables.cluster_of(cluster_id)
+    others = [tables.cluster_of(other)[0]["cluster_id"] for other in merge_with]
     until_ms = None if until is None else until_of(until, at_ms)
     if until_ms is None and decision in _HOLDS_MS:
         until_ms = at_ms + _HOLDS_MS[decision]
@@ -53,7 +55,7 @@ def decide_cluster(
         cluster, accounts, decision, by=by or getpass.getuser(), why=why, at_ms=at_ms,
         until_ms=until_ms, split_accounts=split_accounts, merge_with=others, source=source,
     )  # fmt: skip
-    return DispositionStore(path).append(made)[0]
+    return tables.decisions.append(made)[0]
 
 
 def undo_decision(
@@ -64,7 +66,7 @@ def undo_decision(
     Raises:
       DistilwatchError: there is none, or it is taken back already.
     """
-    store = DispositionStore(check_tables(output))
+    store = tables_of(output).decisions
     near = {r.disposition_id for r in store.rows() if r.disposition_id.startswith(disposition_id)}
     full = near.pop() if len(near) == 1 else disposition_id
     return store.withdraw(full, by or getpass.getuser(), why, source)
@@ -72,21 +74,80 @@ def undo_decision(
 
 def decisions_on(output: str, cluster_id: str) -> list[Disposition]:
     """What was decided about a cluster, oldest first."""
-    path = check_tables(output)
-    return DispositionStore(path).history(cluster_of(path, cluster_id)[0]["cluster_id"])
+    tables = tables_of(output)
+    return tables.decisions.history(tables.cluster_of(cluster_id)[0]["cluster_id"])
 
 
 def decisions_in(output: str) -> list[Disposition]:
     """All decisions of the tables that hold now."""
-    return DispositionStore(check_tables(output)).current()
+    return tables_of(output).decisions.current()
+
+
+class DecidedTables(Protocol):
+    """Tables in which clusters are looked up and decided about.
+
+    Attributes:
+      decisions: their table `dispositions`.
+    """
+
+    decisions: Decisions
+
+    def cluster_of(self, cluster_id: str) -> tuple[dict[str, Any], list[str]]:
+        """The newest row of a cluster, and its accounts.
+
+        Args:
+          cluster_id: or its first letters.
+
+        Raises:
+          DistilwatchError: no cluster, or more than one, begins like that.
+        """
+
+
+def tables_of(output: str) -> DecidedTables:
+    """The tables of an output.
+
+    Raises:
+      DistilwatchError: it holds none, or cannot keep decisions.
+    """
+    if urlsplit(output).scheme == "bigquery":
+        from pipelines.decisions_bigquery import BigQueryTables
+
+        return BigQueryTables(output)
+    path = check_tables(output)
+    if path.is_dir():
+        raise DistilwatchError(
+            "a folder of Parquet files keeps no decisions",
+            f"--output {output}",
+            "give the duckdb:/// or bigquery:// output of the same run",
+        )
+    return LocalTables(path)
+
+
+class LocalTables:
+    """A DuckDB file; see `DecidedTables`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.decisions: Decisions = DispositionStore(path)
+
+    def cluster_of(self, cluster_id: str) -> tuple[dict[str, Any], list[str]]:
+        return cluster_of(self._path, cluster_id)
+
+
+def the_one(found: list[dict[str, Any]], cluster_id: str, place: str) -> dict[str, Any]:
+    """The one row of those that begin like that; see `DecidedTables.cluster_of`."""
+    exact = [row for row in found if row["cluster_id"] == cluster_id] or found
+    if len(exact) != 1:
+        raise DistilwatchError(
+            f"{len(found)} clusters begin with {cluster_id!r}",
+            place,
+            "give the whole id" if found else "`distilwatch explain` lists them",
+        )
+    return exact[0]
 
 
 def cluster_of(path: Path, cluster_id: str) -> tuple[dict[str, Any], list[str]]:
-    """The newest row of a cluster, and its accounts.
-
-    Raises:
-      DistilwatchError: no cluster, or more than one, begins like that.
-    """
+    """The newest row of a cluster, and its accounts; see `DecidedTables`."""
     with connect(path) as connection:
         found = rows(
             connection,
@@ -96,14 +157,7 @@ def cluster_of(path: Path, cluster_id: str) -> tuple[dict[str, Any], list[str]]:
                     PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1""",
             (cluster_id,),
         )
-        exact = [row for row in found if row["cluster_id"] == cluster_id]
-        if len(exact or found) != 1:
-            raise DistilwatchError(
-                f"{len(found)} clusters begin with {cluster_id!r}",
-                str(path),
-                "give the whole id" if found else "`distilwatch explain` lists them",
-            )
-        [cluster] = exact or found
+        cluster = the_one(found, cluster_id, str(path))
         members = rows(
             connection,
             """SELECT account_id FROM cluster_members WHERE cluster_id = ?

@@ -122,7 +122,7 @@ def forget(options: ForgetOptions, console: Console) -> Forgot:
         if known and not options.dry_run:
             note(path, key, options.account, getpass.getuser(), {}, allow=True)
         return result
-    stores = stores_of(options.outputs, config.run.tmp)
+    stores = [*stores_of(options.outputs, config.run.tmp), *_spools_elsewhere(options)]
     if not known and not options.dry_run:
         note(path, key, options.account, getpass.getuser(), {})
     alone: set[str] = set()
@@ -143,6 +143,15 @@ def forget(options: ForgetOptions, console: Console) -> Forgot:
     if result.removed and not options.dry_run:
         note(path, key, options.account, getpass.getuser(), result.removed)
     return result
+
+
+def _spools_elsewhere(options: ForgetOptions) -> list[SpoolStore]:
+    """Spools of runs on Flink, and of runs without a local output, which are not beside one."""
+    flink, tmp = options.config.flink.spool, options.config.run.tmp
+    found = [Path(flink)] if flink else []
+    if tmp and any(uri.startswith("bigquery:") for uri in options.outputs):
+        found += sorted(Path(tmp).glob("distilwatch-*.spool"))
+    return [SpoolStore(folder) for folder in found if folder.is_dir()]
 
 
 def _forget_rows(store: Store, options: ForgetOptions) -> dict[str, int]:

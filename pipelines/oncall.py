@@ -7,27 +7,32 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from pipelines.config import Config
+from pipelines.parts import bigquery_options
 from pipelines.settings import AlertsConfig
-from pipelines.tables import columns
+from pipelines.tables import columns, rows
 from schemas.tables import TABLES
 from transforms.alerts.allowlist import Allowlist
 from transforms.alerts.channels import Channel, open_channel
+from transforms.alerts.decision_store import Decisions, DispositionStore
 from transforms.alerts.desk import Desk, Rules, restored
-from transforms.alerts.dispositions import DispositionStore
 from transforms.alerts.outbox import Backoff, Book
 from transforms.alerts.paging import read_policies
 from transforms.alerts.part import read_part
 from transforms.alerts.routing import Channels
 from transforms.alerts.sender import Background, Sender
 from transforms.alerts.standing import GrowthRule
+from transforms.bigquery import parse_bigquery_uri
 from transforms.sinks import duckdb_path
 from transforms.sinks.duckdb import write_tables
 from transforms.sinks.parquet import add_parquet, parquet_folder
+
+if TYPE_CHECKING:
+    from transforms.sinks.bigquery.write import BigQuerySink
 
 Warn = Callable[[str], None]
 _PATIENCE_S = 30.0  # people at the triage pages have the file open for a moment, now and then
@@ -114,11 +119,14 @@ class OnCall:
         self._book = book
         self._desk = Desk(book, rules, now_ms)
         self._run_id = run_id
-        databases = [duckdb_path(uri) for uri in outputs if uri.startswith("duckdb:")]
-        self._database = databases[0] if databases else None
-        self._decisions = DispositionStore(self._database) if self._database else None
-        if book.is_new() and self._database is not None and self._database.is_file():
-            self._restore(self._database, rules.namespace or None)
+        self._config = config
+        self._sinks: dict[str, BigQuerySink] = {}
+        kept = [uri for uri in outputs if uri.startswith(("duckdb:", "bigquery:"))]
+        # People decide in one place: in the database where there is one, else in BigQuery.
+        kept.sort(key=lambda uri: uri.startswith("bigquery:"))
+        self._decisions = _decisions_of(kept[0]) if kept else None
+        if book.is_new() and kept:
+            self._restore(kept[0], rules.namespace or None)
 
     def look(self, clusters: pa.Table, members: pa.Table) -> None:
         """Looks at rows that are in the tables by now.
@@ -150,37 +158,67 @@ class OnCall:
         """Looks whether people decided something."""
         self.look_at([], {})
 
-    def _write(self, rows: list[dict[str, Any]]) -> None:
-        table = TABLES["alerts"].to_arrow(rows)
+    def _write(self, steps: list[dict[str, Any]]) -> None:
+        table = TABLES["alerts"].to_arrow(steps)
         for uri in self._outputs:
             if uri.startswith("duckdb:"):
                 write_tables(duckdb_path(uri), {"alerts": table}, patience_s=_PATIENCE_S)
             elif uri.startswith("parquet:"):
                 # Named after what is in it, so that a repeat after a crash replaces itself.
-                name = f"batch-{min(r['changed_at'] for r in rows):020d}-{rows[0]['alert_id']}"
+                name = f"batch-{min(s['changed_at'] for s in steps):020d}-{steps[0]['alert_id']}"
                 add_parquet(parquet_folder(uri), self._run_id, name, {"alerts": table})
+            elif uri.startswith("bigquery:"):
+                self._sink(uri).write_table("alerts", table)
 
-    def _restore(self, path: Path, namespace: str | None) -> None:
+    def _sink(self, uri: str) -> BigQuerySink:
+        from transforms.sinks.bigquery.write import BigQuerySink
+
+        if uri not in self._sinks:
+            self._sinks[uri] = BigQuerySink(uri, self._run_id, bigquery_options(self._config))
+        return self._sinks[uri]
+
+    def _restore(self, uri: str, namespace: str | None) -> None:
         """What the table says, into a book that was lost: nobody is told again."""
-        import duckdb
-
-        with duckdb.connect(str(path), read_only=True) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            there = connection.execute(
-                "SELECT 1 FROM duckdb_tables() WHERE table_name = 'alerts'"
-            ).fetchone()
-            if there is None:
-                return
-            result = connection.execute(
-                f"SELECT {columns('alerts')} FROM alerts "
-                "WHERE storm_id IS DISTINCT FROM alert_id AND namespace IS NOT DISTINCT FROM ?",
-                [namespace],
-            )
-            names = [column[0] for column in result.description]
-            rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+        told = [
+            row
+            for row in _alerts_in(uri)
+            if row["storm_id"] != row["alert_id"] and row["namespace"] == namespace
+        ]
         with self._book.writing():
-            for name, known in restored(rows).items():
+            for name, known in restored(told).items():
                 self._book.keep(name, known)
+
+
+def _decisions_of(uri: str) -> Decisions:
+    if uri.startswith("duckdb:"):
+        return DispositionStore(duckdb_path(uri))
+    from transforms.alerts.decision_store_bigquery import BigQueryDispositions
+    from transforms.bigquery.client import Connection
+
+    return BigQueryDispositions(Connection(parse_bigquery_uri(uri)))
+
+
+def _alerts_in(uri: str) -> list[dict[str, Any]]:
+    """Rows of the table `alerts`, times in milliseconds UTC; none where there is no table."""
+    if uri.startswith("bigquery:"):
+        from transforms.sinks.bigquery.read import tables_of
+
+        names = [column.name for column in TABLES["alerts"].columns]
+        found = tables_of(uri, {"alerts": (names, "TRUE")})
+        if found is None:
+            return []
+        return plain_rows(TABLES["alerts"].to_arrow(found["alerts"].to_pylist()))
+    path = duckdb_path(uri)
+    if not path.is_file():
+        return []
+    import duckdb
+
+    with duckdb.connect(str(path), read_only=True) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        there = connection.execute(
+            "SELECT 1 FROM duckdb_tables() WHERE table_name = 'alerts'"
+        ).fetchone()
+        return rows(connection, f"SELECT {columns('alerts')} FROM alerts") if there else []
 
 
 @contextmanager
@@ -232,8 +270,8 @@ def plain_rows(table: pa.Table) -> list[dict[str, Any]]:
     for i, column in enumerate(table.schema):
         if pa.types.is_timestamp(column.type):
             table = table.set_column(i, column.name, table[column.name].cast(pa.int64()))
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
+    plain: list[dict[str, Any]] = table.to_pylist()
+    return plain
 
 
 def waiting_line(book: Book) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 from pipelines.tables import columns, connect, rows
 from schemas.errors import DistilwatchError
 from transforms.alerts.allowlist import Allowlist
+from transforms.alerts.decision_store import DispositionStore
 from transforms.alerts.desk import observe
-from transforms.alerts.dispositions import Disposition, DispositionStore, holding
+from transforms.alerts.dispositions import Disposition, holding
 from transforms.alerts.life import Alert, Observation, advance
 from transforms.alerts.notice import dollars
 from transforms.alerts.paging import Growth, Policies, Policy

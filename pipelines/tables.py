@@ -40,6 +40,13 @@ def check_tables(uri: str) -> Path:
       DistilwatchError: when it does not.
     """
     scheme = urlsplit(uri).scheme
+    if scheme == "bigquery":
+        raise DistilwatchError(
+            "this command reads DuckDB and Parquet, not BigQuery",
+            f"--output {uri}",
+            f"copy what it needs: distilwatch tables fetch --output '{uri}' --into copy.duckdb; "
+            "docs/bigquery.md lists the commands that work in BigQuery itself",
+        )
     if scheme not in ("duckdb", "parquet"):
         near = difflib.get_close_matches(scheme, ("duckdb", "parquet"), n=1)
         raise DistilwatchError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,13 @@ from urllib.parse import urlsplit
 
 import duckdb
 
+from pipelines.config import Config
+from pipelines.parts import bigquery_options
 from pipelines.settings import TablesConfig
 from pipelines.stores import stores_of
 from schemas.errors import DistilwatchError
+from schemas.views import bigquery_views
+from transforms.bigquery import parse_bigquery_uri
 from transforms.sinks import duckdb_path, removal
 from transforms.sinks.compaction import compact_folder
 from transforms.sinks.parquet import parquet_folder
@@ -152,3 +157,43 @@ def ask(path: Path, query: str) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
                 "the query",
                 "docs/views.md and docs/contracts.md list the views, tables and columns",
             ) from error
+
+
+def make_bigquery_views(uri: str, into: str, config: Config) -> list[str]:
+    """Makes the views over the tables of a dataset, or makes them anew.
+
+    Args:
+      uri: bigquery://project/dataset, of the tables.
+      into: dataset of the views, in the same project; "" for the same.
+      config: how to write.
+
+    Returns:
+      Their names.
+
+    Raises:
+      DistilwatchError: a dataset or table is not there, or BigQuery refuses.
+    """
+    from transforms.bigquery.client import Connection
+    from transforms.bigquery.refusal import refused
+
+    connection = Connection(parse_bigquery_uri(uri), bigquery_options(config))
+    tables = connection.uri.dataset_id
+    views = f"{connection.uri.project}.{into}" if into else ""
+    made = []
+    try:
+        connection.locate()
+        for name, statement in bigquery_views(tables, views).items():
+            if connection.uri.emulated:
+                statement = without_options(statement)
+            connection.query(statement, f"distilwatch-view-{uuid.uuid4().hex}")
+            made.append(name)
+    except Exception as error:
+        raise refused(error, connection.uri, "the views cannot be made") from error
+    return made
+
+
+def without_options(statement: str) -> str:
+    """An emulator takes options of a table function for a part of its query, and finds no rows."""
+    if not statement.startswith("CREATE OR REPLACE TABLE FUNCTION"):
+        return statement
+    return "\n".join(line for line in statement.splitlines() if not line.startswith("OPTIONS("))

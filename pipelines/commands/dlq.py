@@ -56,7 +56,7 @@ def _selection(status: str) -> Callable[[options.F], options.F]:
 
 
 @dlq.command("list")
-@options.tables
+@options.any_tables
 @_selection("Only letters of this status. Repeatable.")
 @click.option("--limit", default=20, show_default=True, help="Letters that are named, at most.")
 @options.as_json
@@ -74,10 +74,11 @@ def list_(
     Nothing of what is in a record is shown.
     """
     from pipelines.console import as_called
-    from pipelines.dead_letters.table import STATUSES, Which, read_letters
-    from pipelines.tables import check_tables
+    from pipelines.dead_letters.table import NEEDED, STATUSES, Which, read_letters
+    from pipelines.fetched import at_hand
 
-    letters = read_letters(check_tables(output), Which(reasons, sources, statuses, runs))
+    with at_hand(output, _config(None), NEEDED) as path:
+        letters = read_letters(path, Which(reasons, sources, statuses, runs))
     counts = Counter((x.source, x.reason, x.status) for x in letters)
     if as_json:
         grouped = [
@@ -110,7 +111,7 @@ def list_(
 
 @dlq.command()
 @click.argument("letter_id")
-@options.tables
+@options.any_tables
 @options.config_file
 @click.option(
     "--reveal",
@@ -125,12 +126,13 @@ def show(
 
     The first letters of an id are enough where they fit one.
     """
-    from pipelines.dead_letters.table import find_letter
-    from pipelines.tables import check_tables
+    from pipelines.dead_letters.table import NEEDED, find_letter
+    from pipelines.fetched import at_hand
     from schemas.errors import DistilwatchError
     from transforms.ingest.sealing import letter_keys
 
-    letter = find_letter(check_tables(output), letter_id)
+    with at_hand(output, _config(config_path), NEEDED) as path:
+        letter = find_letter(path, letter_id)
     facts = letter.as_dict()
     if reveal:
         keys = letter_keys(_config(config_path).ingest.dead_letter_key_env)
@@ -164,7 +166,7 @@ def show(
 
 
 @dlq.command()
-@options.tables
+@options.any_tables
 @_selection("Letters of this status; by default open and still_refused. Repeatable.")
 @click.option(
     "--to",
@@ -226,6 +228,7 @@ def replay(
     from pipelines.dead_letters import replay as replaying
     from pipelines.dead_letters.raw import find_raw, topics_of
     from pipelines.dead_letters.table import (
+        NEEDED,
         OPEN,
         REPLAYED,
         STILL_REFUSED,
@@ -233,16 +236,17 @@ def replay(
         read_letters,
         write_outcomes,
     )
+    from pipelines.fetched import at_hand
     from pipelines.parts import decoder
-    from pipelines.tables import check_tables
     from transforms.ingest.sealing import letter_keys
 
     _check_target(target, inputs, bundle)
     with Console(as_json) as console:
         console.step("Check settings and tables")
-        path, config = check_tables(output), _config(config_path)
+        config = _config(config_path)
         which = Which(reasons, sources, statuses or (OPEN, STILL_REFUSED), runs)
-        letters = read_letters(path, which)
+        with at_hand(output, config, NEEDED) as path:
+            letters = read_letters(path, which)
         late = 0
         if target is not None and target.startswith("kafka://"):
             letters, late = replaying.without_late(letters)
@@ -262,7 +266,8 @@ def replay(
             console.step(f"Replay {len(tried.accepted):,} letters")
             sent = _send(target, tried.accepted, output, inputs, bundle, config, console)
             outcomes = [*tried.outcomes, *sent]
-            write_outcomes(path, replay_id, now, outcomes)
+            with at_hand(output, config, NEEDED[1:], NEEDED[1:]) as path:
+                write_outcomes(path, replay_id, now, outcomes)
         counts = replaying.counted(outcomes)
         done = "replayed" if target else "would be accepted"
         lines = [
@@ -280,7 +285,7 @@ def replay(
 
 
 @dlq.command()
-@options.tables
+@options.any_tables
 @options.config_file
 @options.as_json
 def rekey(output: str, config_path: Path | None, as_json: bool) -> None:
@@ -289,18 +294,20 @@ def rekey(output: str, config_path: Path | None, as_json: bool) -> None:
     Afterwards the older keys can be taken out of the variable of ingest.dead_letter_key_env.
     """
     from pipelines.console import Console
-    from pipelines.dead_letters.table import reseal
-    from pipelines.tables import check_tables
+    from pipelines.dead_letters.table import NEEDED, reseal
+    from pipelines.fetched import at_hand
     from schemas.errors import DistilwatchError
     from transforms.ingest.sealing import letter_keys
 
     with Console(as_json) as console:
-        keys = letter_keys(_config(config_path).ingest.dead_letter_key_env)
+        config = _config(config_path)
+        keys = letter_keys(config.ingest.dead_letter_key_env)
         if keys is None:
             raise DistilwatchError(
                 "no keys are configured", "ingest.dead_letter_key_env", "name their variable"
             )
-        anew, kept = reseal(check_tables(output), keys)
+        with at_hand(output, config, NEEDED, NEEDED[:1]) as path:
+            anew, kept = reseal(path, keys)
         console.result(
             {"sealed_anew": anew, "kept": kept},
             [f"{anew:,} of {kept:,} kept records were sealed anew."],

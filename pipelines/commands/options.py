@@ -51,6 +51,21 @@ tables = click.option(
     metavar="URI",
     help="What `detect` wrote: duckdb:///file.duckdb or parquet:///folder",
 )
+any_tables = click.option(
+    "--output",
+    "output",
+    required=True,
+    metavar="URI",
+    help="What `detect` wrote: duckdb:///file.duckdb, parquet:///folder, or "
+    "bigquery://project/dataset",
+)
+decided_tables = click.option(
+    "--output",
+    "output",
+    required=True,
+    metavar="URI",
+    help="What `detect` wrote: duckdb:///file.duckdb or bigquery://project/dataset",
+)
 labels = click.option(
     "--labels",
     type=click.Path(path_type=Path),

@@ -194,3 +194,88 @@ def expire(output: str, config_path: Path | None, dry_run: bool, as_json: bool) 
         verb = "would be removed" if dry_run else "removed"
         lines = [f"{number:,} rows of {name} {verb}." for name, number in removed.items()]
         console.result({"removed": removed}, lines or [f"Nothing {verb}."])
+
+
+_dataset = click.option(
+    "--output",
+    "output",
+    required=True,
+    metavar="URI",
+    help="What `detect` wrote: bigquery://project/dataset",
+)
+
+
+@tables.command()
+@_dataset
+@click.option(
+    "--into",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The DuckDB file; rows of the same key in it are replaced.",
+)
+@click.option(
+    "--table",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Only this table. Repeat for several.",
+)
+@click.option(
+    "--since",
+    callback=_moment,
+    metavar="TIME",
+    help="Only rows from this time on, such as 2026-06-01; run_health is not cut by time.",
+)
+@options.config_file
+@options.as_json
+def fetch(
+    output: str,
+    into: Path,
+    names: tuple[str, ...],
+    since: int | None,
+    config_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Copy tables out of BigQuery into a DuckDB file, for commands that read one.
+
+    The price is estimated first; it does not begin where that is more than bigquery.max_cost_usd.
+
+    \b
+    Example:
+      distilwatch tables fetch --output bigquery://my-project/distilwatch --into copy.duckdb
+    """
+    from pipelines.config import load_config
+    from pipelines.console import Console
+    from pipelines.fetched import fetch as run
+
+    with Console(as_json) as console:
+        config = load_config(config_path)
+        console.step("Copy")
+        done = run(output, into, config, names, None if since is None else since // 10**6)
+        lines = [f"{number:>12,} rows of {name}" for name, number in done.rows.items()]
+        lines.append(f"BigQuery read {done.size / 2**20:,.1f} MiB, about {done.usd:,.2f} USD.")
+        console.result(
+            done.as_dict(), lines, [str(into)], [f"distilwatch explain --output duckdb:///{into}"]
+        )
+
+
+@tables.command()
+@_dataset
+@click.option("--into", metavar="DATASET", help="Dataset of the views; that of the tables without.")
+@options.config_file
+@options.as_json
+def views(output: str, into: str | None, config_path: Path | None, as_json: bool) -> None:
+    """Make the views in BigQuery, or make them anew, where Terraform does not.
+
+    \b
+    Example:
+      distilwatch tables views --output bigquery://my-project/distilwatch --into distilwatch_views
+    """
+    from pipelines.config import load_config
+    from pipelines.console import Console
+    from pipelines.upkeep import make_bigquery_views
+
+    with Console(as_json) as console:
+        made = make_bigquery_views(output, into or "", load_config(config_path))
+        console.result({"views": made}, [f"{len(made)} views are in place."])

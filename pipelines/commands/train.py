@@ -27,9 +27,9 @@ from pipelines.commands import options
     "tables",
     multiple=True,
     metavar="URI",
-    help="Tables in which staff decided about clusters, duckdb:///file.duckdb: accounts of what "
-    "was confirmed or permitted are left out of the history, and those of what was dismissed are "
-    "kept to calibrate with. Repeat for several.",
+    help="Tables in which staff decided about clusters, duckdb:///file.duckdb or "
+    "bigquery://project/dataset: accounts of what was confirmed or permitted are left out of the "
+    "history, and those of what was dismissed are kept to calibrate with. Repeat for several.",
 )
 @options.runner
 @options.as_json

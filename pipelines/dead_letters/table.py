@@ -17,7 +17,7 @@ from transforms.sinks.duckdb import write_tables
 
 OPEN, REPLAYED, STILL_REFUSED, GONE = "open", "replayed", "still_refused", "gone"
 STATUSES = (OPEN, STILL_REFUSED, GONE, REPLAYED)
-_NEEDED = ("dead_letters", "dead_letter_replays")
+NEEDED = ("dead_letters", "dead_letter_replays")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def read_letters(path: Path, which: Which | None = None) -> list[Letter]:
     Raises:
       DistilwatchError: when the tables cannot be read.
     """
-    with connect(path, _NEEDED) as connection:
+    with connect(path, NEEDED) as connection:
         found = rows(
             connection,
             """SELECT source, partition, "offset", reason, detail, raw_sha256, raw_bytes,

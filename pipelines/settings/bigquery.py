@@ -27,7 +27,9 @@ class BigQueryConfig(Section):
         "such as Terraform",
     )
     expire_after: Duration = Field(
-        0, description="age at which a day of a table is dropped; 0: never", ge=0
+        0,
+        description="age at which a day of a table is dropped, but for dispositions; 0: never",
+        ge=0,
     )
     labels: dict[str, str] = Field(
         default_factory=dict, description="labels of tables and jobs, such as team: abuse"

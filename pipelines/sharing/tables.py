@@ -13,7 +13,7 @@ from pipelines.decisions import cluster_of
 from pipelines.tables import columns, connect, rows
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
-from transforms.alerts.dispositions import DispositionStore
+from transforms.alerts.decision_store import DispositionStore
 from transforms.sharing.indicators import Direction, Indicator, Sighting
 from transforms.sinks.duckdb import write_tables
 

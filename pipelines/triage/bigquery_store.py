@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -15,13 +13,12 @@ from google.cloud import bigquery as api
 from pipelines.report.story import Session
 from pipelines.triage.store import INDEX, MEMBERS, CaseRows
 from schemas.errors import DistilwatchError
-from schemas.tables import TABLES
-from transforms.alerts.dispositions import WITHDRAW, Disposition, disposition_of
+from transforms.alerts.decision_store_bigquery import BigQueryDispositions
+from transforms.alerts.dispositions import Disposition
 from transforms.bigquery.client import Connection
 from transforms.bigquery.uri import parse_bigquery_uri
 
 _WATCHED = ("flagged_clusters", "cluster_members", "dispositions")
-_TYPES = {"INT64": "INT64", "FLOAT64": "FLOAT64", "TIMESTAMP": "TIMESTAMP", "STRING": "STRING"}
 
 _INDEX = """
     SELECT cluster_id, revision, IFNULL(status, 'open') AS status,
@@ -51,21 +48,12 @@ _SESSIONS = """
 
 
 class BigQueryStore:
-    """A dataset that `detect` writes to.
+    """A dataset that `detect` writes to."""
 
-    Two people who take the same decision back in the same second both succeed: BigQuery has no
-    unique keys. The history then has two rows that say the same.
-    """
-
-    def __init__(self, client: api.Client, dataset: str, name: str) -> None:
-        """Args:
-        client: that asks.
-        dataset: as queries name it.
-        name: for people.
-        """
-        self._client = client
-        self._dataset = dataset
-        self._name = name
+    def __init__(self, connection: Connection) -> None:
+        self._client = connection.client
+        self._dataset = self._name = connection.uri.dataset_id
+        self._decisions = BigQueryDispositions(connection)
 
     @classmethod
     def open(cls, uri: str) -> BigQueryStore:
@@ -74,17 +62,17 @@ class BigQueryStore:
         Raises:
           DistilwatchError: when the address is none, or holds no tables of ours.
         """
-        where = parse_bigquery_uri(uri)
-        client = Connection(where).client
+        connection = Connection(parse_bigquery_uri(uri))
+        dataset = connection.uri.dataset_id
         try:
             for table in _WATCHED[:2]:
-                client.get_table(f"{where.dataset_id}.{table}")
+                connection.client.get_table(f"{dataset}.{table}")
         except GoogleAPIError as error:
             raise DistilwatchError(
                 f"the tables cannot be read: {str(error).splitlines()[0]}", f"--output {uri}",
                 "check project, dataset and credentials; `distilwatch detect` makes the tables",
             ) from error  # fmt: skip
-        return cls(client, where.dataset_id, where.dataset_id)
+        return cls(connection)
 
     @property
     def name(self) -> str:
@@ -133,50 +121,13 @@ class BigQueryStore:
         return CaseRows(found[0], members, sessions_in(rows))
 
     def dispositions(self) -> list[Disposition]:
-        return [
-            disposition_of(row)
-            for row in self._rows("SELECT * FROM `{d}.dispositions` ORDER BY decided_at")
-        ]
+        return self._decisions.rows()
 
     def append(self, row: Disposition) -> Disposition:
-        there = self.dispositions()
-        same = [d for d in there if d.disposition_id == row.disposition_id]
-        if any(d.revision == row.revision for d in same):
-            raise DistilwatchError(
-                "somebody was faster: the decision is there already", row.cluster_id,
-                "look at the history of decisions, then decide anew",
-            )  # fmt: skip
-        times = {(d.cluster_id, d.decided_at) for d in there}
-        while (row.cluster_id, row.decided_at) in times:
-            row = replace(row, decided_at=row.decided_at + 1)
-        columns = TABLES["dispositions"].columns
-        values = row.row()
-        parameters: list[Any] = []
-        for column in columns:
-            value = values.get(column.name)
-            if column.mode == "REPEATED":
-                made = api.ArrayQueryParameter(column.name, "STRING", list(value or ()))
-                parameters.append(made)
-                continue
-            if column.type == "TIMESTAMP" and value is not None:
-                value = datetime.fromtimestamp(value / 1000, UTC)
-            parameters.append(api.ScalarQueryParameter(column.name, _TYPES[column.type], value))
-        names = ", ".join(f"`{c.name}`" for c in columns)
-        marks = ", ".join(f"@{c.name}" for c in columns)
-        self._ask(f"INSERT INTO `{{d}}.dispositions` ({names}) VALUES ({marks})", parameters)
-        return row
+        return self._decisions.append(row)[0]
 
     def withdraw(self, disposition_id: str, by: str, why: str, source: str) -> Disposition:
-        found = [d for d in self.dispositions() if d.disposition_id == disposition_id]
-        newest = max(found, key=lambda d: d.revision, default=None)
-        if newest is None or newest.decision == WITHDRAW:
-            raise DistilwatchError(
-                f"there is no decision {disposition_id}" if newest is None
-                else f"{disposition_id} was taken back already, by {newest.decided_by}",
-                self._name, "look at the history of decisions",
-            )  # fmt: skip
-        at_ms = max(int(time.time() * 1000), newest.decided_at + 1)
-        return self.append(newest.withdrawn(by, why, at_ms, source))
+        return self._decisions.withdraw(disposition_id, by, why, source)
 
     def _rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:
         parameters: list[Any] = []

@@ -21,7 +21,8 @@ from pipelines.tables import columns, connect, open_tables, rows
 from pipelines.triage.store import INDEX, MEMBERS, Busy, CaseRows
 from pipelines.triage.turns import Turns
 from schemas.errors import DistilwatchError
-from transforms.alerts.dispositions import Disposition, DispositionStore
+from transforms.alerts.decision_store import DispositionStore
+from transforms.alerts.dispositions import Disposition
 
 Answer = TypeVar("Answer")
 _PATIENCE_S = 5.0

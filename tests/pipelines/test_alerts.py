@@ -17,6 +17,8 @@ from pipelines import cli
 from tests.support.commands import query
 from tests.support.receivers import Answer, Receiver, receiver
 from transforms.alerts.channels.webhook import verify
+from transforms.alerts.decision_store import DispositionStore
+from transforms.alerts.dispositions import decide
 from transforms.alerts.paging import PACKAGED
 from transforms.scoring.bundle import load_bundle
 
@@ -245,8 +247,6 @@ def test_training_learns_from_decisions(found: House, tmp_path: Path) -> None:
         }
     )
     confirmed, dismissed = accounts[:5], accounts[5:15]
-    from transforms.alerts.dispositions import DispositionStore, decide
-
     store = DispositionStore(found.database)
     made = store.append(
         *(

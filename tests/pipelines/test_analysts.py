@@ -13,9 +13,8 @@ import pytest
 from infra.local.bigquery_emulator import BigQueryEmulator
 from pipelines.tables import connect
 from schemas.tables import TABLES
-from schemas.views import bigquery_views
 from tests.pipelines.conftest import SmallRun
-from tests.support.bigquery import client_of, make_tables, without_options
+from tests.support.bigquery import client_of, make_tables
 from tests.support.commands import result
 from tests.support.views import in_order
 
@@ -77,8 +76,8 @@ def test_bigquery_gives_the_same(small_run: SmallRun, bigquery: BigQueryEmulator
             name: connection.execute(f"SELECT * FROM {name}").to_arrow_table() for name in TABLES
         }
         make_tables(client, "analysts", {n: t.cast(TABLES[n].arrow()) for n, t in tables.items()})
-        for statement in bigquery_views(f"{client.project}.analysts").values():
-            client.query_and_wait(without_options(statement))
+        uri = f"bigquery://{client.project}/analysts?endpoint=http://{bigquery.rest}"
+        result("tables", "views", "--output", uri, home=small_run.home)
         own = QueryJobConfig(default_dataset=f"{client.project}.analysts")
         for title, sql, gives in QUESTIONS:
             # The emulator does not look for functions in the default dataset.

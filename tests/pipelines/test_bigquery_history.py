@@ -17,7 +17,7 @@ from infra.local.bigquery_emulator import BigQueryEmulator
 from schemas.events import EVENT_FIELDS
 from tests.support.bigquery import Dataset, duckdb_rows, new_dataset
 from tests.support.commands import result, run
-from tests.support.faulty_proxy import FaultyProxy
+from tests.support.faulty_proxy import FaultyProxy, bytes_to_read
 
 pytestmark = [pytest.mark.bigquery, pytest.mark.slow]
 _KINDS = {
@@ -126,21 +126,10 @@ def proxy(bigquery: BigQueryEmulator) -> Iterator[FaultyProxy]:
         yield proxy
 
 
-def _says(size: int) -> Any:
-    """The emulator says of every dry run that it would read nothing; this says `size` bytes."""
-
-    def change(job: dict[str, Any]) -> dict[str, Any]:
-        job["statistics"] = job.get("statistics", {}) | {"totalBytesProcessed": str(size)}
-        job["statistics"].setdefault("query", {})["totalBytesProcessed"] = str(size)
-        return job
-
-    return change
-
-
 def test_what_costs_too_much_does_not_start(
     past: Past, bundle: Path, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
-    proxy.fail("POST", _JOBS, change=_says(30 * 2**40))
+    proxy.fail("POST", _JOBS, change=bytes_to_read(30 * 2**40))
     done = run(
         "detect", "--input", past.uri("live", proxy.address), "--bundle", bundle,
         "--output", f"duckdb:///{tmp_path}/out.duckdb", home=past.folder / "home", check=False,
@@ -159,7 +148,7 @@ def test_what_costs_too_much_does_not_start(
 def test_training_reads_twice_and_pays_twice(
     past: Past, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
-    proxy.fail("POST", _JOBS, change=_says(15 * 2**40))
+    proxy.fail("POST", _JOBS, change=bytes_to_read(15 * 2**40))
     done = run(
         "train", "--input", past.uri("history", proxy.address), "--bundle", tmp_path / "bundle",
         home=past.folder / "home", check=False,

@@ -20,7 +20,7 @@ from schemas.tables import TABLES
 from tests.pipelines.conftest import SmallRun
 from tests.support.bigquery import client_of, make_tables
 from tests.support.commands import result, run
-from tests.support.leaks import every_text
+from tests.support.leaks import every_text, leaks
 from tests.support.triage import client_of as client_of_pages
 from tests.support.triage import send_decision
 from tests.support.views import DAY, ROWS, T0
@@ -216,6 +216,19 @@ def test_an_allowlist_that_names_the_account_is_told_of(
     settings = tmp_path / "settings.yaml"
     settings.write_text(f"{settings.read_text()}alerts: {{allow: '{allow}'}}\n")
     assert f"take it out of {allow} (tests)" in forget(places, tmp_path / "home")["next"]
+
+
+def test_spools_that_are_not_beside_an_output_are_found(
+    places: tuple[Path, Path], tmp_path: Path
+) -> None:
+    beside = places[0].with_name(f"{places[0].name}.spool")
+    elsewhere = tmp_path / "flink"
+    beside.rename(elsewhere)
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(f"{settings.read_text()}flink: {{spool: '{elsewhere}'}}\n")
+    removed = forget(places, tmp_path / "home")["removed"]
+    assert removed[str(elsewhere)]["cluster_members"] == 2
+    assert not leaks(elsewhere, [f'"{ACCOUNT}"'.encode(), f"'{ACCOUNT}'".encode()])[0]
 
 
 def test_a_run_that_goes_on_is_to_be_stopped_first(

@@ -9,9 +9,11 @@ import pytest
 from google.cloud import bigquery as api
 
 from infra.local.bigquery_emulator import BigQueryEmulator
+from pipelines.config import Config
+from pipelines.upkeep import make_bigquery_views
 from schemas.tables import TABLES
-from schemas.views import bigquery_views
-from tests.support.bigquery import client_of, make_tables, without_options
+from schemas.views import NAMES
+from tests.support.bigquery import client_of, make_tables
 from tests.support.views import EXPECTED, ROWS, in_order
 
 pytestmark = pytest.mark.bigquery
@@ -23,8 +25,8 @@ def world(bigquery: BigQueryEmulator) -> Iterator[api.Client]:
     with client_of(bigquery) as client:
         rows = {name: TABLES[name].to_arrow(rows) for name, rows in ROWS.items()}
         make_tables(client, DATASET, rows)
-        for statement in bigquery_views(f"{client.project}.{DATASET}").values():
-            client.query_and_wait(without_options(statement))
+        uri = f"bigquery://{client.project}/{DATASET}?endpoint=http://{bigquery.rest}"
+        assert make_bigquery_views(uri, "", Config()) == list(NAMES)
         yield client
 
 

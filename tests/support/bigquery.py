@@ -111,20 +111,11 @@ def make_tables(client: api.Client, dataset: str, rows: Mapping[str, pa.Table]) 
         ).result()
 
 
-def without_options(statement: str) -> str:
-    """The emulator takes options of a table function for a part of its query, and finds no rows."""
-    if not statement.startswith("CREATE OR REPLACE TABLE FUNCTION"):
-        return statement
-    kept = [line for line in statement.splitlines() if not line.startswith("OPTIONS(")]
-    assert len(kept) == len(statement.splitlines()) - 1
-    return "\n".join(kept)
-
-
 def duckdb_rows(database: Path, table: str) -> list[dict[str, Any]]:
     """All rows of a table in DuckDB, in the same form as `Dataset.rows`."""
     with duckdb.connect(str(database), read_only=True) as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        found = connection.execute(f'SELECT * FROM "{table}"').to_arrow_table().to_pylist()
+        found = connection.sql(f'SELECT * FROM "{table}"').to_arrow_table().to_pylist()
     return _sorted(found, TABLES[table].key)
 
 

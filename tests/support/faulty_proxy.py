@@ -229,3 +229,14 @@ class FaultyProxy:
         request.send_header("Content-Length", str(len(body)))
         request.end_headers()
         request.wfile.write(body)
+
+
+def bytes_to_read(size: int) -> Any:
+    """The emulator says of every dry run that it would read nothing; this says `size` bytes."""
+
+    def change(job: dict[str, Any]) -> dict[str, Any]:
+        job["statistics"] = job.get("statistics", {}) | {"totalBytesProcessed": str(size)}
+        job["statistics"].setdefault("query", {})["totalBytesProcessed"] = str(size)
+        return job
+
+    return change

@@ -13,7 +13,8 @@ import yaml
 from pipelines.sharing.policy import Policy, public_pem, read_policy
 from pipelines.sharing.store import ShareStore
 from schemas.tables import TABLES
-from transforms.alerts.dispositions import DispositionStore, decide
+from transforms.alerts.decision_store import DispositionStore
+from transforms.alerts.dispositions import decide
 from transforms.sharing.evidence import pack
 from transforms.sinks.duckdb import write_tables
 

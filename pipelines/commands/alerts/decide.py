@@ -13,7 +13,7 @@ _why = click.option("--why", required=True, metavar="TEXT", help="Why, in a few 
 
 @click.command(short_help="Say what a cluster is.")
 @click.argument("cluster_id")
-@options.tables
+@options.decided_tables
 @click.option("--as", "decision", type=click.Choice(_AS), required=True, help="What it is.")
 @_why
 @click.option(
@@ -68,7 +68,7 @@ def decide(
 
 @click.command(short_help="Take a decision back.")
 @click.argument("disposition_id")
-@options.tables
+@options.decided_tables
 @_why
 @_by
 @options.as_json
@@ -91,7 +91,7 @@ def undo(disposition_id: str, output: str, why: str, by: str | None, as_json: bo
 
 @click.command(short_help="List what was decided about a cluster.")
 @click.argument("cluster_id")
-@options.tables
+@options.decided_tables
 @options.as_json
 def history(cluster_id: str, output: str, as_json: bool) -> None:
     """List what was decided about CLUSTER_ID, oldest first, with what was taken back.

@@ -17,7 +17,8 @@ from pipelines.sharing.tables import read_indicators
 from schemas.errors import DistilwatchError
 from tests.support.leaks import every_text
 from tests.support.sharing import CLUSTER, COMMON, WORDING, Lab, add_cluster, make_lab, write_policy
-from transforms.alerts.dispositions import DispositionStore, decide
+from transforms.alerts.decision_store import DispositionStore
+from transforms.alerts.dispositions import decide
 from transforms.sharing.canonical import digest
 from transforms.sharing.indicators import Kind, Marking
 from transforms.sharing.log import ShareLog

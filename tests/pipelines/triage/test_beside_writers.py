@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pipelines.triage.duckdb_store import DuckDBStore
 from pipelines.triage.queue import Queue, QueueFilter
-from transforms.alerts.dispositions import DispositionStore, decide
+from transforms.alerts.decision_store import DispositionStore
+from transforms.alerts.dispositions import decide
 
 _WRITER = """
     import sys

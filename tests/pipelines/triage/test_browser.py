@@ -14,7 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.triage import CHROMIUM, chromium, served
-from transforms.alerts.dispositions import DispositionStore
+from transforms.alerts.decision_store import DispositionStore
 
 pytestmark = pytest.mark.browser
 PATIENCE_MS = 60_000

@@ -17,14 +17,8 @@ from hypothesis import strategies as st
 
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
-from transforms.alerts.dispositions import (
-    DECISIONS,
-    Disposition,
-    DispositionStore,
-    accounts_of,
-    decide,
-    holding,
-)
+from transforms.alerts.decision_store import DispositionStore
+from transforms.alerts.dispositions import DECISIONS, Disposition, accounts_of, decide, holding
 from transforms.sinks.duckdb import write_tables
 
 NOW = 1_780_000_000_000
@@ -153,7 +147,8 @@ _OTHER = """
     import sys
     from dataclasses import replace
     from pathlib import Path
-    from transforms.alerts.dispositions import Disposition, DispositionStore
+    from transforms.alerts.decision_store import DispositionStore
+    from transforms.alerts.dispositions import Disposition
     store = DispositionStore(Path(sys.argv[1]))
     for i in range(8):
         store.append(Disposition(f"c-{i}", "watch", sys.argv[2], 1_780_000_000_000, "why", None,

@@ -32,11 +32,16 @@ def table_resource(table: Table, table_id: str, options: BigQueryOptions) -> dic
     }
     if table.partition:
         resource["timePartitioning"] = {"type": "DAY", "field": table.partition}
-        if options.expire_ms:
-            resource["timePartitioning"]["expirationMs"] = str(options.expire_ms)
+        if expire_ms := _expiry(table, options):
+            resource["timePartitioning"]["expirationMs"] = str(expire_ms)
     if table.clustering:
         resource["clustering"] = {"fields": list(table.clustering)}
     return resource
+
+
+def _expiry(table: Table, options: BigQueryOptions) -> int:
+    """What people decided holds until they said, not until a day is old."""
+    return 0 if table.name == "dispositions" else options.expire_ms
 
 
 def _labels(table: Table, options: BigQueryOptions) -> dict[str, str]:
@@ -120,12 +125,12 @@ def _bring_up(there: Any, table: Table, connection: Connection) -> list[str]:
         changed.append("schema")
     if not options.create_tables:
         return changed
-    partitioning = there.time_partitioning
-    if partitioning is not None and (partitioning.expiration_ms or 0) != options.expire_ms:
+    partitioning, expire_ms = there.time_partitioning, _expiry(table, options)
+    if partitioning is not None and (partitioning.expiration_ms or 0) != expire_ms:
         there.time_partitioning = api.TimePartitioning(
             type_=partitioning.type_,
             field=partitioning.field,
-            expiration_ms=options.expire_ms or None,
+            expiration_ms=expire_ms or None,
         )
         changed.append("time_partitioning")
     labels = there.labels | _labels(table, options)

@@ -7,6 +7,7 @@ from typing import Any, Self
 from schemas.errors import DistilwatchError
 from schemas.mention import mention
 from schemas.model import bigquery_text
+from schemas.tables import TABLES
 
 
 class BigQueryStore:
@@ -32,6 +33,19 @@ class BigQueryStore:
         return self._place
 
     def __enter__(self) -> Self:
+        from google.api_core.exceptions import GoogleAPICallError
+
+        try:
+            there = {table.table_id for table in self._client.list_tables(self._dataset)}
+        except GoogleAPICallError as error:
+            raise self._refused(error) from error
+        if missing := [name for name in TABLES if name not in there]:
+            raise DistilwatchError(
+                f"the dataset has no table {', '.join(missing)}",
+                self.name,
+                "give the dataset that `distilwatch detect` wrote to; one of an older version gets "
+                "what is missing when a run writes there once, or from infra/terraform",
+            )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -71,9 +85,12 @@ class BigQueryStore:
         try:
             return list(self._client.query(statement, job_config=config).result())
         except GoogleAPICallError as error:
-            raise DistilwatchError(
-                f"BigQuery refuses a statement: {str(error.message).splitlines()[0]}",
-                self.name,
-                "repeat it later if it speaks of a streaming buffer; else see to the rights that "
-                "infra/terraform/bigquery gives",
-            ) from error
+            raise self._refused(error) from error
+
+    def _refused(self, error: Any) -> DistilwatchError:
+        return DistilwatchError(
+            f"BigQuery refuses: {str(error.message).splitlines()[0]}",
+            self.name,
+            "repeat it later if it speaks of a streaming buffer; else see to the rights that "
+            "infra/terraform/bigquery gives",
+        )
