@@ -12,7 +12,10 @@ from pipelines.settings.base import DAY, SECOND, Duration, Section, as_tuple
 class SourceConfig(Section):
     """A lab whose indicators are trusted, whichever feed brings them."""
 
-    name: str = Field(description="of the lab, as the policy of sharing names it among those it trusts", min_length=1)
+    name: str = Field(
+        description="of the lab, as the policy of sharing names it among those it trusts",
+        min_length=1,
+    )
     trust: float = Field(0.5, description="how much what it says counts", ge=0, le=1)
     tried_first: bool = Field(
         True,
@@ -75,6 +78,14 @@ class WatchConfig(Section):
     )
     least_members: int = Field(
         2, description="so many members of a cluster must carry what a lab reports", ge=2, le=1_000
+    )
+
+    likeness_max_p: float = Field(
+        0.02,
+        description="a cluster is taken to be like another lab's coverage sketch or behavioural "
+        "signature when at most this share of benign groups of the history is as much like it",
+        gt=0,
+        le=0.2,
     )
 
     @property
