@@ -81,7 +81,7 @@ class WatchConfig(Section):
     )
 
     likeness_max_p: float = Field(
-        0.02,
+        0.005,
         description="a cluster is taken to be like another lab's coverage sketch or behavioural "
         "signature when at most this share of benign groups of the history is as much like it",
         gt=0,

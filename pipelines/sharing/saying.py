@@ -28,7 +28,7 @@ def propose_sightings(policy: Policy, store: ShareStore, output: str, to: str, b
 
     Only of indicators that came from the same collection that the recipient is, so that nobody
     hears of an indicator from us. Says nothing of accounts, and rounds counts and times. Nor of what
-    is only alike: two benign groups in a hundred are, and nobody else could tell them apart.
+    is only alike: some benign groups are, and nobody else could tell them apart.
 
     Raises:
       DistilwatchError: nothing of it was seen.

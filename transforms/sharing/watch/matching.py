@@ -49,7 +49,7 @@ class WatchOptions:
     most_source_share: float = 0.02
     least_accounts: int = 20
     least_members: int = 2
-    likeness_max_p: float = 0.02
+    likeness_max_p: float = 0.005
 
 
 class Hit(NamedTuple):
