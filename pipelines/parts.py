@@ -165,6 +165,7 @@ def watching(config: Config, endless: bool = False) -> Watching:
             watch.most_source_share,
             watch.least_accounts,
             watch.least_members,
+            watch.likeness_max_p,
         ),
     )
 

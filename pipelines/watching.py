@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
+import msgspec
 import numpy as np
 
 from pipelines.config import Config
@@ -19,6 +21,7 @@ from pipelines.settings import SourceConfig
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from transforms.sharing.indicators import Indicator, newest
+from transforms.sharing.watch.likeness import Likeness
 from transforms.sharing.watch.listing import (
     LIVE,
     QUARANTINED,
@@ -28,21 +31,21 @@ from transforms.sharing.watch.listing import (
 )
 from transforms.sinks import duckdb_path
 
-UNSEEN, HARMLESS, COMMON, TOO_COMMON, FLAGS = (
-    "unseen", "harmless", "common before", "too common", "flags",
+UNSEEN, HARMLESS, COMMON, TOO_COMMON, FLAGS, APART = (
+    "unseen", "harmless", "common before", "too common", "flags", "not comparable",
 )  # fmt: skip
 _MEANING = {
     UNSEEN: "nobody in the history carries it",
     HARMLESS: "carried by few, and flags nobody in the history",
     COMMON: "several benign accounts of the bundle's history share it: never matched",
     TOO_COMMON: "more accounts carry it than the limit allows: held back",
+    APART: "a sketch of another embedding space, or the bundle keeps nothing to compare it with",
     FLAGS: "a cluster of the history would be flagged that is not flagged without it",
 }
 
 
 def watched_of(indicators: Iterable[Indicator], config: Config) -> list[Watched]:
-    """What to look for of received indicators: those that are equal or not, newest versions, and
-    not taken back.
+    """What to look for of received indicators: newest versions, not taken back.
 
     An indicator is live at once where its lab is trusted and need not be tried first.
     """
@@ -51,9 +54,10 @@ def watched_of(indicators: Iterable[Indicator], config: Config) -> list[Watched]
         Watched(
             one.indicator_id, one.kind.value, one.value, one.provider, one.confidence / 100,
             one.valid_from_ms, one.valid_until_ms, _first_state(sources.get(one.provider)),
+            base64.b64encode(one.payload).decode(),
         )
         for one in newest(list(indicators)).values()
-        if not one.kind.compared and not one.revoked
+        if not one.revoked
     ]  # fmt: skip
 
 
@@ -70,6 +74,9 @@ def received(uri: str) -> list[Indicator]:
     if not uri.startswith("duckdb:"):
         try:
             rows = [json.loads(line) for line in Path(uri).read_text().splitlines() if line.strip()]
+            for row in rows:
+                if row.get("sketch"):  # bytes are in base64 in JSON
+                    row["sketch"] = base64.b64decode(row["sketch"], validate=True)
         except (OSError, ValueError) as error:
             raise DistilwatchError(
                 f"indicators cannot be read ({error})", uri, "give duckdb:///file or a .jsonl file"
@@ -108,10 +115,7 @@ def update_watch_list(path: Path, watched: Sequence[Watched]) -> dict[str, int]:
 
 
 def _with_state(one: Watched, state: str) -> Watched:
-    return Watched(
-        one.indicator_id, one.kind, one.value, one.source, one.confidence, one.valid_from_ms,
-        one.valid_until_ms, state,
-    )  # fmt: skip
+    return msgspec.structs.replace(one, state=state)
 
 
 def _states(watched: Iterable[Watched]) -> dict[str, int]:
@@ -127,7 +131,7 @@ class Tried:
 
     Attributes:
       watched: the indicator.
-      verdict: one of `UNSEEN`, `HARMLESS`, `COMMON`, `TOO_COMMON`, `FLAGS`.
+      verdict: one of `UNSEEN`, `HARMLESS`, `COMMON`, `TOO_COMMON`, `FLAGS`, `APART`.
       accounts: of the history that carry it.
       share: of all accounts of the history.
       clusters: that would be flagged because of it.
@@ -219,9 +223,10 @@ def try_indicators(
         without = _flagged(bare)
     flagged, seen, accounts = _flagged(output), _sighted(output), _accounts(output)
     options = DetectOptions(inputs, bundle, [output], config, None, None, [])
-    common = make_plan(options).bundle.load().common
+    known = make_plan(options).bundle.load()
+    likeness = Likeness(known, config.watch.likeness_max_p)
     new = {name: members for name, members in flagged.items() if not _known(members, without)}
-    tried = [_tried(one, common, seen, accounts, new, config) for one in listed.watched]
+    tried = [_tried(one, likeness, seen, accounts, new, config) for one in listed.watched]
     return DryRun(tuple(tried), accounts, len(without), len(flagged))
 
 
@@ -291,14 +296,16 @@ def _accounts(uri: str) -> int:
 
 
 def _tried(
-    one: Watched, common: Any, seen: Mapping[str, set[str]], accounts: int,
+    one: Watched, likeness: Likeness, seen: Mapping[str, set[str]], accounts: int,
     new: Mapping[str, frozenset[str]], config: Config,
 ) -> Tried:  # fmt: skip
     carriers = seen.get(one.indicator_id, set())
     share = len(carriers) / max(accounts, 1)
     flags = tuple(sorted(name for name, members in new.items() if members & carriers))
     limit = max(config.watch.least_accounts, config.watch.most_share * accounts)
-    if np.isin(np.uint64(one.item), common):
+    if not likeness.comparable(one):
+        verdict = APART
+    elif np.isin(np.uint64(one.item), likeness.bundle.common):
         verdict = COMMON
     elif len(carriers) > limit:
         verdict = TOO_COMMON

@@ -18,12 +18,13 @@ def sightings_of(scored: Scored[Any], run_id: str) -> Iterator[dict[str, Any]]:
     """Rows of what the accounts of a cluster carry, or an account that is alone.
 
     A sketch does not know when a thing was first seen in it: times are those of the account's
-    requests in the window.
+    requests in the window. What is compared is seen in all of them, and a signature of a cluster in
+    each of its members.
     """
     item: Cluster | AccountProfile = scored.item
     if isinstance(item, Cluster):
         for member in item.members:
-            profile, hits = member.scored.item, member.membership.hits
+            profile, hits = member.scored.item, (*member.membership.hits, *item.alike)
             yield from _rows(profile, hits, item.cluster_id, run_id)
     else:
         yield from _rows(item, item.hits, "", run_id)
@@ -34,8 +35,10 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     sketch = profile.sketch
     for hit in hits:
-        hashes, counts = sketch.items(Items[hit.kind.upper()])
-        at = int(np.searchsorted(hashes, np.uint64(int(hit.value, 16))))
+        count = sketch.events
+        if hit.value:
+            hashes, counts = sketch.items(Items[hit.kind.upper()])
+            count = int(counts[np.searchsorted(hashes, np.uint64(int(hit.value, 16)))])
         yield Sighting(
             sighting_id(hit.indicator_id, profile.account, profile.window_start_ms),
             hit.indicator_id,
@@ -43,7 +46,7 @@ def _rows(
             cluster_id,
             sketch.first_ms,
             sketch.last_ms,
-            int(counts[at]),
-            1.0,
+            count,
+            hit.similarity,
             run_id,
         ).to_row()

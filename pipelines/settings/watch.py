@@ -80,6 +80,14 @@ class WatchConfig(Section):
         2, description="so many members of a cluster must carry what a lab reports", ge=2, le=1_000
     )
 
+    likeness_max_p: float = Field(
+        0.005,
+        description="a cluster is taken to be like another lab's coverage sketch or behavioural "
+        "signature when at most this share of benign groups of the history is as much like it",
+        gt=0,
+        le=0.2,
+    )
+
     @property
     def refresh_ms(self) -> int:
         return self.refresh

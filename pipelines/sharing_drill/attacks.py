@@ -92,7 +92,7 @@ def carried_by_customers(
 
 def membership_inference(
     contributions: NDArray[np.int64], group: int, epsilon: float, delta: float,
-    rounds: int = 400, seed: int = 3,
+    rounds: int = 1_000, seed: int = 3,
 ) -> dict[str, float]:  # fmt: skip
     """Whether one account was among those of a coverage sketch, by two attackers.
 

@@ -26,7 +26,14 @@ from pipelines.sharing_drill.exchange import (
     tell,
     watching,
 )
-from pipelines.sharing_drill.labs import NAMES, Lab, campaign_events, flagged, query
+from pipelines.sharing_drill.labs import (
+    NAMES,
+    Lab,
+    campaign_events,
+    flagged,
+    query,
+    together,
+)
 from transforms.coverage.fold import fold
 from transforms.coverage.sketch import merge
 from transforms.ingest.batch import RecordBatch
@@ -36,6 +43,26 @@ from transforms.sharing.coverage import contribution
 from transforms.sharing.taxii import Place
 
 DAY_MS = 86_400_000
+_MOST_TIMES = 8  # that a campaign slows down
+LAB: Mapping[str, Mapping[str, Any]] = {
+    # Of a lab's some 250 tests the oddest one is a discovery below 0.61 · 0.04 / 250 = 1e-4
+    # (BatchBH). No cluster gets below about 1 in 2,000 where that is how many benign groups there
+    # are to compare it with, unless it lies far beyond all of them: one odd cluster is no
+    # discovery. Reports make that p-value eight times smaller, and then it is one.
+    "alerts": {"false_discovery_rate": 0.04},
+    "clusters": {
+        # 2,000 of them calibrate. With 600 the largest score is a matter of luck, and so is how far
+        # beyond it a campaign lies.
+        "null_groups": 5_000,
+        # A history of 330 accounts cannot tell what happens to one customer in a thousand: the
+        # default of 0.01 would add two or three of them to each suspicious cluster.
+        "signature_max_p": 0,
+    },
+}
+"""Settings of all labs of the drill, over the defaults."""
+ATTACK = "hydra-disjoint:m=18,rate=46,links=1,by=scaffold"
+"""Six accounts for each of three labs, which share a wording and nothing else. (A card that they
+share would link them, and could not be told of: nothing of payments leaves.)"""
 
 
 @dataclass(frozen=True)
@@ -48,7 +75,7 @@ class DrillOptions:
     brokers: "host:port" of a Kafka broker for each lab; none: labs read files.
     attack: the campaign.
     benign_accounts, events: of each lab.
-    settings: of all labs.
+    settings: of all labs, over `LAB`.
     seed: of everything.
     """
 
@@ -57,9 +84,9 @@ class DrillOptions:
     user_env: str = ""
     password_env: str = ""
     brokers: Sequence[str] = ()
-    attack: str = "hydra-disjoint:m=15,rate=46,links=1"
-    benign_accounts: int = 300
-    events: int = 24_000
+    attack: str = ATTACK
+    benign_accounts: int = 400
+    events: int = 32_000
     settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 99
 
@@ -70,18 +97,39 @@ def run_drill(options: DrillOptions) -> dict[str, Any]:
     Raises:
       RuntimeError: when a command of a lab fails.
     """
+    settings = together(LAB, options.settings)
     parts = campaign_events(options.folder, options.attack, options.seed, len(NAMES))
     labs = []
     for i, (name, part) in enumerate(zip(NAMES, parts, strict=True)):
         broker = options.brokers[i] if options.brokers else ""
-        lab = Lab(name, options.folder / name, options.settings, broker, frozenset(part))
-        lines = [line for own in part.values() for line in own]
-        lab.build(lines, options.benign_accounts, options.events, options.seed + 1 + i)
+        lab = Lab(name, options.folder / name, settings, broker, part)
+        lab.build(options.benign_accounts, options.events, options.seed + 1 + i)
         labs.append(lab)
-    before = {lab.name: lab.detect("before") for lab in labs}
+    before = {lab.name: unnoticed(lab) for lab in labs}
     hunted = {lab.name: lab.detect("hunt", HUNT) for lab in labs}
     place = Place(FORUM, options.taxii, options.user_env, options.password_env)
     return exchange(labs, before, hunted, place)
+
+
+def unnoticed(lab: Lab) -> Path:
+    """Lets a lab detect alone; where it flags its part of the campaign, the campaign goes slower
+    there until it does not. Returns the tables.
+
+    That is what "too thin to be flagged alone" means to an attacker, who sees which of its accounts
+    are stopped.
+
+    Raises:
+      RuntimeError: when it is flagged however slow it is.
+    """
+    found = lab.detect("before")
+    for _ in range(_MOST_TIMES):
+        if not _recall(found, lab):
+            return found
+        lab.slow_down()
+        found = lab.detect("before")
+    if _recall(found, lab):
+        raise RuntimeError(f"{lab.name} flags the campaign at {lab.requests:.1%} of its requests")
+    return found
 
 
 def exchange(
@@ -126,6 +174,7 @@ def _of_lab(lab: Lab, before: Path, after: Path, told: Told, seconds: float) -> 
         "lab": lab.name,
         "accounts": len(lab.accounts),
         "campaign_accounts": len(lab.members),
+        "campaign_requests": lab.requests,
         "recall_before": _recall(before, lab),
         "recall_after": _recall(after, lab),
         "benign_flagged_before": wrong["before"],
@@ -199,13 +248,15 @@ def _contributions(lab: Lab) -> np.ndarray[Any, np.dtype[np.int64]]:
 def lines(found: Mapping[str, Any]) -> list[str]:
     """The report for people."""
     out = [
-        "lab     campaign  recall before  after  benign flagged  told  sighted (benign)  seconds"
+        "lab     campaign  requests  recall before  after  benign flagged  told  sighted (benign)"
+        "  seconds"
     ]
     for lab in found["labs"]:
         wrong = f"{lab['benign_flagged_before']} → {lab['benign_flagged_after']}"
         sighted = f"{lab['sighted_accounts']} ({lab['sighted_benign']})"
         out.append(
-            f"{lab['lab']:<8}{lab['campaign_accounts']:>8}{lab['recall_before']:>15.0%}"
+            f"{lab['lab']:<8}{lab['campaign_accounts']:>8}{lab['campaign_requests']:>10.0%}"
+            f"{lab['recall_before']:>15.0%}"
             f"{lab['recall_after']:>7.0%}{wrong:>16}{lab['told']:>6}{sighted:>18}"
             f"{lab['seconds_from_confirmation']:>9.0f}"
         )
@@ -215,7 +266,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         "",
         f"Names in clear in {learnt['bytes_sent']:,} bytes: {learnt['secrets_found_in_clear']} of "
         f"{learnt['secrets_looked_for']:,} accounts and cards.",
-        f"Network hashes inverted: {networks['inverted']} of {networks['network_hashes']}; all "
+        f"Hashes of networks that left: {networks['network_hashes']}; all "
         f"networks can be tried in {networks['seconds_for_all_networks']:.0f} s.",
         "Customers who carry what their lab shared: "
         + ", ".join(f"{n} {h['benign_accounts_touched']}" for n, h in learnt["hashes"].items()),
@@ -223,7 +274,8 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     out += [
         f"Coverage sketch of {group}: AUC {m['auc_who_knows_all_others']:.3f} for who knows all "
         f"others, {m['auc_who_knows_the_account']:.3f} for who knows the account; advantage "
-        f"{m['advantage']:.3f}, allowed {m['advantage_allowed']:.3f}."
+        f"{m['advantage']:.3f}. The promise allows {m['auc_allowed']:.3f} and "
+        f"{m['advantage_allowed']:.3f}, the noise {m['auc_of_the_noise']:.3f}."
         for group, m in learnt["membership"].items()
     ]
     return out

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,15 +43,23 @@ class Lab:
       folder: where all of it is.
       settings: of its runs.
       broker: "host:port" of its own Kafka broker; "" to read files.
-      members: accounts of the campaign that are here; only the drill knows.
+      campaign: its events here, by account; only the drill knows.
+      requests: share of them that are made, 0 to 1; see `slow_down`.
     """
 
     name: str
     folder: Path
     settings: Mapping[str, Any]
     broker: str = ""
-    members: frozenset[str] = frozenset()
+    campaign: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    requests: float = 1.0
     accounts: frozenset[str] = field(default_factory=frozenset)
+    _topics: int = 0
+
+    @property
+    def members(self) -> frozenset[str]:
+        """Accounts of the campaign."""
+        return frozenset(self.campaign)
 
     @property
     def home(self) -> Path:
@@ -69,31 +77,53 @@ class Lab:
     @property
     def input(self) -> str:
         """Where detection reads."""
-        return f"kafka://{self.broker}/requests" if self.broker else str(self.live)
+        return f"kafka://{self.broker}/requests-{self._topics}" if self.broker else str(self.live)
 
-    def build(self, campaign: Iterable[str], benign_accounts: int, events: int, seed: int) -> None:
-        """Makes the lab's own customers, its share of the campaign's events, and its bundle."""
+    def build(self, benign_accounts: int, events: int, seed: int) -> None:
+        """Makes the lab's customers, its bundle, and its stream with its part of the campaign."""
         self.folder.mkdir(parents=True, exist_ok=True)
         command(
-            self.home, "simulate", "--out", self.live, "--history", self.folder / "history.jsonl",
+            self.home, "simulate", "--out", self._benign,
+            "--history", self.folder / "history.jsonl",
             "--labels", self.folder / "labels.jsonl", "--accounts", benign_accounts,
             "--events", events, "--days", 12, "--history-days", 6, "--benign-only", "--seed", seed,
         )  # fmt: skip
-        with self.live.open("a") as out:
-            out.writelines(campaign)
-        with self.live.open() as lines:
-            self.accounts = frozenset(json.loads(line)["account_id"] for line in lines)
+        with self._benign.open() as lines:
+            own = frozenset(json.loads(line)["account_id"] for line in lines)
+        self.accounts = own | self.members
         self._write("settings.yaml", {})
         command(
             self.home, "train", "--input", self.folder / "history.jsonl",
             "--bundle", self.folder / "bundle", "--config", self.folder / "settings.yaml",
         )  # fmt: skip
+        self._stream()
+
+    def slow_down(self) -> None:
+        """The campaign makes seven requests where it made ten; the stream is another then."""
+        self.requests *= 0.7
+        self._stream()
+
+    @property
+    def _benign(self) -> Path:
+        return self.folder / "benign.jsonl"
+
+    def _stream(self) -> None:
+        share = self.requests
+        with self.live.open("w") as out:
+            out.write(self._benign.read_text())
+            for lines in self.campaign.values():
+                out.writelines(
+                    line for i, line in enumerate(lines) if int((i + 1) * share) > int(i * share)
+                )
         if self.broker:
-            self._produce()
+            self._topics += 1
+            self._produce(f"requests-{self._topics}")
 
     def detect(self, name: str, changes: Mapping[str, Any] | None = None) -> Path:
         """Runs detection over its stream, with settings of its own; returns the tables."""
         out = self.folder / f"{name}.duckdb"
+        for stale in self.folder.glob(f"{out.name}*"):  # of a stream that was another
+            stale.unlink()
         config = self._write(f"{name}.yaml", changes or {})
         command(
             self.home, "detect", "--input", self.input, "--bundle", self.folder / "bundle",
@@ -103,23 +133,28 @@ class Lab:
 
     def _write(self, name: str, changes: Mapping[str, Any]) -> Path:
         path = self.folder / name
-        merged = dict(self.settings)
-        for section, values in changes.items():
-            merged[section] = {**merged.get(section, {}), **values}
-        path.write_text(yaml.safe_dump(merged), encoding="utf-8")
+        path.write_text(yaml.safe_dump(together(self.settings, changes)), encoding="utf-8")
         return path
 
-    def _produce(self) -> None:
+    def _produce(self, topic: str) -> None:
         from kafka import KafkaAdminClient, KafkaProducer
 
         admin = KafkaAdminClient(bootstrap_servers=self.broker)
-        admin.create_topics({"requests": {"num_partitions": 2, "replication_factor": 1}})
+        admin.create_topics({topic: {"num_partitions": 2, "replication_factor": 1}})
         admin.close()
         producer = KafkaProducer(bootstrap_servers=self.broker)
         with self.live.open("rb") as lines:
             for i, line in enumerate(lines):
-                producer.send("requests", line.rstrip(b"\n"), partition=i % 2)
+                producer.send(topic, line.rstrip(b"\n"), partition=i % 2)
         producer.close()
+
+
+def together(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with changes, which replace them one by one within a section."""
+    merged = {name: dict(section) for name, section in settings.items()}
+    for name, section in changes.items():
+        merged[name] = {**merged.get(name, {}), **section}
+    return merged
 
 
 def query(database: Path, sql: str, *parameters: object) -> list[tuple[Any, ...]]:

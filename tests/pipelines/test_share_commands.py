@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import yaml
 
@@ -20,6 +22,7 @@ from infra.local.services import free_ports
 from pipelines.sharing_drill.attacks import things_of
 from tests.support.commands import COMMAND, query, result, run
 from transforms.sharing.indicators import Indicator, Kind, Marking, indicator_id
+from transforms.sharing.payloads import Behaviour, Coverage
 from transforms.sharing.private.identifiers import local_name
 from transforms.sharing.watch.listing import LIVE, QUARANTINED, read_watch_list
 
@@ -29,6 +32,11 @@ SETTINGS: dict[str, Any] = {
     "coverage": {"cells": 256, "codebook_sample": 3000},
     "clusters": {"null_groups": 400},
 }
+FOREIGN = Coverage("f" * 32, "another", np.zeros(1024, np.int64), 1 << 16, 2.4, 2.0, 1e-6)
+SIGNATURE = Behaviour(
+    {"complementarity": -9.0, "overlap": 9.5, "member_breadth": -8.0, "linkage": -9.0,
+     "union_coverage": -9.5}
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,12 @@ def test_watch_keeps_strangers_in_quarantine_and_try_lets_out_what_is_harmless(
         indicator(*common, "lab-c"),
         indicator("network", "0" * 14, "lab-b"),
         indicator("network", "1" * 14, "lab-d", revoked=True),
+        # Of another embedding space; and a signature that no cluster has.
+        indicator("coverage", "", "lab-b", payload=FOREIGN.encode(), campaign="campaign-1"),
+        indicator("behaviour", "", "lab-b", payload=SIGNATURE.encode(), campaign="campaign-1"),
     ]
+    for row in rows:
+        row["sketch"] = base64.b64encode(row["sketch"]).decode() if row["sketch"] else None
     received, listed = tmp_path / "received.jsonl", tmp_path / "watch.json"
     received.write_text("".join(json.dumps(row, default=str) + "\n" for row in rows))
     trusting = world.settings(sources=[{"name": "lab-b", "trust": 0.9, "tried_first": False}])
@@ -110,7 +123,7 @@ def test_watch_keeps_strangers_in_quarantine_and_try_lets_out_what_is_harmless(
         "share", "watch", "--from", received, "--list", listed, "--config", trusting,
         home=world.home,
     )  # fmt: skip
-    assert (made["received"], made["watched"], made["live"], made["quarantined"]) == (4, 3, 2, 1)
+    assert (made["received"], made["watched"], made["live"], made["quarantined"]) == (6, 5, 4, 1)
 
     out = tmp_path / "try.duckdb"
     tried = result(
@@ -123,9 +136,13 @@ def test_watch_keeps_strangers_in_quarantine_and_try_lets_out_what_is_harmless(
     assert verdicts[rows[0]["indicator_id"]]["accounts"] == 1
     assert verdicts[rows[1]["indicator_id"]]["verdict"] in ("common before", "too common")
     assert verdicts[rows[2]["indicator_id"]]["verdict"] == "unseen"
+    assert verdicts[rows[4]["indicator_id"]]["verdict"] == "not comparable"
+    assert verdicts[rows[5]["indicator_id"]]["verdict"] == "unseen"
     states = {one.indicator_id: one.state for one in read_watch_list(listed).watched}
     assert states[rows[0]["indicator_id"]] == LIVE
     assert states[rows[1]["indicator_id"]] == QUARANTINED
+    assert states[rows[4]["indicator_id"]] == QUARANTINED  # though its lab is trusted
+    assert states[rows[5]["indicator_id"]] == LIVE
     assert query(out, "SELECT count(*) FROM sightings")[0][0] >= 1
 
     # Made anew by a lab that trusts nobody: what was let out stays out, what was not does not.

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from infra.local.services import KafkaBroker, ServiceError, kafka_libs
+from pipelines.sharing_drill.attacks import chance_of_advantage, chance_of_auc
 from pipelines.sharing_drill.drill import DrillOptions, lines, run_drill
 from tests.support.taxii import OPEN, PASSWORD, USER, taxii_server
 
@@ -26,8 +27,8 @@ SETTINGS: dict[str, Any] = {
         ]
     },
     "coverage": {"cells": 256, "codebook_sample": 3000},
-    "clusters": {"null_groups": 1000},
 }
+CHANCE = 1e-4  # of each comparison below, that chance alone makes it fail
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +65,9 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 def test_labs_that_do_not_flag_the_campaign_alone_do_after_one_exchange(
     report: dict[str, Any],
 ) -> None:
-    # Too thin at each is what was meant; one of the three finds its part by itself all the same.
-    alone = [lab for lab in report["labs"] if lab["recall_before"] == 0]
-    assert len(alone) >= 2, report["labs"]
     for lab in report["labs"]:
-        assert lab["recall_after"] >= max(lab["recall_before"], 0.5), lab
+        assert lab["recall_before"] == 0, lab
+        assert lab["recall_after"] >= 0.5, lab
 
 
 def test_the_exchange_flags_no_customer(report: dict[str, Any]) -> None:
@@ -96,14 +95,16 @@ def test_membership_in_a_coverage_sketch_stays_within_what_was_promised(
     report: dict[str, Any],
 ) -> None:
     for found in report["learnt"]["membership"].values():
-        # Four standard errors of a difference of two shares, each of half the rounds.
-        slack = 4 * (2 * 0.25 / (found["rounds"] / 2)) ** 0.5
-        assert found["advantage"] <= found["advantage_allowed"] + slack
-        # What an advantage of that size allows; the noise is drawn anew in every run.
-        assert found["auc_who_knows_the_account"] <= 0.5 + (found["advantage_allowed"] + slack) / 2
+        by_chance = chance_of_advantage(found["rounds"], CHANCE)
+        assert found["advantage"] <= found["advantage_allowed"] + by_chance
+        # What (ε, δ) allows, and the less that this noise does.
+        for allowed in (found["auc_allowed"], found["auc_of_the_noise"]):
+            most = allowed + chance_of_auc(found["rounds"], CHANCE)
+            assert found["auc_who_knows_all_others"] <= most
+            assert found["auc_who_knows_the_account"] <= most
 
 
-def test_hashes_of_networks_hide_nothing(report: dict[str, Any]) -> None:
-    """They are as good as clear, and the documentation says so."""
-    networks = report["learnt"]["networks"]
-    assert networks["inverted"] == networks["network_hashes"]
+def test_no_hash_of_a_network_leaves(report: dict[str, Any]) -> None:
+    """All of them could be tried: tests/pipelines/sharing/test_attacks.py does."""
+    assert report["learnt"]["networks"]["network_hashes"] == 0
+    assert report["learnt"]["networks"]["seconds_for_all_networks"] < 3_600

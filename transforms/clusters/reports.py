@@ -12,11 +12,24 @@ from scipy.stats import norm
 
 from transforms.clusters.links import Linkable
 from transforms.clusters.membership import Membership
+from transforms.clusters.signatures import content_of
 from transforms.scoring.handler import Scored
 from transforms.scoring.model import Reason
-from transforms.sharing.watch.evidence import Reported, combine_with_reported
+from transforms.sharing.watch.evidence import (
+    Reported,
+    best_by_source,
+    combine_sources,
+    combine_with_reported,
+)
+from transforms.sharing.watch.likeness import Likeness, said_of_likeness
 from transforms.sharing.watch.listing import WatchList, WatchListFile
-from transforms.sharing.watch.matching import WatchOptions, match_accounts
+from transforms.sharing.watch.matching import (
+    EXPIRED,
+    WatchOptions,
+    hit_of,
+    match_accounts,
+    standing,
+)
 
 REPORTED = "reported"  # name of the reason
 _LEAST_P = 1e-12
@@ -76,6 +89,42 @@ def with_hits(
         )
         for account, membership in memberships
     ]
+
+
+def with_likeness(
+    scored: Scored[Any], watched: WatchList, options: WatchOptions, likeness: Likeness
+) -> Scored[Any]:
+    """A scored cluster with what it is like of what other labs reported, and what that says of it.
+
+    Args:
+      scored: the cluster.
+      watched: what other labs reported.
+      options: trust, and how old indicators may be.
+      likeness: what our own benign groups are like.
+    """
+    if not watched.compares:
+        return scored
+    cluster = scored.item
+    contents = [content_of(member.scored.item.sketch) for member in cluster.members]
+    found = likeness.of_cluster(watched, contents, scored.columns, scored.z, scored.score)
+    if not found:
+        return scored
+    now_ms = max(member.scored.item.sketch.last_ms for member in cluster.members)
+    now = standing(watched, now_ms, options)
+    hits = tuple(
+        hit_of(watched.watched[i], now.states[i], 1 - p_value)
+        for i, p_value in found.items()
+        if now.states[i] != EXPIRED
+    )
+    before: Reported = cluster.reported
+    said = best_by_source([*before.said, *said_of_likeness(found, watched, now)])
+    reported = combine_sources(said, len(now.families), options.weight, options.most_weight)
+    # A likeness is one of all members.
+    members, elsewhere = before.members or 1.0, before.elsewhere
+    if not before.members:
+        elsewhere = min(found.values())
+    reported = reported._replace(members=members, elsewhere=elsewhere)
+    return replace(scored, item=replace(cluster, alike=hits, reported=reported))
 
 
 def with_reports(scored: Scored[Any], most_gain: float) -> Scored[Any]:

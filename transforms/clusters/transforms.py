@@ -38,7 +38,13 @@ from transforms.clusters.membership import (
     Report,
     assign,
 )
-from transforms.clusters.reports import NOT_WATCHING, Watching, with_hits, with_reports
+from transforms.clusters.reports import (
+    NOT_WATCHING,
+    Watching,
+    with_hits,
+    with_likeness,
+    with_reports,
+)
 from transforms.coverage.features import COLUMNS
 from transforms.coverage.sketch import CoverageSketch
 from transforms.pickling import pickled_by_fields
@@ -48,6 +54,7 @@ from transforms.scoring.model import FeatureRows
 from transforms.scoring.rows import PeerGroups
 from transforms.sessions.endless import CombineNowAndThen, stream_windows
 from transforms.sharing.watch.evidence import NOTHING_REPORTED, Reported
+from transforms.sharing.watch.likeness import Likeness
 from transforms.sharing.watch.matching import Hit
 
 CLUSTER_LEVEL = "cluster"
@@ -100,6 +107,7 @@ class Cluster:
       absorbed: clusters that are no more, most of whose accounts are in this one.
       reported: what other labs' indicators say of it.
       p_value_alone: without what they say; None where that changes nothing.
+      alike: indicators of other labs that it is like, as a whole.
     """
 
     cluster_id: str
@@ -110,6 +118,7 @@ class Cluster:
     absorbed: tuple[Absorbed, ...] = ()
     reported: Reported = NOTHING_REPORTED
     p_value_alone: float | None = None
+    alike: tuple[Hit, ...] = ()
 
 
 def version_of(item: Cluster | AccountProfile) -> int:
@@ -179,7 +188,7 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
             >> RunInference(
                 ScoringHandler(self.bundle, CLUSTER_LEVEL, cluster_rows, self._explain_below())
             )
-            | "WhatOthersReport" >> beam.Map(with_reports, self.watching.options.most_gain)
+            | "WhatOthersReport" >> beam.ParDo(_WhatOthersReportFn(self.bundle, self.watching))
         )
         return Found(clusters, joined.single)
 
@@ -258,6 +267,32 @@ class _LinkFn(beam.DoFn):  # type: ignore[misc]
         return report._replace(
             memberships=with_hits(report.memberships, accounts, watched, options)
         )
+
+
+class _WhatOthersReportFn(beam.DoFn):  # type: ignore[misc]
+    """Puts what other labs report of a cluster beside its own p-value."""
+
+    def __init__(self, bundle: VerifiedBundle, watching: Watching) -> None:
+        self._verified = bundle
+        self._watching = watching
+
+    def setup(self) -> None:
+        self._bundle = self._verified.load()
+        self._watched = self._watching.file()
+        self._likeness = self._compare()
+
+    def start_bundle(self) -> None:
+        self._bundle = self._verified.now(self._bundle)
+        if self._likeness.bundle is not self._bundle:
+            self._likeness = self._compare()
+
+    def process(self, scored: Scored[Cluster]) -> Iterator[Scored[Cluster]]:
+        options = self._watching.options
+        told = with_likeness(scored, self._watched.current(), options, self._likeness)
+        yield with_reports(told, options.most_gain)
+
+    def _compare(self) -> Likeness:
+        return Likeness(self._bundle, self._watching.options.likeness_max_p)
 
 
 class _MembershipsFn(_LinkFn):

@@ -142,6 +142,7 @@ def _pack(bundle: Bundle) -> dict[str, bytes]:
             calibration_counts=np.array([len(model.calibration.scores[g]) for g in groups]),
             calibration_scores=np.concatenate([model.calibration.scores[g] for g in groups]),
             calibration_enough=np.array(model.calibration.enough),
+            benign=model.benign,
             **{f"axis{i}": axis for i, axis in enumerate(model.conditioner.axes)},
         )
         files[f"{level}.joblib"] = model.ensemble.pickled
@@ -381,6 +382,8 @@ def unpack(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
                 {str(g): s for g, s in zip(stored["calibration_groups"], scores, strict=True)},
                 int(stored["calibration_enough"]),
             ),
+            # Bundles of before have none.
+            stored["benign"] if "benign" in stored else np.empty((0, 0), np.float32),
         )
     return Bundle(
         manifest["bundle_version"],

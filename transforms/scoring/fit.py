@@ -316,6 +316,7 @@ def _fit_clusters(
     )
     linked = _linked_groups(profiles, options.links, common)
     z = model.standard_scores(rows_of(np.arange(len(profiles)), linked))
+    model = replace(model, benign=model.standard_scores(sides[1]).astype(np.float32))
     names = [[profiles[i].key for i, _ in group] for group in linked]
     return model, excuses_of_groups(names, z, model.directions)
 

@@ -8,7 +8,7 @@ scored alike.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +107,8 @@ class ScoringModel:
       directions: +1, −1 or 0 for each column, the side that counts.
       kinds: of use, within the peer groups.
       evidence: what the detectors see of the columns.
+      benign: standard scores of benign keys that no model was fitted to, float32 of shape (n, f),
+        to compare what other labs report with; none where that is not kept.
     """
 
     level: str
@@ -117,6 +119,7 @@ class ScoringModel:
     conditioner: Conditioner
     ensemble: Ensemble
     calibration: Calibration
+    benign: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
     def score(self, rows: FeatureRows) -> Scores:
         """Scores and calibrates n keys."""

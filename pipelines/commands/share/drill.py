@@ -34,12 +34,11 @@ from pipelines.commands import options
 )
 @click.option(
     "--attack",
-    default="hydra-disjoint:m=15,rate=46,links=1",
-    show_default=True,
-    help="The campaign, as of `distilwatch simulate`.",
+    default=None,
+    help="The campaign, as of `distilwatch simulate`; by default 18 accounts that share a wording.",
 )
-@click.option("--accounts", default=300, show_default=True, type=click.IntRange(50))
-@click.option("--events", default=24_000, show_default=True, type=click.IntRange(1_000))
+@click.option("--accounts", default=400, show_default=True, type=click.IntRange(50))
+@click.option("--events", default=32_000, show_default=True, type=click.IntRange(1_000))
 @options.as_json
 def drill(
     folder: Path,
@@ -47,7 +46,7 @@ def drill(
     user_env: str,
     password_env: str,
     brokers: tuple[str, ...],
-    attack: str,
+    attack: str | None,
     accounts: int,
     events: int,
     as_json: bool,
@@ -60,7 +59,7 @@ def drill(
       distilwatch share drill --folder drill --taxii https://forum.example/api/collections/ID/
     """
     from pipelines.console import Console
-    from pipelines.sharing_drill.drill import DrillOptions, lines, run_drill
+    from pipelines.sharing_drill.drill import ATTACK, DrillOptions, lines, run_drill
     from schemas.errors import DistilwatchError
 
     if len(brokers) not in (0, 3):
@@ -70,6 +69,8 @@ def drill(
     with Console(as_json) as console:
         console.step("Three labs, one campaign, one exchange")
         found = run_drill(
-            DrillOptions(folder, taxii, user_env, password_env, brokers, attack, accounts, events)
-        )
+            DrillOptions(
+                folder, taxii, user_env, password_env, brokers, attack or ATTACK, accounts, events
+            )
+        )  # fmt: skip
         console.result(found, lines(found), [str(folder)])

@@ -1,4 +1,4 @@
-"""What the drill allows an attacker on membership; it would see noise that is too little."""
+"""What the drill allows an attacker on membership, and that it would see too little noise."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from tests.support.sharing import CLUSTER, NOW_MS, Lab, add_cluster, make_lab, w
 from tests.support.taxii import OPEN, READ_ONLY
 from tests.transforms.sharing.test_stix import KEY, an_indicator
 from transforms.sharing import taxii
-from transforms.sharing.indicators import Kind, Sighting, sighting_id
+from transforms.sharing.indicators import Indicator, Kind, Sighting, sighting_id
 from transforms.sharing.stix import objects_of, signed_objects
 from transforms.sharing.taxii import Place
 from transforms.sinks.duckdb import write_tables
@@ -120,16 +120,22 @@ def test_sightings_and_opinions_come_back(labs: tuple[Lab, Lab]) -> None:
     add_cluster(a)
     tell(a)
     inbound.poll(b.policy, b.store, "forum", b.output)
-    one = read_indicators(b.tables, "received")[0]
+    by_kind = {one.kind: one for one in read_indicators(b.tables, "received")}
+    one = by_kind[Kind.PREFIX_SCAFFOLD]
+
+    def see(found: Indicator, similarity: float) -> None:
+        seen = [
+            Sighting(sighting_id(found.indicator_id, account, 0), found.indicator_id, account,
+                     "c-1", NOW_MS - 5_000, NOW_MS - 1, 17, similarity)
+            for account in ("acct-secret-1", "acct-secret-2")
+        ]  # fmt: skip
+        rows = TABLES["sightings"].to_arrow([s.to_row() for s in seen])
+        write_tables(b.tables, {"sightings": rows})
+
+    see(by_kind[Kind.BEHAVIOUR], 0.99)  # what is alike is a clue of ours, and not told
     with pytest.raises(DistilwatchError, match="was seen here"):
         saying.propose_sightings(b.policy, b.store, b.output, "forum", "bea")
-    seen = [
-        Sighting(sighting_id(one.indicator_id, account, 0), one.indicator_id, account, "c-1",
-                 NOW_MS - 5_000, NOW_MS - 1, 17)
-        for account in ("acct-secret-1", "acct-secret-2")
-    ]  # fmt: skip
-    rows = TABLES["sightings"].to_arrow([s.to_row() for s in seen])
-    write_tables(b.tables, {"sightings": rows})
+    see(one, 1.0)
     for made in (
         saying.propose_sightings(b.policy, b.store, b.output, "forum", "bea"),
         saying.propose_opinion(

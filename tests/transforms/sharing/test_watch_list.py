@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from schemas.errors import DistilwatchError
 from tests.transforms.sharing.test_watch_matching import watched
+from transforms.sharing.payloads import Behaviour
 from transforms.sharing.watch.listing import (
+    Watched,
     WatchListFile,
     digest,
     kinds,
@@ -82,3 +86,33 @@ def test_without_a_period_it_is_read_once(tmp_path: Path) -> None:
     assert len(WatchListFile(None, 0).current()) == 0
     with pytest.raises(DistilwatchError, match="missing"):
         WatchListFile(str(tmp_path / "none"), 0).current()
+
+
+def test_what_is_compared_keeps_its_payload_and_equals_nothing(tmp_path: Path) -> None:
+    payload = base64.b64encode(Behaviour({"overlap": -3.0}).encode()).decode()
+    one = Watched("a", "behaviour", "", "lab-b", 0.6, 1, payload=payload)
+    path = tmp_path / "watch.json"
+    write_watch_list(path, [one, watched("b", 2)])
+    found = read_watch_list(path)
+    assert found.watched[0] == one
+    assert found.compares
+    assert found.watched[0].decoded() == Behaviour({"overlap": -3.0})
+    assert not np.isin(found.items[0], found.items[1:])
+    write_watch_list(path, [watched("b", 2)])
+    assert not read_watch_list(path).compares
+    assert b"payload" not in path.read_bytes()  # which versions of before do not know
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "payload"),
+    [
+        ("behaviour", "", ""),
+        ("behaviour", "", "no base64!"),
+        ("coverage", "", base64.b64encode(b"{}").decode()),
+        ("behaviour", "0" * 14, base64.b64encode(Behaviour({"a": 1.0}).encode()).decode()),
+        ("client", "0" * 14, "AAAA"),
+    ],
+)
+def test_payloads_that_cannot_be_compared_are_refused(kind: str, value: str, payload: str) -> None:
+    with pytest.raises(DistilwatchError, match="indicator x"):
+        watch_list([Watched("x", kind, value, "lab-b", 0.6, 1, payload=payload)])

@@ -8,10 +8,15 @@ a stated factor, so that one which is unremarkable to us stays unflagged.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import NamedTuple
 
 _SAME = 1e-6
+
+
+EQUAL = "equal"
+"""Family of indicators that are equal or not; those that are compared have a family by kind."""
+_EQUAL_SHARE = 0.9
 
 
 class FromSource(NamedTuple):
@@ -19,7 +24,8 @@ class FromSource(NamedTuple):
 
     Attributes:
       source: lab that they are from.
-      p_value: of so many of the group's accounts carrying one of them; see `match_p_value`.
+      p_value: of so many of the group's accounts carrying one of them, see `match_p_value`, or of
+        the group's being as alike; over all families, see `of_family`.
       weight: trust · confidence · decay of the best of them, 0 to 1.
     """
 
@@ -37,6 +43,7 @@ class Reported(NamedTuple):
       members: share of the accounts that carry a live indicator.
       elsewhere: share of the other accounts of the window that do, upper estimate.
       sources: whose indicators count, in order.
+      said: by each of them.
     """
 
     p_value: float = 1.0
@@ -44,6 +51,7 @@ class Reported(NamedTuple):
     members: float = 0.0
     elsewhere: float = 1.0
     sources: tuple[str, ...] = ()
+    said: tuple[FromSource, ...] = ()
 
 
 NOTHING_REPORTED = Reported()
@@ -65,6 +73,36 @@ def match_p_value(carriers: int, members: int, others_carriers: int, others: int
     if not carriers:
         return 1.0
     return min(1.0, (1 + others_carriers) / (1 + others) * members / carriers)
+
+
+def of_family(p_value: float, family: str, live: Set[str]) -> float:
+    """A p-value of one family of a source's indicators as one of all of them.
+
+    Weighted Bonferroni (Genovese, Roeder and Wasserman, "False Discovery Control with p-Value
+    Weighting", Biometrika 2006): a source has a chance with each family, and what is equal, which
+    is the stronger evidence, is given nine tenths of it; likenesses share the rest.
+
+    Args:
+      p_value: of the family's match.
+      family: `EQUAL`, or a kind that is compared.
+      live: families of which the source has live indicators, this one among them.
+    """
+    alike = len(live - {EQUAL})
+    if EQUAL not in live or not alike:
+        share = 1 / len(live)
+    else:
+        share = _EQUAL_SHARE if family == EQUAL else (1 - _EQUAL_SHARE) / alike
+    return min(1.0, p_value / share)
+
+
+def best_by_source(found: Iterable[FromSource]) -> list[FromSource]:
+    """Of each source the smallest p-value, of equal ones that of the larger weight."""
+    best: dict[str, FromSource] = {}
+    for one in found:
+        known = best.get(one.source)
+        if known is None or (one.p_value, -one.weight) < (known.p_value, -known.weight):
+            best[one.source] = one
+    return [best[name] for name in sorted(best)]
 
 
 def combine_sources(
@@ -90,8 +128,9 @@ def combine_sources(
         return NOTHING_REPORTED
     mean = math.exp(sum(one.weight * math.log(one.p_value) for one in found) / total)
     factor = (math.e if len(found) > 1 else 1.0) * max(1.0, sources / len(found))
-    names = tuple(sorted(one.source for one in found))
-    return Reported(min(1.0, factor * mean), min(most, weight * total), sources=names)
+    said = tuple(sorted(found))
+    names = tuple(one.source for one in said)
+    return Reported(min(1.0, factor * mean), min(most, weight * total), sources=names, said=said)
 
 
 def combine_with_reported(

@@ -1,4 +1,4 @@
-"""The watch list: received indicators that are equal or not, as the pipeline looks for them.
+"""The watch list: received indicators as the pipeline looks for them.
 
 It is a small file, replaced as a whole, which every worker looks at now and then: a slowly changing
 side input that works the same on every runner, for input with an end and without.
@@ -6,6 +6,8 @@ side input that works the same on every runner, for input with an end and withou
 
 from __future__ import annotations
 
+import base64
+import binascii
 import logging
 import math
 import time
@@ -20,23 +22,28 @@ from numpy.typing import NDArray
 
 from schemas.errors import DistilwatchError
 from transforms.coverage.layout import HASH_BITS, Items
+from transforms.sharing.indicators import Kind
+from transforms.sharing.payloads import Behaviour, Coverage, decode_behaviour, decode_coverage
 
 LIVE, QUARANTINED = "live", "quarantined"
+_NO_ITEM = (1 << 64) - 1
 _FORMAT = "distilwatch-watch-list-1"
 _LOG = logging.getLogger(__name__)
 
 
-class Watched(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Watched(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One thing to look for.
 
     Attributes:
       indicator_id: the same at every lab.
-      kind: network, client, prefix_scaffold, suffix_scaffold, or payment from private matching.
-      value: 14 hex digits, as `CoverageSketch.items` has it.
+      kind: network, client, prefix_scaffold, suffix_scaffold, or payment from private matching;
+        coverage and behaviour are compared.
+      value: 14 hex digits, as `CoverageSketch.items` has it; "" of what is compared.
       source: lab that says so; trust goes with it.
       confidence: 0 to 1, of the lab that made it.
       valid_from_ms, valid_until_ms: milliseconds UTC; until None it holds for ever.
       state: live, or quarantined: seen, and counted nowhere.
+      payload: of what is compared, in base64; see `transforms.sharing.payloads`.
     """
 
     indicator_id: str
@@ -47,11 +54,31 @@ class Watched(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     valid_from_ms: int
     valid_until_ms: int | None = None
     state: str = QUARANTINED
+    payload: str = ""
 
     @property
     def item(self) -> int:
-        """As `CoverageSketch.item_key` has it."""
+        """As `CoverageSketch.item_key` has it; of what is compared a number that no thing has."""
+        if self.compared:
+            return _NO_ITEM
         return int(Items[self.kind.upper()]) << int(HASH_BITS) | int(self.value, 16)
+
+    @property
+    def compared(self) -> bool:
+        """Whether it is compared, instead of equal or not."""
+        return self.kind in (Kind.BEHAVIOUR, Kind.COVERAGE)
+
+    def decoded(self) -> Behaviour | Coverage:
+        """What is compared.
+
+        Raises:
+          DistilwatchError: when it cannot be read.
+        """
+        try:
+            data = base64.b64decode(self.payload, validate=True)
+        except binascii.Error:
+            data = b""
+        return decode_behaviour(data) if self.kind == Kind.BEHAVIOUR else decode_coverage(data)
 
 
 class _Wire(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,10 +91,12 @@ class WatchList:
     """Attributes:
     watched: by indicator id.
     items: uint64 of shape (len(watched),), what each looks for.
+    compares: whether any of it is compared.
     """
 
     watched: tuple[Watched, ...] = ()
     items: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    compares: bool = False
 
     def __len__(self) -> int:
         return len(self.watched)
@@ -93,13 +122,23 @@ def watch_list(watched: Iterable[Watched]) -> WatchList:
             raise DistilwatchError(
                 problem, f"indicator {one.indicator_id[:60]}", "take it out of the watch list"
             )
-    return WatchList(ordered, np.array([one.item for one in ordered], np.uint64))
+    items = np.array([one.item for one in ordered], np.uint64)
+    return WatchList(ordered, items, any(one.compared for one in ordered))
 
 
 def _problem(one: Watched) -> str:
-    if one.kind.upper() not in Items.__members__:
+    if one.compared:
+        if one.value:
+            return "what is compared has no value"
+        try:
+            one.decoded()
+        except DistilwatchError as error:
+            return error.what
+    elif one.payload:
+        return f"things of kind {one.kind[:40]!r} have no payload"
+    elif one.kind.upper() not in Items.__members__:
         return f"things of kind {one.kind[:40]!r} are not looked for"
-    if len(one.value) != 14 or any(digit not in "0123456789abcdef" for digit in one.value):
+    elif len(one.value) != 14 or any(digit not in "0123456789abcdef" for digit in one.value):
         return "its value is not 14 hex digits"
     if not (math.isfinite(one.confidence) and 0 <= one.confidence <= 1):
         return "its confidence is not from 0 to 1"

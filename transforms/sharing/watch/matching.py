@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transforms.sharing.watch.evidence import (
+    EQUAL,
     FromSource,
     Reported,
     combine_sources,
     match_p_value,
+    of_family,
 )
 from transforms.sharing.watch.listing import LIVE, QUARANTINED, Watched, WatchList
 
@@ -35,6 +37,7 @@ class WatchOptions:
       common ones first, until they do not.
     least_accounts: the limits never hold back what fewer accounts carry.
     least_members: a cluster needs so many members that carry an indicator.
+    likeness_max_p: a cluster is like what is compared when so many benign groups are, at most.
     """
 
     trust: Mapping[str, float] = field(default_factory=dict)
@@ -46,16 +49,33 @@ class WatchOptions:
     most_source_share: float = 0.02
     least_accounts: int = 20
     least_members: int = 2
+    likeness_max_p: float = 0.005
 
 
 class Hit(NamedTuple):
-    """An indicator that an account carries, and whether it counts: live, quarantined, or held."""
+    """An indicator that an account carries, or that its cluster is like, and whether it counts:
+    live, quarantined, or held; and the share of benign groups that are less alike."""
 
     indicator_id: str
     kind: str
     value: str
     source: str
     state: str
+    similarity: float = 1.0
+
+
+class Standing(NamedTuple):
+    """How the indicators of a list stand at a time.
+
+    Attributes:
+      states: of each, live, quarantined or expired.
+      weights: float64 of shape (len(watched),), trust · confidence · decay; 0 of what is not live.
+      families: of each source that has a live indicator, the families of these; see `of_family`.
+    """
+
+    states: list[str]
+    weights: NDArray[np.float64]
+    families: Mapping[str, frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +88,7 @@ class Matched:
       owner, column: intp of shape (matches,), sorted: which account carries which of the list.
       states: of each indicator of the list, live, quarantined, held or expired.
       weights: float64 of shape (len(watched),), trust · confidence · decay; 0 of what is not live.
-      live_sources: sources that have a live indicator, carried or not.
+      families: of each source that has a live indicator, carried or not.
       options: limits.
     """
 
@@ -78,14 +98,14 @@ class Matched:
     column: NDArray[np.intp]
     states: tuple[str, ...]
     weights: NDArray[np.float64]
-    live_sources: int
+    families: Mapping[str, frozenset[str]]
     options: WatchOptions
 
     def hits(self, account: int) -> tuple[Hit, ...]:
         """What an account carries, expired and held indicators left out."""
         low, high = np.searchsorted(self.owner, [account, account + 1])
         return tuple(
-            _hit(self.watched.watched[i], self.states[i])
+            hit_of(self.watched.watched[i], self.states[i])
             for i in self.column[low:high]
             if self.states[i] not in (HELD, EXPIRED)
         )
@@ -99,7 +119,7 @@ class Matched:
             said = [self._of_source(name, weights, group) for name, weights in best.items()]
             found = [one for one in said if one is not None]
             together = combine_sources(
-                found, self.live_sources, self.options.weight, self.options.most_weight
+                found, len(self.families), self.options.weight, self.options.most_weight
             )
             if together.sources:
                 names = together.sources
@@ -130,6 +150,7 @@ class Matched:
             return None
         elsewhere, others = np.count_nonzero(weights) - carriers, self.accounts - len(group)
         p_value = match_p_value(carriers, len(group), int(elsewhere), others)
+        p_value = of_family(p_value, EQUAL, self.families[name])
         return FromSource(name, p_value, float(weights[group].max()))
 
     def held(self) -> tuple[Watched, ...]:
@@ -152,7 +173,25 @@ def match_accounts(
       options: limits.
     """
     owner, column = _matches(things, watched)
+    states, weights, families = standing(watched, now_ms, options)
+    for i in _held_back(owner, column, watched, len(things), options):
+        # What is too common to be a sign of anything gets neither weight nor sightings.
+        weights[i] = 0.0
+        if states[i] != EXPIRED:
+            states[i] = HELD
+    return Matched(watched, len(things), owner, column, tuple(states), weights, families, options)
+
+
+def standing(watched: WatchList, now_ms: int, options: WatchOptions) -> Standing:
+    """How the indicators of a list stand at a time, before any limit.
+
+    Args:
+      watched: the list.
+      now_ms: milliseconds UTC.
+      options: trust, and how fast indicators grow old.
+    """
     states, weights = [], np.zeros(len(watched))
+    families: dict[str, set[str]] = {}
     for i, one in enumerate(watched.watched):
         weight = _weight(one, now_ms, options)
         if one.valid_until_ms is not None and now_ms >= one.valid_until_ms:
@@ -160,15 +199,10 @@ def match_accounts(
         elif one.state == LIVE and weight > 0:
             states.append(LIVE)
             weights[i] = weight
+            families.setdefault(one.source, set()).add(one.kind if one.compared else EQUAL)
         else:
             states.append(QUARANTINED)
-    sources = len({one.source for i, one in enumerate(watched.watched) if states[i] == LIVE})
-    for i in _held_back(owner, column, watched, len(things), options):
-        # What is too common to be a sign of anything gets neither weight nor sightings.
-        weights[i] = 0.0
-        if states[i] != EXPIRED:
-            states[i] = HELD
-    return Matched(watched, len(things), owner, column, tuple(states), weights, sources, options)
+    return Standing(states, weights, {name: frozenset(own) for name, own in families.items()})
 
 
 def _matches(
@@ -221,5 +255,6 @@ def _held_back(
     return [int(i) for i in np.flatnonzero(held)]
 
 
-def _hit(one: Watched, state: str) -> Hit:
-    return Hit(one.indicator_id, one.kind, one.value, one.source, state)
+def hit_of(one: Watched, state: str, similarity: float = 1.0) -> Hit:
+    """A match with an indicator of the list."""
+    return Hit(one.indicator_id, one.kind, one.value, one.source, state, similarity)

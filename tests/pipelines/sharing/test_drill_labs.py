@@ -1,0 +1,54 @@
+"""A campaign that goes slower where it is noticed: seven requests of ten, evenly over time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.sharing_drill import drill
+from pipelines.sharing_drill.labs import Lab
+
+
+def lab(folder: Path) -> Lab:
+    campaign = {
+        name: [json.dumps({"account_id": name, "n": i}) + "\n" for i in range(100)]
+        for name in ("x", "y")
+    }
+    made = Lab("lab-a", folder, {}, campaign=campaign)
+    folder.joinpath("benign.jsonl").write_text(
+        "".join(json.dumps({"account_id": f"b{i}"}) + "\n" for i in range(10))
+    )
+    return made
+
+
+def test_the_benign_requests_stay_and_the_campaign_is_thinned_evenly(tmp_path: Path) -> None:
+    one = lab(tmp_path)
+    one.slow_down()
+    one.slow_down()
+    events = [json.loads(line) for line in one.live.read_text().splitlines()]
+    assert sum(e["account_id"].startswith("b") for e in events) == 10
+    for name in one.members:
+        kept = [e["n"] for e in events if e["account_id"] == name]
+        assert len(kept) in (48, 49)
+        assert sum(n < 50 for n in kept) in (24, 25)
+    assert one.requests == pytest.approx(0.49)
+
+
+def test_it_slows_down_until_it_is_not_flagged_and_no_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, seen = lab(tmp_path), []
+
+    def detect(self: Lab, name: str) -> Path:
+        seen.append(self.requests)
+        return tmp_path / name
+
+    monkeypatch.setattr(Lab, "detect", detect)
+    monkeypatch.setattr(drill, "_recall", lambda _, lab: float(lab.requests > 0.4))
+    assert drill.unnoticed(one) == tmp_path / "before"
+    assert seen == pytest.approx([1, 0.7, 0.49, 0.343])
+    monkeypatch.setattr(drill, "_recall", lambda _, lab: 1.0)
+    with pytest.raises(RuntimeError, match=r"lab-a flags the campaign at 5.8%"):
+        drill.unnoticed(lab(tmp_path))
