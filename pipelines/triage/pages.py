@@ -26,6 +26,7 @@ from pipelines.triage.hand_overs import MOST as MOST_HAND_OVERS
 from pipelines.triage.states import STATES
 
 LANES = 24
+_MOST_STEPS = 12  # of alerts
 THEMES = ("auto", "light", "dark")
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 
@@ -68,6 +69,7 @@ def templates() -> Environment:
         most_accounts=MOST_ACCOUNTS,
         most_things=MOST_THINGS,
         most_hand_overs=MOST_HAND_OVERS,
+        most_steps=_MOST_STEPS,
         kind_class=kind_class,
         hand_over_marks=hand_over_marks,
         chance=chance,

@@ -22,7 +22,7 @@ from pipelines.triage.hand_overs import hand_overs
 from pipelines.triage.pages import chance
 from pipelines.triage.queue import Queue, QueueFilter
 from schemas.errors import DistilwatchError
-from tests.support.triage import chromium
+from tests.support.browser import chromium
 
 MINUTE = 60_000
 ANY = QueueFilter(state="any")
