@@ -210,7 +210,7 @@ class Triage:
             status,
             case=case,
             wrong=wrong,
-            draft=draft or Draft(),
+            draft=draft or _marked(case, request.query_params.get("mark", "")),
             just_done=done,
             source=self.store.name,
             withdrawn=WITHDRAW,
@@ -238,3 +238,11 @@ class Triage:
     def _who(request: Request) -> str:
         person: Person = request.state.person
         return person.name
+
+
+def _marked(case: Case, number: str) -> Draft:
+    """A form in which a group of accounts is marked, by its number from 1."""
+    parts = case.told.graph.parts
+    digits = number.isascii() and number.isdigit() and len(number) < 6
+    known = digits and 1 <= int(number) <= len(parts)
+    return Draft(accounts=parts[int(number) - 1]) if known else Draft()

@@ -27,6 +27,7 @@ from pipelines.triage.states import STATES
 
 LANES = 24
 _MOST_STEPS = 12  # of alerts
+_MOST_PARTS = 6  # groups of accounts
 THEMES = ("auto", "light", "dark")
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 
@@ -70,6 +71,7 @@ def templates() -> Environment:
         most_things=MOST_THINGS,
         most_hand_overs=MOST_HAND_OVERS,
         most_steps=_MOST_STEPS,
+        most_parts=_MOST_PARTS,
         kind_class=kind_class,
         hand_over_marks=hand_over_marks,
         chance=chance,

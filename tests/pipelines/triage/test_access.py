@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from pipelines.settings.triage import ProxyConfig, RolesConfig, TriageConfig
@@ -198,6 +199,31 @@ def test_a_decision_that_makes_no_sense_is_told(
     assert answer.status_code == 422
     assert says in answer.text.lower()
     assert DuckDBStore(tables).dispositions() == []
+
+
+def test_a_group_that_shares_nothing_with_the_rest_is_marked_by_a_link(tables: Path) -> None:
+    with duckdb.connect(str(tables)) as connection:
+        name, accounts = connection.execute(
+            "SELECT cluster_id, list(account_id ORDER BY account_id) FROM cluster_members "
+            "GROUP BY ALL HAVING count(*) >= 6 ORDER BY ALL LIMIT 1"
+        ).fetchall()[0]
+        for thing, own in (("one", accounts[:-2]), ("two", accounts[-2:])):
+            connection.execute(
+                "UPDATE cluster_members SET links = [{'kind': 'payment', 'thing': ?, "
+                "'accounts': 2, 'weight': 0.5}] WHERE list_contains(?, account_id)", [thing, own],
+            )  # fmt: skip
+    client = client_of(tables)
+    page = client.get(f"/case/{name}").text
+    assert "2 groups that have nothing in common" in page
+    assert " checked" not in page
+    marked = client.get(f"/case/{name}?mark=2").text
+    chosen = [part.rsplit('value="')[-1].split('"')[0] for part in marked.split(" checked")[:-1]]
+    assert chosen == accounts[-2:]
+    for wrong in ("0", "3", "x", "-1", "9" * 5_000, "²", f"{1:010}5"):
+        assert " checked" not in client.get(f"/case/{name}?mark={wrong}").text
+    assert send_decision(client, name, "split", account=chosen).status_code == 303
+    [split] = DuckDBStore(tables).dispositions()
+    assert list(split.split_accounts) == chosen
 
 
 def test_split_and_merge_are_rows_with_what_they_name(tables: Path) -> None:

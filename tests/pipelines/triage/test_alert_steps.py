@@ -57,7 +57,7 @@ def test_a_case_says_who_was_told_of_it_and_nothing_of_drills(
     assert "&lt;b&gt;high&lt;/b&gt; before, critical now); told on pager, room" in page
     assert page.index("Raised <span") < page.index("Opened <span")
     assert "in a storm" in client.get(f"/case/{names[1]}").text
-    assert "no channel is told" in client.get(f"/case/{names[2]}").text
+    assert "nobody was told: no channel" in client.get(f"/case/{names[2]}").text
     assert "Alert: raised" in client.get(f"/case/{name}/file").text
 
 
