@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
@@ -84,6 +84,10 @@ class Sender:
                 return total
             time.sleep(_PAUSE_S)
 
+    def stumbled(self, problem: Exception) -> None:
+        """Says that the book itself failed; once until a message is sent again."""
+        self._say_once("the outbox", str(problem))
+
     def _send(self, message: Message, done: Sent) -> bool:
         """Returns whether the channel works."""
         channel = self._channels.get(message.channel)
@@ -101,7 +105,7 @@ class Sender:
         except Exception as problem:  # a channel must never stop the others
             why = f"{message.channel} failed ({type(problem).__name__})"
         else:
-            self._failing.discard(message.channel)
+            self._failing -= {message.channel, "the outbox"}
             self._book.sent(message, began, self._clock_ms())
             done.sent += 1
             return True
@@ -151,5 +155,7 @@ class Background:
         with Book(self._path) as book:
             sender = self._make(book)
             while not self._stop.wait(self._every_s):
-                with suppress(DistilwatchError, OSError):
+                try:
                     sender.send_due(self._stop)
+                except (DistilwatchError, OSError, sqlite3.Error) as problem:
+                    sender.stumbled(problem)  # a full disk, say; alerts must go on after it
