@@ -104,9 +104,11 @@ def parts_of(
     columns = [who[0] for who in together for _ in who]
     size = len(members)
     links = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(size, size))
-    count, part = connected_components(links, directed=False)
-    found = [tuple(members[i].account for i in np.flatnonzero(part == k)) for k in range(count)]
-    several = sorted((own for own in found if len(own) > 1), key=lambda own: (-len(own), own))
+    found: dict[int, list[str]] = {}
+    for member, part in zip(members, connected_components(links, directed=False)[1], strict=True):
+        found.setdefault(int(part), []).append(member.account)
+    several = [tuple(own) for own in found.values() if len(own) > 1]
+    several.sort(key=lambda own: (-len(own), own))
     return tuple(several) if len(several) > 1 else ()
 
 
