@@ -20,7 +20,7 @@ from pipelines.report.render import environment, stylesheet
 from pipelines.report.story import SEVERITIES, TACTICS, Member
 from pipelines.triage import csrf
 from pipelines.triage.case import MOST_MEMBERS, Case
-from pipelines.triage.decisions import DONE, HOLDS_DAYS, may_undo
+from pipelines.triage.decisions import DONE, HOLDS_DAYS, mark_of, may_undo
 from pipelines.triage.graph import MOST_ACCOUNTS, MOST_THINGS, kind_class
 from pipelines.triage.hand_overs import MOST as MOST_HAND_OVERS
 from pipelines.triage.states import STATES
@@ -76,6 +76,7 @@ def templates() -> Environment:
         hand_over_marks=hand_over_marks,
         chance=chance,
         may_undo=may_undo,
+        mark_of=mark_of,
         address=lambda path, **q: f"{path}?{urlencode({k: v for k, v in q.items() if v})}",
     )
     return made

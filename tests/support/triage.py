@@ -58,7 +58,11 @@ def send_decision(
     """Loads a case and sends its form, as a browser would."""
     page = client.get(f"/case/{cluster}", headers=headers)
     assert page.status_code == 200, page.text
-    form = {"csrf": token_in(page.text), "decision": decision, "why": "looked at it"} | more
+    seen = re.search(r'name="seen" value="([^"]+)"', page.text)
+    form = {
+        "csrf": token_in(page.text), "seen": seen[1] if seen else "", "decision": decision,
+        "why": "looked at it", **more,
+    }  # fmt: skip
     found: httpx.Response = client.post(f"/case/{cluster}/decide", data=form, headers=headers)
     return found
 

@@ -201,6 +201,33 @@ def test_a_decision_that_makes_no_sense_is_told(
     assert DuckDBStore(tables).dispositions() == []
 
 
+def test_who_looked_at_less_than_there_is_now_looks_again(tables: Path) -> None:
+    """Else accounts would be dismissed that nobody has seen."""
+    name, client = worst(tables), client_of(tables, TriageConfig(refresh=1_000))
+    page = client.get(f"/case/{name}").text
+    form = {
+        "csrf": token_in(page), "seen": page.split('name="seen" value="')[1].split('"')[0],
+        "decision": "dismiss", "why": "our own test",
+    }  # fmt: skip
+    with duckdb.connect(str(tables)) as connection:
+        connection.execute(
+            "INSERT INTO cluster_members BY NAME SELECT * REPLACE ('newcomer' AS account_id) "
+            "FROM cluster_members WHERE cluster_id = ? LIMIT 1", [name],
+        )  # fmt: skip
+    client = client_of(tables)
+    form["csrf"] = token_in(client.get(f"/case/{name}").text)
+    answer = client.post(f"/case/{name}/decide", data=form)
+    assert answer.status_code == 422
+    assert "has changed since the page was loaded" in answer.text
+    assert "our own test" in answer.text  # what was written is not lost
+    assert "newcomer" in answer.text
+    assert DuckDBStore(tables).dispositions() == []
+    form["seen"] = answer.text.split('name="seen" value="')[1].split('"')[0]
+    assert client.post(f"/case/{name}/decide", data=form).status_code == 303
+    [made] = DuckDBStore(tables).dispositions()
+    assert "newcomer" in made.accounts
+
+
 def test_a_group_that_shares_nothing_with_the_rest_is_marked_by_a_link(tables: Path) -> None:
     with duckdb.connect(str(tables)) as connection:
         name, accounts = connection.execute(
