@@ -14,11 +14,9 @@ from pipelines.report.story import Cluster
 from pipelines.triage.people import Person
 from pipelines.triage.queue import Queue
 from schemas.errors import DistilwatchError
-from transforms.alerts.dispositions import DECISIONS, WITHDRAW, Disposition, decide
+from transforms.alerts.dispositions import DECISIONS, HOLDS_DAYS, WITHDRAW, Disposition, decide
 
 DAY_MS = 86_400_000
-HOLDS_DAYS = {"dismiss": 90, "watch": 14}
-"""How long these hold where nothing else is said."""
 SOURCE = "triage"
 
 DONE = {

@@ -20,10 +20,11 @@ from pipelines.report.render import environment, stylesheet
 from pipelines.report.story import SEVERITIES, TACTICS, Member
 from pipelines.triage import csrf
 from pipelines.triage.case import MOST_MEMBERS, Case
-from pipelines.triage.decisions import DONE, HOLDS_DAYS, mark_of, may_undo
+from pipelines.triage.decisions import DONE, mark_of, may_undo
 from pipelines.triage.graph import MOST_ACCOUNTS, MOST_THINGS, kind_class
 from pipelines.triage.hand_overs import MOST as MOST_HAND_OVERS
 from pipelines.triage.states import STATES
+from transforms.alerts.dispositions import HOLDS_DAYS
 
 LANES = 24
 _MOST_STEPS = 12  # of alerts

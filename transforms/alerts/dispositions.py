@@ -28,6 +28,8 @@ DECISIONS = (*VERDICTS, *REGROUPINGS)
 WITHDRAW = "withdraw"
 QUIETING = ("dismiss", "permitted")
 """Verdicts after which a cluster alerts nobody."""
+HOLDS_DAYS = {"dismiss": 90, "watch": 14}
+"""How long these hold where nothing else is said."""
 
 _TABLE = TABLES["dispositions"]
 _LOCKED_S = 30.0
