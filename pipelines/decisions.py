@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -14,10 +14,9 @@ from pipelines.durations import parse_duration
 from pipelines.tables import check_tables, columns, connect, rows
 from schemas.errors import DistilwatchError
 from transforms.alerts.decision_store import Decisions, DispositionStore
-from transforms.alerts.dispositions import WITHDRAW, Disposition, decide
+from transforms.alerts.dispositions import HOLDS_DAYS, WITHDRAW, Disposition, decide
 
 DAY_MS = 86_400_000
-_HOLDS_MS = {"dismiss": 90 * DAY_MS, "watch": 14 * DAY_MS}
 
 
 def decide_cluster(
@@ -37,7 +36,7 @@ def decide_cluster(
       output: duckdb:///file, or bigquery://project/dataset.
       cluster_id: or its first letters.
       decision: see `transforms.alerts.dispositions.DECISIONS`.
-      until: a date, a time, or a span from now; None: 90 days to dismiss, 14 to watch, for ever
+      until: a day, a time, or a span from now; None: 90 days to dismiss, 14 to watch, for ever
         otherwise.
       by: who; None: the user of this machine.
       split_accounts, merge_with: of a split, of a merge.
@@ -49,8 +48,8 @@ def decide_cluster(
     cluster, accounts = tables.cluster_of(cluster_id)
     others = [tables.cluster_of(other)[0]["cluster_id"] for other in merge_with]
     until_ms = None if until is None else until_of(until, at_ms)
-    if until_ms is None and decision in _HOLDS_MS:
-        until_ms = at_ms + _HOLDS_MS[decision]
+    if until_ms is None and decision in HOLDS_DAYS:
+        until_ms = at_ms + HOLDS_DAYS[decision] * DAY_MS
     made = decide(
         cluster, accounts, decision, by=by or getpass.getuser(), why=why, at_ms=at_ms,
         until_ms=until_ms, split_accounts=split_accounts, merge_with=others, source=source,
@@ -169,11 +168,16 @@ def cluster_of(path: Path, cluster_id: str) -> tuple[dict[str, Any], list[str]]:
 
 
 def until_of(text: str, now_ms: int) -> int:
-    """Milliseconds UTC of a date, a time, or a span from now.
+    """Milliseconds UTC of the end of a day, of a time, or of a span from now.
 
     Raises:
       DistilwatchError: it is none.
     """
+    try:
+        day = datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
+        return round(day.timestamp() * 1000) + DAY_MS
+    except ValueError:
+        pass
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,6 +16,7 @@ from pipelines.config import Config
 from pipelines.parts import bigquery_options
 from pipelines.settings import AlertsConfig
 from pipelines.tables import columns, rows
+from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from transforms.alerts.allowlist import Allowlist
 from transforms.alerts.channels import Channel, open_channel
@@ -149,9 +151,16 @@ class OnCall:
     ) -> list[dict[str, Any]]:
         """As `look`, of rows with times in milliseconds UTC; returns rows of `alerts`."""
         decisions = self._decisions.current() if self._decisions is not None else []
-        made = self._desk.look(clusters, accounts, decisions)
-        self.steps += len(made)
-        self._desk.export(self._write)
+        try:
+            made = self._desk.look(clusters, accounts, decisions)
+            self.steps += len(made)
+            self._desk.export(self._write)
+        except sqlite3.Error as error:
+            raise DistilwatchError(
+                f"the book of alerts cannot be used: {error}",
+                str(self._book.path),
+                "look whether its disk is full, or another process holds it",
+            ) from error
         return made
 
     def tick(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,14 +177,22 @@ def replay(
       accounts: by cluster and revision.
       said: all that people decided.
     """
+    # What holds changes at these times only.
+    changes = sorted(
+        {at for row in said for at in (row.decided_at, row.valid_until) if at is not None}
+        | {math.ceil(entry.expires.timestamp() * 1000) for entry in allowlist.allow}
+    )
+    held: dict[int, Standings] = {}
     alerts: dict[str, Alert] = {}
     fired: dict[str, Fired] = {}
     now_of = {row.cluster_id: row.decision for row in holding(said, 1 << 62)}
     for row in clusters:
         seen = observe(row, policies)
         at_ms = int(row["last_seen"])
-        standings = Standings(holding(said, at_ms), allowlist, growth, at_ms)
-        standing = standings.of(seen, accounts.get((seen.cluster_id, seen.revision), ()))
+        span = bisect_right(changes, at_ms)
+        if span not in held:
+            held[span] = Standings(holding(said, at_ms), allowlist, growth, at_ms)
+        standing = held[span].of(seen, accounts.get((seen.cluster_id, seen.revision), ()))
         policy = policies.named(seen.policy)
         again = policy.tell_again if policy else Growth()
         before = alerts.get(seen.cluster_id)

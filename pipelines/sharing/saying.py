@@ -27,8 +27,8 @@ def propose_sightings(policy: Policy, store: ShareStore, output: str, to: str, b
     """Proposes to tell that indicators of others were seen here.
 
     Only of indicators that came from the same collection that the recipient is, so that nobody
-    hears of an indicator from us. Says nothing of accounts, and rounds counts and times. Nor of what
-    is only alike: some benign groups are, and nobody else could tell them apart.
+    hears of an indicator from us. Says nothing of accounts, and rounds counts and times. Nor of
+    what is only alike: some benign groups are, and nobody else could tell them apart.
 
     Raises:
       DistilwatchError: nothing of it was seen.

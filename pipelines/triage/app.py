@@ -60,6 +60,7 @@ def make_app(
         Route("/case/{cluster_id}/decide", triage.decide, methods=["POST"]),
         Route("/case/{cluster_id}/undo", triage.undo, methods=["POST"]),
         Route("/audit", triage.show_audit),
+        Route("/policies", triage.show_policies),
         Route("/keys", triage.show_keys),
         Route("/theme", triage.set_theme, methods=["POST"]),
         Route("/sign-out", triage.sign_out, methods=["POST"]),

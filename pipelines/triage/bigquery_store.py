@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
-from google.api_core.exceptions import GoogleAPIError
+from google.api_core.exceptions import GoogleAPIError, NotFound
 from google.cloud import bigquery as api
 
 from pipelines.report.story import Session
@@ -45,6 +45,11 @@ _SESSIONS = """
     FROM `{d}.session_scores`
     WHERE level <> 'profile' AND key_kind = 'account' AND key IN UNNEST(@accounts)
     QUALIFY ROW_NUMBER() OVER (PARTITION BY session_id ORDER BY revision DESC) = 1"""
+
+_ALERTS = """
+    SELECT * FROM `{d}.alerts` WHERE cluster_id = @cluster AND IFNULL(namespace, '') <> 'drill'
+    ORDER BY changed_at, revision"""
+_PRECISION = "SELECT * FROM `{d}.precision_over_time` ORDER BY week DESC, policy"
 
 
 class BigQueryStore:
@@ -118,7 +123,11 @@ class BigQueryStore:
             return None
         members = self._rows(_OF_CASE, cluster=cluster_id, revision=found[0]["revision"])
         rows = self._rows(_SESSIONS, accounts=[m["account_id"] for m in members])
-        return CaseRows(found[0], members, sessions_in(rows))
+        alerts = self._if_there(_ALERTS, cluster=cluster_id) or ()
+        return CaseRows(found[0], members, sessions_in(rows), alerts)
+
+    def precision(self) -> list[Mapping[str, Any]] | None:
+        return self._if_there(_PRECISION)
 
     def dispositions(self) -> list[Disposition]:
         return self._decisions.rows()
@@ -128,6 +137,15 @@ class BigQueryStore:
 
     def withdraw(self, disposition_id: str, by: str, why: str, source: str) -> Disposition:
         return self._decisions.withdraw(disposition_id, by, why, source)
+
+    def _if_there(self, sql: str, **values: Any) -> list[Mapping[str, Any]] | None:
+        """Rows; None where the table or view is not there."""
+        try:
+            return list(self._rows(sql, **values))
+        except DistilwatchError as refused:
+            if isinstance(refused.__cause__, NotFound):
+                return None
+            raise
 
     def _rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:
         parameters: list[Any] = []

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 
 from pipelines.report.rows import cluster_of
 from pipelines.report.story import Cluster
@@ -23,6 +24,19 @@ _REMEMBERED = 256
 
 
 @dataclass(frozen=True, slots=True)
+class AlertStep:
+    """A step of an alert about the cluster; see the table `alerts`."""
+
+    at_ms: int
+    step: str
+    severity: str
+    policy: str
+    reason: str
+    channels: tuple[str, ...]
+    in_storm: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """What follows from the rows alone, and can be kept while these stay the same."""
 
@@ -30,6 +44,7 @@ class Told:
     coverage: CoverageMap | None
     graph: Graph
     hand_overs: tuple[HandOver, ...]
+    alerts: tuple[AlertStep, ...]
     checks: tuple[str, ...]
 
 
@@ -99,7 +114,7 @@ class Cases:
         rows = self._store.case(cluster_id)
         if rows is None:
             return None
-        told = told_of(cluster_of(rows.cluster, rows.members, rows.sessions))
+        told = told_of(cluster_of(rows.cluster, rows.members, rows.sessions), rows.alerts)
         with self._lock:
             self._kept[key] = told
             while len(self._kept) > _REMEMBERED:
@@ -107,15 +122,33 @@ class Cases:
         return told
 
 
-def told_of(cluster: Cluster) -> Told:
-    """Everything about a cluster that follows from its rows."""
+def told_of(cluster: Cluster, alerts: Sequence[Mapping[str, Any]] = ()) -> Told:
+    """Everything about a cluster that follows from its rows.
+
+    Args:
+      cluster: with all its rows.
+      alerts: rows of the table `alerts` about it, oldest first.
+    """
     graph = graph_of(cluster.members)
     return Told(
         cluster,
         coverage_map(cluster.coverage),
         graph,
         hand_overs(cluster.members),
+        tuple(_step(row) for row in reversed(alerts)),
         next_checks(cluster, tuple(s.kind for s in graph.shared)),
+    )
+
+
+def _step(row: Mapping[str, Any]) -> AlertStep:
+    return AlertStep(
+        row["changed_at"],
+        row["step"],
+        row["severity"],
+        row["policy"] or "",
+        row["reason"] or "",
+        tuple(row["channels"] or ()),
+        bool(row["storm_id"]),
     )
 
 

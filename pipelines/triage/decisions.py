@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from hashlib import blake2b
 
 from starlette.datastructures import FormData
 
@@ -13,11 +14,9 @@ from pipelines.report.story import Cluster
 from pipelines.triage.people import Person
 from pipelines.triage.queue import Queue
 from schemas.errors import DistilwatchError
-from transforms.alerts.dispositions import DECISIONS, WITHDRAW, Disposition, decide
+from transforms.alerts.dispositions import DECISIONS, HOLDS_DAYS, WITHDRAW, Disposition, decide
 
 DAY_MS = 86_400_000
-HOLDS_DAYS = {"dismiss": 90, "watch": 14}
-"""How long these hold where nothing else is said."""
 SOURCE = "triage"
 
 DONE = {
@@ -40,6 +39,13 @@ class Draft:
     until: str = ""
     accounts: tuple[str, ...] = ()
     other: str = ""
+    seen: str = ""
+
+
+def mark_of(cluster: Cluster) -> str:
+    """Changes with what a decision is about: who belongs to a cluster, and how grave it is."""
+    told = [cluster.severity, *sorted(m.account for m in cluster.members)]
+    return blake2b("\x1f".join(told).encode(), digest_size=12).hexdigest()
 
 
 def draft_of(form: FormData) -> Draft:
@@ -50,7 +56,8 @@ def draft_of(form: FormData) -> Draft:
         return value.strip() if isinstance(value, str) else ""
 
     accounts = tuple(v for v in form.getlist("account") if isinstance(v, str))
-    return Draft(text("decision"), text("why"), text("until"), accounts, text("other"))
+    words = (text("decision"), text("why"), text("until"))
+    return Draft(*words, accounts, text("other"), text("seen"))
 
 
 def decision_of(cluster: Cluster, draft: Draft, person: Person, queue: Queue) -> Disposition:
@@ -62,6 +69,13 @@ def decision_of(cluster: Cluster, draft: Draft, person: Person, queue: Queue) ->
     now_ms = int(time.time() * 1000)
     if draft.decision not in DECISIONS:
         raise DistilwatchError("nothing was chosen", "decision", "use one of the buttons")
+    if draft.seen != mark_of(cluster):
+        raise DistilwatchError(
+            f"this cluster has changed since the page was loaded: it is of severity "
+            f"{cluster.severity} now, with {len(cluster.members):,} accounts",
+            cluster.cluster_id,
+            "look at it again, then send your decision once more",
+        )
     regroups = draft.decision in ("split", "merge")
     until_ms = None if regroups else _until(draft, now_ms)
     others: Sequence[str] = ()

@@ -8,10 +8,10 @@ has the file, questions wait for it, a moment.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -48,6 +48,12 @@ _MEMBERS = """
       QUALIFY row_number() OVER (
         PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1)
       USING (cluster_id, revision)"""
+
+_PRECISION = "SELECT * FROM precision_over_time ORDER BY week DESC, policy"
+_ALERTS = """
+    SELECT {columns} FROM alerts
+    WHERE cluster_id = ? AND namespace IS DISTINCT FROM 'drill'
+    ORDER BY alerts.changed_at, revision"""
 
 
 class DuckDBStore:
@@ -92,7 +98,17 @@ class DuckDBStore:
                 return None
             members = member_rows(connection, cluster_id, found[0]["revision"])
             accounts = [m["account_id"] for m in members]
-            return CaseRows(found[0], members, sessions_of(connection, accounts))
+            sessions = sessions_of(connection, accounts)
+            return CaseRows(found[0], members, sessions, _alerts(connection, cluster_id))
+
+        return self._read(read)
+
+    def precision(self) -> list[Mapping[str, Any]] | None:
+        def read(connection: duckdb.DuckDBPyConnection) -> list[Mapping[str, Any]] | None:
+            try:
+                return list(rows(connection, _PRECISION))
+            except duckdb.CatalogException:  # written by an older version
+                return None
 
         return self._read(read)
 
@@ -135,3 +151,10 @@ class DuckDBStore:
                     ) from refused
             time.sleep(pause)
             pause = min(2 * pause, 0.25)
+
+
+def _alerts(connection: duckdb.DuckDBPyConnection, cluster_id: str) -> list[dict[str, Any]]:
+    try:
+        return rows(connection, _ALERTS.format(columns=columns("alerts")), (cluster_id,))
+    except duckdb.CatalogException:  # written by an older version, or nobody was ever told
+        return []

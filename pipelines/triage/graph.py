@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from pipelines.report.story import LINKS, Member
 
@@ -45,6 +47,8 @@ class Graph:
       shared: by kind, what most members share first.
       accounts, all_accounts: drawn, and of the cluster.
       things, all_things: the same.
+      parts: accounts of each group that shares nothing with the others, largest first; empty where
+        there is only one group of several accounts.
     """
 
     svg: Markup | None
@@ -53,6 +57,7 @@ class Graph:
     all_accounts: int
     things: int
     all_things: int
+    parts: tuple[tuple[str, ...], ...] = ()
 
 
 def graph_of(members: Sequence[Member]) -> Graph:
@@ -77,12 +82,34 @@ def graph_of(members: Sequence[Member]) -> Graph:
     )[:MOST_THINGS]
     if not ranked:
         return Graph(None, shared, 0, len(members), 0, len(held))
+    parts = parts_of(members, list(held.values()))
     edges = [(at, len(place) + j) for j, (_, who) in enumerate(ranked) for at in who]
     linked = {at for at, _ in edges}
     spots = layout(len(place) + len(ranked), edges)
     accounts = [members[i] for i in sorted(place, key=lambda i: place[i])]
     svg = _draw(accounts, [key for key, _ in ranked], edges, spots, linked)
-    return Graph(svg, shared, len(linked), len(members), len(ranked), len(held))
+    return Graph(svg, shared, len(linked), len(members), len(ranked), len(held), parts)
+
+
+def parts_of(
+    members: Sequence[Member], together: Sequence[Sequence[int]]
+) -> tuple[tuple[str, ...], ...]:
+    """See `Graph.parts`.
+
+    Args:
+      members: of the cluster.
+      together: for each thing the numbers of those that share it.
+    """
+    rows = [i for who in together for i in who]
+    columns = [who[0] for who in together for _ in who]
+    size = len(members)
+    links = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(size, size))
+    found: dict[int, list[str]] = {}
+    for member, part in zip(members, connected_components(links, directed=False)[1], strict=True):
+        found.setdefault(int(part), []).append(member.account)
+    several = [tuple(own) for own in found.values() if len(own) > 1]
+    several.sort(key=lambda own: (-len(own), own))
+    return tuple(several) if len(several) > 1 else ()
 
 
 def _by_kind(held: dict[tuple[str, str], list[int]]) -> tuple[Shared, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -25,6 +27,7 @@ from transforms.alerts.dispositions import WITHDRAW
 
 _AUDIT_SHOWN = 200
 _LONGEST_SEARCH = 100
+_WEEKS_SHOWN = 26
 _YEAR_S = 365 * 86_400
 
 
@@ -85,6 +88,20 @@ class Triage:
             lines=self.audit.newest(_AUDIT_SHOWN),
             most=_AUDIT_SHOWN,
             broken=self.audit.broken(),
+        )
+
+    def show_policies(self, request: Request) -> Response:
+        weeks = self.store.precision()
+        by_policy: dict[str, list[Mapping[str, Any]]] = {}
+        for row in sorted(weeks or (), key=lambda row: row["policy"]):  # a policy's stay in order
+            by_policy.setdefault(row["policy"], []).append(row)
+        return page(
+            request,
+            "policies.html.j2",
+            there=weeks is not None,
+            by_policy=by_policy.items(),
+            most=_WEEKS_SHOWN,
+            source=self.store.name,
         )
 
     def show_keys(self, request: Request) -> Response:
@@ -193,7 +210,7 @@ class Triage:
             status,
             case=case,
             wrong=wrong,
-            draft=draft or Draft(),
+            draft=draft or _marked(case, request.query_params.get("mark", "")),
             just_done=done,
             source=self.store.name,
             withdrawn=WITHDRAW,
@@ -221,3 +238,11 @@ class Triage:
     def _who(request: Request) -> str:
         person: Person = request.state.person
         return person.name
+
+
+def _marked(case: Case, number: str) -> Draft:
+    """A form in which a group of accounts is marked, by its number from 1."""
+    parts = case.told.graph.parts
+    digits = number.isascii() and number.isdigit() and len(number) < 6
+    known = digits and 1 <= int(number) <= len(parts)
+    return Draft(accounts=parts[int(number) - 1]) if known else Draft()

@@ -20,12 +20,15 @@ from pipelines.report.render import environment, stylesheet
 from pipelines.report.story import SEVERITIES, TACTICS, Member
 from pipelines.triage import csrf
 from pipelines.triage.case import MOST_MEMBERS, Case
-from pipelines.triage.decisions import DONE, HOLDS_DAYS, may_undo
+from pipelines.triage.decisions import DONE, mark_of, may_undo
 from pipelines.triage.graph import MOST_ACCOUNTS, MOST_THINGS, kind_class
 from pipelines.triage.hand_overs import MOST as MOST_HAND_OVERS
 from pipelines.triage.states import STATES
+from transforms.alerts.dispositions import HOLDS_DAYS
 
 LANES = 24
+_MOST_STEPS = 12  # of alerts
+_MOST_PARTS = 6  # groups of accounts
 THEMES = ("auto", "light", "dark")
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 
@@ -68,10 +71,13 @@ def templates() -> Environment:
         most_accounts=MOST_ACCOUNTS,
         most_things=MOST_THINGS,
         most_hand_overs=MOST_HAND_OVERS,
+        most_steps=_MOST_STEPS,
+        most_parts=_MOST_PARTS,
         kind_class=kind_class,
         hand_over_marks=hand_over_marks,
         chance=chance,
         may_undo=may_undo,
+        mark_of=mark_of,
         address=lambda path, **q: f"{path}?{urlencode({k: v for k, v in q.items() if v})}",
     )
     return made

@@ -96,7 +96,7 @@ class QueuePage:
       first: number of the first of them among all that fit, from 1; 0 without any.
       total: how many fit.
       before, after: where the page before ends and the next begins; "" where there is none.
-      refreshed: when the tables were read, seconds since 1970.
+      refreshed: when the tables were looked at last, seconds since 1970.
     """
 
     rows: tuple[QueueRow, ...]
@@ -133,7 +133,7 @@ class Queue:
         self._reading = threading.Lock()
         self._version = ""
         self._looked = 0.0
-        self._began = 0.0
+        self._seen = 0.0
         self._took = 0.0
         self._tables = duckdb.connect(":memory:")
         self._tables.execute("SET threads = 2")
@@ -155,6 +155,7 @@ class Queue:
             pause = max(self._refresh_s, 9 * self._took)
             if not force and self._version and time.monotonic() - self._looked < pause:
                 return
+            at = time.time()
             version = self._store.version()
             if version != self._version:
                 began = time.monotonic()
@@ -165,7 +166,7 @@ class Queue:
                 self._version = version
             else:
                 self._restate(self._tables)  # decisions run out
-            self._looked = time.monotonic()
+            self._looked, self._seen = time.monotonic(), at
         finally:
             self._reading.release()
 
@@ -176,7 +177,6 @@ class Queue:
             self._restate(self._tables)
 
     def _read(self) -> duckdb.DuckDBPyConnection:
-        self._began = time.time()
         clusters, members = self._store.index()
         self.decisions = tuple(self._store.dispositions())
         fresh = duckdb.connect(":memory:")
@@ -277,7 +277,7 @@ class Queue:
             total,
             _encode(found[0][shown:]) if found and first > 1 else "",
             _encode(found[-1][shown:]) if found and (more or last < total) else "",
-            self._began,
+            self._seen,
         )
 
     def stands(self, cluster_id: str) -> Stands:

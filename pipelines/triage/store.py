@@ -50,11 +50,13 @@ class CaseRows:
       cluster: its newest row of `flagged_clusters`, with `alerted`, when it was first known.
       members: rows of `cluster_members` of that revision, the most active first.
       sessions: of the members, by account.
+      alerts: rows of `alerts` about the cluster, oldest first, drills left out.
     """
 
     cluster: Mapping[str, Any]
     members: Sequence[Mapping[str, Any]]
     sessions: Mapping[str, Sequence[Session]]
+    alerts: Sequence[Mapping[str, Any]] = ()
 
 
 class Store(Protocol):
@@ -76,6 +78,14 @@ class Store(Protocol):
 
     def case(self, cluster_id: str) -> CaseRows | None:
         """All about one cluster; None where there is none of this id.
+
+        Raises:
+          Busy: try again.
+        """
+
+    def precision(self) -> list[Mapping[str, Any]] | None:
+        """Rows of the view `precision_over_time`, the newest week first; None where there is no
+        such view.
 
         Raises:
           Busy: try again.

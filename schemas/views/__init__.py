@@ -28,6 +28,7 @@ NAMES = (
     "campaigns_over_time",
     "accounts_by_exposure",
     "precision_by_policy",
+    "precision_over_time",
     "changes_since_yesterday",
     "feature_drift",
     "pipeline_volume",

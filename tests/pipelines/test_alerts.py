@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +13,19 @@ import yaml
 
 from pipelines import cli
 from tests.support.commands import query
-from tests.support.receivers import Answer, Receiver, receiver
-from transforms.alerts.channels.webhook import verify
+from tests.support.receivers import (
+    HOOK_SECRET,
+    Answer,
+    Receiver,
+    heard,
+    hook_file,
+    receiver,
+    signed,
+)
 from transforms.alerts.decision_store import DispositionStore
 from transforms.alerts.dispositions import decide
 from transforms.alerts.paging import PACKAGED
 from transforms.scoring.bundle import load_bundle
-
-SECRET = "whsec_" + base64.b64encode(b"a secret of some bytes").decode()
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,7 @@ class House:
 
     def heard(self) -> list[tuple[str, str]]:
         """Step and cluster of all that the receiver took."""
-        told = (request.json["data"] for request in self.server.taken())
-        return [(notice["step"], notice["cluster_id"]) for notice in told]
+        return heard(self.server)
 
 
 _OUT: pytest.CaptureFixture[str]
@@ -72,16 +74,12 @@ def _listening(capsys: pytest.CaptureFixture[str]) -> None:
     _OUT = capsys
 
 
-def _signed(_: str, headers: dict[str, str], content: bytes) -> Answer:
-    return Answer(204 if verify(SECRET, headers, content, time.time()) else 401, content=b"")
-
-
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("house")
     patch = pytest.MonkeyPatch()
     patch.setenv("DISTILWATCH_HOME", str(folder / "home"))
-    patch.setenv("HOOK_SECRET", SECRET)
+    patch.setenv("HOOK_SECRET", HOOK_SECRET)
     assert not cli.run(
         ["simulate", "--out", str(folder / "live.jsonl"), "--history",
          str(folder / "history.jsonl"), "--labels", str(folder / "labels.jsonl"), "--accounts",
@@ -92,17 +90,10 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         ["train", "--input", str(folder / "history.jsonl"), "--bundle", str(folder / "bundle"),
          "--json"]
     )  # fmt: skip
-    with receiver(_signed) as server:
-        channels = {
-            "channels": {
-                "hook": {"kind": "webhook", "url": server.url, "secret": {"env": "HOOK_SECRET"}}
-            },
-            "routes": [{"channels": ["hook"]}],
-        }
-        (folder / "channels.yaml").write_text(yaml.safe_dump(channels))
+    with receiver(signed) as server:
         config = folder / "config.yaml"
         alerts = {
-            "channels": str(folder / "channels.yaml"),
+            "channels": str(hook_file(folder, server)),
             "case_url": "https://triage.example/clusters/{cluster_id}",
         }
         config.write_text(yaml.safe_dump({"alerts": alerts}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import time
@@ -10,7 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+import yaml
+
+from transforms.alerts.channels.webhook import verify
+
+HOOK_SECRET = "whsec_" + base64.b64encode(b"a secret of some bytes").decode()
 
 
 @dataclass(frozen=True)
@@ -121,3 +129,25 @@ def receiver(answering: Answering | None = None) -> Iterator[Receiver]:
         yield server
     finally:
         server.close()
+
+
+def signed(_: str, headers: dict[str, str], content: bytes) -> Answer:
+    """Takes what is signed with `HOOK_SECRET`."""
+    good = verify(HOOK_SECRET, headers, content, time.time())
+    return Answer(204 if good else 401, content=b"")
+
+
+def hook_file(folder: Path, server: Receiver) -> Path:
+    """A file of channels that tells a receiver everything; the secret is in HOOK_SECRET."""
+    hook = {"kind": "webhook", "url": server.url, "secret": {"env": "HOOK_SECRET"}}
+    path = folder / "channels.yaml"
+    path.write_text(
+        yaml.safe_dump({"channels": {"hook": hook}, "routes": [{"channels": ["hook"]}]})
+    )
+    return path
+
+
+def heard(server: Receiver) -> list[tuple[str, str]]:
+    """Step and cluster of all that a receiver took."""
+    told = (request.json["data"] for request in server.taken())
+    return [(notice["step"], notice["cluster_id"]) for notice in told]

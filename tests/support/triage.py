@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import yaml
 from starlette.testclient import TestClient
 
@@ -27,11 +25,6 @@ from pipelines.triage.states import Quiet
 
 ROOT = Path(__file__).resolve().parents[2]
 _START_S = 120.0
-# What Chromium needs to start as root and without a network.
-CHROMIUM = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 
 
 def client_of(
@@ -65,7 +58,11 @@ def send_decision(
     """Loads a case and sends its form, as a browser would."""
     page = client.get(f"/case/{cluster}", headers=headers)
     assert page.status_code == 200, page.text
-    form = {"csrf": token_in(page.text), "decision": decision, "why": "looked at it"} | more
+    seen = re.search(r'name="seen" value="([^"]+)"', page.text)
+    form = {
+        "csrf": token_in(page.text), "seen": seen[1] if seen else "", "decision": decision,
+        "why": "looked at it", **more,
+    }  # fmt: skip
     found: httpx.Response = client.post(f"/case/{cluster}/decide", data=form, headers=headers)
     return found
 
@@ -110,11 +107,3 @@ def config_file(folder: Path, **triage: Any) -> Path:
     path = folder / "triage.yaml"
     path.write_text(yaml.safe_dump({"triage": triage}), encoding="utf-8")
     return path
-
-
-def chromium() -> str:
-    """Where the browser is; skips without one."""
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("there is no Chromium: run `make services` (infra/local/install.sh)")
-    return found

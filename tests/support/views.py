@@ -153,6 +153,9 @@ ROWS: dict[str, Rows] = {
         _alert("l-1", 2, "c-1", "raised", T0 + DAY, severity="high"),
         _alert("l-3", 1, "c-3", "opened", T0 + 2 * DAY, policy="large-campaign"),
         _alert("l-4", 1, "c-4", "opened", T0 + 3 * HOUR, policy="rehearsal", namespace="drill"),
+        # in the week after, and the storm that it was told in
+        _alert("l-5", 1, "c-2", "opened", T0 + 8 * DAY, storm_id="s-1"),
+        _alert("s-1", 1, "s-1", "opened", T0 + 8 * DAY, storm_id="s-1"),
     ],
     "dead_letter_replays": [
         {"source": "live", "partition": 0, "offset": 0, "replay_id": "r-1", "status": "replayed",
@@ -186,7 +189,8 @@ EXPECTED: list[tuple[str, str, list[tuple[Any, ...]]]] = [
     (
         "current_alerts",
         "alert_id, revision, severity",
-        [("l-1", 2, "high"), ("l-3", 1, "medium"), ("l-4", 1, "medium")],
+        [("l-1", 2, "high"), ("l-3", 1, "medium"), ("l-4", 1, "medium"), ("l-5", 1, "medium"),
+         ("s-1", 1, "medium")],
     ),
     (
         # The letter that was written to the topic is refused there once more.
@@ -232,6 +236,16 @@ EXPECTED: list[tuple[str, str, list[tuple[Any, ...]]]] = [
             ("coordinated-campaign", "b1", "high", 1, 1, 0, 0, 0, 0, 1.0, 0.2065, 1.0),
             ("large-campaign", "b1", "critical", 1, 0, 0, 0, 0, 1, None, None, None),
             ("none", "b1", "medium", 1, 0, 1, 0, 0, 0, 0.0, 0.0, 0.7935),
+        ],
+    ),
+    (
+        "precision_over_time",
+        "week, policy, alerts, confirmed, dismissed, permitted, watched, undecided, "
+        "precision_rate, ROUND(precision_low, 4), ROUND(precision_high, 4)",
+        [
+            ("2026-06-01", "coordinated-campaign", 1, 1, 0, 0, 0, 0, 1.0, 0.2065, 1.0),
+            ("2026-06-01", "large-campaign", 1, 0, 0, 0, 0, 1, None, None, None),
+            ("2026-06-08", "coordinated-campaign", 1, 0, 0, 0, 0, 1, None, None, None),
         ],
     ),
     (

@@ -22,6 +22,8 @@ DECISIONS = (*VERDICTS, *REGROUPINGS)
 WITHDRAW = "withdraw"
 QUIETING = ("dismiss", "permitted")
 """Verdicts after which a cluster alerts nobody."""
+HOLDS_DAYS = {"dismiss": 90, "watch": 14}
+"""How long these hold where nothing else is said."""
 
 _LONGEST_REASON = 4_000
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -84,6 +85,10 @@ class Sender:
                 return total
             time.sleep(_PAUSE_S)
 
+    def stumbled(self, problem: Exception) -> None:
+        """Says that the book itself failed; once until a message is sent again."""
+        self._say_once("the outbox", str(problem))
+
     def _send(self, message: Message, done: Sent) -> bool:
         """Returns whether the channel works."""
         channel = self._channels.get(message.channel)
@@ -101,7 +106,7 @@ class Sender:
         except Exception as problem:  # a channel must never stop the others
             why = f"{message.channel} failed ({type(problem).__name__})"
         else:
-            self._failing.discard(message.channel)
+            self._failing -= {message.channel, "the outbox"}
             self._book.sent(message, began, self._clock_ms())
             done.sent += 1
             return True
@@ -155,6 +160,8 @@ class Background:
                 pause_s = self._every_s
                 try:
                     sender.send_due(self._stop)
-                except (DistilwatchError, OSError):
-                    # What was told but could not be noted is told again, under the same key.
+                except (DistilwatchError, OSError, sqlite3.Error) as problem:
+                    # A full disk, say; alerts must go on after it. What was told but could not be
+                    # noted is told again, under the same key.
+                    sender.stumbled(problem)
                     pause_s = max(self._every_s, _NO_BOOK_S)

@@ -19,8 +19,8 @@ _why = click.option("--why", required=True, metavar="TEXT", help="Why, in a few 
 @click.option(
     "--until",
     metavar="TIME",
-    help="Until when it holds: a date, or a time from now such as '30 d'. By default 90 days for "
-    "dismiss, 14 for watch, for ever for confirm; permitted needs one.",
+    help="Until when it holds: a day, to its end, or a time from now such as '30 d'. By default 90 "
+    "days for dismiss, 14 for watch, for ever for confirm; permitted needs one.",
 )
 @_by
 @click.option(

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from pipelines.settings.triage import ProxyConfig, RolesConfig, TriageConfig
@@ -198,6 +199,58 @@ def test_a_decision_that_makes_no_sense_is_told(
     assert answer.status_code == 422
     assert says in answer.text.lower()
     assert DuckDBStore(tables).dispositions() == []
+
+
+def test_who_looked_at_less_than_there_is_now_looks_again(tables: Path) -> None:
+    """Else accounts would be dismissed that nobody has seen."""
+    name, client = worst(tables), client_of(tables, TriageConfig(refresh=1_000))
+    page = client.get(f"/case/{name}").text
+    form = {
+        "csrf": token_in(page), "seen": page.split('name="seen" value="')[1].split('"')[0],
+        "decision": "dismiss", "why": "our own test",
+    }  # fmt: skip
+    with duckdb.connect(str(tables)) as connection:
+        connection.execute(
+            "INSERT INTO cluster_members BY NAME SELECT * REPLACE ('newcomer' AS account_id) "
+            "FROM cluster_members WHERE cluster_id = ? LIMIT 1", [name],
+        )  # fmt: skip
+    client = client_of(tables)
+    form["csrf"] = token_in(client.get(f"/case/{name}").text)
+    answer = client.post(f"/case/{name}/decide", data=form)
+    assert answer.status_code == 422
+    assert "has changed since the page was loaded" in answer.text
+    assert "our own test" in answer.text  # what was written is not lost
+    assert "newcomer" in answer.text
+    assert DuckDBStore(tables).dispositions() == []
+    form["seen"] = answer.text.split('name="seen" value="')[1].split('"')[0]
+    assert client.post(f"/case/{name}/decide", data=form).status_code == 303
+    [made] = DuckDBStore(tables).dispositions()
+    assert "newcomer" in made.accounts
+
+
+def test_a_group_that_shares_nothing_with_the_rest_is_marked_by_a_link(tables: Path) -> None:
+    with duckdb.connect(str(tables)) as connection:
+        name, accounts = connection.execute(
+            "SELECT cluster_id, list(account_id ORDER BY account_id) FROM cluster_members "
+            "GROUP BY ALL HAVING count(*) >= 6 ORDER BY ALL LIMIT 1"
+        ).fetchall()[0]
+        for thing, own in (("one", accounts[:-2]), ("two", accounts[-2:])):
+            connection.execute(
+                "UPDATE cluster_members SET links = [{'kind': 'payment', 'thing': ?, "
+                "'accounts': 2, 'weight': 0.5}] WHERE list_contains(?, account_id)", [thing, own],
+            )  # fmt: skip
+    client = client_of(tables)
+    page = client.get(f"/case/{name}").text
+    assert "2 groups that have nothing in common" in page
+    assert " checked" not in page
+    marked = client.get(f"/case/{name}?mark=2").text
+    chosen = [part.rsplit('value="')[-1].split('"')[0] for part in marked.split(" checked")[:-1]]
+    assert chosen == accounts[-2:]
+    for wrong in ("0", "3", "x", "-1", "9" * 5_000, "²", f"{1:010}5"):
+        assert " checked" not in client.get(f"/case/{name}?mark={wrong}").text
+    assert send_decision(client, name, "split", account=chosen).status_code == 303
+    [split] = DuckDBStore(tables).dispositions()
+    assert list(split.split_accounts) == chosen
 
 
 def test_split_and_merge_are_rows_with_what_they_name(tables: Path) -> None:

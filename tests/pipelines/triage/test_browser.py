@@ -6,28 +6,17 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.support.triage import CHROMIUM, chromium, served
+from tests.support.browser import PHONE, WIDE, page_of
+from tests.support.triage import served
 from transforms.alerts.decision_store import DispositionStore
 
 pytestmark = pytest.mark.browser
-PATIENCE_MS = 60_000
-WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = chromium()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=list(CHROMIUM))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +30,6 @@ def tables_(made_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def url(tables_: Path) -> Iterator[str]:
     with served(tables_) as url:
         yield url
-
-
-def page_of(browser: Browser, **options: Any) -> tuple[Page, list[str]]:
-    """A page, and everything that went wrong in it: refused loads and errors of scripts."""
-    page = browser.new_context(**({"viewport": WIDE} | options)).new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    wrong: list[str] = []
-    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: wrong.append(str(e)))
-    return page, wrong
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
@@ -171,7 +150,15 @@ def test_axe_finds_nothing_serious_and_nothing_scrolls_sideways(
     case = page.locator("a.case").first.get_attribute("href")
     download = tmp_path / "case.html"
     download.write_text(page.request.get(f"{url}{case}/file").text(), encoding="utf-8")
-    for path in ("/", "/?text=nothing-fits", str(case), "/audit", "/keys", "/case/none"):
+    for path in (
+        "/",
+        "/?text=nothing-fits",
+        str(case),
+        "/policies",
+        "/audit",
+        "/keys",
+        "/case/none",
+    ):
         page.goto(url + path)
         _check(page, path)
     wrong.clear()  # the last one is a page that is not there, and the browser says so

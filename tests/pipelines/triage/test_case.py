@@ -22,7 +22,7 @@ from pipelines.triage.hand_overs import hand_overs
 from pipelines.triage.pages import chance
 from pipelines.triage.queue import Queue, QueueFilter
 from schemas.errors import DistilwatchError
-from tests.support.triage import chromium
+from tests.support.browser import chromium
 
 MINUTE = 60_000
 ANY = QueueFilter(state="any")
@@ -68,6 +68,19 @@ def test_the_graph_is_capped_and_the_same_each_time() -> None:
     by_kind = {s.kind: s for s in found.shared}
     assert (by_kind["network"].things, by_kind["network"].accounts) == (1, 200)
     assert (by_kind["payment"].things, by_kind["payment"].accounts) == (100, 200)
+
+
+def test_groups_that_share_nothing_are_told_apart() -> None:
+    ring = [
+        member(f"r{i}", thing("payment", "p"), thing("network", f"n{i // 2}")) for i in range(5)
+    ]
+    pair = [member(f"q{i}", thing("client", "c")) for i in range(2)]
+    lone = member("z", thing("network", "n9"))
+    found = graph_of([pair[0], *ring, lone, pair[1]])
+    assert found.parts == (("r0", "r1", "r2", "r3", "r4"), ("q0", "q1"))
+    assert graph_of([*ring, lone]).parts == ()
+    bridge = member("b", thing("client", "c"), thing("payment", "p"))
+    assert graph_of([*ring, *pair, bridge]).parts == ()
 
 
 def test_what_only_one_member_has_links_nobody() -> None:

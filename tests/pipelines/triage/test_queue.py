@@ -127,6 +127,15 @@ def test_a_decision_moves_a_cluster_and_undoing_moves_it_back(
     assert everything(queue) == before
 
 
+def test_a_queue_that_nothing_changed_is_as_new_as_the_last_look(made_tables: Path) -> None:
+    queue = queue_of(made_tables)
+    first = queue.page(ANY, 1).refreshed
+    while time.time() <= first:
+        pass
+    queue.refresh(force=True)
+    assert first < queue.page(ANY, 1).refreshed <= time.time()
+
+
 def test_what_a_running_detect_writes_is_seen(tables: Path) -> None:
     queue = queue_of(tables)
     worst = queue.page(QueueFilter(), 1).rows[0].cluster_id

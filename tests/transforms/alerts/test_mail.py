@@ -42,12 +42,13 @@ class Box:
         self.encrypted: list[bool] = []
         self.answers: list[str] = []
         self.rcpt: str | None = None
+        self.known: set[str] = set()
         self.stall_s = 0.0
 
     async def handle_RCPT(  # noqa: N802
         self, server: Any, session: Any, envelope: Any, address: str, options: Any
     ) -> str:
-        if self.rcpt:
+        if self.rcpt and address not in self.known:
             return self.rcpt
         envelope.rcpt_tos.append(address)
         return "250 OK"
@@ -182,6 +183,16 @@ def test_what_passes_is_tried_again_and_what_is_refused_is_not(serve: Serve) -> 
     box.rcpt, box.stall_s = None, 3.0
     with pytest.raises(TryLater, match="cannot be used"):
         channel(port, limit_s=0.5).tell("k", NOTICE, None)
+
+
+def test_who_of_several_is_refused_is_told_and_the_others_hear_once(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    box, port = serve()
+    box.rcpt, box.known = "550 nobody", {"oncall@lab.example"}
+    channel(port).tell("k", NOTICE, None)
+    assert len(box.got) == 1
+    assert "not for sec@lab.example (550)" in caplog.text
 
 
 def test_no_server_is_tried_again() -> None:

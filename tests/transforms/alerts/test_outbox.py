@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
+import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,7 +21,7 @@ from tests.support.desk import (
 )
 from transforms.alerts.channels import Refused, TryLater
 from transforms.alerts.outbox import Backoff, Book
-from transforms.alerts.sender import Sender
+from transforms.alerts.sender import Background, Sender
 
 
 def test_a_message_waits_for_a_channel_that_others_have(office: Callable[..., Office]) -> None:
@@ -84,6 +88,38 @@ def test_a_channel_that_fails_does_not_hold_up_the_others(office: Callable[..., 
     assert len(good.took) == 1
     [waiting] = desk.book.messages(["pending"])
     assert waiting.error == "hook failed (ValueError)"
+
+
+def test_a_sender_goes_on_after_its_book_failed(office: Callable[..., Office]) -> None:
+    desk = office()
+    desk.look(cluster())
+    channel, warned, said = Script(), list[str](), threading.Event()
+
+    def warn(text: str) -> None:
+        warned.append(text)
+        said.set()
+
+    def make(book: Book) -> Sender:
+        return Sender(book, {"hook": channel, "pager": channel}, Backoff(), lambda: desk.now, warn)
+
+    def wait_for(messages: int) -> None:
+        deadline = time.monotonic() + 120
+        while len(channel.took) < messages:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    with (
+        closing(sqlite3.connect(desk.path, isolation_level=None, timeout=60)) as other,
+        Background(desk.path, make, every_s=0.01),
+    ):
+        wait_for(1)
+        other.execute("ALTER TABLE outbox RENAME TO elsewhere")
+        assert said.wait(120)
+        assert "no such table" in warned[0]
+        other.execute("ALTER TABLE elsewhere RENAME TO outbox")
+        desk.look(cluster(revision=20, severity="high"))
+        wait_for(3)
+    assert len(warned) == 1
 
 
 def test_a_channel_that_fails_is_tried_once_a_pass(office: Callable[..., Office]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import smtplib
 import ssl
 from email.message import EmailMessage
@@ -13,6 +14,7 @@ from transforms.alerts.notice import body
 from transforms.alerts.routing import EmailChannel
 
 _LIMIT_S = 15.0
+_log = logging.getLogger(__name__)
 
 
 class Mail:
@@ -46,8 +48,10 @@ class Mail:
             raise kind(f"the mail server answered {error.smtp_code}") from None
         except (OSError, smtplib.SMTPException) as error:
             raise TryLater(f"the mail server cannot be used ({type(error).__name__})") from None
-        if refused and len(refused) == len(settings.to):
-            raise Refused("the mail server refused all recipients")
+        if refused:
+            # The others have it; once more would be twice for them.
+            told = ", ".join(f"{who} ({code})" for who, (code, _) in sorted(refused.items()))
+            _log.warning("the mail server took an alert, but not for %s; mend `to`", told)
         return {"message_id": message["Message-ID"]} if thread is None else None
 
     def _connected(self, context: ssl.SSLContext) -> smtplib.SMTP:

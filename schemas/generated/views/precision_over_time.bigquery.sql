@@ -1,0 +1,112 @@
+CREATE OR REPLACE VIEW `${views}.precision_over_time` (
+  `week` OPTIONS(description="Monday, UTC, of the week in which the alerts were opened"),
+  `policy` OPTIONS(description="that made them"),
+  `alerts` OPTIONS(description="that were opened [alerts]"),
+  `confirmed` OPTIONS(description="decided to be distillation [alerts]"),
+  `dismissed` OPTIONS(description="decided not to be [alerts]"),
+  `permitted` OPTIONS(description="distillation that is allowed [alerts]"),
+  `watched` OPTIONS(description="put under watch, so without a verdict [alerts]"),
+  `undecided` OPTIONS(description="nobody decided [alerts]"),
+  `precision_rate` OPTIONS(description="confirmed among confirmed, dismissed and permitted; empty without any [0 to 1]"),
+  `precision_low` OPTIONS(description="lower end of its interval [0 to 1]"),
+  `precision_high` OPTIONS(description="upper end of its interval [0 to 1]")
+)
+OPTIONS(description="How right the alerts of each policy were, week by week. An alert counts in the week in which it was opened, with the latest decision on its cluster that was not taken back; storms and drills are left out. `precision_low` and `precision_high` are the ends of Wilson's interval of 95 %.")
+AS
+WITH decisions AS (
+  SELECT
+    cluster_id,
+    decision,
+    decided_at
+  FROM `${dataset}.dispositions`
+  WHERE
+    TRUE
+  QUALIFY
+    ROW_NUMBER() OVER (
+      PARTITION BY COALESCE(disposition_id, CONCAT(cluster_id, CAST(decided_at AS STRING)))
+      ORDER BY COALESCE(revision, 1) DESC
+    ) = 1
+), verdicts AS (
+  SELECT
+    cluster_id,
+    decision
+  FROM decisions
+  WHERE
+    decision IN ('confirm', 'dismiss', 'permitted', 'watch')
+  QUALIFY
+    ROW_NUMBER() OVER (PARTITION BY cluster_id ORDER BY decided_at DESC) = 1
+), opened AS (
+  SELECT
+    CAST(DATE_SUB(DATE(a.changed_at), INTERVAL (MOD(DATE_DIFF(DATE(a.changed_at), CAST('1970-01-05' AS DATE), DAY), 7)) DAY) AS DATE) AS week, /* 1970-01-05 was a Monday. */
+    a.policy,
+    v.decision
+  FROM `${dataset}.alerts` AS a
+  LEFT JOIN verdicts AS v
+    ON v.cluster_id = a.cluster_id
+  WHERE
+    a.step = 'opened'
+    AND NOT a.policy IS NULL
+    AND COALESCE(a.storm_id, '') <> a.alert_id
+    AND COALESCE(a.namespace, '') <> 'drill'
+), sums AS (
+  SELECT
+    week,
+    policy,
+    COUNT(*) AS alerts,
+    CAST(SUM(IF(decision = 'confirm', 1, 0)) AS INT64) AS confirmed,
+    CAST(SUM(IF(decision = 'dismiss', 1, 0)) AS INT64) AS dismissed,
+    CAST(SUM(IF(decision = 'permitted', 1, 0)) AS INT64) AS permitted,
+    CAST(SUM(IF(decision = 'watch', 1, 0)) AS INT64) AS watched,
+    CAST(SUM(IF(decision IS NULL, 1, 0)) AS INT64) AS undecided
+  FROM opened
+  GROUP BY
+    week,
+    policy
+), rates AS (
+  SELECT
+    *,
+    confirmed + dismissed + permitted AS judged,
+    SAFE_DIVIDE(confirmed, confirmed + dismissed + permitted) AS rate
+  FROM sums
+)
+SELECT
+  week,
+  policy,
+  alerts,
+  confirmed,
+  dismissed,
+  permitted,
+  watched,
+  undecided,
+  rate AS precision_rate,
+  IF(
+    judged = 0,
+    NULL,
+    GREATEST(
+      0.0,
+      SAFE_DIVIDE(
+        rate + 1.9208 / judged - 1.96 * SQRT((
+          rate * (
+            1 - rate
+          ) + 0.9604 / judged
+        ) / judged),
+        1 + 3.8416 / judged
+      )
+    )
+  ) AS precision_low,
+  IF(
+    judged = 0,
+    NULL,
+    LEAST(
+      1.0,
+      SAFE_DIVIDE(
+        rate + 1.9208 / judged + 1.96 * SQRT((
+          rate * (
+            1 - rate
+          ) + 0.9604 / judged
+        ) / judged),
+        1 + 3.8416 / judged
+      )
+    )
+  ) AS precision_high
+FROM rates

@@ -1,0 +1,72 @@
+-- How right the alerts of each policy were, week by week.
+--
+-- An alert counts in the week in which it was opened, with the latest decision on its cluster that was not taken back; storms and drills are left
+-- out. `precision_low` and `precision_high` are the ends of Wilson's interval of 95 %.
+--
+-- week: Monday, UTC, of the week in which the alerts were opened
+-- policy: that made them
+-- alerts: that were opened [alerts]
+-- confirmed: decided to be distillation [alerts]
+-- dismissed: decided not to be [alerts]
+-- permitted: distillation that is allowed [alerts]
+-- watched: put under watch, so without a verdict [alerts]
+-- undecided: nobody decided [alerts]
+-- precision_rate: confirmed among confirmed, dismissed and permitted; empty without any [0 to 1]
+-- precision_low: lower end of its interval [0 to 1]
+-- precision_high: upper end of its interval [0 to 1]
+WITH decisions AS (
+  SELECT cluster_id, decision, decided_at FROM dispositions
+  WHERE TRUE
+  QUALIFY ROW_NUMBER() OVER (
+    PARTITION BY COALESCE(disposition_id, CONCAT(cluster_id, CAST(decided_at AS STRING)))
+    ORDER BY COALESCE(revision, 1) DESC) = 1
+),
+verdicts AS (
+  SELECT cluster_id, decision FROM decisions
+  WHERE decision IN ('confirm', 'dismiss', 'permitted', 'watch')
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY cluster_id ORDER BY decided_at DESC) = 1
+),
+opened AS (
+  SELECT
+    -- 1970-01-05 was a Monday.
+    CAST(DATE_SUB(DATE(a.changed_at), INTERVAL
+      MOD(DATE_DIFF(DATE(a.changed_at), DATE '1970-01-05', DAY), 7) DAY) AS DATE) AS week,
+    a.policy,
+    v.decision
+  FROM alerts AS a
+  LEFT JOIN verdicts AS v ON v.cluster_id = a.cluster_id
+  WHERE a.step = 'opened' AND a.policy IS NOT NULL
+    AND COALESCE(a.storm_id, '') <> a.alert_id AND COALESCE(a.namespace, '') <> 'drill'
+),
+sums AS (
+  SELECT
+    week, policy,
+    COUNT(*) AS alerts,
+    CAST(SUM(IF(decision = 'confirm', 1, 0)) AS INT64) AS confirmed,
+    CAST(SUM(IF(decision = 'dismiss', 1, 0)) AS INT64) AS dismissed,
+    CAST(SUM(IF(decision = 'permitted', 1, 0)) AS INT64) AS permitted,
+    CAST(SUM(IF(decision = 'watch', 1, 0)) AS INT64) AS watched,
+    CAST(SUM(IF(decision IS NULL, 1, 0)) AS INT64) AS undecided
+  FROM opened
+  GROUP BY week, policy
+),
+rates AS (
+  SELECT
+    *,
+    confirmed + dismissed + permitted AS judged,
+    SAFE_DIVIDE(confirmed, confirmed + dismissed + permitted) AS rate
+  FROM sums
+)
+SELECT
+  week, policy,
+  alerts, confirmed, dismissed, permitted, watched, undecided,
+  rate AS precision_rate,
+  IF(judged = 0, NULL, GREATEST(0.0, SAFE_DIVIDE(
+    rate + 1.9208 / judged
+      - 1.96 * SQRT((rate * (1 - rate) + 0.9604 / judged) / judged),
+    1 + 3.8416 / judged))) AS precision_low,
+  IF(judged = 0, NULL, LEAST(1.0, SAFE_DIVIDE(
+    rate + 1.9208 / judged
+      + 1.96 * SQRT((rate * (1 - rate) + 0.9604 / judged) / judged),
+    1 + 3.8416 / judged))) AS precision_high
+FROM rates

@@ -1,0 +1,50 @@
+"""What would have fired, with decisions and allowlists as they held at the time of each row."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pipelines.policy_trial import replay
+from tests.support.desk import ACCOUNTS, DAY, NOON, POLICY, cluster
+from transforms.alerts.allowlist import Allowed, Allowlist
+from transforms.alerts.dispositions import Disposition, decide
+from transforms.alerts.paging import Policies
+from transforms.alerts.standing import GrowthRule
+
+POLICIES = Policies(policies=(POLICY,))
+
+
+def fired(said: list[Disposition], allowlist: Allowlist | None = None) -> list[tuple[int, int]]:
+    """Day and number of messages of each alert, of a cluster that is flagged anew each day."""
+    rows = [cluster(revision=n, last_seen=NOON + n * DAY) for n in range(6)]
+    held = {("c-1", n): ACCOUNTS["c-1"] for n in range(6)}
+    found = replay(rows, held, POLICIES, said, allowlist or Allowlist(), GrowthRule())
+    return [((alert.at_ms - NOON) // DAY, alert.told) for alert in found]
+
+
+def dismissed(day: int, until: int) -> Disposition:
+    return decide(
+        cluster(), ACCOUNTS["c-1"], "dismiss", by="ann", why="a test", at_ms=NOON + day * DAY,
+        until_ms=NOON + until * DAY,
+    )  # fmt: skip
+
+
+def test_a_decision_holds_from_the_moment_it_was_made_until_it_ran_out() -> None:
+    assert fired([]) == [(0, 1)]
+    assert fired([dismissed(1, 3)]) == [(0, 1), (3, 1)]
+    assert fired([dismissed(0, 4)]) == [(4, 1)]
+    assert fired([dismissed(0, 9)]) == []
+
+
+def test_what_was_taken_back_held_until_then() -> None:
+    made = dismissed(0, 9)
+    back = made.withdrawn("bob", "no", NOON + 2 * DAY)
+    assert fired([made, back]) == fired([back, made]) == [(2, 1)]
+
+
+def test_an_entry_of_the_allowlist_holds_until_its_day() -> None:
+    entry = Allowed(
+        name="nile-contract", kind="contract", owner="legal", reason="contract 17",
+        expires=datetime.fromtimestamp((NOON + 2 * DAY) / 1000, UTC), accounts=("a*",),
+    )  # fmt: skip
+    assert fired([], Allowlist(allow=(entry,))) == [(2, 1)]
