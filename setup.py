@@ -32,6 +32,15 @@ EXTRAS = {
         "taxii2-client>=2.3",
         "uvicorn>=0.34",
     ],
+    # What `python -m bench` compares with. quixstreams allows no newer pydantic than 2.13, so these
+    # have a lock and an environment of their own: see the Makefile.
+    "bench": [
+        "bytewax>=0.21,<0.22",
+        "matplotlib>=3.9",
+        "pysad>=0.7,<0.8",
+        "quixstreams>=3.28,<3.29",
+        "river>=0.26,<0.27",
+    ],
 }
 DEV = [
     *EXTRAS["gcp"],
