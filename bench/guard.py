@@ -24,12 +24,13 @@ from pipelines.simulate.scenario import Scenario
 KEPT = Path(__file__).with_name("guard.json")
 MOST_LOSS = 1 / 3
 _EVENTS, _COPIES, _PAIRS, _MORE = 300, 30, 3, 4
-_FAST = """
+FAST = """
 coverage: {cells: 64}
 clusters: {null_groups: 50}
 scoring:
   detectors: [{name: KNN}, {name: HBOS}]
 """
+"""Settings of a bundle that takes little to learn."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def kept() -> Kept:
 def small_case(folder: Path) -> Case:
     """Traffic of 300 events, a small bundle, and the settings for both."""
     settings = folder / "distilwatch.yaml"
-    settings.write_text(_FAST)
+    settings.write_text(FAST)
     scenario = Scenario(accounts=150, days=6, history_days=4, events=2_400)
     return prepare(folder, scenario, _EVENTS, load_config(settings))
 

@@ -57,7 +57,7 @@ def run_quix(case: Case, folder: str) -> None:
         state.set(request.name, True)
         return True
 
-    app = Application(
+    app: Any = Application(
         broker_address=",".join(uri.servers),
         consumer_group=f"bench-{uuid.uuid4().hex}",
         auto_offset_reset="earliest",

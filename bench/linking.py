@@ -30,7 +30,7 @@ _GROUP = 10  # accounts that share a card
 _START_MS = 1_780_272_000_000
 _DAYS = 7
 _POPULAR = 20_000  # accounts on one card, as in the largest case that is known
-_SHAPES = ("groups", "popular", "timed")
+_SHAPES = ("groups", "popular", "timed", "tangled")
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,11 @@ class Run:
     """One measurement.
 
     Attributes:
-      shape: `groups`: every tenth account and its nine neighbours share a card; `popular`: a card
-        of 20,000 accounts (a fifth of all, where there are fewer), a network and a client of a
-        half of all accounts, too; `timed`: as groups, and accounts have times of work.
+      shape: `groups`: tens of accounts that share a card, and nothing else in common; `popular`:
+        a card of 20,000 accounts (a fifth of all, where there are fewer), and a network and a
+        client that each a half of all accounts have; `timed`: as groups, and accounts have times
+        of work; `tangled`: as groups, and half of all accounts share their network with another
+        at random, so that nearly all are one loose component, which is cut into its groups again.
       edges, accounts: of the input.
       components: that were found.
       cpu_s: of linking.
@@ -67,11 +69,14 @@ def accounts_of(shape: str, edges: int, seed: int = 7) -> list[Linkable]:
     own = np.arange(n, dtype=np.uint64)
     columns = [
         _things(Items.PAYMENT, own // np.uint64(_GROUP)),
-        _things(Items.NETWORK, rng.integers(0, n // 2 + 1, n)),
-        _things(Items.CLIENT, rng.integers(0, n // 8 + 1, n)),
-        _things(Items.SYSTEM_PROMPT, n + own),
-        _things(Items.PREFIX_SCAFFOLD, n + own),
+        *(
+            _things(kind, own)
+            for kind in (Items.NETWORK, Items.CLIENT, Items.SYSTEM_PROMPT, Items.PREFIX_SCAFFOLD)
+        ),
     ]
+    if shape == "tangled":
+        ends = rng.permutation(n)[: n // 4 * 2].reshape(2, -1)
+        columns[1][ends[0]] = columns[1][ends[1]]
     if shape == "popular":
         columns[0][: min(_POPULAR, n // 5)] = _things(Items.PAYMENT, np.full(1, 3 * n))
         columns[1][rng.random(n) < 0.5] = _things(Items.NETWORK, np.full(1, 3 * n))
