@@ -6,6 +6,8 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Other engines do not go together with what is locked for the product: an environment of their own.
+BENCH := .venv-bench
 # Two files at a time: much of the time is spent waiting for brokers, clusters and browsers.
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
@@ -53,9 +55,8 @@ soak: install-dev services ## FAULTS (20) at random points of EVENTS (a million)
 fuzz: install-dev ## Every parser with inputs that are nearly right, for an hour. MINUTES=5 for less
 	$(BIN)/python -W ignore -m tests.fuzz
 
-bench: install-dev ## Measure throughput, and memory per key
-	$(BIN)/python -m bench.memory
-	$(BIN)/python -m bench.throughput
+bench: $(BENCH)/.installed services ## Compare with other engines: a table and a plot in bench-results
+	$(BENCH)/bin/python -m bench $(BENCH_ARGS)
 
 docs: install-dev ## Build the pages as a site, offline, into build/site
 	$(BIN)/mkdocs build --quiet --strict
@@ -76,11 +77,13 @@ lock: install-dev ## Resolve the locked versions anew, moving no more than asked
 	  $$COMPILE setup.py --extra build --extra dev -o requirements-dev.lock && \
 	  $$COMPILE setup.py --extra build -c requirements-dev.lock -o requirements.lock && \
 	  $$COMPILE setup.py --extra build --extra gcp -c requirements-dev.lock -o infra/dataflow/requirements.lock && \
+	  $$COMPILE setup.py --extra build --extra bench -o bench/requirements.lock -c <(sed -n '/^[a-z]/p' \
+	    requirements-dev.lock | sed 's/ \\$$//' | grep -vE '^pydantic(-core)?==') && \
 	  $$COMPILE infra/local/bigquery/requirements.in -o infra/local/bigquery/requirements.txt && \
 	  grep -oE '^pip==[0-9.]+' requirements-pip.lock | $$COMPILE - --no-annotate -o requirements-pip.lock
 
 clean: ## Remove the environment and what tools left
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null || { \
@@ -101,4 +104,12 @@ $(VENV)/.installed: requirements.lock requirements-pip.lock setup.py pyproject.t
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@echo "Installing what is in requirements-dev.lock."
 	$(BIN)/python -m pip install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(BENCH)/.installed: bench/requirements.lock setup.py $(VENV)/.installed
+	@echo "Installing the engines that the bench compares with."
+	$(BIN)/python -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --require-hashes -r requirements-pip.lock
+	$(BENCH)/bin/python -m pip install --require-hashes -r bench/requirements.lock
+	$(BENCH)/bin/python -m pip install --no-deps --no-build-isolation -e .
 	@touch $@

@@ -2,6 +2,7 @@
 
 from setuptools import find_packages, setup
 
+COMPARED = ["bytewax>=0.21,<0.22", "matplotlib>=3.9", "pysad>=0.7,<0.8", "river>=0.26,<0.27"]
 EXTRAS = {
     "gcp": [
         "apache-beam[gcp]>=2.77,<2.78",
@@ -34,12 +35,17 @@ EXTRAS = {
         "taxii2-client>=2.3",
         "uvicorn>=0.34",
     ],
+    # What `python -m bench` compares with. quixstreams allows no newer pydantic than 2.13, so these
+    # have a lock and an environment of their own: see the Makefile.
+    "bench": [*COMPARED, "quixstreams>=3.28,<3.29"],
 }
 DEV = [
     *EXTRAS["gcp"],
     *EXTRAS["otlp"],
     *EXTRAS["triage"],
     *EXTRAS["sharing"],
+    # engines and detectors of others, which the benches compare with
+    *COMPARED,
     # servers and readers of others, which tests run what we make against
     "aiosmtpd",
     "axe-playwright-python",

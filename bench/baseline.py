@@ -89,7 +89,7 @@ def per_event_sessions(
         >> beam.Map(lambda request: (request.name, request)).with_output_types(tuple[str, Request])
         | "Dedupe" >> dedupe
         | "ByAccountAndPayment"
-        >> beam.FlatMap(_keyed, options.max_length_ms).with_output_types(tuple[str, Request])
+        >> beam.FlatMap(keyed, options.max_length_ms).with_output_types(tuple[str, Request])
         | "SessionWindows"
         >> beam.WindowInto(
             window.Sessions(options.gap_ms / 1000),
@@ -350,7 +350,8 @@ def _label_bins(event: Json, text: str, label: int) -> list[int]:
     return [*bins, intent + int(Bins.INTENT)] if intent != NONE else bins
 
 
-def _keyed(element: tuple[str, Request], max_length_ms: int) -> Iterator[tuple[str, Request]]:
+def keyed(element: tuple[str, Request], max_length_ms: int) -> Iterator[tuple[str, Request]]:
+    """A named request under its account, and under its payment fingerprint if it has one."""
     request = element[1]
     block = request.time_ms // max_length_ms
     for kind, key in ((ACCOUNT, request.account), (PAYMENT, request.payment)):

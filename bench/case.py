@@ -35,12 +35,16 @@ class Case:
       count: events in it.
       bundle: folder of the bundle.
       config: the settings.
+      topic: `kafka://` URI of the same records; None where no job reads Kafka.
+      ended_topic: the same with one more record, a day later.
     """
 
     events: Path
     count: int
     bundle: Path
     config: Config
+    topic: str | None = None
+    ended_topic: str | None = None
 
     def verified(self) -> VerifiedBundle:
         """The bundle as workers get it."""
@@ -100,12 +104,15 @@ def prepare_zipf(folder: Path, traffic: zipf.Traffic, config: Config) -> Case:
     return Case(live, traffic.events, folder / "bundle", config)
 
 
+def scored_line(scored: Scored[Session]) -> str:
+    """What is compared of a scored session: its name, events, score and p-value."""
+    item = scored.item
+    return json.dumps([item.session_id, item.sketch.events, scored.score, scored.p_value])
+
+
 def write_scored(folder: str, scored: Iterable[Scored[Session]]) -> None:
     """Writes one line a scored session to a new file of the folder."""
-    lines = [
-        json.dumps([s.item.session_id, s.item.sketch.events, s.score, s.p_value]) + "\n"
-        for s in scored
-    ]
+    lines = [scored_line(one) + "\n" for one in scored]
     if lines:
         Path(folder, uuid.uuid4().hex).write_text("".join(lines))
 

@@ -1,88 +1,76 @@
-"""Events a second of `detect` on each engine of this machine, over a file that ends.
+"""The whole of `distilwatch detect` on each engine of this machine, over input that ends.
 
-`python -m bench.engines` makes traffic and a bundle, starts a Flink cluster, runs the command on
-each engine, and prints a table. Starting a job and its workers counts, as it does for users.
+What belongs to the job counts: on Prism its process, on Flink the job's server, the task managers
+with their workers, the job manager and its coordinator; not the Kafka broker. Servers that are
+there before a job, as a cluster is, are started before the clock; workers are not.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import subprocess
-import sys
-import tempfile
-import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from infra.local.flink_cluster import FlinkCluster, WorkerPool, flink_libs
-
-_HEAD = "| engine | workers | events/s | seconds in all |\n|---|---|---|---|"
-
-
-def _command(*arguments: object, home: Path) -> dict[str, object]:
-    environment = os.environ | {"DISTILWATCH_HOME": str(home)}
-    environment["DISTILWATCH_FLINK_LIBS"] = str(flink_libs())
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", *map(str, arguments), "--json"],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise SystemExit(f"{arguments}: {done.stderr[-2000:]}")
-    found: dict[str, object] = json.loads(done.stdout)
-    return found
+from bench.case import LEVELS, Case
+from pipelines.console import Console
+from pipelines.detect import DetectOptions, detect
 
 
-def measure(events: int, folder: Path) -> list[tuple[str, int, float, float]]:
-    """(engine, workers, events a second, seconds) of each way to run.
+def detect_and_list(case: Case, folder: str, inputs: list[str], runner: str) -> None:
+    """Runs `detect` into a database, and lists the scored sessions in a file."""
+    options = DetectOptions(
+        inputs=inputs,
+        bundle=case.bundle,
+        outputs=[f"duckdb:///{folder}/out.duckdb"],
+        config=case.config,
+        runner=runner,
+        run_id="bench",
+        beam_args=[],
+    )
+    with Console(as_json=True) as console:
+        detect(options, console)
+    import duckdb
 
-    Args:
-      events: to simulate; those of the history count, too.
-      folder: for what is passing.
-    """
-    home, live, bundle = folder / "home", folder / "live.jsonl", folder / "bundle"
-    _command(
-        "simulate", "--out", live, "--history", folder / "history.jsonl",
-        "--labels", folder / "labels.jsonl", "--events", events, home=home,
-    )  # fmt: skip
-    _command("train", "--input", folder / "history.jsonl", "--bundle", bundle, home=home)
-    found = []
-    with FlinkCluster(folder / "flink") as cluster:
-        pool = WorkerPool(folder)
+    with duckdb.connect(f"{folder}/out.duckdb", read_only=True) as tables:
+        found = tables.execute(
+            "SELECT session_id, request_count, score, p_value FROM session_scores "
+            "WHERE level IN (?, ?)",
+            list(LEVELS.values()),
+        ).fetchall()
+    Path(folder, "sessions").write_text("".join(json.dumps(row) + "\n" for row in found))
+
+
+def from_file(case: Case, folder: str, runner: str = "direct") -> None:
+    """`detect` over the case's file."""
+    detect_and_list(case, folder, [str(case.events)], runner)
+
+
+def from_topic(case: Case, folder: str) -> None:
+    """`detect` over the case's topic, to the end that it has."""
+    assert case.topic is not None
+    detect_and_list(case, folder, [case.topic], "direct")
+
+
+@contextmanager
+def on_flink(slots: int, case: Case, folder: str) -> Iterator[Callable[[], None]]:
+    """`detect` on a Flink cluster that is up already, each slot a task manager of its own."""
+    from infra.local.flink_cluster import FlinkCluster, WorkerPool, flink_libs
+
+    os.environ["DISTILWATCH_FLINK_LIBS"] = str(flink_libs())
+    with FlinkCluster(task_managers=slots) as cluster:
+        pool = WorkerPool(cluster.folder)
         pool.start()
         try:
-            for engine, workers in (("direct", 1), ("direct", 2), ("flink", 1), ("flink", 2)):
-                settings = folder / f"{engine}-{workers}.yaml"
-                settings.write_text(
-                    f"run: {{parallelism: {workers if engine == 'direct' else 1}}}\n"
-                    f"flink: {{parallelism: {workers}, workers: '{pool.address}'}}\n"
-                )
-                more = ("--flink-master", cluster.master) if engine == "flink" else ()
-                began = time.monotonic()
-                said = _command(
-                    "detect", "--input", live, "--bundle", bundle, "--config", settings,
-                    "--output", f"duckdb:///{folder / f'{engine}-{workers}.duckdb'}",
-                    "--runner", engine, *more, home=home,
-                )  # fmt: skip
-                took = time.monotonic() - began
-                health = said["health"]
-                assert isinstance(health, dict)
-                found.append((engine, workers, health["read"] / took, took))
+            there = {"master": cluster.master, "workers": pool.address, "parallelism": slots}
+            yield partial(from_file, _with_flink(case, there), folder, "flink")
         finally:
             pool.stop()
-    return found
 
 
-def main() -> None:
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=100_000)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="distilwatch-engines-") as folder:
-        print(_HEAD)
-        for engine, workers, rate, took in measure(options.events, Path(folder)):
-            print(f"| {engine} | {workers} | {rate:,.0f} | {took:,.0f} |")
-
-
-if __name__ == "__main__":
-    main()
+def _with_flink(case: Case, there: dict[str, object]) -> Case:
+    flink = case.config.flink.model_copy(update=there)
+    return replace(case, config=case.config.model_copy(update={"flink": flink}))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from apache_beam.ml.inference.base import RunInference
 
 from bench.baseline import DedupeByGroup, dedupe_by_state, per_event_sessions
 from bench.case import LEVELS, Case, write_rows, write_scored
+from bench.engines import from_file, from_topic, on_flink
+from bench.in_bytewax import run_bytewax
+from bench.in_quix import run_quix
 from bench.limit import limit
-from pipelines.console import Console
-from pipelines.detect import DetectOptions, detect
+from bench.usage import cpu_seconds
 from pipelines.parts import (
     Reading,
     beam_options,
@@ -51,8 +53,9 @@ class Timing:
     """One run of one job.
 
     Attributes:
-      wall_s, cpu_s: from building the pipeline to its end; CPU is of all threads.
-      peak_mb: resident memory of the process, highest so far.
+      wall_s, cpu_s: from building the pipeline to its end; CPU is of this process and all that it
+        started.
+      peak_mb: resident memory, highest so far; of this process, or as `run_apart` saw it of all.
       sessions: sessions scored.
       digest: of every session's name, number of events, score and p-value.
     """
@@ -149,52 +152,45 @@ def _score_together(case: Case, folder: str) -> None:
         )
 
 
-def _detect(case: Case, folder: str) -> None:
-    options = DetectOptions(
-        inputs=[str(case.events)],
-        bundle=case.bundle,
-        outputs=[f"duckdb:///{folder}/out.duckdb"],
-        config=case.config,
-        runner="direct",
-        run_id="bench",
-        beam_args=[],
-    )
-    with Console(as_json=True) as console:
-        detect(options, console)
-    import duckdb
-
-    with duckdb.connect(f"{folder}/out.duckdb", read_only=True) as tables:
-        found = tables.execute(
-            "SELECT session_id, request_count, score, p_value FROM session_scores "
-            "WHERE level IN (?, ?)",
-            list(LEVELS.values()),
-        ).fetchall()
-    Path(folder, "sessions").write_text("".join(json.dumps(row) + "\n" for row in found))
-
-
-JOBS: dict[str, Callable[[Case, str], None]] = {
+Job = Callable[[Case, str], None]
+JOBS: dict[str, Job] = {
     "limit": limit,
     "per-event": partial(_score, partial(event_sessions, DedupeByGroup)),
     "per-event-state": partial(_score, partial(event_sessions, dedupe_by_state)),
     "batched": _score_together,
     "batched-singly": partial(_score, sessions_one_by_one),
     "batched-windows": partial(_score, sessions_by_windows),
-    "detect": _detect,
+    "bytewax": run_bytewax,
+    "quix": run_quix,
+    "detect": from_file,
+    "detect-kafka": from_topic,
+    "detect-prism": partial(from_file, runner="prism"),
 }
-"""Jobs by name. All but the last go from records to scored sessions, event by event or with the
-product's parts; `detect` is the product's whole job, with profiles, clusters and tables."""
+"""Jobs by name. Those of `detect` are the product's whole job, with profiles, clusters and tables;
+the others go from records to scored sessions, event by event or with the product's parts."""
+
+SERVED = {"detect-flink-1": partial(on_flink, 1), "detect-flink-2": partial(on_flink, 2)}
+"""Jobs that need servers which are there before the clock starts."""
+
+NEEDS_KAFKA = {"quix", "detect-kafka"}
+"""Jobs that read the case's topics."""
 
 
 def run(name: str, case: Case) -> Timing:
-    """Runs a job once in this process.
+    """Runs a job once, in this process and what it starts.
 
     The bundle is loaded beforehand, which takes no longer for many events than for few.
     """
     case.verified().load()
-    with tempfile.TemporaryDirectory(prefix="distilwatch-bench-") as folder:
-        wall, cpu = time.perf_counter(), time.process_time()
-        JOBS[name](case, folder)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="distilwatch-bench-"))
+        if name in SERVED:
+            job = stack.enter_context(SERVED[name](case, folder))
+        else:
+            job = partial(JOBS[name], case, folder)
+        wall, cpu = time.perf_counter(), cpu_seconds(os.getpid())
+        job()
+        wall, cpu = time.perf_counter() - wall, cpu_seconds(os.getpid()) - cpu
         lines = sorted(_lines(Path(folder)))
     digest = hashlib.sha256("".join(lines).encode()).hexdigest()[:12]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -203,14 +199,9 @@ def run(name: str, case: Case) -> Timing:
 
 def _lines(folder: Path) -> Iterator[str]:
     for path in folder.iterdir():
-        if ".duckdb" not in path.name:  # nor what `detect` keeps beside it
+        # not the database, nor what `detect` or an engine keeps beside it
+        if path.is_file() and ".duckdb" not in path.name:
             yield from path.read_text().splitlines(keepends=True)
-
-
-def read_records(path: Path, count: int) -> list[bytes]:
-    """The first records of a file."""
-    with path.open("rb") as lines:
-        return [line.rstrip() for line in islice(lines, count)]
 
 
 def as_dict(timing: Timing) -> dict[str, Any]:

@@ -16,32 +16,44 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 from bench.case import Case, prepare, prepare_zipf
-from bench.jobs import JOBS, Timing, as_dict, run
+from bench.jobs import JOBS, NEEDS_KAFKA, SERVED, Timing, as_dict, run
 from bench.stages import stage_rates
 from bench.stages import table as stage_table
+from bench.topics import in_topics
+from bench.usage import watched
 from bench.zipf import Traffic
 from bench.zipf import settings as zipf_settings
+from infra.local.services import KafkaBroker
 from pipelines.config import describe, load_config
 from pipelines.settings import Config
 from pipelines.simulate.scenario import Scenario, demo_scenario
 
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-_OURS, _THEIRS, _LIMIT = "batched", "per-event", "limit"
-_WHAT = {
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+OURS, THEIRS, LIMIT = "batched", "per-event", "limit"
+WHAT = {
     "batched": "records to scored sessions, as distilwatch does it",
     "batched-windows": "the same in Beam's own session windows",
     "batched-singly": "the same, each session scored as an element of its own",
     "limit": "the same functions in one plain process, without Beam",
     "per-event": "the same event by event, in session windows, idiomatic Beam",
     "per-event-state": "per-event, repeats dropped by Beam's DeduplicatePerKey",
+    "bytewax": "event by event as a Bytewax dataflow",
+    "quix": "event by event as a Quix Streams application, from Kafka, state in RocksDB",
     "detect": "the whole of `distilwatch detect`: profiles, clusters, tables, too",
+    "detect-kafka": "the same from a Kafka topic",
+    "detect-prism": "the same on Prism",
+    "detect-flink-1": "the same on Flink, one slot, start of workers included",
+    "detect-flink-2": "the same on Flink, two slots",
 }
+"""Jobs by name, in words."""
 
+ALL_JOBS = [*JOBS, *SERVED]
 DEFAULT_JOBS = ["batched", "batched-windows", "limit", "per-event", "detect"]
 
 
@@ -57,14 +69,25 @@ def run_apart(name: str, case: Case, settings: Path | None) -> Timing:
         sys.executable, "-m", "bench.throughput", "--run", name, "--in", str(case.events),
         "--events", str(case.count), "--bundle", str(case.bundle),
     ]  # fmt: skip
-    if settings is not None:
-        command += ["--config", str(settings)]
-    done = subprocess.run(
-        command, env=os.environ | _ONE_THREAD, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"{name} failed:\n{done.stderr[-4000:]}")
-    return Timing(**json.loads(done.stdout.splitlines()[-1]))
+    for option, value in (
+        ("--config", settings), ("--topic", case.topic), ("--ended-topic", case.ended_topic)
+    ):  # fmt: skip
+        command += [option, str(value)] if value is not None else []
+    with (
+        subprocess.Popen(
+            command,
+            env=os.environ | ONE_THREAD,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+        watched(process.pid) as peak,
+    ):
+        said, errors = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"{name} failed:\n{errors[-4000:]}")
+    timing = Timing(**json.loads(said.splitlines()[-1]))
+    return replace(timing, peak_mb=max(timing.peak_mb, peak.mb))
 
 
 def measure(
@@ -115,18 +138,18 @@ def job_table(timings: dict[str, list[Timing]], events: int) -> list[str]:
             f"{statistics.median(t.wall_s for t in several):>8.1f}"
             f"{max(t.peak_mb for t in several):>9.0f}{several[0].sessions:>10,}"
         )
-    lines += ["", *(f"  {name}: {_WHAT[name]}" for name in timings), ""]
+    lines += ["", *(f"  {name}: {WHAT[name]}" for name in timings), ""]
     for name, several in timings.items():
-        if name.startswith(_THEIRS) and _OURS in timings:
-            found = ratios(timings[_OURS], several)
+        if name.startswith(THEIRS) and OURS in timings:
+            found = ratios(timings[OURS], several)
             lines.append(
-                f"{_OURS} is {statistics.median(found):.1f} times as fast as {name} "
+                f"{OURS} is {statistics.median(found):.1f} times as fast as {name} "
                 f"({found[0]:.1f} to {found[-1]:.1f} over {len(found)} pairs, processor time)."
             )
-    if _LIMIT in timings and _OURS in timings:
-        shares = [1 / ratio for ratio in ratios(timings[_LIMIT], timings[_OURS])]
+    if LIMIT in timings and OURS in timings:
+        shares = [1 / ratio for ratio in ratios(timings[LIMIT], timings[OURS])]
         lines.append(
-            f"{_OURS} reaches {statistics.median(shares):.0%} of the {_LIMIT} "
+            f"{OURS} reaches {statistics.median(shares):.0%} of the {LIMIT} "
             f"({shares[-1]:.0%} to {shares[0]:.0%} over {len(shares)} pairs, processor time)."
         )
     return lines
@@ -156,6 +179,13 @@ def make_case(folder: Path, args: argparse.Namespace, config: Config) -> tuple[C
 def report(folder: Path, args: argparse.Namespace, config: Config) -> list[str]:
     """Measures everything and returns the lines to print."""
     case, settings = make_case(folder, args, config)
+    with ExitStack() as stack:
+        if NEEDS_KAFKA & set(args.jobs):
+            case = in_topics(case, stack.enter_context(KafkaBroker()))
+        return _report(case, args, settings)
+
+
+def _report(case: Case, args: argparse.Namespace, settings: Path | None) -> list[str]:
     size = case.events.stat().st_size / case.count
     brought = "bring vectors" if args.vectors else "are embedded here"
     head = [
@@ -174,15 +204,17 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser("python -m bench.throughput", description=__doc__)
     made.add_argument("--events", type=int, default=50_000, help="live events (50000)")
     made.add_argument("--rounds", type=int, default=3, help="runs of each job (3)")
-    made.add_argument("--jobs", nargs="+", choices=JOBS, default=DEFAULT_JOBS)
+    made.add_argument("--jobs", nargs="+", choices=ALL_JOBS, default=DEFAULT_JOBS)
     made.add_argument("--vectors", action="store_true", help="events bring their vectors")
     made.add_argument(
         "--keys", type=int, default=0, help="Zipf-distributed accounts, instead of the demo's mix"
     )
     made.add_argument("--config", type=Path, help="settings file")
-    made.add_argument("--run", choices=JOBS, help=argparse.SUPPRESS)
+    made.add_argument("--run", choices=ALL_JOBS, help=argparse.SUPPRESS)
     made.add_argument("--in", dest="path", type=Path, help=argparse.SUPPRESS)
     made.add_argument("--bundle", type=Path, help=argparse.SUPPRESS)
+    made.add_argument("--topic", help=argparse.SUPPRESS)
+    made.add_argument("--ended-topic", help=argparse.SUPPRESS)
     made.set_defaults(scenario=None)
     return made
 
@@ -192,12 +224,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     config = load_config(args.config)
     if args.run:
-        timing = run(args.run, Case(args.path, args.events, args.bundle, config))
+        topics = args.topic, args.ended_topic
+        timing = run(args.run, Case(args.path, args.events, args.bundle, config, *topics))
         print(json.dumps(as_dict(timing)))
         return
     with tempfile.TemporaryDirectory(prefix="distilwatch-bench-") as folder:
         # Keys of its own, so that nothing is left in the user's folder.
-        os.environ.update(_ONE_THREAD, DISTILWATCH_HOME=folder)
+        os.environ.update(ONE_THREAD, DISTILWATCH_HOME=folder)
         print("\n".join(report(Path(folder), args, config)))
 
 

@@ -1,0 +1,184 @@
+"""From measured figures to workers, partitions, memory and money; the tables of docs/sizing.md.
+
+`python -m bench.sizing` prints them for 10³, 10⁵ and 10⁶ requests a second, on Flink and on
+Dataflow. Every figure is an option, so that another machine's, or another day's prices, can be
+given; `--write` puts the tables into the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+PAGE = Path(__file__).parents[1] / "docs" / "sizing.md"
+BEGIN, END = "<!-- made by python -m bench.sizing --write -->", "<!-- end -->"
+_RATES = (1_000, 100_000, 1_000_000)
+_HOURS = 730  # of a month
+_DAY_S = 86_400
+_COPIES = 2  # of the state on disks: what was replaced is only gone some time later
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the arithmetic starts from; the page says where each is from.
+
+    Attributes:
+      core_rate: events a second and core, whole job.
+      reader_rate: events a second that one reader reads, decodes and places.
+      stream_factor: how much more an event costs where input has no end.
+      headroom: share of the capacity that is used, so that a rush or a restart is caught up.
+      event_bytes: of an event in the topic.
+      requests_a_day: of an account.
+      windowed: accounts of a profile window (28 days) for each one active on a day.
+      open_share: share of the accounts of a day with an open session.
+      profile_bytes, session_bytes: of an account's and of an open session's state.
+      shuffle_bytes: between steps, for each event.
+      worker_cores, worker_gb: of a worker.
+      process_gb: of a process of ours, one for each core, without state.
+      partition_bytes: a second, that one partition should carry at most.
+      vm_hour: price of a worker by the hour, for Flink.
+      disk_gb_month: price of its disks.
+      dataflow_core_hour, dataflow_gb_hour, dataflow_data_gb: prices of a streaming worker's core
+        and memory, and of data through Streaming Engine.
+    """
+
+    core_rate: float = 5_800
+    reader_rate: float = 30_000
+    stream_factor: float = 2.0
+    headroom: float = 0.5
+    event_bytes: float = 1_400
+    requests_a_day: float = 200
+    windowed: float = 3.0
+    open_share: float = 0.1
+    profile_bytes: float = 14_000
+    session_bytes: float = 2_000
+    shuffle_bytes: float = 700
+    worker_cores: int = 4
+    worker_gb: float = 16
+    process_gb: float = 1.0
+    partition_bytes: float = 5e6
+    vm_hour: float = 0.1942
+    disk_gb_month: float = 0.17
+    dataflow_core_hour: float = 0.069
+    dataflow_gb_hour: float = 0.003557
+    dataflow_data_gb: float = 0.018
+
+
+@dataclass(frozen=True)
+class Size:
+    """What one rate needs.
+
+    Attributes:
+      rate: requests a second.
+      jobs: into which the topic must be divided, one reader each.
+      cores, workers: of all jobs.
+      partitions: of the topics.
+      state_gb: of sessions and profiles.
+      flink_month, dataflow_month: US dollars; on Flink with state on disks (RocksDB).
+      in_memory: workers that hold the state, too (`hashmap` on Flink).
+      in_memory_month: US dollars for these.
+    """
+
+    rate: int
+    jobs: int
+    cores: int
+    workers: int
+    partitions: int
+    state_gb: float
+    flink_month: float
+    dataflow_month: float
+    in_memory: int
+    in_memory_month: float
+
+
+def size(rate: int, known: Figures) -> Size:
+    """The arithmetic, line by line as the page has it."""
+    used = known.headroom / known.stream_factor
+    jobs = math.ceil(rate / (known.reader_rate * known.headroom))
+    cores = math.ceil(rate / (known.core_rate * used))
+    # Each job has the same number of workers, at least one.
+    workers = jobs * math.ceil(max(cores, jobs) / jobs / known.worker_cores)
+    by_bytes = math.ceil(rate * known.event_bytes / known.partition_bytes)
+    partitions = jobs * math.ceil(max(by_bytes, jobs) / jobs)
+    accounts = rate * _DAY_S / known.requests_a_day
+    state = accounts * (
+        known.windowed * known.profile_bytes + known.open_share * known.session_bytes
+    )
+    free_gb = known.worker_gb - known.worker_cores * known.process_gb
+    in_memory = jobs * math.ceil(max(workers, state / 1e9 / free_gb) / jobs)
+    busy = workers * known.worker_cores
+    hour = busy * known.dataflow_core_hour + workers * known.worker_gb * known.dataflow_gb_hour
+    data = rate * 3_600 * known.shuffle_bytes / 1e9 * known.dataflow_data_gb
+    return Size(
+        rate,
+        jobs,
+        cores,
+        workers,
+        partitions,
+        state / 1e9,
+        workers * known.vm_hour * _HOURS + _COPIES * state / 1e9 * known.disk_gb_month,
+        (hour + data) * _HOURS,
+        in_memory,
+        in_memory * known.vm_hour * _HOURS,
+    )
+
+
+def table(sizes: Sequence[Size]) -> list[str]:
+    """The table of the page."""
+    lines = [
+        "| requests/s | jobs | partitions | cores | workers | state | Flink, $ a month "
+        "| Dataflow, $ a month | Flink with state in memory: workers | $ a month |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {s.rate:,} | {s.jobs:,} | {s.partitions:,} | {s.cores:,} | {s.workers:,} "
+        f"| {s.state_gb:,.0f} GB | {s.flink_month:,.0f} | {s.dataflow_month:,.0f} "
+        f"| {s.in_memory:,} | {s.in_memory_month:,.0f} |"
+        for s in sizes
+    ]
+    return lines
+
+
+def figures_table(known: Figures) -> list[str]:
+    """The figures that the table was made from."""
+    lines = ["| option | value |", "|---|---:|"]
+    lines += [
+        f"| `--{f.name.replace('_', '-')}` | {getattr(known, f.name):g} |" for f in fields(known)
+    ]
+    return lines
+
+
+def written(page: str, lines: Sequence[str]) -> str:
+    """The page with other tables between its marks.
+
+    Raises:
+      ValueError: it has no marks.
+    """
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"no {BEGIN} … {END} in the page")
+    return "\n".join([before + BEGIN, "", *lines, "", END]) + after
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the tables, or puts them into the page."""
+    parser = argparse.ArgumentParser("python -m bench.sizing", description=__doc__)
+    parser.add_argument("--rates", type=int, nargs="+", default=list(_RATES))
+    parser.add_argument("--write", action="store_true", help=f"into docs/{PAGE.name}")
+    for field in fields(Figures):
+        kind = int if isinstance(field.default, int) else float
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)
+    args = parser.parse_args(argv)
+    known = Figures(**{field.name: getattr(args, field.name) for field in fields(Figures)})
+    lines = [*table([size(rate, known) for rate in args.rates]), "", *figures_table(known)]
+    if args.write:
+        PAGE.write_text(written(PAGE.read_text(), lines))
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
