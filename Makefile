@@ -67,7 +67,7 @@ sbom: install-dev ## List what is locked, with versions and hashes, as CycloneDX
 	$(BIN)/cyclonedx-py requirements requirements.lock --output-reproducible --of JSON -o build/sbom.json
 	@echo "build/sbom.json"
 
-audit: install-dev ## Look for known weaknesses of the locked packages; asks pypi.org, needs a network
+audit: install-dev ## Look for known weaknesses of the locked packages; asks the package index, needs a network
 	$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.lock
 
 # What is locked stays as it is, unless LOCK_ARGS=--upgrade-package=NAME says otherwise.
