@@ -16,6 +16,7 @@ from transforms.ingest.formats import defaults_of
 # As measured: docs/performance.md, and `python -m bench.memory`.
 MOST_SKETCH_BYTES = 58_840
 EVENTS_A_SECOND = 1_700
+START_S = 5
 _EARLIER_BYTES = 900  # of an event in JSON with its text
 
 _TABLES = {
@@ -192,7 +193,7 @@ def _cost(plan: Plan, records: int, costs: Sequence[str]) -> Iterator[str]:
     yield from costs
     if plan.runner in ("direct", "prism") and records and not plan.endless:
         cores = plan.config.run.parallelism if plan.runner == "direct" else 1
-        seconds = records / EVENTS_A_SECOND / cores
+        seconds = START_S + records / EVENTS_A_SECOND / cores
         yield (
             f"Some {records:,} events take about {told(max(1, round(seconds)) * 1000)} with their "
             "text (docs/performance.md has what was measured, and where)."
