@@ -158,9 +158,7 @@ def _forget_rows(store: Store, options: ForgetOptions) -> dict[str, int]:
     removals = removal.all_of(options.account, options.payments, store)
     removals += _letters(store, options)
     found = (removal.count if options.dry_run else removal.remove)(store, removals)
-    if isinstance(store, SpoolStore) and (
-        files := store.forget_passing(options.account, options.dry_run)
-    ):
+    if isinstance(store, SpoolStore) and (files := store.forget_passing(options.dry_run)):
         found["files of recent items"] = files
     return found
 

@@ -133,17 +133,17 @@ class SpoolStore(_Files):
             )
         return self
 
-    def forget_passing(self, account: str, dry_run: bool) -> int:
-        """Removes what is in no table yet: rows that a killed worker was writing, and items that
-        name the account and were kept for trials of new bundles; returns files of such items."""
+    def forget_passing(self, dry_run: bool) -> int:
+        """Removes what is in no table: rows that a killed worker was writing, and items that were
+        kept for trials of new bundles, all of them, because sessions among them do not say whose
+        they are; a run keeps new ones at once. Returns files of such items."""
         if not dry_run:
             for partial in self._folder.glob("*/*/*.partial"):
                 partial.unlink()
-        items = (path for path in self._folder.glob("bundles/recent/*") if path.is_file())
-        naming = [path for path in items if account.encode() in path.read_bytes()]
-        for path in () if dry_run else naming:
+        items = [path for path in self._folder.glob("bundles/recent/*") if path.is_file()]
+        for path in () if dry_run else items:
             path.unlink()
-        return len(naming)
+        return len(items)
 
     def _of(self, table: str) -> Iterator[Path]:
         for part in ("staged", "batch-*"):
