@@ -28,7 +28,7 @@ from transforms.alerts.routing import Channels
 from transforms.alerts.sender import Background, Sender
 from transforms.alerts.standing import GrowthRule
 from transforms.sinks import duckdb_path
-from transforms.sinks.duckdb import write_tables
+from transforms.sinks.duckdb import opened, write_tables
 from transforms.sinks.parquet import add_parquet, parquet_folder
 
 Warn = Callable[[str], None]
@@ -171,9 +171,7 @@ class OnCall:
 
     def _restore(self, path: Path, namespace: str | None) -> None:
         """What the table says, into a book that was lost: nobody is told again."""
-        import duckdb
-
-        with duckdb.connect(str(path), read_only=True) as connection:
+        with opened(path, _PATIENCE_S, read_only=True) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             there = connection.execute(
                 "SELECT 1 FROM duckdb_tables() WHERE table_name = 'alerts'"
