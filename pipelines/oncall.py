@@ -30,7 +30,7 @@ from transforms.alerts.sender import Background, Sender
 from transforms.alerts.standing import GrowthRule
 from transforms.bigquery import parse_bigquery_uri
 from transforms.sinks import duckdb_path
-from transforms.sinks.duckdb import write_tables
+from transforms.sinks.duckdb import opened, write_tables
 from transforms.sinks.parquet import add_parquet, parquet_folder
 
 if TYPE_CHECKING:
@@ -220,9 +220,7 @@ def _alerts_in(uri: str) -> list[dict[str, Any]]:
     path = duckdb_path(uri)
     if not path.is_file():
         return []
-    import duckdb
-
-    with duckdb.connect(str(path), read_only=True) as connection:
+    with opened(path, _PATIENCE_S, read_only=True) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         there = connection.execute(
             "SELECT 1 FROM duckdb_tables() WHERE table_name = 'alerts'"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ class Refusal(NamedTuple):
     locked: bool = False
 
 
+_PATIENCE_S = 10.0  # people at the triage pages have the file open for a moment, now and then
 _HOLDER = re.compile(r"held in (?P<program>.+?) \(PID (?P<process>\d+)\)")
 
 
@@ -52,10 +54,16 @@ def check_database(path: Path, wait: bool = False) -> None:
     """
     if not path.is_file() or not path.stat().st_size:
         return
-    try:
-        duckdb.connect(str(path)).close()
-    except duckdb.Error as error:
-        refused = why_not(error)
-        if refused.locked and wait:
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            duckdb.connect(str(path)).close()
             return
-        raise DistilwatchError(refused.what, f"--output duckdb:///{path}", refused.mend) from None
+        except duckdb.Error as error:
+            refused = why_not(error)
+            if refused.locked and wait:
+                return
+            if not refused.locked or time.monotonic() > deadline:
+                place = f"--output duckdb:///{path}"
+                raise DistilwatchError(refused.what, place, refused.mend) from None
+        time.sleep(0.05)

@@ -18,6 +18,8 @@ _WRITER = """
     from pathlib import Path
     from schemas.tables import TABLES
     from transforms.sinks.duckdb import write_tables
+    from transforms.sinks.duckdb_refusal import check_database
+    check_database(Path(sys.argv[1]))  # as detect does before it starts
     for turn in range(int(sys.argv[2])):
         health = TABLES["run_health"].to_arrow([{"run_id": "r", "metric": "n", "value": turn}])
         write_tables(Path(sys.argv[1]), {"run_health": health}, define=False, patience_s=60)
