@@ -296,6 +296,8 @@ class Interrupt:
         if name == sys.argv[1]:
             os.kill(os.getpid(), signal.SIGINT)
 
+# A shell that starts tests in the background has them ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.meta_path.insert(0, Interrupt())
 from pipelines.cli import run
 sys.exit(run(sys.argv[2:]))

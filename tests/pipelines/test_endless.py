@@ -61,13 +61,30 @@ def check_alerts(world: World) -> None:
         assert told == sorted(told)
 
 
+def on_their_way(world: World) -> list[Path]:
+    """Files of rows that are in no table yet."""
+    spool = world.folder / "out.duckdb.spool"
+    return [*spool.glob("staged/*/*.parquet"), *spool.glob("batch-*/*/*.parquet")]
+
+
+def kill_at_work(process: subprocess.Popen[str], world: World) -> None:
+    """Kills a run while it has rows on their way."""
+    while True:
+        until(lambda: bool(on_their_way(world)), PATIENCE_S, process, world)
+        process.send_signal(signal.SIGSTOP)  # so that it does not finish them just now
+        if on_their_way(world):
+            break
+        process.send_signal(signal.SIGCONT)
+    process.kill()
+    process.wait()
+
+
 def check_that_nothing_leaks(world: World) -> None:
     """What a job that was killed at work left: its spool, tables, book, log, and what it sent."""
     wanted = {s for name in ("live", "history") for s in secrets(world.folder / f"{name}.jsonl")}
     assert len(wanted) > 300
     spool = world.folder / "out.duckdb.spool"
-    staged = list(spool.glob("staged/*/*.parquet")) + list(spool.glob("batch-*/*/*.parquet"))
-    assert staged
+    assert on_their_way(world)
     found, read = leaks(spool, wanted)
     assert {"clusters.json", "counts.json", "positions"} <= read
     for path in world.folder.glob("out.duckdb*"):
@@ -119,9 +136,8 @@ def test_an_endless_topic_ends_in_the_same_tables_as_a_bounded_one(
     world.requests.produce(world.records[part:])
     below = descendants(first.pid)
     assert below
-    first.kill()
-    first.wait()
-    deadline = time.monotonic() + 10
+    kill_at_work(first, world)
+    deadline = time.monotonic() + 120
     while any(alive(pid) for pid in below) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not [pid for pid in below if alive(pid)]

@@ -11,10 +11,13 @@ import pytest
 from pyarrow.dataset import dataset
 
 from schemas.errors import DistilwatchError
-from tests.support.commands import table
+from tests.support.commands import result, run, table
+from tests.support.sketches import small_bundle
 from tests.support.small_disk import CannotMountError, SmallDisk, small_disk
+from tests.support.small_world import as_lines, requests, settings_file
 from tests.transforms.sinks.test_commit import Place, cluster, count, session, stage
 from transforms.alerts.outbox import Book
+from transforms.scoring.bundle import save_bundle
 from transforms.sinks.spool import Spool
 
 LETTERS = 'SELECT reason, source, partition, "offset" FROM dead_letters'
@@ -127,3 +130,35 @@ def test_the_book_of_alerts_says_that_its_disk_is_full_and_goes_on_with_room(
         with book.writing():
             book.post("second", "told", large, 2, 2)
         assert [message.key for message in book.messages()] == ["second", "first"]
+
+
+def test_a_bounded_run_on_a_full_disk_says_so_once_and_leaves_no_tables(
+    disk: SmallDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv("DISTILWATCH_HOME", str(home))
+    save_bundle(small_bundle(), tmp_path / "bundle")
+    lines = [*as_lines(requests(20, 8, 3_600_000)), b"{not json"]
+    (tmp_path / "live.jsonl").write_bytes(b"\n".join(lines))
+    how = (
+        "detect", "--input", tmp_path / "live.jsonl", "--bundle", tmp_path / "bundle",
+        "--config", settings_file(tmp_path), "--run-id", "r",
+    )  # fmt: skip
+    outputs = [
+        ("--output", f"duckdb:///{folder / 'out.duckdb'}", "--output", f"parquet:///{folder / 't'}")
+        for folder in (disk.folder, tmp_path)
+    ]
+    disk.fill()
+    failed = run(*how, *outputs[0], home=home, check=False)
+    assert failed.returncode == 2
+    assert "Traceback" not in failed.stderr
+    errors = [line for line in failed.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    for word in ("o space ", str(disk.folder), "free some space"):
+        assert word in errors[0]
+    assert not (disk.folder / "out.duckdb").exists()
+    disk.free()
+    for output in outputs:
+        result(*how, *output, home=home)
+    for name in TABLES:
+        assert table(disk.folder / "out.duckdb", name) == table(tmp_path / "out.duckdb", name)

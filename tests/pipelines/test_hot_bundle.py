@@ -22,7 +22,8 @@ from transforms.scoring.bundle import save_bundle
 from transforms.scoring.store import point_to
 
 HOUR = 3_600_000
-WATCHING = "bundles: {watch_every: 1 s, trial_min_items: 20}\n"
+# To bundles of people of another world everybody here is suspicious.
+WATCHING = "bundles: {watch_every: 1 s, trial_min_items: 20, max_alert_rate: 1}\n"
 HEALTH = "SELECT metric, value FROM run_health WHERE metric LIKE 'bundle_%'"
 VERSIONS = """
     SELECT DISTINCT bundle_version FROM (
