@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import pytest
 
-from bench import hot_key, latency, linking, profiling, sizing, startup
+from bench import hot_key, latency, linking, pages, profiling, publish, sizing, startup
 
 
 def test_the_page_has_the_tables_that_the_command_makes() -> None:
@@ -15,7 +15,7 @@ def test_the_page_has_the_tables_that_the_command_makes() -> None:
     sizes = [sizing.size(rate, known) for rate in (1_000, 100_000, 1_000_000)]
     lines = [*sizing.table(sizes), "", *sizing.figures_table(known)]
     page = sizing.PAGE.read_text()
-    assert sizing.written(page, lines) == page, "run python -m bench.sizing --write"
+    assert pages.written(page, sizing.PART, lines) == page, "run python -m bench.sizing --write"
 
 
 def test_sizes_follow_from_the_figures() -> None:
@@ -31,8 +31,8 @@ def test_sizes_follow_from_the_figures() -> None:
     assert found.state_gb == pytest.approx(200)  # an account for each request a second, twice
     assert found.flink_month == pytest.approx(10 * 730 + 2 * 200)
     assert found.in_memory == 100  # two of six GB are free in each worker
-    with pytest.raises(ValueError, match="no <!-- made by"):
-        sizing.written("a page", [])
+    with pytest.raises(ValueError, match="no <!-- sizes: made by"):
+        pages.written("a page", sizing.PART, [])
 
 
 @pytest.mark.parametrize("shape", ["groups", "popular", "timed", "tangled"])
@@ -94,3 +94,12 @@ def test_help_is_timed() -> None:
     assert len(found.wall_s) == len(found.cpu_s) == 1
     assert 0 < found.cpu_s[0] <= 60
     assert found.line().startswith("| help | 0.5 |")
+
+
+def test_the_page_has_a_part_for_every_bench() -> None:
+    page = publish.PAGE.read_text()
+    for name in publish.PARTS:
+        assert all(mark in page for mark in pages.marks(name)), name
+        assert f"`{publish.command_of(name)}`" in page, name
+    assert publish.as_lines("memory", "plain\n")[2:] == ["```text", "plain", "```"]
+    assert publish.as_lines("linking", "| a |\n")[2:] == ["| a |"]
