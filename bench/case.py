@@ -86,21 +86,29 @@ def prepare(
     return Case(live, count, folder / "bundle", config)
 
 
-def prepare_zipf(folder: Path, traffic: zipf.Traffic, config: Config) -> Case:
-    """Makes Zipf-distributed traffic, and a bundle from as much of it four weeks before.
+def prepare_zipf(
+    folder: Path, traffic: zipf.Traffic, config: Config, history: int | None = None
+) -> Case:
+    """Makes Zipf-distributed traffic, and a bundle from such traffic of four weeks before.
 
     Args:
       folder: where files go.
       traffic: the live events.
       config: the settings; `zipf.settings` says which ones the events need.
+      history: events before; None: as many as now.
     """
-    live, history = folder / "live.jsonl", folder / "history.jsonl"
-    before = replace(traffic, seed=traffic.seed + 1, start_ms=traffic.start_ms - 28 * DAY_MS)
-    for path, made in ((live, traffic), (history, before)):
+    live, past = folder / "live.jsonl", folder / "history.jsonl"
+    before = replace(
+        traffic,
+        events=traffic.events if history is None else history,
+        seed=traffic.seed + 1,
+        start_ms=traffic.start_ms - 28 * DAY_MS,
+    )
+    for path, made in ((live, traffic), (past, before)):
         with path.open("wb") as out:
             out.writelines(record + b"\n" for record in zipf.records(made))
     with Console(as_json=True) as console:
-        train(TrainOptions([str(history)], folder / "bundle", config, "direct", []), console)
+        train(TrainOptions([str(past)], folder / "bundle", config, "direct", []), console)
     return Case(live, traffic.events, folder / "bundle", config)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from bench.engines import from_file, from_topic, on_flink
 from bench.in_bytewax import run_bytewax
 from bench.in_quix import run_quix
 from bench.limit import limit
-from bench.usage import cpu_seconds
+from bench.usage import cpu_seconds, own_peak_mb
 from pipelines.parts import (
     Reading,
     beam_options,
@@ -193,8 +192,7 @@ def run(name: str, case: Case) -> Timing:
         wall, cpu = time.perf_counter() - wall, cpu_seconds(os.getpid()) - cpu
         lines = sorted(_lines(Path(folder)))
     digest = hashlib.sha256("".join(lines).encode()).hexdigest()[:12]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Timing(wall, cpu, peak, len(lines), digest)
+    return Timing(wall, cpu, own_peak_mb(), len(lines), digest)
 
 
 def _lines(folder: Path) -> Iterator[str]:

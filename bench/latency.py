@@ -34,6 +34,7 @@ from infra.local.services import KafkaBroker
 from pipelines.config import describe, load_config
 
 _GROUP = 6  # accounts that share a card
+_WARM = 500  # events before the backlog, for all steps to have started
 _PATIENCE_S = 900.0
 
 
@@ -42,7 +43,7 @@ class Found:
     """What was measured.
 
     Attributes:
-      rate: events a second while catching up.
+      rate: events a second while catching up, until the tables say that all were read.
       sent: events a second afterwards.
       latencies_s: of the alerts, ascending.
     """
@@ -155,8 +156,8 @@ class _Stream:
             time.sleep(0.5)
         return time.monotonic()
 
-    def told(self) -> list[float]:
-        """Latency of each alert so far, seconds."""
+    def told(self, since_s: float) -> list[float]:
+        """Latency of each alert that counts requests from some time on, seconds."""
         from kafka import KafkaConsumer
 
         consumer = KafkaConsumer(
@@ -164,13 +165,14 @@ class _Stream:
             consumer_timeout_ms=5_000,
         )  # fmt: skip
         try:
-            return [
-                record.timestamp / 1000
-                - datetime.fromisoformat(orjson.loads(record.value)["last_seen"]).timestamp()
+            newest = [
+                (record.timestamp / 1000, orjson.loads(record.value)["last_seen"])
                 for record in consumer
             ]
         finally:
             consumer.close()
+        seen = [(at, datetime.fromisoformat(last).timestamp()) for at, last in newest]
+        return sorted(at - last for at, last in seen if last >= since_s)
 
 
 def measure(backlog: int, seconds: int, early_firing_s: int, folder: Path) -> Found:
@@ -198,23 +200,28 @@ def measure(backlog: int, seconds: int, early_firing_s: int, folder: Path) -> Fo
             request["event_time"] = int(time.time() * 1000)
             producer.send(stream.topic, orjson.dumps(request))
 
-        for request in requests(backlog, 1, 500):
-            send(request)
-        producer.flush()
+        def burst(count: int, seed: int) -> float:
+            began = time.monotonic()
+            for request in requests(count, seed, 500):
+                send(request)
+            producer.flush()
+            return began
+
+        burst(_WARM, 1)
         with stream.running():
-            began = stream.until_read(1)
-            before = stream.read()
-            rate = (backlog - before) / max(stream.until_read(backlog) - began, 1e-3)
-            old, wanted = len(stream.told()), max(rate / 2, 1)
-            count, started = int(wanted * seconds), time.monotonic()
-            for number, request in enumerate(requests(count, 2, 500)):
+            stream.until_read(_WARM)
+            began = burst(backlog, 2)
+            rate = backlog / (stream.until_read(_WARM + backlog) - began)
+            wanted = rate / 2
+            count, started, since_s = int(wanted * seconds), time.monotonic(), time.time()
+            for number, request in enumerate(requests(count, 3, 500)):
                 time.sleep(max(0.0, started + number / wanted - time.monotonic()))
                 send(request)
             producer.flush()
             sent = count / (time.monotonic() - started)
-            stream.until_read(backlog + count)
+            stream.until_read(_WARM + backlog + count)
             time.sleep(early_firing_s + 10)
-            latencies = sorted(stream.told()[old:])
+            latencies = stream.told(since_s)
         producer.close()
     return Found(rate, sent, tuple(latencies))
 

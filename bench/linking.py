@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import resource
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from bench.usage import own_peak_mb
 from transforms.clusters.activity import NO_ACTIVITY, Activity
 from transforms.clusters.links import Linkable, LinkOptions, find_components
 from transforms.coverage import layout
@@ -112,8 +112,7 @@ def measure(shape: str, edges: int) -> Run:
     began = time.process_time()
     found = find_components(accounts, LinkOptions())
     spent = time.process_time() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Run(shape, edges, len(accounts), len(found), spent, peak)
+    return Run(shape, edges, len(accounts), len(found), spent, own_peak_mb())
 
 
 def measure_apart(shape: str, edges: int, limit_s: float) -> Run | None:

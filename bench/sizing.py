@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from bench import pages
+
 PAGE = Path(__file__).parents[1] / "docs" / "sizing.md"
-BEGIN, END = "<!-- made by python -m bench.sizing --write -->", "<!-- end -->"
+PART = "sizes"
 _RATES = (1_000, 100_000, 1_000_000)
 _HOURS = 730  # of a month
 _DAY_S = 86_400
@@ -151,19 +153,6 @@ def figures_table(known: Figures) -> list[str]:
     return lines
 
 
-def written(page: str, lines: Sequence[str]) -> str:
-    """The page with other tables between its marks.
-
-    Raises:
-      ValueError: it has no marks.
-    """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"no {BEGIN} … {END} in the page")
-    return "\n".join([before + BEGIN, "", *lines, "", END]) + after
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the tables, or puts them into the page."""
     parser = argparse.ArgumentParser("python -m bench.sizing", description=__doc__)
@@ -176,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     known = Figures(**{field.name: getattr(args, field.name) for field in fields(Figures)})
     lines = [*table([size(rate, known) for rate in args.rates]), "", *figures_table(known)]
     if args.write:
-        PAGE.write_text(written(PAGE.read_text(), lines))
+        PAGE.write_text(pages.written(PAGE.read_text(), PART, lines))
     print("\n".join(lines))
 
 

@@ -43,6 +43,17 @@ def cpu_seconds(pid: int) -> float:
     return sum(ticks for ticks, _ in family(pid).values()) / _TICKS
 
 
+def own_peak_mb() -> float:
+    """Resident memory of this process, MiB, highest so far.
+
+    Not `ru_maxrss`, which a process has from the one that started it, and keeps if that was larger.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise OSError("/proc/self/status has no VmHWM")
+
+
 class Peak:
     """The most memory that a process and its descendants had together, looked at now and then.
 

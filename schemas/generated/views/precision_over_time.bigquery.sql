@@ -1,18 +1,3 @@
-CREATE OR REPLACE VIEW `${views}.precision_over_time` (
-  `week` OPTIONS(description="Monday, UTC, of the week in which the alerts were opened"),
-  `policy` OPTIONS(description="that made them"),
-  `alerts` OPTIONS(description="that were opened [alerts]"),
-  `confirmed` OPTIONS(description="decided to be distillation [alerts]"),
-  `dismissed` OPTIONS(description="decided not to be [alerts]"),
-  `permitted` OPTIONS(description="distillation that is allowed [alerts]"),
-  `watched` OPTIONS(description="put under watch, so without a verdict [alerts]"),
-  `undecided` OPTIONS(description="nobody decided [alerts]"),
-  `precision_rate` OPTIONS(description="confirmed among confirmed, dismissed and permitted; empty without any [0 to 1]"),
-  `precision_low` OPTIONS(description="lower end of its interval [0 to 1]"),
-  `precision_high` OPTIONS(description="upper end of its interval [0 to 1]")
-)
-OPTIONS(description="How right the alerts of each policy were, week by week. An alert counts in the week in which it was opened, with the latest decision on its cluster that was not taken back; storms and drills are left out. `precision_low` and `precision_high` are the ends of Wilson's interval of 95 %.")
-AS
 WITH decisions AS (
   SELECT
     cluster_id,
