@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from pipelines.cli import run
 from pipelines.sharing import inbound, outbound, saying, signoff
+from pipelines.sharing.store import ShareStore
 from pipelines.sharing.tables import read_indicators
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
@@ -170,9 +171,13 @@ def test_a_publication_that_failed_is_finished_by_the_same_command(
     assert len(read_indicators(b.tables, "received")) == 3
 
 
-def test_the_commands_do_it_from_end_to_end(labs: tuple[Lab, Lab]) -> None:
+def test_the_commands_do_it_from_end_to_end(
+    labs: tuple[Lab, Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
     a, b = labs
     add_cluster(a)
+    # Commands go by the clock, and the cluster is of a certain day.
+    monkeypatch.setattr(ShareStore, "now_ms", lambda _: NOW_MS)
 
     def share(lab: Lab, *arguments: str, policy: bool = True) -> dict[str, Any]:
         from pipelines.commands.share import share as command

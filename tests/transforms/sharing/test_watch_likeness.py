@@ -109,8 +109,9 @@ def history() -> list[Content]:
 
 @pytest.fixture(scope="module")
 def told() -> WatchList:
-    """What one lab tells of forty members."""
-    return watch_list([watched("coverage", sketch(campaign(40, 2)))])
+    """What one lab tells of a hundred and twenty members: the others are like it whatever the noise
+    is; of forty it depends on that."""
+    return watch_list([watched("coverage", sketch(campaign(120, 2)))])
 
 
 def test_the_rest_of_a_campaign_is_like_its_sketch_and_benign_groups_are_not(
@@ -118,8 +119,8 @@ def test_the_rest_of_a_campaign_is_like_its_sketch_and_benign_groups_are_not(
 ) -> None:
     compared = likeness(history)
     found = [asked(compared, told, campaign(6, seed)) for seed in range(50, 70)]
-    assert sum(bool(one) for one in found) >= 18
-    assert min(one[0] for one in found if one) < 0.005
+    assert all(found)
+    assert max(one[0] for one in found) < 0.005
     others = benign(1_200, 3)
     groups = [others[i : i + 6] for i in range(0, 1_200, 6)]
     assert sum(bool(asked(compared, told, group)) for group in groups) <= 200 * MAX_P * 3
