@@ -25,10 +25,21 @@ def largest(database: Path) -> list[tuple[str, list[str]]]:
     )
 
 
+def surprise_at(database: Path, accounts: list[str]) -> float:
+    """Mean of -ln p of the accounts' profiles, clusters counted in."""
+    ((mean, found),) = query(
+        database,
+        "SELECT avg(-ln(combined_p_value)), count(DISTINCT key) FROM session_scores "
+        f"WHERE level = 'profile' AND key IN ({', '.join(map(repr, accounts))})",
+    )
+    assert found == len(accounts)
+    return float(mean)
+
+
 def test_the_confirmed_leave_the_history_and_the_dismissed_calibrate(
     small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The traffic in which the campaign was found is the next history, as it is in real life."""
+    """The traffic in which the campaign was found joins the history, as it does in real life."""
     monkeypatch.setenv("DISTILWATCH_HOME", str(small_run.home))
     database, live = tmp_path / "out.duckdb", small_run.inputs / "live.jsonl"
     shutil.copy(small_run.database, database)
@@ -43,11 +54,23 @@ def test_the_confirmed_leave_the_history_and_the_dismissed_calibrate(
 
     for name, verdict in ((campaign, "confirm"), (benign, "dismiss")):
         say("alerts", "decide", name, "--as", verdict, "--why", "looked at", "--output", tables)
-    told = {
-        kind: say("train", "--input", live, "--bundle", tmp_path / kind, *more)
-        for kind, more in (("naive", ()), ("taught", ("--dispositions", tables)))
-    }
+    history = small_run.inputs / "history.jsonl"
+    bundles, told, flagged, surprise = {}, {}, {}, {}
+    for kind, more in (("naive", ()), ("taught", ("--dispositions", tables))):
+        bundles[kind], out = tmp_path / kind, tmp_path / f"{kind}.duckdb"
+        told[kind] = say(
+            "train", "--input", history, "--input", live, "--bundle", bundles[kind], *more
+        )
+        say(
+            "detect", "--input", live, "--bundle", bundles[kind], "--output", f"duckdb:///{out}",
+            "--run-id", kind,
+        )  # fmt: skip
+        surprise[kind] = surprise_at(out, members)
+        flagged[kind] = {account for _, accounts in largest(out) for account in accounts}
     assert (told["taught"]["left_out"], told["taught"]["benign"]) == (len(members), len(dismissed))
-    naive, taught = (load_bundle(tmp_path / kind) for kind in ("naive", "taught"))
+    naive, taught = (load_bundle(bundles[kind]) for kind in ("naive", "taught"))
     assert taught.training["decisions"] == {"left_out": len(members), "benign": len(dismissed)}
     assert naive.training["accounts"] - taught.training["accounts"] >= len(members)
+    # What was confirmed did not become normal: it stands out more than where nobody decided.
+    assert surprise["taught"] > surprise["naive"] + 0.1
+    assert not flagged["taught"] & set(dismissed)
