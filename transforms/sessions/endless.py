@@ -11,6 +11,7 @@ without looking whether it is set, and what changed together is reported togethe
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ _TIMINGS = {
 }
 _TOLD, _CLOSED = 1, 2
 _SPARE_MS = 1_000
+_TIME = struct.Struct("<q")  # microseconds
 
 
 def next_tick(period_ms: int, now_s: float) -> Timestamp:
@@ -273,7 +275,7 @@ class _CombineFn(beam.DoFn):  # type: ignore[misc]
         close: Any = beam.DoFn.TimerParam(CLOSE),
     ) -> None:
         added = self._combine.add_input(self._combine.create_accumulator(), element[1])
-        pieces.add(b"\0" + self._coder.encode(added))
+        pieces.add(self._blob(0, time_of.micros, added))
         # A timer by the clock holds the watermark at its element until it fires; one of the same
         # tag takes the place, and the hold, of the one before.
         tag = str(time_of.micros) if self._holds else ""
@@ -318,15 +320,26 @@ class _CombineFn(beam.DoFn):  # type: ignore[misc]
         pieces.clear()
 
     def _report(self, key: Any, at: Any, pieces: Any, blobs: list[bytes], pane: str) -> Any:
-        merged = self._combine.merge_accumulators([self._coder.decode(b[1:]) for b in blobs])
+        head = 1 + _TIME.size * self._holds
+        merged = self._combine.merge_accumulators([self._coder.decode(b[head:]) for b in blobs])
         merged = self._combine.compact(merged)
         pieces.clear()
         closed = _CLOSED if pane != EARLY else 0
-        pieces.add(bytes([_TOLD | closed]) + self._coder.encode(merged))
         # At the window's end, so that it is never late to whoever groups it next.
+        time_of = at.max_timestamp()
+        if self._holds:
+            # On its way to a step with state of its own, it is what holds the watermark there.
+            untold = [b for b in blobs if not b[0] & _TOLD]
+            time_of = Timestamp(micros=min(_TIME.unpack_from(b, 1)[0] for b in untold))
+        pieces.add(self._blob(_TOLD | closed, time_of.micros, merged))
         return WindowedValue(
             (key, self._combine.extract_output(merged)),
-            at.max_timestamp(),
+            time_of,
             (at,),
             PaneInfo(False, False, _TIMINGS[pane], 0, 0),
         )
+
+    def _blob(self, flags: int, micros: int, accumulator: Any) -> bytes:
+        stamp = _TIME.pack(micros) if self._holds else b""
+        encoded: bytes = self._coder.encode(accumulator)
+        return bytes([flags]) + stamp + encoded
