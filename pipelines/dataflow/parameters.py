@@ -120,6 +120,8 @@ ELSEWHERE = {
     "--from-savepoint": "of Flink; a job on Dataflow is updated",
     "--for": "a job runs until it is drained",
     "--send-alerts": "workers send no alerts",
+    "--input-format": "the settings have it, as ingest.format",
+    "--dry-run": "before there is a job, on one's own machine",
     "--json": "nobody reads a launcher's output",
 }
 
