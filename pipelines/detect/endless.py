@@ -287,4 +287,6 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         threading.excepthook = before
+        # A worker that is still loading its bundle finds its runner gone only afterwards.
+        logging.getLogger("apache_beam.runners.worker").setLevel(logging.CRITICAL)
         logging.disable(logging.NOTSET)

@@ -70,9 +70,11 @@ def test_a_decision_is_kept_moves_the_cluster_and_is_taken_back_once(store: Stor
     queue = Queue(store, 0)
     queue.refresh()
     worst = queue.page(QueueFilter(), 1).rows[0].cluster_id
+    case = store.case(worst)
+    assert case is not None
     made = store.append(
-        decide({"cluster_id": worst}, ["b", "a"], "dismiss", by="me", why="it's ours; é",
-               at_ms=int(time.time() * 1000))
+        decide(case.cluster, [m["account_id"] for m in case.members], "dismiss", by="me",
+               why="it's ours; é", at_ms=int(time.time() * 1000))
     )  # fmt: skip
     assert store.dispositions() == [made]
     queue.note()  # the emulator's tables do not say that they were changed, so no refresh here
