@@ -46,7 +46,7 @@ from transforms.scoring.fit import PROFILE
 from transforms.scoring.handler import Scored, ScoringHandler
 from transforms.scoring.levels import rows_of_profiles, rows_of_sketches, score_row
 from transforms.scoring.together import SESSION_LEVELS, ScoreSessions
-from transforms.sessions.endless import CombineNowAndThen
+from transforms.sessions.endless import EARLY, LATE, ON_TIME, CombineNowAndThen
 from transforms.sessions.identity import ACCOUNT, session_id
 from transforms.sessions.shards import Named
 from transforms.sessions.transforms import (
@@ -62,6 +62,7 @@ from transforms.sessions.transforms import (
 from transforms.sinks.outgoing import Outgoing, Staging
 
 _COUNTS_MS = 2_000
+_PANES = (EARLY, ON_TIME, LATE)
 _SOON_MS = 1_000
 
 
@@ -227,10 +228,22 @@ def _profile_rows(clusters: Found, run_id: str, endless: bool) -> beam.PCollecti
     members = clusters.clusters | "MemberProfiles" >> beam.FlatMap(_cluster_profiles, run_id)
     versions = (singles, members) | "ProfileRows" >> beam.Flatten()
     # In a stream a cluster may come after what was made of its accounts since.
-    newest: Any = DropOvertaken() if endless else beam.Map(lambda row: row[1][1])
+    drop = DropOvertaken(_revision_and_pane, _with_latest_pane)
+    newest: Any = drop if endless else beam.Map(lambda row: row[1][1])
     rows = versions | "NewestRows" >> newest
     # Sessions have left their windows; collections in different windows must not be flattened.
     return rows | "LeaveProfileWindows" >> beam.WindowInto(beam.window.GlobalWindows())
+
+
+def _revision_and_pane(row: dict[str, Any]) -> tuple[int, str]:
+    return row["revision"], row["pane"]
+
+
+def _with_latest_pane(before: tuple[int, str], row: dict[str, Any]) -> dict[str, Any]:
+    """The row of a window that is over says so, also where linking comes back to what was early."""
+    revision, pane = before
+    is_older = row["revision"] == revision and _PANES.index(row["pane"]) < _PANES.index(pane)
+    return row | {"pane": pane} if is_older else row
 
 
 def _sightings(clusters: Found, run_id: str) -> beam.PCollection[dict[str, Any]]:
