@@ -72,7 +72,7 @@ def clean_events(pipeline: beam.Pipeline, case: Case) -> beam.PCollection[Events
     to_element = DecodeAndPlace(decoder(config), case.verified(), embeds_texts(config))
     how = Reading(config.ingest.batch_records)
     ingested = read_events(pipeline, [str(case.events)], to_element, how)
-    return (ingested | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)).events
+    return (ingested | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms, gathers=True)).events
 
 
 def sessions_together(pipeline: beam.Pipeline, case: Case) -> beam.PCollection[Named]:

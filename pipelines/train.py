@@ -291,7 +291,7 @@ def _sketch_history(
             options.inputs,
             DecodeAndPlace(decoder(config), fitted, embeds_texts(config)),
             _reading(config),
-        ) | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
+        ) | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms, gathers=True)
         events = clean.events
         if options.left_out:
             left = beam.FlatMap(_without, options.left_out).with_output_types(Events)

@@ -87,7 +87,9 @@ def build(pipeline: beam.Pipeline, plan: Plan, out: str | Outgoing) -> None:
     )  # fmt: skip
     inputs = plan.options.inputs if span is None else [span.source(u) for u in plan.options.inputs]
     ingested = read_events(pipeline, inputs, to_element, _reading(plan), plan.options.letters)
-    clean = ingested | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms)
+    clean = ingested | "Clean" >> CleanEvents(
+        config.ingest.dedupe_horizon_ms, gathers=not plan.endless
+    )
     if plan.endless:
         partials = clean.events | "Fold" >> FoldEvents(sessions)
         found = partials | "Sessions" >> SessionizeEndless(sessions)

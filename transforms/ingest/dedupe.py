@@ -62,17 +62,22 @@ class Dedupe(beam.PTransform):  # type: ignore[misc]
     Attributes:
       horizon_ms: how far apart in event time a repeat is still found.
       shards: how many keys share the work.
+      gathers: whether the events of a bundle are split together. In a stream, where a bundle ends
+        after the watermark that its reader tells of, they would come late.
     """
 
     horizon_ms: int
     shards: int = 16
+    gathers: bool = False
     DUPLICATES = "duplicates"
 
     def expand(self, batches: beam.PCollection[Events]) -> Any:
+        split: Any = beam.FlatMap(by_shard, self.shards)
+        if self.gathers:
+            split = beam.ParDo(_ShardFn(self.shards))
         return (
             batches
-            | "ShardByAccount"
-            >> beam.ParDo(_ShardFn(self.shards)).with_output_types(tuple[int, Events])
+            | "ShardByAccount" >> split.with_output_types(tuple[int, Events])
             | "DropRepeats"
             >> beam.ParDo(_DedupeFn(self.horizon_ms)).with_outputs(self.DUPLICATES, main="events")
         )

@@ -153,15 +153,20 @@ class Clean(NamedTuple):
 
 @dataclass(eq=False)
 class CleanEvents(beam.PTransform):  # type: ignore[misc]
-    """Splits decoded batches, drops repeats, and counts what became of every record."""
+    """Splits decoded batches, drops repeats, and counts what became of every record.
+
+    Attributes:
+      dedupe_horizon_ms, gathers: as of `Dedupe`.
+    """
 
     dedupe_horizon_ms: int
+    gathers: bool = False
 
     def expand(self, ingested: beam.PCollection[Ingested]) -> Clean:
         split = ingested | "Split" >> beam.ParDo(_SplitFn()).with_outputs(
             "refused", "counts", main="events"
         )
-        deduped = split.events | "Dedupe" >> Dedupe(self.dedupe_horizon_ms)
+        deduped = split.events | "Dedupe" >> Dedupe(self.dedupe_horizon_ms, gathers=self.gathers)
         repeats = deduped.duplicates | "NameRepeats" >> beam.Map(lambda n: ("duplicate", n))
         scored = deduped.events | "CountScored" >> beam.Map(lambda e: ("scored", len(e)))
         counts = (split.counts, repeats, scored) | "Counts" >> beam.Flatten()
