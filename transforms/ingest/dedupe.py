@@ -165,7 +165,7 @@ def _opened(blob: bytes) -> Hashes:
     """(hash, time) pairs, uint64 of shape (n, 2), by hash."""
     block = np.frombuffer(blob, "<u8").reshape(-1, 2)
     hashes = block[:, 0]
-    # State of versions before 0.3 is in the order of arrival.
+    # State that an older version left is in the order of arrival.
     return block if (hashes[1:] >= hashes[:-1]).all() else _ascending(block)
 
 

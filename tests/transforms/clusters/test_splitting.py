@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix, random_array
 
-from transforms.clusters.splitting import Graph, SplitOptions, dense_parts
+from transforms.clusters.splitting import Graph, SplitOptions, _inside, dense_parts
 
 OPTIONS = SplitOptions()
 Pairs = list[tuple[int, int]]
@@ -103,3 +104,13 @@ def test_the_parts_do_not_depend_on_the_order_of_links(
     whole = parts(total, links, SplitOptions(0))
     assert all(any(set(p) <= set(w) for w in whole) for p in parts(total, links))
     assert sorted(a for part in parts(total, links) for a in part) == list(range(total))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_component_is_the_matrix_of_its_own_rows_and_columns(seed: int) -> None:
+    half = random_array((200, 200), density=0.05, format="csr", rng=np.random.default_rng(seed))
+    matrix = csr_matrix(half + half.T)
+    part = np.sort(np.random.default_rng(seed).choice(200, 37, replace=False))
+    found, expected = _inside(matrix, part), matrix[part][:, part]
+    assert (found.toarray() == expected.toarray()).all()
+    assert (found.indptr == expected.indptr).all()  # nothing from outside stays as a zero
