@@ -12,9 +12,10 @@ from pipelines.detect.controlled import JoinVerdicts, hypotheses_of, judged_by_b
 from pipelines.detect.findings import name_of
 from tests.pipelines.test_findings import JUDGE, cluster, profile
 from transforms.alerts.control import Verdict
+from transforms.clusters.elements import version_of
 from transforms.clusters.membership import Absorbed
 from transforms.clusters.names import cluster_id
-from transforms.clusters.transforms import NewestByName, version_of
+from transforms.clusters.newest import NewestByName
 
 YES, NO = Verdict(2, 0.01, 0.12), Verdict(2, 0.0, 0.9)
 
