@@ -17,7 +17,7 @@ from transforms.ingest.formats import defaults_of
 MOST_SKETCH_BYTES = 58_840
 EVENTS_A_SECOND = 1_700
 START_S = 5
-_EARLIER_BYTES = 900  # of an event in JSON with its text
+_EVENT_BYTES = 900  # of an event in JSON with its text
 
 _TABLES = {
     "duckdb": "all tables, by key and revision, so that a second run changes nothing",
@@ -100,7 +100,7 @@ def _source(uri: str) -> tuple[int | None, str]:
         return None, f"{uri}: rows of a table."
     paths = sorted(glob.glob(uri)) or [uri]
     size = sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
-    about = size * (6 if uri.endswith(".gz") else 1) // _EARLIER_BYTES
+    about = size * (6 if uri.endswith(".gz") else 1) // _EVENT_BYTES
     files = f"{len(paths)} file{'' if len(paths) == 1 else 's'}"
     return about, f"{uri}: {files}, {size / 1e6:,.1f} MB, some {about:,} events."
 
