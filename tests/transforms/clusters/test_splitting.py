@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import random_array
 
-from transforms.clusters.splitting import Graph, SplitOptions, dense_parts
+from transforms.clusters.splitting import Graph, SplitOptions, _inside, dense_parts
 
 OPTIONS = SplitOptions()
 Pairs = list[tuple[int, int]]
@@ -103,3 +104,12 @@ def test_the_parts_do_not_depend_on_the_order_of_links(
     whole = parts(total, links, SplitOptions(0))
     assert all(any(set(p) <= set(w) for w in whole) for p in parts(total, links))
     assert sorted(a for part in parts(total, links) for a in part) == list(range(total))
+
+
+@pytest.mark.parametrize("part", [[0], [7], [0, 19], [3, 4, 5, 11], list(range(20))])
+def test_the_inside_of_a_part_is_what_scipy_would_choose(part: list[int]) -> None:
+    matrix = random_array((20, 20), density=0.3, rng=np.random.default_rng(1)).tocsr()
+    chosen = np.array(part, np.intp)
+    found = _inside(matrix, chosen)
+    assert found.toarray().tolist() == matrix[chosen][:, chosen].toarray().tolist()
+    assert found.shape == (len(part), len(part))
