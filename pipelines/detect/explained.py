@@ -159,7 +159,10 @@ def _state(plan: Plan) -> Iterator[str]:
     yield where[plan.runner]
     keys = int(plan.bundle.load().training.get("accounts", 0))
     most_mib = 3 * keys * MOST_SKETCH_BYTES / (1 << 20)
-    yield f"With the {keys:,} accounts of the history: {most_mib:,.0f} MiB at the very most."
+    yield (
+        f"Three of the largest for each of the history's {keys:,} accounts would be "
+        f"{most_mib:,.0f} MiB; an account with more payments or open sessions has more of them."
+    )
 
 
 def _flagged(plan: Plan) -> Iterator[str]:
