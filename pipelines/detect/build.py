@@ -26,16 +26,10 @@ from pipelines.parts import (
     watching,
 )
 from transforms.alerts.control import ControlDiscoveries
+from transforms.clusters.elements import AccountProfile, Cluster, version_of
 from transforms.clusters.overtaken import DropOvertaken, Keyed
 from transforms.clusters.rows import Finding
-from transforms.clusters.transforms import (
-    ORDER,
-    AccountProfile,
-    Cluster,
-    FindClusters,
-    Found,
-    version_of,
-)
+from transforms.clusters.transforms import ORDER, FindClusters, Found
 from transforms.coverage.layout import DAY_MS
 from transforms.coverage.sketch import CoverageSketch
 from transforms.ingest.dead_letters import LetterRows

@@ -12,15 +12,10 @@ import apache_beam as beam
 from pipelines.detect.findings import Judge, JudgeFn, name_in, name_of
 from transforms.alerts.control import ControlDiscoveries, Verdict
 from transforms.alerts.policy import AlertPolicy
+from transforms.clusters.elements import Cluster, version_of
+from transforms.clusters.newest import NewestPair, Pair, Versioned
 from transforms.clusters.rows import Finding
-from transforms.clusters.transforms import (
-    Cluster,
-    Found,
-    NewestPair,
-    Pair,
-    Versioned,
-    version_of,
-)
+from transforms.clusters.transforms import Found
 from transforms.scoring.handler import Scored, VerifiedBundle
 from transforms.sessions.endless import CombineNowAndThen
 

@@ -17,7 +17,7 @@ from transforms.ingest.formats import defaults_of
 MOST_SKETCH_BYTES = 58_840
 EVENTS_A_SECOND = 1_700
 START_S = 5
-_EARLIER_BYTES = 900  # of an event in JSON with its text
+_EVENT_BYTES = 900  # of an event in JSON with its text
 
 _TABLES = {
     "duckdb": "all tables, by key and revision, so that a second run changes nothing",
@@ -100,7 +100,7 @@ def _source(uri: str) -> tuple[int | None, str]:
         return None, f"{uri}: rows of a table."
     paths = sorted(glob.glob(uri)) or [uri]
     size = sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
-    about = size * (6 if uri.endswith(".gz") else 1) // _EARLIER_BYTES
+    about = size * (6 if uri.endswith(".gz") else 1) // _EVENT_BYTES
     files = f"{len(paths)} file{'' if len(paths) == 1 else 's'}"
     return about, f"{uri}: {files}, {size / 1e6:,.1f} MB, some {about:,} events."
 
@@ -159,7 +159,10 @@ def _state(plan: Plan) -> Iterator[str]:
     yield where[plan.runner]
     keys = int(plan.bundle.load().training.get("accounts", 0))
     most_mib = 3 * keys * MOST_SKETCH_BYTES / (1 << 20)
-    yield f"With the {keys:,} accounts of the history: {most_mib:,.0f} MiB at the very most."
+    yield (
+        f"Three of the largest for each of the history's {keys:,} accounts would be "
+        f"{most_mib:,.0f} MiB; an account with more payments or open sessions has more of them."
+    )
 
 
 def _flagged(plan: Plan) -> Iterator[str]:

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transforms.alerts.policy import AlertBudget, AlertPolicy
+from transforms.clusters.elements import AccountProfile, Cluster, version_of
 from transforms.clusters.names import cluster_id
 from transforms.clusters.overtaken import DropOvertaken, Keyed
 from transforms.clusters.rows import Finding, finding_of, pool_of
-from transforms.clusters.transforms import AccountProfile, Cluster, Found, version_of
+from transforms.clusters.transforms import Found
 from transforms.coverage.cell_map import cell_tiles, coverage_records
 from transforms.embedding.labels import CapabilityTable
 from transforms.scoring.bundle import Bundle

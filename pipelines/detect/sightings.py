@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from transforms.clusters.transforms import AccountProfile, Cluster
+from transforms.clusters.elements import AccountProfile, Cluster
 from transforms.coverage.layout import Items
 from transforms.scoring.handler import Scored
 from transforms.sharing.indicators import Sighting, sighting_id

@@ -18,7 +18,7 @@ from pipelines.bundles import BundleKeeper, last_good
 from schemas.errors import DistilwatchError
 from tests.support.events import START_MS
 from tests.support.sketches import harvester, person, sketch_of, small_bundle, verified
-from transforms.clusters.transforms import AccountProfile
+from transforms.clusters.elements import AccountProfile
 from transforms.coverage.layout import DAY_MS
 from transforms.scoring.bundle import Bundle, save_bundle
 from transforms.scoring.calibration import Calibration

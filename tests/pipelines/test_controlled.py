@@ -11,12 +11,11 @@ import pytest
 from pipelines.detect.controlled import JoinVerdicts, hypotheses_of, judged_by_both
 from pipelines.detect.findings import name_of
 from tests.pipelines.test_findings import JUDGE, cluster, profile
-from tests.support.state import Bag
 from transforms.alerts.control import Verdict
+from transforms.clusters.elements import version_of
 from transforms.clusters.membership import Absorbed
 from transforms.clusters.names import cluster_id
-from transforms.clusters.overtaken import _DropFn
-from transforms.clusters.transforms import NewestByName, version_of
+from transforms.clusters.newest import NewestByName
 
 YES, NO = Verdict(2, 0.01, 0.12), Verdict(2, 0.0, 0.9)
 
@@ -95,17 +94,3 @@ def test_a_cluster_that_linking_has_taken_apart_counts_no_more_however_late_it_c
             if name_of(item.item) == name_of(stale.item):
                 pair = join.add_input(pair, item)
         assert pair[0] is newer[0]
-
-
-def test_rows_that_were_overtaken_on_their_way_are_dropped() -> None:
-    bag, drop = Bag(), _DropFn(lambda _: None, lambda _, value: value)
-
-    def passed(version: int, value: str) -> list[str]:
-        return list(drop.process(("account", (version, value)), bag))
-
-    assert passed(1, "in a cluster") == ["in a cluster"]
-    assert passed(1, "the same, grown") == ["the same, grown"]
-    assert passed(3, "alone") == ["alone"]
-    assert passed(2, "in a cluster, late") == []
-    assert passed(3, "alone, on time") == ["alone, on time"]
-    assert len(bag.held) == 1

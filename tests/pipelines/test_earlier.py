@@ -14,7 +14,7 @@ from pipelines.detect.earlier import known_ids
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from tests.support.sketches import person, sketch_of
-from transforms.clusters.transforms import AccountProfile
+from transforms.clusters.elements import AccountProfile
 from transforms.scoring.handler import Scored
 from transforms.sinks.duckdb import write_tables
 from transforms.sinks.parquet import add_parquet

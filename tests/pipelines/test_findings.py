@@ -11,10 +11,10 @@ from pipelines.detect.findings import Judge
 from tests.support.events import START_MS
 from tests.support.sketches import person, sketch_of
 from transforms.alerts.policy import AlertPolicy
+from transforms.clusters.elements import AccountProfile, Cluster, ClusterMember
 from transforms.clusters.features import Member, group_row
 from transforms.clusters.membership import Absorbed, Membership
 from transforms.clusters.names import cluster_id
-from transforms.clusters.transforms import AccountProfile, Cluster, ClusterMember
 from transforms.coverage.features import COLUMNS
 from transforms.coverage.layout import DAY_MS
 from transforms.embedding.labels import CapabilityTable

@@ -19,7 +19,7 @@ from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
 from transforms.alerts.discoveries import BatchBH, Float, adjusted
-from transforms.clusters.transforms import NewestByName, Versioned
+from transforms.clusters.newest import NewestByName, Versioned
 from transforms.sessions.endless import CombineNowAndThen, stream_windows
 
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from transforms.alerts.policy import AlertPolicy
 from transforms.clusters.capabilities import taken_capabilities
+from transforms.clusters.elements import AccountProfile, Cluster
 from transforms.clusters.links import Link
 from transforms.clusters.names import cluster_id
 from transforms.clusters.tactics import name_tactics
-from transforms.clusters.transforms import AccountProfile, Cluster
 from transforms.coverage.layout import Items, Sum
 from transforms.coverage.sketch import CoverageSketch
 from transforms.embedding.labels import CapabilityTable

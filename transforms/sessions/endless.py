@@ -205,7 +205,8 @@ class CombineNowAndThen(beam.PTransform):  # type: ignore[misc]
         millisecond after the one before it: at one and the same time a runner may close the later
         one first, and what the earlier one says then would be late.
       holds: whether what follows takes elements back to times before the end of their window, which
-        must not be late then.
+        must not be late then. A report has the time of the oldest that it is news of, and not that
+        of its window's end.
     """
 
     combine: beam.CombineFn
@@ -329,8 +330,8 @@ class _CombineFn(beam.DoFn):  # type: ignore[misc]
         time_of = at.max_timestamp()
         if self._holds:
             # On its way to a step with state of its own, it is what holds the watermark there.
-            untold = [b for b in blobs if not b[0] & _TOLD]
-            time_of = Timestamp(micros=min(_TIME.unpack_from(b, 1)[0] for b in untold))
+            untold = [_TIME.unpack_from(b, 1)[0] for b in blobs if not b[0] & _TOLD]
+            time_of = Timestamp(micros=min(untold, default=time_of.micros))
         pieces.add(self._blob(_TOLD | closed, time_of.micros, merged))
         return WindowedValue(
             (key, self._combine.extract_output(merged)),

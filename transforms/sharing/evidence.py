@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import DistilwatchError
+from transforms.clusters.elements import Cluster
 from transforms.clusters.links import DEFAULT_KINDS, LinkKind
-from transforms.clusters.transforms import Cluster
 from transforms.coverage.layout import MAX_CELLS, Items
 from transforms.scoring.handler import Scored
 from transforms.sharing.coverage import contributions

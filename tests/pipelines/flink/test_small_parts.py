@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infra.local.services import free_ports
 from pipelines import cli
-from pipelines.flink.job import FlinkJob
+from pipelines.flink import job as flink_job
+from pipelines.flink.job import FlinkJob, cause_of
 from pipelines.flink.jobserver import find_job_server, flink_version, job_server_running
 from pipelines.flink.options import FlinkJobOptions, flink_options
-from pipelines.flink.rest import FlinkRest, check_cluster
+from pipelines.flink.rest import Failure, FlinkRest, check_cluster
 from pipelines.settings.flink import FlinkConfig
 from schemas.errors import DistilwatchError
 
@@ -63,6 +66,64 @@ def test_a_cluster_that_does_not_answer_is_told_of() -> None:
     job = FlinkJob(FlinkRest(f"127.0.0.1:{port}"), "0" * 32, patience_s=0.0)
     assert job.ended.wait(30)
     assert "goes on from its last checkpoint" in str(job.failure)
+
+
+class _Told:
+    """A job manager that has one failure to tell after the other, and then is done."""
+
+    master = "127.0.0.1:1"
+
+    def __init__(self, *failures: Failure) -> None:
+        self._failures: Iterator[Failure] = iter(failures)
+        self._left = len(failures)
+
+    def state(self, _: str) -> str:
+        return "RUNNING" if self._left else "FINISHED"
+
+    def newest_failure(self, _: str) -> Failure:
+        self._left -= 1
+        return next(self._failures)
+
+
+def said_of(monkeypatch: pytest.MonkeyPatch, *failures: Failure) -> list[str]:
+    monkeypatch.setattr(flink_job, "_LOOK_EVERY_S", 0.001)
+    said: list[str] = []
+    rest: Any = _Told(*failures)
+    job = FlinkJob(rest, "0" * 32, said.append)
+    assert job.ended.wait(30)
+    assert job.failure is None
+    return said
+
+
+def test_each_failure_that_a_job_survives_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    old, lost = Failure(5, "java.lang.Old: before"), Failure(9, "a.B: c\nCaused by: d.E: lost it")
+    full = Failure(12, "f.G: full")
+    # What was so before this process came is no news, nor what a new job manager has forgotten.
+    said = said_of(monkeypatch, old, old, lost, lost, Failure(0, ""), lost, full)
+    assert [text.partition(": ")[2] for text in said] == ["d.E: lost it", "f.G: full"]
+    assert "goes back to its last checkpoint" in said[0]
+
+
+def test_what_goes_on_failing_in_the_same_way_is_told_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failing = [Failure(at, "f.G: full") for at in range(5)]
+    assert len(said_of(monkeypatch, *failing)) == 1
+    monkeypatch.setattr(flink_job, "_SAY_AGAIN_S", -1.0)
+    assert len(said_of(monkeypatch, *failing)) == 4
+
+
+def test_the_cause_of_a_failure_is_our_own_message_or_the_last_that_java_says() -> None:
+    ours = DistilwatchError("no room", "/spool", "free some space")
+    trace = (
+        f"java.lang.X: y\nCaused by: Error: Traceback\nschemas.errors.DistilwatchError: {ours}\n"
+    )
+    assert cause_of(trace) == str(ours)
+    assert (
+        cause_of("a.B: c\n\tat d\nCaused by: e.F: g\n\tat h\nCaused by: i.J: k\n\tat l") == "i.J: k"
+    )
+    assert cause_of("a.B: c\n\tat d") == "a.B: c"
+    assert cause_of("") == ""
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from transforms.alerts.control import (
     window_tests,
 )
 from transforms.alerts.discoveries import BatchBH, adjusted
-from transforms.clusters.transforms import Versioned
+from transforms.clusters.newest import Versioned
 
 DAY_MS = 86_400_000
 RATE, CAP = 0.2, 0.05

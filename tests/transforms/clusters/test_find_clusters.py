@@ -27,18 +27,14 @@ from tests.support.sketches import (
     verified,
 )
 from transforms.alerts.policy import AlertPolicy
+from transforms.clusters.elements import AccountProfile, Cluster
 from transforms.clusters.links import LinkOptions
 from transforms.clusters.names import cluster_id
+from transforms.clusters.newest import NewestByName, Versioned
 from transforms.clusters.reports import NOT_WATCHING, Watching
 from transforms.clusters.rows import Finding, finding_of
 from transforms.clusters.tactics import name_tactics
-from transforms.clusters.transforms import (
-    AccountProfile,
-    Cluster,
-    FindClusters,
-    NewestByName,
-    Versioned,
-)
+from transforms.clusters.transforms import FindClusters
 from transforms.coverage.layout import DAY_MS, Items, Sum
 from transforms.coverage.sketch import CoverageSketch, encode, merge
 from transforms.embedding.labels import CapabilityTable

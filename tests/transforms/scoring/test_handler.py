@@ -15,7 +15,7 @@ from apache_beam.testing.util import assert_that
 
 from tests.support.events import START_MS
 from tests.support.sketches import PEERS, harvester, person, sketch_of, verified
-from transforms.clusters.transforms import AccountProfile
+from transforms.clusters.elements import AccountProfile
 from transforms.coverage.features import COLUMNS
 from transforms.coverage.layout import DAY_MS
 from transforms.scoring.bundle import load_bundle

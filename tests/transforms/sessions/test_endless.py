@@ -165,3 +165,29 @@ def test_what_goes_back_in_time_is_held_for_by_every_element() -> None:
             fn.process(("k", 1), GlobalWindow(), Timestamp(at), bag, report, close)
         assert len(report.at) == timers
         assert not close.at
+
+
+def test_a_report_that_holds_has_the_time_of_the_oldest_that_it_is_news_of() -> None:
+    fn, bag, report, close, _ = combining(holds=True)
+    forever = GlobalWindow()
+    for value, at in ((1, 50), (2, 5), (4, 20)):
+        fn.process(("k", value), forever, Timestamp(at), bag, report, close)
+    [first] = fn.tell("k", forever, bag)
+    assert (first.value, first.timestamp) == (("k", 7), Timestamp(5))
+    # The timers of the other times find nothing new.
+    assert list(fn.tell("k", forever, bag)) == []
+    for value, at in ((8, 40), (16, 30)):
+        fn.process(("k", value), forever, Timestamp(at), bag, report, close)
+    [second] = fn.tell("k", forever, bag)
+    assert (second.value, second.timestamp) == (("k", 31), Timestamp(30))
+
+
+def test_other_reports_have_the_time_of_the_end_of_their_window() -> None:
+    for holds in (False, True):
+        fn, bag, report, close, forget = combining(holds=holds)
+        fn.process(("k", 1), WINDOW, Timestamp(5), bag, report, close)
+        [early] = fn.tell("k", WINDOW, bag)
+        assert early.timestamp == (Timestamp(5) if holds else WINDOW.max_timestamp())
+        # All was told before; that the window is over is said at its end.
+        [closed] = fn.end("k", WINDOW, bag, forget)
+        assert (closed.value, closed.timestamp) == (("k", 1), WINDOW.max_timestamp())
