@@ -67,6 +67,10 @@ class FlinkJob:
                     )
                     self.ended.set()
                     return
+            except Exception as problem:  # an answer that nobody foresaw must not end in silence
+                self.failure = problem
+                self.ended.set()
+                return
 
     def _look_for_failure(self) -> None:
         newest, before = self._rest.newest_failure(self.id), self._failed_ms

@@ -104,6 +104,19 @@ def test_each_failure_that_a_job_survives_is_told_once(monkeypatch: pytest.Monke
     assert "goes back to its last checkpoint" in said[0]
 
 
+def test_an_answer_that_nobody_foresaw_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Odd:
+        def state(self, job: str) -> str:
+            raise KeyError("state")
+
+    monkeypatch.setattr(flink_job, "_LOOK_EVERY_S", 0.001)
+    odd: Any = Odd()
+    job = FlinkJob(odd, "0" * 32)
+    assert job.ended.wait(60)
+    job.leave()
+    assert isinstance(job.failure, KeyError)
+
+
 def test_what_goes_on_failing_in_the_same_way_is_told_once_a_minute(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
