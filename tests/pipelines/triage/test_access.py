@@ -290,6 +290,13 @@ def test_decisions_have_a_limit_of_their_own(tables: Path) -> None:
     assert send_decision(client, cluster, "dismiss").status_code == 429
 
 
+def test_a_decision_until_the_last_day_there_is_can_be_shown(tables: Path) -> None:
+    client, cluster = client_of(tables), worst(tables)
+    answer = send_decision(client, cluster, "permitted", until="9999-12-31")
+    assert answer.status_code == 303
+    assert "9999-12-31" in client.get(answer.headers["Location"]).text
+
+
 @pytest.mark.parametrize("path", ["/", "/keys", "/case/none", "/nothing", "/static/triage.css"])
 def test_every_answer_has_a_strict_policy(tables: Path, path: str) -> None:
     answer = client_of(tables).get(path)
