@@ -126,11 +126,11 @@ class Triage:
             made = self.store.append(made)
         except DistilwatchError as wrong:
             return self._case_page(request, case, 422, wrong=wrong, draft=draft)
-        self.queue.note()
         self.audit.note(
             "decided", person.name, sure=True, cluster=cluster.cluster_id, decision=made.decision,
             disposition=made.disposition_id, role=person.role, address=address_of(request),
         )  # fmt: skip
+        self.queue.note()
         return RedirectResponse(f"/case/{cluster.cluster_id}?done={made.disposition_id}", 303)
 
     async def undo(self, request: Request) -> Response:
@@ -155,11 +155,11 @@ class Triage:
         except DistilwatchError as wrong:
             self.queue.note()
             return self._case_page(request, self._case(request), 409, wrong=wrong)
-        self.queue.note()
         self.audit.note(
             "undone", person.name, sure=True, cluster=cluster.cluster_id, disposition=name,
             role=person.role, address=address_of(request),
         )  # fmt: skip
+        self.queue.note()
         return RedirectResponse(f"/case/{cluster.cluster_id}?done={name}", 303)
 
     # --- the rest --------------------------------------------------------------------------------

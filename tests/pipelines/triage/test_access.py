@@ -13,6 +13,7 @@ from pipelines.settings.triage import ProxyConfig, RolesConfig, TriageConfig
 from pipelines.triage.audit import AuditLog
 from pipelines.triage.auth import check_address
 from pipelines.triage.duckdb_store import DuckDBStore
+from pipelines.triage.queue import Queue
 from schemas.errors import DistilwatchError
 from tests.support.triage import audit_file, client_of, send_decision, token_in
 
@@ -355,6 +356,25 @@ def test_lines_that_are_no_entries_are_told(tables: Path, line: str) -> None:
     log = AuditLog(audit_file(tables))
     assert log.broken() == 1
     assert log.newest(1)[0]["what"] == "unreadable"
+
+
+def test_what_was_decided_is_noted_though_the_tables_cannot_be_read_after_it(
+    tables: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(queue: Queue) -> None:
+        raise DistilwatchError("the decisions cannot be read", "here", "try again")
+
+    client, cluster = client_of(tables), worst(tables)
+    with monkeypatch.context() as broken:
+        broken.setattr(Queue, "note", unreadable)
+        assert send_decision(client, cluster, "watch").status_code == 500
+    [made] = DuckDBStore(tables).dispositions()
+    client = client_of(tables)  # which has read of it
+    form = {"csrf": token_in(client.get(f"/case/{cluster}").text), "disposition": made.name}
+    monkeypatch.setattr(Queue, "note", unreadable)
+    assert client.post(f"/case/{cluster}/undo", data=form).status_code == 500
+    lines = [(line["what"], line.get("disposition")) for line in noted(tables)]
+    assert [line for line in lines if line[1]] == [("decided", made.name), ("undone", made.name)]
 
 
 def test_the_audit_log_is_for_its_owner_only(tables: Path) -> None:
