@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import pytest
 from pipelines.settings.triage import ProxyConfig, RolesConfig, TriageConfig
 from pipelines.triage.audit import AuditLog
 from pipelines.triage.auth import check_address
+from pipelines.triage.case import history_of
 from pipelines.triage.duckdb_store import DuckDBStore
 from pipelines.triage.queue import Queue
 from schemas.errors import DistilwatchError
 from tests.support.triage import audit_file, client_of, send_decision, token_in
+from transforms.alerts.dispositions import Disposition
 
 PROXY = TriageConfig(
     sign_in="proxy",
@@ -289,6 +292,21 @@ def test_decisions_have_a_limit_of_their_own(tables: Path) -> None:
     cluster = worst(tables)
     assert send_decision(client, cluster, "watch").status_code == 303
     assert send_decision(client, cluster, "dismiss").status_code == 429
+
+
+def test_a_decision_of_before_there_were_ids_is_taken_back(tables: Path) -> None:
+    cluster = worst(tables)
+    old = Disposition(cluster, "watch", getpass.getuser(), 1_780_272_000_000, "looked at it")
+    DuckDBStore(tables).append(old)
+    client = client_of(tables)
+    page = client.get(f"/case/{cluster}").text
+    form = {"csrf": token_in(page), "disposition": old.name}
+    assert f'value="{old.name}"' in page
+    assert client.post(f"/case/{cluster}/undo", data=form).status_code == 303
+    history = history_of(DuckDBStore(tables).dispositions(), cluster, 1 << 50)
+    assert [(p.row.decision, p.holds, p.taken_back) for p in history] == [
+        ("withdraw", False, False), ("watch", False, True),
+    ]  # fmt: skip
 
 
 def test_a_decision_until_the_last_day_there_is_can_be_shown(tables: Path) -> None:
