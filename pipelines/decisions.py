@@ -17,6 +17,7 @@ from transforms.alerts.decision_store import Decisions, DispositionStore
 from transforms.alerts.dispositions import HOLDS_DAYS, WITHDRAW, Disposition, decide
 
 DAY_MS = 86_400_000
+_LAST_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
 
 
 def decide_cluster(
@@ -174,8 +175,7 @@ def until_of(text: str, now_ms: int) -> int:
       DistilwatchError: it is none.
     """
     try:
-        day = datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
-        return round(day.timestamp() * 1000) + DAY_MS
+        return end_of_day(text)
     except ValueError:
         pass
     try:
@@ -188,6 +188,17 @@ def until_of(text: str, now_ms: int) -> int:
                 f"{text!r} is no time", "--until", "write 2026-12-31, or '30 d' from now"
             ) from None
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def end_of_day(text: str) -> int:
+    """Milliseconds UTC of the end of a day as of ISO 8601; that of 9999-12-31, which people write
+    for "for ever", is the last moment that tables and Python's calendar have.
+
+    Raises:
+      ValueError: it is none.
+    """
+    start = datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
+    return min(round(start.timestamp() * 1000) + DAY_MS, _LAST_MS)
 
 
 def told(row: Disposition) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -70,11 +70,7 @@ def fetch(
     try:
         connection.locate()
         there = {t.table_id for t in connection.call(connection.client.list_tables, dataset)}
-        wanted = [name for name in names or TABLES if name in there]
-        if not wanted:
-            raise DistilwatchError(
-                "there are no tables of ours", uri, "give the dataset that `detect` wrote to"
-            )
+        wanted = tables_to_read(names, there, uri)
         asked = {name: _statement(dataset, name, since_ms) for name in wanted}
         size = 0
         for sql in asked.values():
@@ -94,6 +90,24 @@ def fetch(
     except Exception as error:
         raise refused(error, connection.uri, "the tables cannot be read") from error
     return Fetched(rows, size, usd)
+
+
+def tables_to_read(names: Sequence[str], there: Collection[str], uri: str) -> list[str]:
+    """Those of some tables that a dataset has; one of an older version may lack all of them.
+
+    Args:
+      names: of tables; all without.
+      there: tables of the dataset.
+      uri: of the dataset, for people.
+
+    Raises:
+      DistilwatchError: no table of the dataset is ours.
+    """
+    if TABLES.keys().isdisjoint(there):
+        raise DistilwatchError(
+            "there are no tables of ours", uri, "give the dataset that `detect` wrote to"
+        )
+    return [name for name in names or TABLES if name in there]
 
 
 def _statement(dataset: str, name: str, since_ms: int | None) -> str:

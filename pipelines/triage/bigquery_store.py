@@ -18,7 +18,9 @@ from transforms.alerts.dispositions import Disposition
 from transforms.bigquery.client import Connection
 from transforms.bigquery.uri import parse_bigquery_uri
 
-_WATCHED = ("flagged_clusters", "cluster_members", "dispositions")
+_NEEDED = ("flagged_clusters", "cluster_members")
+# Cases are kept until one of these changes; steps of alerts come after the rows that they are of.
+_WATCHED = (*_NEEDED, "dispositions", "alerts")
 
 _INDEX = """
     SELECT cluster_id, revision, IFNULL(status, 'open') AS status,
@@ -70,7 +72,7 @@ class BigQueryStore:
         connection = Connection(parse_bigquery_uri(uri))
         dataset = connection.uri.dataset_id
         try:
-            for table in _WATCHED[:2]:
+            for table in _NEEDED:
                 connection.client.get_table(f"{dataset}.{table}")
         except GoogleAPIError as error:
             raise DistilwatchError(

@@ -155,13 +155,13 @@ def _step(row: Mapping[str, Any]) -> AlertStep:
 def history_of(rows: Sequence[Disposition], cluster_id: str, at_ms: int) -> tuple[Past, ...]:
     """What was decided about a cluster, and about others that were merged with it, newest first."""
     own = [r for r in rows if cluster_id in (r.cluster_id, *r.merged_clusters)]
-    held = {(r.cluster_id, r.disposition_id, r.decided_at) for r in holding(rows, at_ms)}
-    back = {r.disposition_id for r in own if r.decision == WITHDRAW}
+    held = {(r.name, r.revision) for r in holding(rows, at_ms)}
+    back = {r.name for r in own if r.decision == WITHDRAW}
     return tuple(
         Past(
             row,
-            (row.cluster_id, row.disposition_id, row.decided_at) in held,
-            row.decision != WITHDRAW and row.disposition_id in back,
+            (row.name, row.revision) in held,
+            row.decision != WITHDRAW and row.name in back,
         )
         for row in sorted(own, key=lambda r: (-r.decided_at, -r.revision))
     )

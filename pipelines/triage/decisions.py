@@ -5,18 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 
 from starlette.datastructures import FormData
 
+from pipelines.decisions import DAY_MS, end_of_day
 from pipelines.report.story import Cluster
 from pipelines.triage.people import Person
 from pipelines.triage.queue import Queue
 from schemas.errors import DistilwatchError
 from transforms.alerts.dispositions import DECISIONS, HOLDS_DAYS, WITHDRAW, Disposition, decide
 
-DAY_MS = 86_400_000
 SOURCE = "triage"
 
 DONE = {
@@ -113,13 +112,11 @@ def _until(draft: Draft, now_ms: int) -> int | None:
     """The end of the named day; else what is usual for the decision."""
     if draft.until:
         try:
-            day = date.fromisoformat(draft.until)
+            return end_of_day(draft.until)
         except ValueError:
             raise DistilwatchError(
                 f"{draft.until!r} is no date", "until", "write it like 2026-12-31"
             ) from None
-        end = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
-        return round(end.timestamp() * 1000)
     days = HOLDS_DAYS.get(draft.decision)
     return None if days is None else now_ms + days * DAY_MS
 

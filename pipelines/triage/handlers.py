@@ -126,12 +126,12 @@ class Triage:
             made = self.store.append(made)
         except DistilwatchError as wrong:
             return self._case_page(request, case, 422, wrong=wrong, draft=draft)
-        self.queue.note()
         self.audit.note(
             "decided", person.name, sure=True, cluster=cluster.cluster_id, decision=made.decision,
-            disposition=made.disposition_id, role=person.role, address=address_of(request),
+            disposition=made.name, role=person.role, address=address_of(request),
         )  # fmt: skip
-        return RedirectResponse(f"/case/{cluster.cluster_id}?done={made.disposition_id}", 303)
+        self.queue.note()
+        return RedirectResponse(f"/case/{cluster.cluster_id}?done={made.name}", 303)
 
     async def undo(self, request: Request) -> Response:
         form = await request.form(max_files=0)
@@ -144,7 +144,7 @@ class Triage:
             return stop
         case = self._case(request)
         cluster, person = case.told.cluster, request.state.person
-        rows = [p.row for p in case.history if p.row.disposition_id == name]
+        rows = [p.row for p in case.history if p.row.name == name]
         if not rows:
             raise HTTPException(404, "there is no such decision on this cluster")
         original = min(rows, key=lambda row: row.revision)
@@ -155,11 +155,11 @@ class Triage:
         except DistilwatchError as wrong:
             self.queue.note()
             return self._case_page(request, self._case(request), 409, wrong=wrong)
-        self.queue.note()
         self.audit.note(
             "undone", person.name, sure=True, cluster=cluster.cluster_id, disposition=name,
             role=person.role, address=address_of(request),
         )  # fmt: skip
+        self.queue.note()
         return RedirectResponse(f"/case/{cluster.cluster_id}?done={name}", 303)
 
     # --- the rest --------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ class Triage:
         draft: Draft | None = None,
     ) -> Response:
         name = request.query_params.get("done", "") if wrong is None else ""
-        done = next((p for p in case.history if name and p.row.disposition_id == name), None)
+        done = next((p for p in case.history if name and p.row.name == name), None)
         return page(
             request,
             "case.html.j2",

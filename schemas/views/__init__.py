@@ -22,6 +22,7 @@ NAMES = (
     "current_sessions",
     "current_clusters",
     "current_alerts",
+    "current_verdicts",
     "dead_letter_status",
     "cluster_windows",
     "run_balance",

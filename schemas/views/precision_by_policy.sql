@@ -15,19 +15,7 @@
 -- precision_rate: confirmed among confirmed, dismissed and permitted; empty without any [0 to 1]
 -- precision_low: lower end of its interval [0 to 1]
 -- precision_high: upper end of its interval [0 to 1]
-WITH decisions AS (
-  SELECT cluster_id, decision, decided_at FROM dispositions
-  WHERE TRUE
-  QUALIFY ROW_NUMBER() OVER (
-    PARTITION BY COALESCE(disposition_id, CONCAT(cluster_id, CAST(decided_at AS STRING)))
-    ORDER BY COALESCE(revision, 1) DESC) = 1
-),
-verdicts AS (
-  SELECT cluster_id, decision FROM decisions
-  WHERE decision IN ('confirm', 'dismiss', 'permitted', 'watch')
-  QUALIFY ROW_NUMBER() OVER (PARTITION BY cluster_id ORDER BY decided_at DESC) = 1
-),
-policies AS (
+WITH policies AS (
   SELECT cluster_id, policy FROM current_alerts
   WHERE policy IS NOT NULL AND COALESCE(namespace, '') <> 'drill'
   QUALIFY ROW_NUMBER() OVER (PARTITION BY cluster_id ORDER BY changed_at DESC, alert_id) = 1
@@ -40,7 +28,7 @@ flagged AS (
     c.severity,
     v.decision
   FROM current_clusters AS c
-  LEFT JOIN verdicts AS v ON v.cluster_id = c.cluster_id
+  LEFT JOIN current_verdicts AS v ON v.cluster_id = c.cluster_id
   LEFT JOIN policies AS p ON p.cluster_id = c.cluster_id
   WHERE c.status <> 'resolved' OR v.decision IS NOT NULL
 ),

@@ -14,19 +14,7 @@
 -- precision_rate: confirmed among confirmed, dismissed and permitted; empty without any [0 to 1]
 -- precision_low: lower end of its interval [0 to 1]
 -- precision_high: upper end of its interval [0 to 1]
-WITH decisions AS (
-  SELECT cluster_id, decision, decided_at FROM dispositions
-  WHERE TRUE
-  QUALIFY ROW_NUMBER() OVER (
-    PARTITION BY COALESCE(disposition_id, CONCAT(cluster_id, CAST(decided_at AS STRING)))
-    ORDER BY COALESCE(revision, 1) DESC) = 1
-),
-verdicts AS (
-  SELECT cluster_id, decision FROM decisions
-  WHERE decision IN ('confirm', 'dismiss', 'permitted', 'watch')
-  QUALIFY ROW_NUMBER() OVER (PARTITION BY cluster_id ORDER BY decided_at DESC) = 1
-),
-opened AS (
+WITH opened AS (
   SELECT
     -- 1970-01-05 was a Monday.
     CAST(DATE_SUB(DATE(a.changed_at), INTERVAL
@@ -34,7 +22,7 @@ opened AS (
     a.policy,
     v.decision
   FROM alerts AS a
-  LEFT JOIN verdicts AS v ON v.cluster_id = a.cluster_id
+  LEFT JOIN current_verdicts AS v ON v.cluster_id = a.cluster_id
   WHERE a.step = 'opened' AND a.policy IS NOT NULL
     AND COALESCE(a.storm_id, '') <> a.alert_id AND COALESCE(a.namespace, '') <> 'drill'
 ),

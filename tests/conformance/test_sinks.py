@@ -12,7 +12,7 @@ from pipelines.preflight import check_output
 from pipelines.tables import check_tables
 from pipelines.upkeep import ask
 from schemas.errors import DistilwatchError
-from tests.transforms.sinks.test_commit import session, stage
+from tests.support.commit import session, stage
 from transforms.sinks.commit import Committer
 from transforms.sinks.spool import Spool, spool_folder
 

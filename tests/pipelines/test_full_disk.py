@@ -12,10 +12,10 @@ from pyarrow.dataset import dataset
 
 from schemas.errors import DistilwatchError
 from tests.support.commands import result, run, table
+from tests.support.commit import Place, cluster, count, session, stage
 from tests.support.sketches import small_bundle
 from tests.support.small_disk import CannotMountError, SmallDisk, small_disk
 from tests.support.small_world import as_lines, requests, settings_file
-from tests.transforms.sinks.test_commit import Place, cluster, count, session, stage
 from transforms.alerts.outbox import Book
 from transforms.scoring.bundle import save_bundle
 from transforms.sinks.spool import Spool

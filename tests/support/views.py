@@ -147,6 +147,10 @@ ROWS: dict[str, Rows] = {
          "decided_at": T0 + 3 * DAY + HOUR},
         {"cluster_id": "c-4", "decision": "dismiss", "decided_by": "ann",
          "decided_at": T0 + 2 * DAY},
+        {"cluster_id": "c-3", "decision": "confirm", "decided_by": "ann",
+         "decided_at": T0 + 2 * DAY},
+        {"cluster_id": "c-3", "decision": "withdraw", "decided_by": "ann",
+         "decided_at": T0 + 3 * DAY, "disposition_id": f"c-3/{T0 + 2 * DAY}", "revision": 2},
     ],
     "alerts": [
         _alert("l-1", 1, "c-1", "opened", T0 + HOUR),
@@ -191,6 +195,12 @@ EXPECTED: list[tuple[str, str, list[tuple[Any, ...]]]] = [
         "alert_id, revision, severity",
         [("l-1", 2, "high"), ("l-3", 1, "medium"), ("l-4", 1, "medium"), ("l-5", 1, "medium"),
          ("s-1", 1, "medium")],
+    ),
+    (
+        # That of c-3 was taken back; it has no id, as those of older versions.
+        "current_verdicts",
+        "cluster_id, decision, decided_at",
+        [("c-1", "confirm", at(3 + 1 / 24)), ("c-4", "dismiss", at(2))],
     ),
     (
         # The letter that was written to the topic is refused there once more.
@@ -298,8 +308,10 @@ EXPECTED: list[tuple[str, str, list[tuple[Any, ...]]]] = [
             ("c-2", at(0.25), "flagged", "", 50, "medium", 2, 50),
             ("c-2", at(2.5), "joined", "to c-1", 60, "low", 2, 60),
             ("c-3", at(2), "began", "first request of a member", None, None, None, None),
+            ("c-3", at(2), "decision", "confirm by ann", None, None, None, None),
             ("c-3", at(2 + 1 / 24), "sighting", "of indicator i1", None, None, None, 7),
             ("c-3", at(2.75), "flagged", "", 80, "critical", 2, 80),
+            ("c-3", at(3), "decision", "withdraw by ann", None, None, None, None),
             ("c-4", at(0), "began", "first request of a member", None, None, None, None),
             ("c-4", at(0.75), "flagged", "", 30, "medium", 2, 30),
             ("c-4", at(2), "decision", "dismiss by ann", None, None, None, None),

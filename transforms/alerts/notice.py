@@ -165,9 +165,10 @@ def how_sure(news: Observation) -> str:
 
 def body(message: Mapping[str, Any]) -> list[str]:
     """The lines below the title, for channels of plain text."""
-    why = str(message["reason"])
-    lines = [f"{why[:1].upper()}{why[1:].rstrip('.')}."] if why != "flagged" else []
-    lines += [str(message["sure"]), str(message["cost"]).rstrip(".") + "."]
+    why, cost = str(message["reason"]), str(message["cost"])
+    # Both are empty where they named an account that is to be forgotten (`forgetting`).
+    lines = [f"{why[:1].upper()}{why[1:].rstrip('.')}."] if why not in ("", "flagged") else []
+    lines += [str(message["sure"]), *([cost.rstrip(".") + "."] if cost else [])]
     lines += [f"- {line}" for line in message["check"]]
     if message["case_url"]:
         lines.append(f"Case: {message['case_url']}")

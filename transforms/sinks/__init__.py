@@ -34,7 +34,9 @@ def check_sink(uri: str, wait: bool = False) -> None:
         scheme = urlsplit(uri).scheme
     except ValueError as error:  # of brackets that hold no address
         raise DistilwatchError(
-            f"this is no address: {error}", f"--output {uri}", "mend it"
+            f"this is no address: {error}",
+            f"--output {uri}",
+            "write brackets only around an IPv6 address, as in kafka://[::1]:9092/topic",
         ) from None
     if scheme == "kafka":
         from transforms.ingest.kafka import check_broker

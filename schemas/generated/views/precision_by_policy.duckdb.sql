@@ -1,27 +1,5 @@
 CREATE OR REPLACE VIEW "precision_by_policy" AS
-WITH decisions AS (
-  SELECT
-    cluster_id,
-    decision,
-    decided_at
-  FROM dispositions
-  WHERE
-    TRUE
-  QUALIFY
-    ROW_NUMBER() OVER (
-      PARTITION BY COALESCE(disposition_id, cluster_id || CAST(decided_at AS TEXT))
-      ORDER BY COALESCE(revision, 1) DESC
-    ) = 1
-), verdicts AS (
-  SELECT
-    cluster_id,
-    decision
-  FROM decisions
-  WHERE
-    decision IN ('confirm', 'dismiss', 'permitted', 'watch')
-  QUALIFY
-    ROW_NUMBER() OVER (PARTITION BY cluster_id ORDER BY decided_at DESC) = 1
-), policies AS (
+WITH policies AS (
   SELECT
     cluster_id,
     policy
@@ -38,7 +16,7 @@ WITH decisions AS (
     c.severity,
     v.decision
   FROM current_clusters AS c
-  LEFT JOIN verdicts AS v
+  LEFT JOIN current_verdicts AS v
     ON v.cluster_id = c.cluster_id
   LEFT JOIN policies AS p
     ON p.cluster_id = c.cluster_id

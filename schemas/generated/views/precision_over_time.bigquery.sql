@@ -1,32 +1,10 @@
-WITH decisions AS (
-  SELECT
-    cluster_id,
-    decision,
-    decided_at
-  FROM `${dataset}.dispositions`
-  WHERE
-    TRUE
-  QUALIFY
-    ROW_NUMBER() OVER (
-      PARTITION BY COALESCE(disposition_id, CONCAT(cluster_id, CAST(decided_at AS STRING)))
-      ORDER BY COALESCE(revision, 1) DESC
-    ) = 1
-), verdicts AS (
-  SELECT
-    cluster_id,
-    decision
-  FROM decisions
-  WHERE
-    decision IN ('confirm', 'dismiss', 'permitted', 'watch')
-  QUALIFY
-    ROW_NUMBER() OVER (PARTITION BY cluster_id ORDER BY decided_at DESC) = 1
-), opened AS (
+WITH opened AS (
   SELECT
     CAST(DATE_SUB(DATE(a.changed_at), INTERVAL (MOD(DATE_DIFF(DATE(a.changed_at), CAST('1970-01-05' AS DATE), DAY), 7)) DAY) AS DATE) AS week, /* 1970-01-05 was a Monday. */
     a.policy,
     v.decision
   FROM `${dataset}.alerts` AS a
-  LEFT JOIN verdicts AS v
+  LEFT JOIN `${views}.current_verdicts` AS v
     ON v.cluster_id = a.cluster_id
   WHERE
     a.step = 'opened'

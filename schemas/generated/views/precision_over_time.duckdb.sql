@@ -1,27 +1,5 @@
 CREATE OR REPLACE VIEW "precision_over_time" AS
-WITH decisions AS (
-  SELECT
-    cluster_id,
-    decision,
-    decided_at
-  FROM dispositions
-  WHERE
-    TRUE
-  QUALIFY
-    ROW_NUMBER() OVER (
-      PARTITION BY COALESCE(disposition_id, cluster_id || CAST(decided_at AS TEXT))
-      ORDER BY COALESCE(revision, 1) DESC
-    ) = 1
-), verdicts AS (
-  SELECT
-    cluster_id,
-    decision
-  FROM decisions
-  WHERE
-    decision IN ('confirm', 'dismiss', 'permitted', 'watch')
-  QUALIFY
-    ROW_NUMBER() OVER (PARTITION BY cluster_id ORDER BY decided_at DESC) = 1
-), opened AS (
+WITH opened AS (
   SELECT
     CAST(CAST((
       a.changed_at AT TIME ZONE 'UTC'
@@ -35,7 +13,7 @@ WITH decisions AS (
     a.policy,
     v.decision
   FROM alerts AS a
-  LEFT JOIN verdicts AS v
+  LEFT JOIN current_verdicts AS v
     ON v.cluster_id = a.cluster_id
   WHERE
     a.step = 'opened'

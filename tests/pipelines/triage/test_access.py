@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ import pytest
 from pipelines.settings.triage import ProxyConfig, RolesConfig, TriageConfig
 from pipelines.triage.audit import AuditLog
 from pipelines.triage.auth import check_address
+from pipelines.triage.case import history_of
 from pipelines.triage.duckdb_store import DuckDBStore
+from pipelines.triage.queue import Queue
 from schemas.errors import DistilwatchError
 from tests.support.triage import audit_file, client_of, send_decision, token_in
+from transforms.alerts.dispositions import Disposition
 
 PROXY = TriageConfig(
     sign_in="proxy",
@@ -290,6 +294,28 @@ def test_decisions_have_a_limit_of_their_own(tables: Path) -> None:
     assert send_decision(client, cluster, "dismiss").status_code == 429
 
 
+def test_a_decision_of_before_there_were_ids_is_taken_back(tables: Path) -> None:
+    cluster = worst(tables)
+    old = Disposition(cluster, "watch", getpass.getuser(), 1_780_272_000_000, "looked at it")
+    DuckDBStore(tables).append(old)
+    client = client_of(tables)
+    page = client.get(f"/case/{cluster}").text
+    form = {"csrf": token_in(page), "disposition": old.name}
+    assert f'value="{old.name}"' in page
+    assert client.post(f"/case/{cluster}/undo", data=form).status_code == 303
+    history = history_of(DuckDBStore(tables).dispositions(), cluster, 1 << 50)
+    assert [(p.row.decision, p.holds, p.taken_back) for p in history] == [
+        ("withdraw", False, False), ("watch", False, True),
+    ]  # fmt: skip
+
+
+def test_a_decision_until_the_last_day_there_is_can_be_shown(tables: Path) -> None:
+    client, cluster = client_of(tables), worst(tables)
+    answer = send_decision(client, cluster, "permitted", until="9999-12-31")
+    assert answer.status_code == 303
+    assert "9999-12-31" in client.get(answer.headers["Location"]).text
+
+
 @pytest.mark.parametrize("path", ["/", "/keys", "/case/none", "/nothing", "/static/triage.css"])
 def test_every_answer_has_a_strict_policy(tables: Path, path: str) -> None:
     answer = client_of(tables).get(path)
@@ -348,6 +374,25 @@ def test_lines_that_are_no_entries_are_told(tables: Path, line: str) -> None:
     log = AuditLog(audit_file(tables))
     assert log.broken() == 1
     assert log.newest(1)[0]["what"] == "unreadable"
+
+
+def test_what_was_decided_is_noted_though_the_tables_cannot_be_read_after_it(
+    tables: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(queue: Queue) -> None:
+        raise DistilwatchError("the decisions cannot be read", "here", "try again")
+
+    client, cluster = client_of(tables), worst(tables)
+    with monkeypatch.context() as broken:
+        broken.setattr(Queue, "note", unreadable)
+        assert send_decision(client, cluster, "watch").status_code == 500
+    [made] = DuckDBStore(tables).dispositions()
+    client = client_of(tables)  # which has read of it
+    form = {"csrf": token_in(client.get(f"/case/{cluster}").text), "disposition": made.name}
+    monkeypatch.setattr(Queue, "note", unreadable)
+    assert client.post(f"/case/{cluster}/undo", data=form).status_code == 500
+    lines = [(line["what"], line.get("disposition")) for line in noted(tables)]
+    assert [line for line in lines if line[1]] == [("decided", made.name), ("undone", made.name)]
 
 
 def test_the_audit_log_is_for_its_owner_only(tables: Path) -> None:

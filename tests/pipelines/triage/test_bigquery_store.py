@@ -66,6 +66,12 @@ def test_index_and_cases_are_those_of_duckdb(small: Path, store: Store) -> None:
     assert store.case("c-none") is None
 
 
+def test_steps_of_alerts_are_changes_too(store: Store) -> None:
+    """They are written after the rows that they are of, and are a part of the case."""
+    watched = {mark.partition("@")[0] for mark in store.version().split("/")}
+    assert watched == {"flagged_clusters", "cluster_members", "dispositions", "alerts"}
+
+
 def test_a_decision_is_kept_moves_the_cluster_and_is_taken_back_once(store: Store) -> None:
     queue = Queue(store, 0)
     queue.refresh()

@@ -187,3 +187,15 @@ def test_messages_hold_no_accounts_and_no_hashes(office: Callable[..., Office]) 
     for secret in ("a1", "a4", "deadbeef"):
         assert secret not in str(message.notice["title"]) + str(message.notice["check"])
         assert f"'{secret}'" not in str(message.notice)
+
+
+def test_what_was_emptied_to_forget_somebody_is_no_line_of_a_message(
+    office: Callable[..., Office],
+) -> None:
+    desk = office()
+    desk.look(cluster())
+    [message] = desk.book.messages()
+    whole = body(message.notice)
+    left = body(message.notice | {"reason": "", "cost": ""})
+    assert left == [line for line in whole if not line.startswith("$")]
+    assert len(left) == len(whole) - 1

@@ -6,88 +6,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import pyarrow.dataset as ds
 import pytest
 
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
+from tests.support.commit import Place, count, session, stage
 from transforms.sinks import commit as commit_module
-from transforms.sinks.commit import Committer, KnownClusters
+from transforms.sinks.commit import Committer
 from transforms.sinks.newest import newest
-from transforms.sinks.spool import Spool, spool_folder
-from transforms.sinks.staging import _StageFn
-
-T0 = 1_780_272_000_000
-Row = dict[str, Any]
-
-
-def session(name: str, revision: int, pane: str = "early", **columns: Any) -> Row:
-    return {
-        "session_id": name, "revision": revision, "level": "session_account",
-        "key_kind": "account", "key": name, "session_start": T0, "session_end": T0 + revision,
-        "pane": pane, "request_count": revision, "input_tokens": 0, "output_tokens": 0,
-        "features": [], "score": 0.5, "p_value": 0.5,
-    } | columns  # fmt: skip
-
-
-def cluster(name: str, revision: int, severity: str = "low") -> Row:
-    return {
-        "cluster_id": name, "revision": revision, "window_start": T0, "window_end": T0 + 1,
-        "status": "open", "severity": severity, "score": 1.0, "p_value": 0.001, "first_seen": T0,
-        "last_seen": T0, "account_count": 3, "request_count": revision, "reasons": [],
-        "tactics": [],
-    }  # fmt: skip
-
-
-def count(metric: str, value: int, run_id: str = "run-1") -> Row:
-    return {"run_id": run_id, "metric": metric, "value": value}
-
-
-def stage(spool: Spool, table: str, *rows: Row) -> None:
-    """Stages rows as a worker does."""
-    worker = _StageFn(table, spool.staging)
-    worker.start_bundle()
-    for row in rows:
-        list(worker.process(row))
-    worker.finish_bundle()
-
-
-class Place:
-    """A spool beside a database, and committers on them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.database = folder / "out.duckdb"
-        self.parquet = folder / "tables"
-        self.outputs = [f"duckdb:///{self.database}", f"parquet:///{self.parquet}"]
-        self.warnings: list[str] = []
-        self.now = 0.0
-        self.spool = self.new_spool()
-
-    def new_spool(self) -> Spool:
-        return Spool(spool_folder(self.outputs, None, "run-1"))
-
-    def committer(self, *more: str) -> Committer:
-        return Committer(
-            self.spool, [*more, *self.outputs], "run-1", self.warnings.append, lambda: self.now
-        )
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect(str(self.database), read_only=True) as connection:
-            return connection.execute(sql).fetchall()
-
-    def files(self, table: str) -> list[Path]:
-        return sorted((self.parquet / table).rglob("*.parquet"))
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path)
-    with place.spool.locked():
-        yield place
-
+from transforms.sinks.spool import spool_folder
 
 SESSIONS = "SELECT session_id, revision, pane FROM session_scores ORDER BY ALL"
 
@@ -287,100 +216,6 @@ def test_many_files_of_a_day_become_one_with_one_version_of_each_row(
     assert joined["score"].to_pylist() == [3.0]
 
 
-class Topic:
-    """Takes alerts instead of a broker."""
-
-    def __init__(self) -> None:
-        self.away = False
-        self.sent: list[tuple[str, int, str]] = []
-
-    def __call__(self, uri: str, rows: list[Row]) -> int:
-        if self.away:
-            raise DistilwatchError("no Kafka broker answers", uri, "start it")
-        self.sent += [(row["cluster_id"], row["revision"], row["severity"]) for row in rows]
-        return len(rows)
-
-
-@pytest.fixture
-def topic(monkeypatch: pytest.MonkeyPatch) -> Topic:
-    topic = Topic()
-    monkeypatch.setattr("transforms.sinks.kafka.send_rows", topic)
-    return topic
-
-
-ALERTS = "kafka://127.0.0.1:9/alerts"
-
-
-def test_a_cluster_is_told_of_once_for_each_severity(place: Place, topic: Topic) -> None:
-    committer = place.committer(ALERTS)
-    for revision, severity in ((1, "low"), (2, "low"), (3, "high"), (4, "low"), (5, "high")):
-        stage(place.spool, "flagged_clusters", cluster("c", revision, severity))
-        committer.commit()
-    assert topic.sent == [("c", 1, "low"), ("c", 3, "high")]
-    assert len(place.rows("SELECT * FROM flagged_clusters")) == 5
-    # Several revisions at once: only the newest is told.
-    stage(place.spool, "flagged_clusters", cluster("d", 1, "low"), cluster("d", 2, "medium"))
-    committer.commit()
-    assert topic.sent[2:] == [("d", 2, "medium")]
-    assert committer.written.members == {
-        (name, "2026-06-01T00:00:00+00:00"): 3 for name in ("c", "d")
-    }
-
-
-def member(name: str, revision: int) -> Row:
-    return {"cluster_id": name, "revision": revision, "account_id": "a", "since": T0, "links": []}
-
-
-def test_a_cluster_that_is_flagged_no_more_is_resolved_also_after_a_restart(
-    place: Place, topic: Topic
-) -> None:
-    committer = place.committer(ALERTS)
-    stage(place.spool, "flagged_clusters", cluster("c", 1, "high"))
-    committer.commit()
-    gone = {"status": "resolved"}
-    stage(place.spool, "flagged_clusters", cluster("c", 2) | gone, cluster("never", 2) | gone)
-    stage(place.spool, "cluster_members", member("c", 2), member("never", 2))
-    again = place.committer(ALERTS)
-    again.commit()
-    assert place.rows("SELECT cluster_id, revision, status FROM current_clusters") == [
-        ("c", 2, "resolved")
-    ]
-    assert place.rows("SELECT cluster_id, revision FROM cluster_members") == [("c", 2)]
-    assert topic.sent == [("c", 1, "high")]
-    assert not again.written.members
-    # It stays so until it is flagged again.
-    stage(place.spool, "flagged_clusters", cluster("c", 3) | gone)
-    again.commit()
-    stage(place.spool, "flagged_clusters", cluster("c", 4))
-    again.commit()
-    revisions = place.rows("SELECT revision, status FROM flagged_clusters ORDER BY revision")
-    assert revisions == [(1, "open"), (2, "resolved"), (4, "open")]
-
-
-def test_a_restart_does_not_tell_again_but_another_run_does(place: Place, topic: Topic) -> None:
-    stage(place.spool, "flagged_clusters", cluster("c", 1))
-    place.committer(ALERTS).commit()
-    stage(place.spool, "flagged_clusters", cluster("c", 1), cluster("d", 1))
-    place.committer(ALERTS).commit()
-    assert [name for name, *_ in topic.sent] == ["c", "d"]
-    other = KnownClusters(place.spool.folder / "clusters.json", "run-2")
-    assert other.due([cluster("c", 1)])
-
-
-def test_alerts_come_after_the_tables_and_wait_for_the_broker(place: Place, topic: Topic) -> None:
-    committer = place.committer(ALERTS)
-    topic.away = True
-    stage(place.spool, "flagged_clusters", cluster("c", 1))
-    assert not committer.commit()
-    assert len(place.rows("SELECT * FROM flagged_clusters")) == 1
-    place.now += 20
-    assert not committer.commit()
-    assert "no Kafka broker answers" in place.warnings[0]
-    topic.away = False
-    assert committer.commit()
-    assert topic.sent == [("c", 1, "low")]
-
-
 def test_two_runs_cannot_share_a_spool(place: Place) -> None:
     with pytest.raises(DistilwatchError, match="another run"), place.new_spool().locked():
         pass
@@ -398,20 +233,3 @@ def test_newest_keeps_one_row_of_each_key() -> None:
     rows = table.to_arrow([count("read", n) for n in (3, 9, 5)] + [count("scored", 1)])
     kept = newest(table, rows).to_pylist()
     assert sorted((row["metric"], row["value"]) for row in kept) == [("read", 9), ("scored", 1)]
-
-
-def test_what_is_flagged_by_now_is_what_the_largest_revision_says(place: Place) -> None:
-    committer = place.committer()
-    stage(place.spool, "flagged_clusters", cluster("a", 2), cluster("b", 5))
-    committer.commit()
-    assert sum(committer.written.members.values()) == 6
-    taken_back = cluster("a", 9) | {"status": "resolved"}
-    stage(place.spool, "flagged_clusters", taken_back)
-    committer.commit()
-    # An older row of it that comes once more, and the same news again, change nothing.
-    for again in (cluster("a", 2), taken_back):
-        stage(place.spool, "flagged_clusters", again)
-        committer.commit()
-        assert [name for name, _ in committer.written.members] == ["b"]
-    open_now = "SELECT cluster_id FROM current_clusters WHERE status <> 'resolved'"
-    assert place.rows(open_now) == [("b",)]

@@ -11,9 +11,9 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from infra.local.bigquery_emulator import BigQueryEmulator
 from tests.support.bigquery import Dataset, duckdb_rows, new_dataset
+from tests.support.commit import cluster, count, stage
 from tests.support.faulty_proxy import FaultyProxy
 from tests.transforms.sinks.bigquery.rows import session
-from tests.transforms.sinks.test_commit import cluster, count, stage
 from transforms.bigquery.client import BigQueryOptions
 from transforms.sinks.bigquery.transform import WriteBigQuery
 from transforms.sinks.commit import Committer

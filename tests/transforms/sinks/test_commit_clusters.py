@@ -1,0 +1,120 @@
+"""Clusters of a run that goes on: what is flagged by now, and who is told of it once."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.errors import DistilwatchError
+from tests.support.commit import T0, Place, Row, cluster, stage
+from transforms.sinks.commit import KnownClusters
+
+
+class Topic:
+    """Takes alerts instead of a broker."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.sent: list[tuple[str, int, str]] = []
+
+    def __call__(self, uri: str, rows: list[Row]) -> int:
+        if self.away:
+            raise DistilwatchError("no Kafka broker answers", uri, "start it")
+        self.sent += [(row["cluster_id"], row["revision"], row["severity"]) for row in rows]
+        return len(rows)
+
+
+@pytest.fixture
+def topic(monkeypatch: pytest.MonkeyPatch) -> Topic:
+    topic = Topic()
+    monkeypatch.setattr("transforms.sinks.kafka.send_rows", topic)
+    return topic
+
+
+ALERTS = "kafka://127.0.0.1:9/alerts"
+
+
+def test_a_cluster_is_told_of_once_for_each_severity(place: Place, topic: Topic) -> None:
+    committer = place.committer(ALERTS)
+    for revision, severity in ((1, "low"), (2, "low"), (3, "high"), (4, "low"), (5, "high")):
+        stage(place.spool, "flagged_clusters", cluster("c", revision, severity))
+        committer.commit()
+    assert topic.sent == [("c", 1, "low"), ("c", 3, "high")]
+    assert len(place.rows("SELECT * FROM flagged_clusters")) == 5
+    # Several revisions at once: only the newest is told.
+    stage(place.spool, "flagged_clusters", cluster("d", 1, "low"), cluster("d", 2, "medium"))
+    committer.commit()
+    assert topic.sent[2:] == [("d", 2, "medium")]
+    assert committer.written.members == {
+        (name, "2026-06-01T00:00:00+00:00"): 3 for name in ("c", "d")
+    }
+
+
+def member(name: str, revision: int) -> Row:
+    return {"cluster_id": name, "revision": revision, "account_id": "a", "since": T0, "links": []}
+
+
+def test_a_cluster_that_is_flagged_no_more_is_resolved_also_after_a_restart(
+    place: Place, topic: Topic
+) -> None:
+    committer = place.committer(ALERTS)
+    stage(place.spool, "flagged_clusters", cluster("c", 1, "high"))
+    committer.commit()
+    gone = {"status": "resolved"}
+    stage(place.spool, "flagged_clusters", cluster("c", 2) | gone, cluster("never", 2) | gone)
+    stage(place.spool, "cluster_members", member("c", 2), member("never", 2))
+    again = place.committer(ALERTS)
+    again.commit()
+    assert place.rows("SELECT cluster_id, revision, status FROM current_clusters") == [
+        ("c", 2, "resolved")
+    ]
+    assert place.rows("SELECT cluster_id, revision FROM cluster_members") == [("c", 2)]
+    assert topic.sent == [("c", 1, "high")]
+    assert not again.written.members
+    # It stays so until it is flagged again.
+    stage(place.spool, "flagged_clusters", cluster("c", 3) | gone)
+    again.commit()
+    stage(place.spool, "flagged_clusters", cluster("c", 4))
+    again.commit()
+    revisions = place.rows("SELECT revision, status FROM flagged_clusters ORDER BY revision")
+    assert revisions == [(1, "open"), (2, "resolved"), (4, "open")]
+
+
+def test_a_restart_does_not_tell_again_but_another_run_does(place: Place, topic: Topic) -> None:
+    stage(place.spool, "flagged_clusters", cluster("c", 1))
+    place.committer(ALERTS).commit()
+    stage(place.spool, "flagged_clusters", cluster("c", 1), cluster("d", 1))
+    place.committer(ALERTS).commit()
+    assert [name for name, *_ in topic.sent] == ["c", "d"]
+    other = KnownClusters(place.spool.folder / "clusters.json", "run-2")
+    assert other.due([cluster("c", 1)])
+
+
+def test_alerts_come_after_the_tables_and_wait_for_the_broker(place: Place, topic: Topic) -> None:
+    committer = place.committer(ALERTS)
+    topic.away = True
+    stage(place.spool, "flagged_clusters", cluster("c", 1))
+    assert not committer.commit()
+    assert len(place.rows("SELECT * FROM flagged_clusters")) == 1
+    place.now += 20
+    assert not committer.commit()
+    assert "no Kafka broker answers" in place.warnings[0]
+    topic.away = False
+    assert committer.commit()
+    assert topic.sent == [("c", 1, "low")]
+
+
+def test_what_is_flagged_by_now_is_what_the_largest_revision_says(place: Place) -> None:
+    committer = place.committer()
+    stage(place.spool, "flagged_clusters", cluster("a", 2), cluster("b", 5))
+    committer.commit()
+    assert sum(committer.written.members.values()) == 6
+    taken_back = cluster("a", 9) | {"status": "resolved"}
+    stage(place.spool, "flagged_clusters", taken_back)
+    committer.commit()
+    # An older row of it that comes once more, and the same news again, change nothing.
+    for again in (cluster("a", 2), taken_back):
+        stage(place.spool, "flagged_clusters", again)
+        committer.commit()
+        assert [name for name, _ in committer.written.members] == ["b"]
+    open_now = "SELECT cluster_id FROM current_clusters WHERE status <> 'resolved'"
+    assert place.rows(open_now) == [("b",)]
