@@ -19,11 +19,12 @@ from schemas.errors import DistilwatchError
 from schemas.events import EVENT_FIELDS
 from tests.support import gateways
 from transforms.ingest.batch import Decoded, Events, RecordBatch
-from transforms.ingest.decode import FORGOTTEN, Decoder
+from transforms.ingest.decode import Decoder
 from transforms.ingest.forgotten import Forgotten, note
 from transforms.ingest.formats import adapter_of, defaults_of, names
 from transforms.ingest.formats.values import prefix
 from transforms.ingest.pseudonyms import Pseudonymiser
+from transforms.ingest.refusals import FORGOTTEN
 
 KEY = b"k" * 32
 T0 = 1_780_272_000_000
