@@ -17,7 +17,7 @@ from typing import Any
 from transforms.ingest.formats import messages
 from transforms.ingest.formats.documents import Document, parts_of, reader
 from transforms.ingest.formats.reading import Fields, Read, Unreadable
-from transforms.ingest.formats.values import client, prefix, whole
+from transforms.ingest.formats.values import whole
 
 _HEADER = "request.headers."
 DEFAULTS: dict[str, tuple[str, ...]] = {
@@ -86,11 +86,6 @@ def _is_request(document: Document) -> bool:
 
 def _fields(document: Document, places: dict[str, tuple[str, ...]]) -> Fields:
     fields: Fields = {field: document.first(paths) for field, paths in places.items()}
-    address, agent = fields["ip_prefix"], fields["client_fingerprint"]
-    if isinstance(address, str):
-        fields["ip_prefix"] = prefix(address)
-    if isinstance(agent, str):
-        fields["client_fingerprint"] = client(agent)
     if isinstance(fields["endpoint"], str):
         fields["endpoint"] = fields["endpoint"].split("?")[0]  # keys may follow
     asked = messages.opened(document.first(("ai.payload.request", "ai.*.payload.request")))

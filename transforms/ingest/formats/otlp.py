@@ -20,7 +20,7 @@ import msgspec
 from schemas.errors import DistilwatchError
 from transforms.ingest.formats import messages
 from transforms.ingest.formats.reading import Fields, Read, Unreadable
-from transforms.ingest.formats.values import client, milliseconds, prefix, whole
+from transforms.ingest.formats.values import milliseconds, whole
 
 GENERATES = frozenset({"chat", "generate_content", "text_completion"})
 DEFAULTS: dict[str, tuple[str, ...]] = {
@@ -290,24 +290,14 @@ def _fields(
         error = whole(first(["error.type"]))
         if isinstance(error, int) and 100 <= error <= 999:
             fields["status_code"] = error
-    _narrow(fields)
+    if isinstance(fields.get("account_created_at"), float):
+        fields["account_created_at"] = milliseconds(fields["account_created_at"])
     fields |= messages.fields_of(
         first(_MESSAGES) or _numbered(attributes) or _old(events),
         first(["gen_ai.system_instructions"]),
     )
     tools = messages.tool_names(first(["gen_ai.tool.definitions", "gen_ai.request.tools"]))
     return fields | ({"tool_names": tools} if tools else {})
-
-
-def _narrow(fields: Fields) -> None:
-    """What identifies a person more than we need becomes less, here and not later."""
-    address, agent = fields.get("ip_prefix"), fields.get("client_fingerprint")
-    if isinstance(address, str):
-        fields["ip_prefix"] = prefix(address)
-    if isinstance(agent, str):
-        fields["client_fingerprint"] = client(agent)
-    if isinstance(fields.get("account_created_at"), float):
-        fields["account_created_at"] = milliseconds(fields["account_created_at"])
 
 
 def _numbered(attributes: Attributes) -> list[Fields]:
