@@ -44,7 +44,6 @@ from transforms.ingest.columns import columns_of
 from transforms.ingest.events import RequestEvent, event_of, parse_lines, parse_record
 from transforms.ingest.forgotten import Forgotten
 from transforms.ingest.formats.adapter import Adapter
-from transforms.ingest.formats.reading import Unreadable
 from transforms.ingest.known import KnownTexts
 from transforms.ingest.pseudonyms import Pseudonymiser
 from transforms.ingest.refusals import EMPTY, FORGOTTEN, Refusal, Refused
@@ -183,14 +182,14 @@ class Decoder:
                 continue
             try:
                 found, none = adapter(raw)
-            except Unreadable as error:
+            except Refused as error:
                 refuse(place, error.reason, error.detail)
                 continue
             others += none
             for one in found:
                 try:
-                    if isinstance(one, Unreadable):
-                        raise Refused(one.reason, one.detail)
+                    if isinstance(one, Refused):
+                        raise one
                     event = event_of(one)
                     self._admit(event)
                 except Refused as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from transforms.ingest.refusals import EMPTY, Refused
+from transforms.ingest.refusals import EMPTY, Refused, refused_by
 
 
 class RequestEvent(msgspec.Struct, gc=False):
@@ -67,14 +67,7 @@ def event_of(record: dict[str, Any]) -> RequestEvent:
     try:
         return msgspec.convert(record, _AnyVector)
     except msgspec.ValidationError as error:
-        raise _refused_by(error) from None
-
-
-def _refused_by(error: msgspec.ValidationError) -> Refused:
-    # Its message names the field and types, and never quotes a value of ours.
-    text = str(error)
-    reason = "missing_field" if "missing required" in text else "wrong_type"
-    return Refused(reason, text if "Invalid value" not in text else "")
+        raise refused_by(error) from None
 
 
 def parse_record(raw: bytes) -> RequestEvent:
@@ -91,6 +84,6 @@ def _parse_again(raw: bytes) -> RequestEvent:
     try:
         return _parse_any(raw)
     except msgspec.ValidationError as error:
-        raise _refused_by(error) from None
+        raise refused_by(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Refused("not_json") from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 FORGOTTEN = "forgotten"
 EMPTY = "empty"  # only counted
 
@@ -19,6 +21,13 @@ class Refused(Exception):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
         self.reason, self.detail = reason, detail
+
+
+def refused_by(error: msgspec.ValidationError) -> Refused:
+    """What the parser says of a field. It names it and types, and never quotes a value of ours."""
+    text = str(error)
+    reason = "missing_field" if "missing required" in text else "wrong_type"
+    return Refused(reason, text if "Invalid value" not in text else "")
 
 
 class Refusal(NamedTuple):

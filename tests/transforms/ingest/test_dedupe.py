@@ -14,7 +14,7 @@ from transforms.ingest.batch import Events
 from transforms.ingest.dedupe import Dedupe, _ascending, _opened, _ShardFn, first_seen
 
 
-class _Late(beam.DoFn):
+class _Late(beam.DoFn):  # type: ignore[misc]
     """Events that are before the element's own time: behind a watermark that it may hold."""
 
     def process(self, events: Events, at: Any = beam.DoFn.TimestampParam) -> Iterator[int]:

@@ -15,8 +15,9 @@ import msgspec
 
 from transforms.ingest.formats import messages
 from transforms.ingest.formats.documents import Document, parts_of, reader
-from transforms.ingest.formats.reading import Fields, Read, Unreadable
+from transforms.ingest.formats.reading import Fields, Read
 from transforms.ingest.formats.values import milliseconds, whole
+from transforms.ingest.refusals import Refused
 
 _SPEND, _ASKED = "metadata.spend_logs_metadata.", "metadata.requester_metadata."
 DEFAULTS: dict[str, tuple[str, ...]] = {
@@ -67,16 +68,16 @@ def read(raw: bytes, places: dict[str, tuple[str, ...]]) -> Read:
     """Fields of the requests of a record.
 
     Raises:
-      Unreadable: it is neither a JSON object nor an array.
+      Refused: it is neither a JSON object nor an array.
     """
     parse = reader(tuple(dict.fromkeys([*_ALSO, *(p for own in places.values() for p in own)])))
     parts = parts_of(raw)
-    found: list[Fields | Unreadable] = []
+    found: list[Fields | Refused] = []
     others = 0
     for part in parts:
         try:
             document = parse(_unwrapped(part))
-        except Unreadable as error:
+        except Refused as error:
             if len(parts) == 1:
                 raise
             found.append(error)
