@@ -147,14 +147,19 @@ class Console:
         sys.stdout.flush()
 
     def print(self, renderable: Any) -> None:
-        """Shows a text or a rich table on standard output; not with --json."""
+        """Shows a text or a rich table on standard output; not with --json. Names out of requests
+        may be in it: what a terminal would obey is replaced."""
         if self.as_json:
             return
         from rich.console import Console as RichConsole
+        from rich.segment import Segment, Segments
 
         self._end_step()
         width = None if sys.stdout.isatty() else 110
-        RichConsole(width=width, highlight=False).print(renderable)
+        screen = RichConsole(width=width, highlight=False)
+        parts = (s if s.control else Segment(_shown(s.text), s.style)
+                 for s in screen.render(renderable))  # fmt: skip
+        screen.print(Segments(parts), end="")
 
     def close(self) -> None:
         """Takes the bar off the screen, the finished steps stay."""
@@ -227,6 +232,10 @@ def _worth_reading(record: logging.LogRecord) -> bool:
     told = isinstance(record.exc_info[1], DistilwatchError) if record.exc_info else False
     told |= f"{DistilwatchError.__module__}.{DistilwatchError.__name__}: " in said
     return not told and not any(words in said for words in _BESIDE_THE_POINT)
+
+
+def _shown(text: str) -> str:
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _escape(text: str) -> str:

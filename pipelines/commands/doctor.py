@@ -23,6 +23,7 @@ _MARKS = {"ok": "[green]✓[/green]", "warn": "[yellow]![/yellow]", "fail": "[re
 @click.option(
     "--bundle", type=click.Path(path_type=Path), metavar="DIR", help="Look at this bundle."
 )
+@options.input_format
 @options.any_runner
 @options.as_json
 @options.beam_args
@@ -31,6 +32,7 @@ def doctor(
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     bundle: Path | None,
+    input_format: str | None,
     runner: str | None,
     as_json: bool,
     beam_args: tuple[str, ...],
@@ -55,7 +57,7 @@ def doctor(
 
     with Console(as_json) as console:
         console.step("Look")
-        subject = Subject(config_path, inputs, outputs, bundle, runner, beam_args)
+        subject = Subject(config_path, inputs, outputs, bundle, runner, beam_args, input_format)
         found = list(examine(subject))
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
         for column, ratio in (("mark", None), ("name", 2), ("said", 5)):

@@ -52,11 +52,13 @@ def query(output: str, sql: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=str))
         return
+    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
-    shown = Table(*names)
+    shown = Table(*map(escape, names))  # what rich takes for markup may be in either
     for row in rows:
-        shown.add_row(*("" if value is None else str(value) for value in row))
+        shown.add_row(*(Text("" if value is None else str(value)) for value in row))
     with Console(False) as console:
         console.print(shown)
 

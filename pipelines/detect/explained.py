@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -43,7 +42,7 @@ def explain(plan: Plan, costs: Sequence[str] = ()) -> list[Section]:
       costs: of reading, where that costs something.
 
     Raises:
-      DistilwatchError: a broker does not answer.
+      DistilwatchError: a broker does not answer, or no file is there any more.
     """
     counted = [_source(uri) for uri in plan.options.inputs]
     total = sum(n for n, _ in counted if n)
@@ -98,9 +97,11 @@ def _source(uri: str) -> tuple[int | None, str]:
         return n, (f"{topic.place}: {len(found)} partitions from {start}, {n:,} records {end}.")
     if scheme == "bigquery":
         return None, f"{uri}: rows of a table."
-    paths = sorted(glob.glob(uri)) or [uri]
-    size = sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
-    about = size * (6 if uri.endswith(".gz") else 1) // _EVENT_BYTES
+    from transforms.ingest.files import find_files
+
+    paths = find_files(uri)
+    sizes = [os.path.getsize(path) * (6 if path.endswith(".gz") else 1) for path in paths]
+    size, about = sum(map(os.path.getsize, paths)), sum(sizes) // _EVENT_BYTES
     files = f"{len(paths)} file{'' if len(paths) == 1 else 's'}"
     return about, f"{uri}: {files}, {size / 1e6:,.1f} MB, some {about:,} events."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,8 @@ class Subject:
       inputs, outputs: URIs as of `detect`.
       bundle: folder.
       runner: direct, prism, flink or dataflow; None: as of `detect`.
+      beam_args: Beam's own options.
+      input_format: of records; None: as the settings say.
     """
 
     config_path: Path | None = None
@@ -36,7 +38,8 @@ class Subject:
     outputs: tuple[str, ...] = ()
     bundle: Path | None = None
     runner: str | None = None
-    beam_args: tuple[str, ...] = field(default=())
+    beam_args: tuple[str, ...] = ()
+    input_format: str | None = None
 
 
 def examine(subject: Subject) -> Iterator[Finding]:
@@ -46,14 +49,14 @@ def examine(subject: Subject) -> Iterator[Finding]:
     yield machine.python()
     yield looked("machine", "packages", machine.locked)
     yield from machine.extras()
-    config, found = _settings(subject.config_path)
+    config, found = _settings(subject)
     yield found
     tmp = config.run.tmp if config is not None else None
     yield looked("machine", "disk for temporary files", partial(machine.scratch, tmp))
     yield machine.memory()
     yield from machine.home_folder(home())
     if config is not None:
-        yield from _of_settings(config)
+        yield from _of_settings(config, subject.inputs)
     yield _clock(config)
     if subject.bundle is not None:
         yield looked("bundle", str(subject.bundle), partial(_bundle, subject.bundle))
@@ -68,20 +71,22 @@ def examine(subject: Subject) -> Iterator[Finding]:
     yield from _engines(subject, config)
 
 
-def _settings(path: Path | None) -> tuple[Config | None, Finding]:
+def _settings(subject: Subject) -> tuple[Config | None, Finding]:
+    from pipelines.commands import options
     from pipelines.config import load_config
 
     read: list[Config] = []
+    path = subject.config_path
 
     def look() -> str:
-        read.append(load_config(path))
+        read.append(load_config(path, options.settings(subject.input_format)))
         return f"{path} has no mistake" if path else "defaults; none were given with --config"
 
     found = looked("settings", "file", look)
     return (read[0] if read else None), found
 
 
-def _of_settings(config: Config) -> Iterator[Finding]:
+def _of_settings(config: Config, inputs: tuple[str, ...]) -> Iterator[Finding]:
     """What the settings name."""
     ingest = config.ingest
     checks: list[tuple[str, str, Callable[[Config], None], str]] = []
@@ -91,6 +96,9 @@ def _of_settings(config: Config) -> Iterator[Finding]:
         checks.append(("keys", "ingest.hmac_key_file", _key, "can be read"))
     if name := ingest.dead_letter_key_env:
         checks.append(("keys", name, preflight.check_letter_keys, "seals dead letters"))
+    if ingest.format != "events":
+        fits = partial(preflight.check_format, inputs=inputs)
+        checks.append(("settings", "ingest.format", fits, f"records are {ingest.format}'s"))
     if ingest.known_texts:
         said = "all collections can be read"
         checks.append(("settings", "ingest.known_texts", preflight.check_known_texts, said))
@@ -154,13 +162,16 @@ def _bundle(folder: Path) -> Finding:
     return Finding("bundle", str(folder), OK, said)
 
 
-def _input(uri: str, runner: str | None) -> str:
-    preflight.check_input(uri, endless=True, far=False)
+def _input(uri: str, runner: str | None) -> str | Finding:
+    preflight.check_input(uri, endless=True, far=runner == "dataflow")
     if not uri.startswith("kafka:"):
         return "can be read"
     from transforms.ingest.kafka import parse_kafka_uri, spans
 
-    found = spans(parse_kafka_uri(uri)).values()
+    topic = parse_kafka_uri(uri)
+    if runner == "dataflow" and not topic.bounded:
+        return Finding("input", _shown(uri), SKIP, "only the workers need reach its broker")
+    found = spans(topic).values()
     waiting = sum(end - start for start, end in found)
     return f"the broker answers: {len(found)} partitions, {waiting:,} records to read"
 
@@ -184,6 +195,10 @@ def _engines(subject: Subject, config: Config | None) -> Iterator[Finding]:
     except DistilwatchError:
         endless = False  # told of the input
     wanted = subject.runner or ("prism" if endless else None)
+    if wanted == "direct":
+        yield looked("engine", "direct", partial(_direct, subject))
+    if subject.beam_args:
+        yield looked("engine", "Beam's options", partial(_beam, subject.beam_args))
     yield looked(
         "engine", "prism", lambda: f"{find_prism(subject.beam_args)}",
         FAIL if wanted == "prism" else SKIP,
@@ -195,6 +210,16 @@ def _engines(subject: Subject, config: Config | None) -> Iterator[Finding]:
         )
     if wanted == "dataflow":
         yield looked("engine", "dataflow", partial(_dataflow, subject, config))
+
+
+def _direct(subject: Subject) -> str:
+    preflight.check_runner("direct", subject.inputs, None, subject.beam_args)
+    return "Beam's embedded runner, in the process of the command"
+
+
+def _beam(args: tuple[str, ...]) -> str:
+    preflight.check_beam_args(args)
+    return f"{len(args)} are known"
 
 
 def _flink(config: Config | None) -> str:

@@ -11,6 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ class RunMetrics:
         self._waiting = gauge("waiting_files", "Files of results that wait to be committed")
         self._done = gauge("run_completed_timestamp_seconds", "When the run ended with everything "
                            "in the outputs; 0 while it goes on")  # fmt: skip
-        self._said: dict[tuple[str, str], float] = {}
+        self._said: dict[str, float] = {}
         for outcome in OUTCOMES:
             self._records.labels(outcome)
 
@@ -121,11 +122,10 @@ class RunMetrics:
 
     def _raise(self, child: Counter, name: str, count: float) -> bool:
         """Brings a counter up to what was counted elsewhere; whether it grew."""
-        key = (name, "")
-        grew = count - self._said.get(key, 0)
+        grew = count - self._said.get(name, 0)
         if grew <= 0:
             return False
-        self._said[key] = count
+        self._said[name] = count
         child.inc(grew)
         return True
 
@@ -136,14 +136,19 @@ def write_file(path: Path, text: bytes) -> None:
     Raises:
       DistilwatchError: it cannot be written.
     """
+    made = ""
     try:
         with tempfile.NamedTemporaryFile(
             dir=path.absolute().parent, prefix=f".{path.name}.", delete=False
         ) as out:
+            made = out.name
             out.write(text)
-        os.chmod(out.name, 0o644)
-        os.replace(out.name, path)
+        os.chmod(made, 0o644)
+        os.replace(made, path)
     except OSError as error:
+        if made:  # on a full disk, every commit would leave one
+            with suppress(OSError):
+                os.unlink(made)
         raise DistilwatchError(
             f"metrics cannot be written ({error.strerror})", f"observe.metrics_file {path}",
             "make its folder, or choose another",

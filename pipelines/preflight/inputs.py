@@ -58,7 +58,7 @@ def check_input(uri: str, endless: bool = False, far: bool = False) -> None:
             if near
             else "give a file, kafka://host:port/topic or bigquery://project/dataset/table",
         )
-    path = Path(parts.path if parts.scheme == "file" else uri)
+    path = Path(uri.removeprefix("file://"))  # as transforms.ingest.files reads it
     if any(letter in str(path) for letter in "*?["):
         if not any(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor)))):
             raise DistilwatchError("no file matches", f"--input {uri}", "check the pattern")

@@ -152,6 +152,8 @@ class IngestConfig(Section):
             for place in places:
                 if not place or any(not part for part in place.split(".")):
                     raise ValueError(f"{name}: {place!r} is no place")
+                if place.split(".")[0] == "*":  # nothing would ever be found there
+                    raise ValueError(f"{name}: {place!r} must begin with a name; * may follow it")
         return fields
 
     @property

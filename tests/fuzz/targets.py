@@ -30,7 +30,8 @@ EVENT: dict[str, Any] = {
     "temperature": 0.5, "tool_names": ["search"], "response_format": "text", "status_code": 200,
     "cost_usd": 0.01, "schema_version": 1,
 }  # fmt: skip
-_TMP = Path(tempfile.mkdtemp(prefix="distilwatch-fuzz-"))
+_FOLDER = tempfile.TemporaryDirectory(prefix="distilwatch-fuzz-")  # goes with the process
+_TMP = Path(_FOLDER.name)
 
 
 @dataclass(frozen=True)

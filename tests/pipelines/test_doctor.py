@@ -89,6 +89,30 @@ def test_everything_that_is_wrong_is_told_with_its_mend(
     assert not os.environ.get("NO_SUCH_KEY")
 
 
+def test_what_detect_would_refuse_is_seen_and_what_it_would_not_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILWATCH_HOME", str(tmp_path / "home"))
+    endless = "kafka://127.0.0.1:9/t?bounded=false"
+    table = "bigquery://project-1/dataset/table"
+    _, out, _ = call(
+        capsys, "doctor", "--json", "--input", endless, "--input", table, "--input-format", "kong",
+        "--runner", "direct", "--", "--no_such_option=1",
+    )  # fmt: skip
+    found = findings(out)
+    for key, words in {
+        ("engine", "direct"): "cannot read an endless topic",
+        ("engine", "Beam's options"): "no option --no_such_option",
+        ("settings", "ingest.format"): "not read as kong",
+        ("input", endless.split("?")[0]): "",
+    }.items():
+        assert found[key]["status"] == "fail", key
+        assert words in found[key]["said"]
+    # Its broker is the workers' to reach, and `detect` does not ask it either.
+    _, out, _ = call(capsys, "doctor", "--json", "--input", endless, "--runner", "dataflow")
+    assert findings(out)["input", endless.split("?")[0]]["status"] == "skip"
+
+
 def test_a_clock_that_is_wrong_is_seen() -> None:
     import time
 

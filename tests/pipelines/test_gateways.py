@@ -126,6 +126,9 @@ def test_a_place_that_there_is_not_is_told_before_anything_starts(
     assert code == 2
     assert "ingest.fields" in said
     assert "did you mean account_id or account_tier?" in said
+    settings.write_text("ingest: {format: kong, fields: {account_id: '*.id'}}\n")
+    cli.run(["config", "check", str(settings)])
+    assert "must begin with a name" in capsys.readouterr().err
     settings.write_text("ingest: {fields: {account_id: consumer.id}}\n")
     cli.run(["config", "check", str(settings)])
     assert "set ingest.format" in capsys.readouterr().err

@@ -282,3 +282,16 @@ def test_labels_that_do_not_fit(
 
 def test_a_cluster_is_found_by_its_whole_id(run: tuple[Path, Path]) -> None:
     assert find_cluster(read_story(run[0]), "c-bb").cluster_id == "c-bb"
+
+
+def test_an_answer_is_shown_as_it_is_and_orders_the_terminal_nothing(
+    run: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = f"duckdb:///{run[0]}"
+    sql = "SELECT '[red]in[/nothing] 1' AS \"[a]\", 'x' || chr(27) || ']0;mine' || chr(7) AS b"
+    assert cli.run(["tables", "query", "--output", uri, sql]) == 0
+    out = capsys.readouterr().out
+    assert "[red]in[/nothing] 1" in out
+    assert "[a]" in out
+    assert "\x1b" not in out
+    assert "]0;mine" in out

@@ -20,7 +20,8 @@ from schemas.errors import DistilwatchError
 from schemas.promise import added_to
 from schemas.tables import TABLES, normalise_row
 from transforms.ingest.batch import NO_WATERMARK, Decoded, RecordBatch
-from transforms.ingest.decode import Decoder, RequestEvent
+from transforms.ingest.decode import Decoder
+from transforms.ingest.events import RequestEvent
 from transforms.ingest.pseudonyms import Pseudonymiser
 
 PROMISED = json.loads((Path(__file__).parent / "contract_v1.json").read_text(encoding="utf-8"))

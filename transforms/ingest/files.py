@@ -27,12 +27,12 @@ _BLOCK_BYTES = 1 << 20
 
 
 def find_files(pattern: str) -> list[str]:
-    """Files of a path or pattern, sorted.
+    """Files of a path, pattern, or either as file://…, sorted.
 
     Raises:
       DistilwatchError: when there is none, or one is of a kind that cannot be read.
     """
-    paths = sorted(p for p in glob.glob(pattern) if os.path.isfile(p))
+    paths = sorted(p for p in glob.glob(pattern.removeprefix("file://")) if os.path.isfile(p))
     if not paths:
         raise DistilwatchError("no such input file", pattern, "check the path given to --input")
     for path in paths:

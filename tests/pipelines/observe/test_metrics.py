@@ -94,6 +94,13 @@ def test_an_address_that_is_taken_is_told() -> None:
         write_file(Path("/no/such/folder/x.prom"), b"")
 
 
+def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "x.prom").mkdir()  # a file cannot take its place
+    with pytest.raises(DistilwatchError, match=r"observe.metrics_file"):
+        write_file(tmp_path / "x.prom", b"text")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.prom"]
+
+
 @pytest.mark.kafka
 def test_lag_is_what_is_not_committed(kafka: KafkaBroker, tmp_path: Path) -> None:
     topic = new_topic(kafka, 2)

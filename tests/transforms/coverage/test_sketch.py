@@ -15,7 +15,8 @@ from transforms.coverage import layout
 from transforms.coverage.combine import MergeSketches, SketchCoder
 from transforms.coverage.fold import fold
 from transforms.coverage.layout import Items, Sum
-from transforms.coverage.sketch import CoverageSketch, decode, empty, encode, merge
+from transforms.coverage.sketch import CoverageSketch, decode, empty, encode, merge, moments_of
+from transforms.embedding.space import AXES, FOURIER, fourier_features
 from transforms.ingest.batch import Events
 
 SLICE_MS = 300_000
@@ -159,3 +160,17 @@ def test_combine_fn_agrees_with_merge_however_it_is_driven() -> None:
     merged = combine.merge_accumulators([*shipped, combine.create_accumulator()])
     assert encode(combine.extract_output(merged)) == expected
     assert encode(combine.extract_output(combine.create_accumulator())) == encode(empty())
+
+
+@pytest.mark.parametrize("n", [0, 1, 64, 65, 1_024, 1_025, 2_100])
+def test_moments_of_the_largest_rows_are_exact_in_any_number(n: int) -> None:
+    rows = np.random.default_rng(n).choice(np.array([-128, 127], np.int8), (n, AXES))
+    rows[n // 2 :] = -128  # nothing cancels out
+    wide = rows.astype(np.int64)
+    moment, total, fourier = moments_of(rows)
+    np.testing.assert_array_equal(moment, (wide.T @ wide)[layout.UPPER])
+    np.testing.assert_array_equal(total, wide.sum(axis=0))
+    np.testing.assert_array_equal(fourier, fourier_features(rows).sum(axis=0, dtype=np.int64))
+    one_by_one = [fourier_features(rows[i : i + 1]) for i in range(n)]
+    np.testing.assert_array_equal(fourier_features(rows), np.concatenate(
+        [np.empty((0, FOURIER), np.int16), *one_by_one]))  # fmt: skip

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from transforms.coverage.layout import Bins
-from transforms.ingest import decode
+from transforms.ingest import columns
 from transforms.ingest.batch import RecordBatch
 from transforms.ingest.capabilities import NONE, Capability, capabilities_of
 from transforms.ingest.decode import Decoder
@@ -203,7 +203,7 @@ def test_a_text_that_comes_again_is_read_once(monkeypatch: pytest.MonkeyPatch) -
             read.append(text)
             super().__init__(text)
 
-    monkeypatch.setattr(decode, "Terms", Counting)
+    monkeypatch.setattr(columns, "Terms", Counting)
     capability, _ = decoded([{"prompt_text": "Write a poem."}, {"prompt_text": "Hi"}] * 40)
     assert sorted(read) == ["Hi", "Write a poem."]
     assert capability == [Capability.WRITING, NONE] * 40

@@ -1,9 +1,24 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
 import numpy as np
 import pytest
+from apache_beam.testing.test_pipeline import TestPipeline
+from apache_beam.testing.util import assert_that, equal_to
 
-from transforms.ingest.dedupe import _ascending, _opened, first_seen
+from tests.support.events import random_events
+from transforms.ingest.batch import Events
+from transforms.ingest.dedupe import Dedupe, _ascending, _opened, _ShardFn, first_seen
+
+
+class _Late(beam.DoFn):  # type: ignore[misc]
+    """Events that are before the element's own time: behind a watermark that it may hold."""
+
+    def process(self, events: Events, at: Any = beam.DoFn.TimestampParam) -> Iterator[int]:
+        yield from (t for t in events.time_ms.tolist() if t < at.micros // 1000)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -34,3 +49,25 @@ def test_state_in_order_of_arrival_is_put_in_order_of_hash() -> None:
     assert _opened(block.astype("<u8").tobytes()).tolist() == expected
     assert _opened(_ascending(block).astype("<u8").tobytes()).tolist() == expected
     assert _opened(b"").tolist() == []
+
+
+@pytest.mark.parametrize("gathers", [False, True])
+def test_each_event_comes_once_and_repeats_are_counted(
+    gathers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_ShardFn, "_FULL", 100)  # some in the middle of a bundle, some at its end
+    events = random_events(330, 3, accounts=40)
+    batches = [events.take(np.arange(at, at + 30)) for at in range(0, 330, 30)]
+    again = [events.take(np.arange(0, 45))]
+    with TestPipeline() as pipeline:
+        found = (
+            pipeline
+            | beam.Create([*batches, *again], reshuffle=False)
+            | Dedupe(horizon_ms=86_400_000, shards=4, gathers=gathers)
+        )
+        hashes = found.events | beam.FlatMap(lambda e: e.event_hash.tolist())
+        repeats = found[Dedupe.DUPLICATES] | beam.CombineGlobally(sum)
+        assert_that(hashes, equal_to(events.event_hash.tolist()), label="events")
+        assert_that(repeats, equal_to([45]), label="repeats")
+        early = found.events | beam.ParDo(_Late())
+        assert_that(early, equal_to([]), label="times")

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.preflight import check_input
 from schemas.errors import DistilwatchError
-from transforms.ingest.files import byte_ranges, read_range
+from transforms.ingest.files import byte_ranges, find_files, read_range
 
 
 def test_records_of_files_with_one_name_have_different_places(tmp_path: Path) -> None:
@@ -32,6 +33,15 @@ def test_files_that_are_not_gzip_or_cut_off_are_told_of_by_name(tmp_path: Path) 
             list(read_range(str(path), 0, len(content), 100))
     path.write_bytes(whole)
     assert sum(len(b.values) for b in read_range(str(path), 0, len(whole), 100)) == 3_000
+
+
+def test_a_file_may_be_written_as_an_address(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        (tmp_path / name).write_text("{}\n")
+    check_input(f"file://{tmp_path}/a.jsonl")
+    check_input(f"file://{tmp_path}/?.jsonl")
+    assert find_files(f"file://{tmp_path}/a.jsonl") == [f"{tmp_path}/a.jsonl"]
+    assert find_files(f"file://{tmp_path}/?.jsonl") == find_files(f"{tmp_path}/*.jsonl")
 
 
 @pytest.mark.parametrize("end", [b"\n", b""])

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 from schemas.errors import DistilwatchError
 from schemas.events import EVENT_FIELDS
 from transforms.ingest.formats import kong, litellm, otlp
-from transforms.ingest.formats.reading import Fields, Read, Unreadable
+from transforms.ingest.formats.reading import Fields, Read
 from transforms.ingest.formats.values import settled
+from transforms.ingest.refusals import Refused
 
-__all__ = ["Adapter", "Unreadable", "adapter_of", "defaults_of", "names"]
+__all__ = ["Adapter", "adapter_of", "defaults_of", "names"]
 
 Places = dict[str, tuple[str, ...]]
 
@@ -58,18 +59,18 @@ class Adapter:
     name: str
     places: tuple[tuple[str, tuple[str, ...]], ...]
 
-    def __call__(self, raw: bytes) -> tuple[list[dict[str, Any] | Unreadable], int]:
+    def __call__(self, raw: bytes) -> tuple[list[dict[str, Any] | Refused], int]:
         """Fields of each request in a record, and how many of its documents are none.
 
         Raises:
-          Unreadable: the record is not of the format.
+          Refused: the record is not of the format.
         """
         found, others = _FORMATS[self.name].read(raw, dict(self.places))
         return [self._settled(one) for one in found], others
 
     @staticmethod
-    def _settled(one: Fields | Unreadable) -> dict[str, Any] | Unreadable:
-        return one if isinstance(one, Unreadable) else settled(one)
+    def _settled(one: Fields | Refused) -> dict[str, Any] | Refused:
+        return one if isinstance(one, Refused) else settled(one)
 
 
 def adapter_of(name: str, places: Mapping[str, tuple[str, ...]]) -> Adapter | None:

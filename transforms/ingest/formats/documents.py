@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from transforms.ingest.formats.reading import Unreadable
+from transforms.ingest.refusals import Refused, refused_by
 
 Paths = tuple[str, ...]
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -23,14 +23,14 @@ def parts_of(raw: bytes) -> Sequence[bytes | msgspec.Raw]:
     """The documents of a record: one object, or an array of them.
 
     Raises:
-      Unreadable: it is no JSON.
+      Refused: it is no JSON.
     """
     if raw.lstrip(_SPACE)[:1] != b"[":
         return [raw]
     try:
         return _split(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Unreadable("not_json") from None
+        raise Refused("not_json") from None
 
 
 class Document:
@@ -78,7 +78,7 @@ def reader(paths: Paths, prefer: tuple[str, ...] = ()) -> Reader:
     """A function that reads the places from a document.
 
     Raises (the function):
-      Unreadable: it is no JSON object, or has another type on the way to a place.
+      Refused: it is no JSON object, or has another type on the way to a place.
     """
     tree: dict[str, Any] = {}
     for path in paths:
@@ -93,9 +93,9 @@ def reader(paths: Paths, prefer: tuple[str, ...] = ()) -> Reader:
         try:
             return Document(decode(raw), ways, prefer)
         except msgspec.ValidationError as error:
-            raise Unreadable("wrong_type", str(error)) from None
+            raise refused_by(error) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise Unreadable("not_json") from None
+            raise Refused("not_json") from None
 
     return read
 

@@ -16,8 +16,9 @@ from typing import Any
 
 from transforms.ingest.formats import messages
 from transforms.ingest.formats.documents import Document, parts_of, reader
-from transforms.ingest.formats.reading import Fields, Read, Unreadable
-from transforms.ingest.formats.values import client, prefix, whole
+from transforms.ingest.formats.reading import Fields, Read
+from transforms.ingest.formats.values import whole
+from transforms.ingest.refusals import Refused
 
 _HEADER = "request.headers."
 DEFAULTS: dict[str, tuple[str, ...]] = {
@@ -53,18 +54,18 @@ def read(raw: bytes, places: dict[str, tuple[str, ...]]) -> Read:
     """Fields of the requests of a record.
 
     Raises:
-      Unreadable: it is neither a JSON object nor an array.
+      Refused: it is neither a JSON object nor an array.
     """
     parse = reader(
         tuple(dict.fromkeys([*_ALSO, *(p for own in places.values() for p in own)])), _PREFER
     )
     parts = parts_of(raw)
-    found: list[Fields | Unreadable] = []
+    found: list[Fields | Refused] = []
     others = 0
     for part in parts:
         try:
             document = parse(part)
-        except Unreadable as error:
+        except Refused as error:
             if len(parts) == 1:
                 raise
             found.append(error)
@@ -86,11 +87,6 @@ def _is_request(document: Document) -> bool:
 
 def _fields(document: Document, places: dict[str, tuple[str, ...]]) -> Fields:
     fields: Fields = {field: document.first(paths) for field, paths in places.items()}
-    address, agent = fields["ip_prefix"], fields["client_fingerprint"]
-    if isinstance(address, str):
-        fields["ip_prefix"] = prefix(address)
-    if isinstance(agent, str):
-        fields["client_fingerprint"] = client(agent)
     if isinstance(fields["endpoint"], str):
         fields["endpoint"] = fields["endpoint"].split("?")[0]  # keys may follow
     asked = messages.opened(document.first(("ai.payload.request", "ai.*.payload.request")))

@@ -15,8 +15,9 @@ import msgspec
 
 from transforms.ingest.formats import messages
 from transforms.ingest.formats.documents import Document, parts_of, reader
-from transforms.ingest.formats.reading import Fields, Read, Unreadable
-from transforms.ingest.formats.values import client, milliseconds, prefix, whole
+from transforms.ingest.formats.reading import Fields, Read
+from transforms.ingest.formats.values import milliseconds, whole
+from transforms.ingest.refusals import Refused
 
 _SPEND, _ASKED = "metadata.spend_logs_metadata.", "metadata.requester_metadata."
 DEFAULTS: dict[str, tuple[str, ...]] = {
@@ -67,16 +68,16 @@ def read(raw: bytes, places: dict[str, tuple[str, ...]]) -> Read:
     """Fields of the requests of a record.
 
     Raises:
-      Unreadable: it is neither a JSON object nor an array.
+      Refused: it is neither a JSON object nor an array.
     """
     parse = reader(tuple(dict.fromkeys([*_ALSO, *(p for own in places.values() for p in own)])))
     parts = parts_of(raw)
-    found: list[Fields | Unreadable] = []
+    found: list[Fields | Refused] = []
     others = 0
     for part in parts:
         try:
             document = parse(_unwrapped(part))
-        except Unreadable as error:
+        except Refused as error:
             if len(parts) == 1:
                 raise
             found.append(error)
@@ -102,11 +103,8 @@ def _fields(document: Document, places: dict[str, tuple[str, ...]]) -> Fields:
     fields: Fields = {field: document.first(paths) for field, paths in places.items()}
     fields["event_time"] = milliseconds(fields["event_time"])
     fields.setdefault("status_code", _status(document))
-    address, agent = fields["ip_prefix"], fields["client_fingerprint"]
-    if isinstance(address, str):
-        fields["ip_prefix"] = prefix(address)
-    if agent is None and (named := _agent(document.first(("request_tags",)))):
-        fields["client_fingerprint"] = client(named)
+    if fields["client_fingerprint"] is None:
+        fields["client_fingerprint"] = _agent(document.first(("request_tags",)))
     system = document.first(("model_parameters.system", "model_parameters.instructions"))
     fields |= messages.fields_of(document.first(("messages",)), system)
     tools = messages.tool_names(document.first(("model_parameters.tools",)))

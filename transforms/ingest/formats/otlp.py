@@ -19,8 +19,9 @@ import msgspec
 
 from schemas.errors import DistilwatchError
 from transforms.ingest.formats import messages
-from transforms.ingest.formats.reading import Fields, Read, Unreadable
-from transforms.ingest.formats.values import client, milliseconds, prefix, whole
+from transforms.ingest.formats.reading import Fields, Read
+from transforms.ingest.formats.values import milliseconds, whole
+from transforms.ingest.refusals import Refused, refused_by
 
 GENERATES = frozenset({"chat", "generate_content", "text_completion"})
 DEFAULTS: dict[str, tuple[str, ...]] = {
@@ -125,14 +126,14 @@ def read(raw: bytes, places: dict[str, tuple[str, ...]]) -> Read:
       places: attributes by field, the first that is there counts.
 
     Raises:
-      Unreadable: it is neither.
+      Refused: it is neither.
       DistilwatchError: it is protobuf, and the library that reads it is not installed.
     """
     spans = _json_spans(raw) if raw.lstrip(_SPACE)[:1] in b"{[" else _protobuf_spans(raw)
-    found: list[Fields | Unreadable] = []
+    found: list[Fields | Refused] = []
     others = 0
     for span in spans:
-        if isinstance(span, Unreadable):
+        if isinstance(span, Refused):
             found.append(span)
         elif _is_request(span[1]):
             found.append(_fields(*span, places))
@@ -145,18 +146,17 @@ _Parts = tuple[Fields, Attributes, list[tuple[str, Attributes]], Attributes]
 """Identity, time and status of a span; its attributes, events, and its resource's attributes."""
 
 
-def _json_spans(raw: bytes) -> Iterator[_Parts | Unreadable]:
+def _json_spans(raw: bytes) -> Iterator[_Parts | Refused]:
     try:
         request = _request(raw)
     except msgspec.ValidationError as error:
-        reason = "missing_field" if "missing required" in str(error) else "wrong_type"
-        raise Unreadable(reason, str(error)) from None
+        raise refused_by(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Unreadable("not_json") from None
+        raise Refused("not_json") from None
     return _each_span(request)
 
 
-def _each_span(request: _Request) -> Iterator[_Parts | Unreadable]:
+def _each_span(request: _Request) -> Iterator[_Parts | Refused]:
     for one in request.resource_spans:
         resource = _named(one.resource.attributes if one.resource else None)
         for scope in one.scope_spans or ():
@@ -164,9 +164,10 @@ def _each_span(request: _Request) -> Iterator[_Parts | Unreadable]:
                 try:
                     span = _span(raw)
                     yield _parts(span, resource)
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                    detail = str(error) if isinstance(error, msgspec.ValidationError) else ""
-                    yield Unreadable("wrong_type", detail)
+                except msgspec.ValidationError as error:
+                    yield refused_by(error)
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    yield Refused("wrong_type")
 
 
 def _parts(span: _Span, resource: Attributes) -> _Parts:
@@ -189,7 +190,7 @@ def _base(trace: str, span: str, start_ns: Any, failed: bool) -> Fields:
     }
 
 
-def _protobuf_spans(raw: bytes) -> Iterator[_Parts | Unreadable]:
+def _protobuf_spans(raw: bytes) -> Iterator[_Parts | Refused]:
     try:
         from google.protobuf.message import DecodeError
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -204,9 +205,9 @@ def _protobuf_spans(raw: bytes) -> Iterator[_Parts | Unreadable]:
     try:
         request = ExportTraceServiceRequest.FromString(raw)
     except DecodeError:
-        raise Unreadable("not_otlp") from None
+        raise Refused("not_otlp") from None
     if not request.resource_spans:
-        raise Unreadable("not_otlp")
+        raise Refused("not_otlp")
     return _each_message(request)
 
 
@@ -290,24 +291,14 @@ def _fields(
         error = whole(first(["error.type"]))
         if isinstance(error, int) and 100 <= error <= 999:
             fields["status_code"] = error
-    _narrow(fields)
+    if isinstance(fields.get("account_created_at"), float):
+        fields["account_created_at"] = milliseconds(fields["account_created_at"])
     fields |= messages.fields_of(
         first(_MESSAGES) or _numbered(attributes) or _old(events),
         first(["gen_ai.system_instructions"]),
     )
     tools = messages.tool_names(first(["gen_ai.tool.definitions", "gen_ai.request.tools"]))
     return fields | ({"tool_names": tools} if tools else {})
-
-
-def _narrow(fields: Fields) -> None:
-    """What identifies a person more than we need becomes less, here and not later."""
-    address, agent = fields.get("ip_prefix"), fields.get("client_fingerprint")
-    if isinstance(address, str):
-        fields["ip_prefix"] = prefix(address)
-    if isinstance(agent, str):
-        fields["client_fingerprint"] = client(agent)
-    if isinstance(fields.get("account_created_at"), float):
-        fields["account_created_at"] = milliseconds(fields["account_created_at"])
 
 
 def _numbered(attributes: Attributes) -> list[Fields]:

@@ -19,7 +19,8 @@ _NUMBERS = frozenset(f.name for f in EVENT_FIELDS if f.kind == "number")
 
 def settled(found: Mapping[str, Any]) -> dict[str, Any]:
     """Fields with the types of contract 1 where nothing is lost by it; the rest is left as it is,
-    to be refused by name. Numbers are taken for texts, and texts of digits for numbers."""
+    to be refused by name. Numbers are taken for texts, and texts of digits for numbers. What
+    identifies a person more than we need becomes less: an address its network, an agent a hash."""
     fields: dict[str, Any] = {}
     for name, value in found.items():
         if value is None:
@@ -30,6 +31,8 @@ def settled(found: Mapping[str, Any]) -> dict[str, Any]:
             value = whole(value)
         elif name in _NUMBERS and isinstance(value, str):
             value = _number(value)
+        if name in _NARROWED and isinstance(value, str):
+            value = _NARROWED[name](value)
         fields[name] = value
     return fields
 
@@ -66,17 +69,17 @@ def milliseconds(seconds: Any) -> Any:
 @lru_cache(maxsize=1 << 16)
 def prefix(address: str) -> str | None:
     """The network of an address: its /24, or its /48; None where it is none. The address itself
-    goes no further."""
+    goes no further. A network stays as it is, unless it is smaller than these."""
+    host, slash, length = address.strip().partition("/")
     try:
-        host = ipaddress.ip_address(address.strip().split("%")[0])
+        found = ipaddress.ip_interface(host.split("%")[0] + slash + length)
     except ValueError:
-        try:  # a network already
-            return str(ipaddress.ip_network(address.strip(), strict=False))
-        except ValueError:
-            return None
-    if isinstance(host, ipaddress.IPv6Address) and host.ipv4_mapped:
-        host = host.ipv4_mapped
-    return str(ipaddress.ip_network((host, 24 if host.version == 4 else 48), strict=False))
+        return None
+    ip, bits = found.ip, found.network.prefixlen
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
+        ip, bits = ip.ipv4_mapped, max(bits - 96, 0)
+    most = 24 if ip.version == 4 else 48
+    return str(ipaddress.ip_network((ip, min(bits, most)), strict=False))
 
 
 @lru_cache(maxsize=1 << 16)
@@ -85,3 +88,6 @@ def client(agent: str) -> str:
     if _HASH.fullmatch(agent):
         return agent
     return "ua-" + hashlib.sha256(agent.encode("utf-8", "replace")).hexdigest()[:24]
+
+
+_NARROWED = {"ip_prefix": prefix, "client_fingerprint": client}

@@ -19,11 +19,12 @@ from schemas.errors import DistilwatchError
 from schemas.events import EVENT_FIELDS
 from tests.support import gateways
 from transforms.ingest.batch import Decoded, Events, RecordBatch
-from transforms.ingest.decode import FORGOTTEN, Decoder
+from transforms.ingest.decode import Decoder
 from transforms.ingest.forgotten import Forgotten, note
 from transforms.ingest.formats import adapter_of, defaults_of, names
 from transforms.ingest.formats.values import prefix
 from transforms.ingest.pseudonyms import Pseudonymiser
+from transforms.ingest.refusals import FORGOTTEN
 
 KEY = b"k" * 32
 T0 = 1_780_272_000_000
@@ -184,6 +185,26 @@ def test_an_address_goes_no_further_than_its_network() -> None:
     assert prefix("2001:db8:1:2::9%eth0") == "2001:db8:1::/48"
     assert prefix("::ffff:203.0.113.5") == "203.0.113.0/24"
     assert prefix("unix:/tmp/socket") is None
+    assert prefix("203.0.113.77/32") == "203.0.113.0/24"
+    assert prefix("2001:db8:1:2::9/128") == "2001:db8:1::/48"
+    assert prefix("::ffff:203.0.113.5/128") == "203.0.113.0/24"
+    assert prefix("10.1.2.3/8") == "10.0.0.0/8"
+
+
+@pytest.mark.parametrize("form", names())
+def test_an_address_and_an_agent_become_less_wherever_they_are_found(form: str) -> None:
+    at = adapter_of(form, {"ip_prefix": ("address",), "client_fingerprint": ("agent",)})
+    assert at is not None
+    document: Any = orjson.loads(records(form, EVENTS[:1])[0])
+    said = {"address": "203.0.113.77", "agent": "curl/8.5.0 of anna@example.org"}
+    if form == "otlp":
+        document = gateways.export([gateways.span(EVENTS[0])], **said)
+    else:
+        document |= said
+    (fields_found,), _ = at(orjson.dumps(document))
+    assert isinstance(fields_found, dict)
+    assert fields_found["ip_prefix"] == "203.0.113.0/24"
+    assert fields_found["client_fingerprint"].startswith("ua-")
 
 
 def test_texts_that_a_proxy_redacted_are_none() -> None:
