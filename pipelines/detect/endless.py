@@ -81,21 +81,19 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
             if on_cluster
             else on_prism(plan, spool.staging)
         )
-        with (
-            start as job,
-            watched(keeper, config.bundles.watch_every_ms),
-            told(plan, both, console) as telling,
-        ):
-            every_ms = config.run.commit_every_ms
-            if to_bigquery:
-                every_ms = max(every_ms, config.bigquery.commit_every)
-            watch(job, stop, telling, console, every_ms, options.duration_ms)
-            interrupted = stop.is_set()
-            quietly.enter_context(_quiet())
-            savepoint = _end(job, plan, console)
-            both.close()
-        console.step("Write what is left")
-        complete = _commit_the_rest(committer, spool, console)
+        # Before the job, so that an address that is taken starts none; and to the last commit.
+        with told(plan, both, console) as telling:
+            with start as job, watched(keeper, config.bundles.watch_every_ms):
+                every_ms = config.run.commit_every_ms
+                if to_bigquery:
+                    every_ms = max(every_ms, config.bigquery.commit_every)
+                watch(job, stop, telling, console, every_ms, options.duration_ms)
+                interrupted = stop.is_set()
+                quietly.enter_context(_quiet())
+                savepoint = _end(job, plan, console)
+                both.close()
+            console.step("Write what is left")
+            complete = _commit_the_rest(committer, spool, console)
     if job.failure is not None and not interrupted:
         raise job.failure
     written = committer.written

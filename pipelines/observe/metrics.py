@@ -70,7 +70,7 @@ class RunMetrics:
         rows: Mapping[str, int],
         members: Mapping[Any, int],
         newest: datetime | None,
-        done: bool,
+        done: bool | None,
         waiting: int = 0,
     ) -> None:
         """Takes over what a commit has left.
@@ -80,7 +80,7 @@ class RunMetrics:
           rows: rows by table, since then.
           members: accounts by cluster.
           newest: event time.
-          done: whether no rows have to wait.
+          done: whether no rows have to wait; None: there was no commit of ours.
           waiting: files that do.
         """
         now = time.time()
@@ -100,7 +100,7 @@ class RunMetrics:
         self._waiting.set(waiting)
         if done:
             self._committed.set(now)
-        else:
+        elif done is not None:
             self._failed.inc()
 
     def flagged(self, clusters: int, accounts: int) -> None:

@@ -63,13 +63,16 @@ class Watched:
     def commit(self) -> bool:
         """Commits, and tells what that left; returns whether no rows have to wait."""
         done = self._commits.commit()
-        told = self.written
-        self._metrics.committed(told.health, told.rows, told.members, told.newest, done)
+        self._take(done)
         if time.monotonic() - self._looked >= _LAG_EVERY_S:
             self._looked = time.monotonic()
             self._look_at_lag()
         self.tell()
         return done
+
+    def _take(self, done: bool | None) -> None:
+        told = self.written
+        self._metrics.committed(told.health, told.rows, told.members, told.newest, done)
 
     def tell(self) -> None:
         """Writes the file, if there is one; a full disk must not stop the run."""
@@ -78,7 +81,9 @@ class Watched:
                 write_file(self._file, self._metrics.text())
 
     def close(self) -> None:
-        """Leaves the brokers."""
+        """Tells what was committed last, by whomever, and leaves the brokers."""
+        self._take(None)
+        self.tell()
         for reader in self._readers.values():
             reader.close()
 
@@ -140,7 +145,6 @@ def told(plan: Plan, commits: Any, console: Any) -> Iterator[Any]:
             yield watched
         finally:
             watched.close()
-            watched.tell()
 
 
 def told_at_the_end(plan: Plan, health: dict[str, int], rows: dict[str, int]) -> None:

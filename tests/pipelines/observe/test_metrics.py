@@ -75,6 +75,18 @@ def test_counters_follow_what_was_counted_and_never_fall(tmp_path: Path) -> None
     assert not list(tmp_path.glob(".*"))
 
 
+def test_what_is_committed_after_the_last_look_is_told_in_the_end(tmp_path: Path) -> None:
+    metrics, file = RunMetrics("run-1", "b-1", "prism"), tmp_path / "run.prom"
+    commits = Commits((True, written(10, 0)))
+    watched = Watched(commits, metrics, file)
+    assert watched.commit()
+    commits.written = written(25, 2)
+    watched.close()
+    found = samples(file.read_bytes())
+    assert found["distilwatch_records_total", (("outcome", "read"),)] == 25
+    assert found["distilwatch_commit_failures_total", ()] == 0
+
+
 def test_prometheus_gets_an_answer_while_a_run_goes_on() -> None:
     metrics = RunMetrics("run-1", "b-1", "prism")
     with served(metrics, ObserveConfig(metrics_address="127.0.0.1:0")) as address:
