@@ -4,8 +4,9 @@
 First it lets it catch up with a backlog, which shows the highest rate; then it sends requests at
 half of that, each with the time of its sending, among them groups of accounts that share a card
 and ask about everything. An alert's latency is from the newest request that it counts to its record
-in the topic of alerts. Two settings alone differ from the defaults: how often open sessions are
-reported, an option here, and the limits of alerts, so that there are enough to measure.
+in the topic of alerts. What differs from the defaults is in `settings`: how often open sessions are
+reported, an option here; the waits for what is late or silent, and the window of profiles, which
+are shorter; and the limits of alerts, which are wide, so that there are enough to measure.
 """
 
 from __future__ import annotations
