@@ -116,6 +116,8 @@ def compare(args: argparse.Namespace, folder: Path) -> list[Part]:
         for kind in args.kinds:
             for keys in args.keys:
                 names = args.jobs if keys == args.keys[0] else [j for j in args.jobs if j in OWN]
+                if not names:
+                    continue
                 place = folder / f"{kind}-{keys}"
                 place.mkdir()
                 traffic = Traffic(args.events, keys, dim=KINDS[kind])
@@ -147,17 +149,19 @@ def report(parts: Sequence[Part], rounds: int, left_out: Sequence[str]) -> list[
 
 
 def save(parts: Sequence[Part], lines: Sequence[str], folder: Path) -> list[Path]:
-    """Writes table, plot and figures; returns the files."""
+    """Writes table, figures and, where matplotlib is installed, the plot; returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    table, drawn, figures = (folder / f"comparison.{end}" for end in ("md", "svg", "json"))
+    table, figures, drawn = (folder / f"comparison.{end}" for end in ("md", "json", "svg"))
     table.write_text("\n".join(lines) + "\n")
-    plot.draw([(part.title, part.bars()) for part in parts], machine(), [drawn])
     found = [
         vars(part) | {"timings": {j: [as_dict(t) for t in ts] for j, ts in part.timings.items()}}
         for part in parts
     ]
     figures.write_text(json.dumps({"machine": machine(), "parts": found}, indent=1) + "\n")
-    return [table, drawn, figures]
+    if needs.missing_packages(["matplotlib"]):
+        return [table, figures]
+    plot.draw([(part.title, part.bars()) for part in parts], machine(), [drawn])
+    return [table, figures, drawn]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -184,6 +188,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("Install these, or leave them out with --skip-missing.", file=sys.stderr)
         return 2
     args.jobs = [job for job in args.jobs if not lacks[job]]
+    if not args.jobs:
+        print("Nothing is left to compare:", *left_out, sep="\n  ", file=sys.stderr)
+        return 2
     needs.use_local_services()
     with tempfile.TemporaryDirectory(prefix="distilwatch-bench-") as folder:
         os.environ.update(ONE_THREAD, DISTILWATCH_HOME=folder)

@@ -4,8 +4,9 @@
 First it lets it catch up with a backlog, which shows the highest rate; then it sends requests at
 half of that, each with the time of its sending, among them groups of accounts that share a card
 and ask about everything. An alert's latency is from the newest request that it counts to its record
-in the topic of alerts. Two settings alone differ from the defaults: how often open sessions are
-reported, an option here, and the limits of alerts, so that there are enough to measure.
+in the topic of alerts. What differs from the defaults is in `settings`: how often open sessions are
+reported, an option here; the waits for what is late or silent, and the window of profiles, which
+are shorter; and the limits of alerts, which are wide, so that there are enough to measure.
 """
 
 from __future__ import annotations
@@ -103,6 +104,7 @@ class _Stream:
 
     def __init__(self, case: Case, config: Path, broker: KafkaBroker, folder: Path) -> None:
         self._broker, self._folder = broker, folder
+        self._process: subprocess.Popen[bytes]
         self.topic, self.alerts = "requests", "alerts"
         source, alerts = broker.create_topic(self.topic), broker.create_topic(self.alerts)
         self._database = folder / "stream.duckdb"
@@ -121,6 +123,7 @@ class _Stream:
                 self._command, stdout=log, stderr=log, env=os.environ | ONE_THREAD
             ) as process,
         ):
+            self._process = process
             try:
                 yield
             finally:
@@ -146,11 +149,12 @@ class _Stream:
         """Waits until so many were read, and returns the time.
 
         Raises:
-          RuntimeError: it takes too long.
+          RuntimeError: it takes too long, or the job has ended.
         """
         deadline = time.monotonic() + _PATIENCE_S
         while self.read() < count:
-            if time.monotonic() > deadline:
+            ended = self._process.poll() is not None
+            if ended or time.monotonic() > deadline:
                 said = (self._folder / "stream.log").read_text()[-2_000:]
                 raise RuntimeError(f"only {self.read()} of {count} were read: {said}")
             time.sleep(0.5)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import pickle
-import resource
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.usage import own_peak_mb
 from transforms.coverage import layout
 from transforms.coverage.combine import MergeSketches
 from transforms.coverage.fold import fold
@@ -123,7 +123,7 @@ def sizes(steps: Sequence[int]) -> list[Size]:
                 len(combine.get_accumulator_coder().encode(accumulator)),
                 len(pickle.dumps(sketch)),
                 step * _DIM * 4,
-                resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                own_peak_mb(),
                 spent,
             )
         )

@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
+from threadpoolctl import threadpool_limits
+
 from bench.case import prepare_zipf
 from bench.engines import from_file
 from bench.throughput import ONE_THREAD, machine
@@ -126,7 +128,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         case.verified().load()
         out = Path(folder, "out")
         out.mkdir()
-        spent = profiled(lambda: from_file(case, str(out)))
+        # The environment is read when numpy is loaded, which it is by now.
+        with threadpool_limits(1):
+            spent = profiled(lambda: from_file(case, str(out)))
     print(f"{machine()}\n{args.events:,} events, {args.keys:,} keys\n")
     print("\n".join(table(spent, args.events)))
 

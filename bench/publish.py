@@ -24,6 +24,10 @@ PARTS: dict[str, list[str]] = {
         "bench.throughput", "--keys", "2000", "--vectors", "--events", "100000",
         "--jobs", "limit", "batched", "detect",
     ],
+    "long": [
+        "bench.throughput", "--keys", "600", "--vectors", "--events", "300000",
+        "--jobs", "detect", "--rounds", "1",
+    ],
     "ways": ["bench.throughput", "--events", "20000"],
     "stages": ["bench.profiling"],
     "events": ["bench.scaling"],

@@ -19,6 +19,7 @@ from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from bench.case import prepare_zipf
 from bench.limit import sessions_without_beam
@@ -140,7 +141,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="distilwatch-scoring-") as folder:
         os.environ.update(ONE_THREAD, DISTILWATCH_HOME=folder)
         rows, model = rows_and_model(Path(folder), args.events, args.keys)
-        found = measure(rows, model, args.most, args.runs)
+        # The environment is read when numpy is loaded, which it is by now.
+        with threadpool_limits(1):
+            found = measure(rows, model, args.most, args.runs)
     print(f"{machine()}; {len(rows.features):,} sessions, {rows.features.shape[1]} features\n")
     print("\n".join(table(found)))
     return 0

@@ -47,7 +47,7 @@ class Figures:
         and memory, and of data through Streaming Engine.
     """
 
-    core_rate: float = 5_800
+    core_rate: float = 10_000
     reader_rate: float = 30_000
     stream_factor: float = 2.0
     headroom: float = 0.5

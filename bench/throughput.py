@@ -21,6 +21,8 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from bench.case import Case, prepare, prepare_zipf
 from bench.jobs import JOBS, NEEDS_KAFKA, SERVED, Timing, as_dict, run
 from bench.stages import stage_rates
@@ -195,7 +197,9 @@ def _report(case: Case, args: argparse.Namespace, settings: Path | None) -> list
         "",
     ]
     timings = measure(case, args.jobs, args.rounds, settings)
-    stages = stage_table(stage_rates(case))
+    # The environment is read when numpy is loaded, which it is by now.
+    with threadpool_limits(1):
+        stages = stage_table(stage_rates(case))
     return [*head, *job_table(timings, case.count), "", "Stages alone, without Beam:", *stages]
 
 

@@ -75,9 +75,11 @@ def received(uri: str) -> list[Indicator]:
         try:
             rows = [json.loads(line) for line in Path(uri).read_text().splitlines() if line.strip()]
             for row in rows:
+                if not isinstance(row, dict):
+                    raise ValueError("a line is no JSON object")
                 if row.get("sketch"):  # bytes are in base64 in JSON
                     row["sketch"] = base64.b64decode(row["sketch"], validate=True)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise DistilwatchError(
                 f"indicators cannot be read ({error})", uri, "give duckdb:///file or a .jsonl file"
             ) from error

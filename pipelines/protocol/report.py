@@ -15,12 +15,12 @@ from pipelines import metrics
 from pipelines.evaluate import promised
 from pipelines.promises import CLASS, EVERYONE
 from pipelines.protocol import charts
-from pipelines.protocol.accounts import PRODUCT, CellResult, SystemResult
 from pipelines.protocol.adaptive import report as adaptive
 from pipelines.protocol.adaptive.rounds import AdaptiveResult
 from pipelines.protocol.charts import Axis, Line
 from pipelines.protocol.delay import report as delay
 from pipelines.protocol.delay.measure import DelayResult
+from pipelines.protocol.figures import PRODUCT, CellResult, SystemResult
 from pipelines.protocol.power import Power, WindowRow, powers
 from pipelines.protocol.scorers import OURS, OURS_COORDINATES
 from schemas.errors import DistilwatchError

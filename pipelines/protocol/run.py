@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.console import Console
-from pipelines.protocol.accounts import CellResult, cells, part_corpora, run_cells
+from pipelines.protocol.accounts import part_corpora, run_cells
 from pipelines.protocol.adaptive.report import headline
 from pipelines.protocol.adaptive.rounds import AdaptiveOptions, AdaptiveResult, play
 from pipelines.protocol.delay.measure import DelayResult, measure
 from pipelines.protocol.delay.report import headline as delay_headline
+from pipelines.protocol.figures import CellResult
+from pipelines.protocol.grid import cells
 from pipelines.protocol.power import BENIGN, WindowRow, powers
 from pipelines.protocol.report import CHOSEN_LEVEL, Results, write
 from pipelines.protocol.scorers import OURS

@@ -93,12 +93,47 @@ def test_the_page_has_rates_ratios_and_memory(tmp_path: Path) -> None:
     assert "Left out: quix: not installed" in lines
     files = comparison.save([part], lines, tmp_path)
     assert [file.name for file in files] == [
-        "comparison.md", "comparison.svg", "comparison.json",
+        "comparison.md", "comparison.json", "comparison.svg",
     ]  # fmt: skip
     assert all(file.stat().st_size > 100 for file in files)
-    assert "per-event" in files[1].read_text()
-    kept = json.loads(files[2].read_text())
+    assert "per-event" in files[2].read_text()
+    kept = json.loads(files[1].read_text())
     assert kept["parts"][0]["timings"]["limit"][1]["cpu_s"] == 1.2
+
+
+def test_without_matplotlib_table_and_figures_are_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(needs, "find_spec", lambda name: None)
+    part = comparison.Part("text", 10, 10, 512.3, {"limit": [Timing(1, 1.0, 100, 9, "a")]})
+    files = comparison.save([part], comparison.report([part], 1, []), tmp_path)
+    assert [file.name for file in files] == ["comparison.md", "comparison.json"]
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+
+
+def test_more_keys_are_for_our_own_jobs_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without any of these there is nothing to say of the other numbers of keys."""
+    asked = []
+
+    def measure(
+        case: Case, names: list[str], rounds: int, settings: Path
+    ) -> dict[str, list[Timing]]:
+        asked.append(names)
+        return {name: [Timing(1, 1.0, 100, 9, "a")] for name in names}
+
+    monkeypatch.setattr(comparison, "measure", measure)
+    monkeypatch.setattr(
+        comparison,
+        "prepare_zipf",
+        lambda place, traffic, config: Case(Path(__file__), 10, place, config),
+    )
+    options = ["--kinds", "text", "--keys", "10", "20", "--jobs", "per-event"]
+    parts = comparison.compare(comparison.parser().parse_args(options), tmp_path)
+    assert asked == [["per-event"]]
+    assert [part.keys for part in parts] == [10]
+    assert comparison.report(parts, 1, [])
 
 
 def test_what_is_missing_is_said_before_anything_runs(
@@ -112,3 +147,6 @@ def test_what_is_missing_is_said_before_anything_runs(
     assert "detect-flink-2: Flink is not installed" in said
     assert "--skip-missing" in said
     assert not (tmp_path / "out").exists()
+    left = ["--jobs", "bytewax", "quix", "--skip-missing", "--out", str(tmp_path / "out")]
+    assert comparison.main(left) == 2
+    assert "Nothing is left to compare" in capsys.readouterr().err

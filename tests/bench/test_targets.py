@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
 from bench import hot_key, latency, linking, pages, profiling, publish, sizing, startup
+from bench.case import Case
+from pipelines.config import load_config
 
 
 def test_the_page_has_the_tables_that_the_command_makes() -> None:
@@ -87,6 +90,19 @@ def test_latency_is_said_in_words() -> None:
     lines = latency.Found(1_000, 500, (1.0, 2.0, 3.0)).lines()
     assert "3 alerts: median 2.0 s, 99th percentile 3.0 s" in lines[1]
     assert "no alert came" in latency.Found(1_000, 500, ()).lines()[1]
+
+
+def test_a_stream_that_has_ended_is_not_waited_for(tmp_path: Path) -> None:
+    class Broker:
+        def create_topic(self, name: str) -> str:
+            return f"kafka://127.0.0.1:1/{name}"
+
+    case = Case(tmp_path / "none.jsonl", 0, tmp_path / "no-bundle", load_config(None))
+    stream = latency._Stream(case, tmp_path / "none.yaml", Broker(), tmp_path)  # type: ignore[arg-type]
+    began = time.monotonic()
+    with stream.running(), pytest.raises(RuntimeError, match="only 0 of 1 were read"):
+        stream.until_read(1)
+    assert time.monotonic() - began < latency._PATIENCE_S / 2
 
 
 def test_help_is_timed() -> None:

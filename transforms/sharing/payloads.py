@@ -102,7 +102,8 @@ class Coverage:
 def rounded_score(z: NDArray[np.float64]) -> NDArray[np.float64]:
     """Standard scores as they are told: in halves, at most 10, and 0 where unknown. Same shape."""
     known = np.where(np.isfinite(z), z, 0.0)
-    rounded: NDArray[np.float64] = np.clip(np.round(2 * known) / 2, -_MOST_Z, _MOST_Z)
+    # −0.0 would be written as such, and tell the sign of what was rounded away.
+    rounded: NDArray[np.float64] = np.clip(np.round(2 * known) / 2, -_MOST_Z, _MOST_Z) + 0.0
     return rounded
 
 

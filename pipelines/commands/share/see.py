@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pipelines.commands import options
 from pipelines.commands.share import shared
+
+if TYPE_CHECKING:
+    from transforms.sharing.indicators import Direction
 
 
 @click.command(short_help="Show exactly what a proposal would send.")
@@ -112,7 +116,7 @@ def log(head: str | None, store_path: Path | None, as_json: bool) -> None:
     "--file", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE"
 )
 @options.as_json
-def misp(output: str, direction: str, file: Path, as_json: bool) -> None:
+def misp(output: str, direction: Direction, file: Path, as_json: bool) -> None:
     """Write indicators of the tables to a file that MISP imports."""
     import orjson
 
@@ -122,8 +126,7 @@ def misp(output: str, direction: str, file: Path, as_json: bool) -> None:
     from transforms.sharing.misp import misp_event
 
     with Console(as_json) as console:
-        way: str = "shared" if direction == "shared" else "received"
-        found = read_indicators(check_tables(output), way)  # type: ignore[arg-type]
+        found = read_indicators(check_tables(output), direction)
         event = misp_event(found)
         file.write_bytes(orjson.dumps(event, option=orjson.OPT_INDENT_2))
         summary = {"indicators": len(found), "file": str(file)}

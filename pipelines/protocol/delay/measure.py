@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from pipelines.console import Console
 from pipelines.judge import Account, Alert
-from pipelines.protocol.accounts import Cell, detect_into, prepare
+from pipelines.protocol.accounts import detect_into, prepare
 from pipelines.protocol.baselines.accounts import event_time_ms
+from pipelines.protocol.grid import Cell
 from pipelines.tables import read_accounts
 from schemas.errors import DistilwatchError
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.judge import Account, Alert
 from pipelines.protocol import accounts as protocol
-from pipelines.protocol.accounts import DROPS, Cell, cells, drop_fields
+from pipelines.protocol.accounts import drop_fields
 from pipelines.protocol.baselines.accounts import (
     Traffic,
     read_traffic,
@@ -18,6 +18,8 @@ from pipelines.protocol.baselines.accounts import (
     shared_scaffolds,
     volumes,
 )
+from pipelines.protocol.figures import result_of
+from pipelines.protocol.grid import DROPS, Cell, cells
 from pipelines.protocol.report import Results, as_csv, as_markdown, pictures
 from schemas.errors import DistilwatchError
 
@@ -93,7 +95,7 @@ def test_figures_of_a_cell_leave_relay_out(tmp_path: Path) -> None:
     for name in ("x0", "x1"):
         live.times[name] = [100, 200, 300]
     everyone = [*people, *bulk, *relay]
-    result = protocol._result(
+    result = result_of(
         Cell("main, seed 1", "main"),
         everyone,
         [Alert("c1", ("x0", "x1", "x2", "x3"), 250, 0.002)],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import cli
-from pipelines.protocol.accounts import CellResult
+from pipelines.protocol.figures import CellResult
 from pipelines.protocol.power import BENIGN, WindowRow
 from pipelines.protocol.scorers import OURS
 

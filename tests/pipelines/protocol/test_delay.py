@@ -10,9 +10,9 @@ import pytest
 
 from pipelines.console import Console
 from pipelines.judge import Account, Alert
-from pipelines.protocol.accounts import Cell
 from pipelines.protocol.delay.measure import DelayResult, delays, instants, measure
 from pipelines.protocol.delay.report import headline, pictures, rows, section
+from pipelines.protocol.grid import Cell
 
 HOUR = 3_600_000
 

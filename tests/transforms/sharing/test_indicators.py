@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from hypothesis import given
 
@@ -27,6 +28,7 @@ from transforms.sharing.payloads import (
     check_payload,
     decode_behaviour,
     decode_coverage,
+    rounded_score,
 )
 
 PLAIN = Indicator(
@@ -109,6 +111,13 @@ def test_an_equal_value_is_the_key_that_sketches_have() -> None:
 def test_what_no_indicator_can_be_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(DistilwatchError):
         replace(PLAIN, **change)  # type: ignore[arg-type]
+
+
+def test_a_score_that_is_rounded_away_does_not_keep_its_sign() -> None:
+    told = rounded_score(np.array([-0.2, 0.2, -0.3, 99.0, -99.0, np.nan]))
+    assert told.tolist() == [0.0, 0.0, -0.5, 10.0, -10.0, 0.0]
+    assert not np.signbit(told[0])
+    assert b"-" not in Behaviour({"overlap": float(told[0])}).encode().replace(b"behaviour-1", b"")
 
 
 @pytest.mark.parametrize(
