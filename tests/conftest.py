@@ -23,6 +23,19 @@ settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def signing_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One folder of keys: what one test signs all of them trust, and none touches the user's own.
+
+    It is there before any other fixture. Were there several, a worker's draw of files would say
+    which one is the last to set the variable.
+    """
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTILWATCH_HOME", str(home))
+        yield home
+
+
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[KafkaBroker]:
     """One real Kafka broker for the whole session."""

@@ -1,4 +1,4 @@
-"""One small bundle for all tests of this folder, signed with a key of its own."""
+"""One small bundle for all tests of this folder, signed with the key of the test session."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transforms.scoring.bundle import save_bundle
 
 
 @pytest.fixture(scope="session")
-def saved(signing_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a saved bundle; tests that change it work on a copy."""
     folder = tmp_path_factory.mktemp("saved") / "bundle"
     save_bundle(small_bundle(), folder)
