@@ -30,6 +30,7 @@ from transforms.ingest.kafka_uri import KafkaUri
 
 _GATHER_MS = 200
 _PARTITIONS_EVERY_MS = 30_000
+_STOPPED_MS = 60_000  # a break of more than this is none of a runner between two bundles
 _TRACKER = beam.DoFn.RestrictionParam()
 _ESTIMATOR = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider())
 
@@ -76,8 +77,14 @@ class Tail:
         return {p.number: p.next_offset for p in self.partitions}
 
     def resumed(self, now_ms: int, idle_after_ms: int) -> Tail:
-        """As it is when reading goes on: after a longer break nobody counts as idle any more."""
-        if now_ms - self.seen_ms < idle_after_ms:
+        """As it is when reading goes on.
+
+        Where a job was stopped its producers may have been, too, and come back one after the other:
+        nobody counts as idle any more. The second or two that a runner takes between bundles are
+        silence like any other (Flink's are longer than a short `idle_after_ms`, and no partition
+        would ever be idle), since `looked` asks the broker for what was written meanwhile.
+        """
+        if now_ms - self.seen_ms < max(idle_after_ms, _STOPPED_MS):
             return self
         fresh = tuple(replace(p, active_ms=now_ms, idle=False) for p in self.partitions)
         return replace(self, partitions=fresh, seen_ms=now_ms)

@@ -27,7 +27,7 @@ from tests.support.kafka import Topic, new_topic
 from transforms.ingest.batch import NO_WATERMARK, RecordBatch
 from transforms.ingest.kafka import ReadKafka, offset_ranges, parse_kafka_uri, read_range
 from transforms.ingest.kafka_reader import TopicReader
-from transforms.ingest.kafka_tail import Tail, TailFn, TailTracker
+from transforms.ingest.kafka_tail import Partition, Tail, TailFn, TailTracker
 
 pytestmark = pytest.mark.kafka
 T0 = 1_780_272_000_000
@@ -409,3 +409,19 @@ def test_the_restriction_of_a_tail_is_not_divided() -> None:
     assert tracker.try_split(0) == (Tail((), ended=True), Tail(()))
     assert not tracker.try_claim(Tail((), seen_ms=1))
     assert tracker.check_done()
+
+
+def test_breaks_between_bundles_are_silence_and_a_stopped_job_is_none() -> None:
+    """Flink takes longer between two bundles than a short limit for silence."""
+    busy, quiet = Partition(0, 5, T0, active_ms=0), Partition(1, 5, T0 - 9_000, active_ms=0)
+    tail = Tail((busy, quiet), seen_ms=0)
+    for now in (1_400, 2_800):
+        tail = tail.resumed(now, idle_after_ms=1_000).looked({}, {0}, now, 0, 1_000)
+    assert [p.idle for p in tail.partitions] == [False, True]
+    assert tail.watermark_ms == min(T0, now)
+    # What was written to it in a break is seen before it can count as silent.
+    woken = tail.resumed(4_200, 1_000).looked({}, {0, 1}, 4_200, 0, 1_000)
+    assert not any(p.idle for p in woken.partitions)
+    # A job that was stopped for an hour gives all producers their time to come back.
+    stopped = tail.resumed(3_600_000, 1_000).looked({}, set(), 3_600_500, 0, 1_000)
+    assert not any(p.idle for p in stopped.partitions)
