@@ -18,6 +18,7 @@ from pipelines.config import Config
 from pipelines.parts import bigquery_options
 from pipelines.tables import check_tables
 from schemas.errors import DistilwatchError
+from schemas.fitting import fitted
 from schemas.model import quoted
 from schemas.tables import TABLES
 from transforms.bigquery import parse_bigquery_uri
@@ -84,7 +85,7 @@ def fetch(
             found = job.result(retry=connection.retry, timeout=3600, job_retry=None)
             rows[name] = 0
             for page in found.to_arrow_iterable():  # a page is a few megabytes, whatever the table
-                part = TABLES[name].to_arrow(page.to_pylist())
+                part = fitted(TABLES[name], page)
                 write_tables(into, {name: part}, define=False, patience_s=60)
                 rows[name] += part.num_rows
     except Exception as error:
@@ -174,5 +175,5 @@ def _send_back(output: str, path: Path, name: str, config: Config) -> None:
             f"FROM {quoted(name)} EXCEPT FROM {quoted(f'{name} before')}"
         ).to_arrow_table()
     if new.num_rows:
-        rows = TABLES[name].to_arrow(new.to_pylist())
+        rows = fitted(TABLES[name], new)
         BigQuerySink(output, "command", bigquery_options(config)).write_table(name, rows)
