@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -81,8 +81,7 @@ def fetch(
         write_tables(into, {}, patience_s=60)
         rows = {}
         for name, sql in asked.items():
-            job = connection.query(sql, f"distilwatch-fetch-{uuid.uuid4().hex}")
-            found = job.result(retry=connection.retry, timeout=3600, job_retry=None)
+            found = connection.answer(sql, f"distilwatch-fetch-{uuid.uuid4().hex}")
             rows[name] = 0
             for page in found.to_arrow_iterable():  # a page is a few megabytes, whatever the table
                 part = fitted(TABLES[name], page)
@@ -176,4 +175,6 @@ def _send_back(output: str, path: Path, name: str, config: Config) -> None:
         ).to_arrow_table()
     if new.num_rows:
         rows = fitted(TABLES[name], new)
-        BigQuerySink(output, "command", bigquery_options(config)).write_table(name, rows)
+        # A command does not know when the run that made the tables lets days expire.
+        options = replace(bigquery_options(config), expire_ms=None)
+        BigQuerySink(output, "command", options).write_table(name, rows)

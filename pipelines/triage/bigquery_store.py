@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +14,7 @@ from pipelines.triage.store import INDEX, MEMBERS, CaseRows
 from schemas.errors import DistilwatchError
 from transforms.alerts.decision_store_bigquery import BigQueryDispositions
 from transforms.alerts.dispositions import Disposition
-from transforms.bigquery.client import Connection
+from transforms.bigquery.client import Connection, in_ms
 from transforms.bigquery.uri import parse_bigquery_uri
 
 _NEEDED = ("flagged_clusters", "cluster_members")
@@ -157,7 +156,7 @@ class BigQueryStore:
             else:
                 kind = "INT64" if isinstance(value, int) else "STRING"
                 parameters.append(api.ScalarQueryParameter(name, kind, value))
-        return [_in_ms(dict(row.items())) for row in self._ask(sql, parameters)]
+        return [in_ms(row.items()) for row in self._ask(sql, parameters)]
 
     def _ask(self, sql: str, parameters: Sequence[Any]) -> Any:
         config = api.QueryJobConfig(query_parameters=list(parameters))
@@ -188,11 +187,4 @@ def sessions_in(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Session, .
             )
         )
         for key, all_ in by_key.items()
-    }
-
-
-def _in_ms(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: round(value.timestamp() * 1000) if isinstance(value, datetime) else value
-        for name, value in row.items()
     }
