@@ -22,6 +22,7 @@ from transforms.alerts.paging import Growth, Policies, Policy
 from transforms.alerts.standing import GrowthRule, Standings
 
 DAY_MS = 86_400_000
+NEEDED = ("flagged_clusters", "cluster_members", "dispositions")  # tables that are read
 # Each knows all decisions of its time. Rows come by time, so few are wanted at once.
 _SPANS = 16
 
