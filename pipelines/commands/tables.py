@@ -264,7 +264,8 @@ def fetch(
 
 @tables.command()
 @_dataset
-@click.option("--into", metavar="DATASET", help="Dataset of the views; that of the tables without.")
+@click.option("--into", metavar="DATASET", help="Dataset of the views; without, "
+              "bigquery.views_dataset of the settings, or that of the tables.")  # fmt: skip
 @options.config_file
 @options.as_json
 def views(output: str, into: str | None, config_path: Path | None, as_json: bool) -> None:
