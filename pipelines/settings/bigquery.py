@@ -56,8 +56,8 @@ class BigQueryConfig(Section):
     )
     read_with: Literal["storage_read", "query"] = Field(
         "storage_read",
-        description="how events are read: a table over the Storage Read API, or a query's result, "
-        "which may be a view",
+        description="how events and copies of tables are read: over the Storage Read API, or as a "
+        "query's result, which may be that of a view",
     )
     max_cost_usd: float = Field(
         25.0,

@@ -182,9 +182,19 @@ class Connection:
         sql: str,
         name: str,
         parameters: Sequence[api.ScalarQueryParameter | api.ArrayQueryParameter] = (),
+        dataset: str = "",
     ) -> Any:
-        """Runs a statement as a job; see `job`."""
+        """Runs a statement as a job; see `job`.
+
+        Args:
+          sql: the statement.
+          name: unused by any other job.
+          parameters: that it names.
+          dataset: `project.dataset` in which tables are that are named alone; "" for none.
+        """
         config = api.QueryJobConfig(query_parameters=list(parameters), labels=self.labels())
+        if dataset:
+            config.default_dataset = dataset
         return self.job(
             lambda job_id: self.client.query(
                 sql,
@@ -202,9 +212,10 @@ class Connection:
         sql: str,
         name: str,
         parameters: Sequence[api.ScalarQueryParameter | api.ArrayQueryParameter] = (),
+        dataset: str = "",
     ) -> Any:
-        """Rows of a query, as google-cloud-bigquery gives them; see `job`."""
-        job = self.query(sql, name, parameters)
+        """Rows of a query, as google-cloud-bigquery gives them; see `query`."""
+        job = self.query(sql, name, parameters, dataset)
         return job.result(retry=self.retry, timeout=_ANSWER_S, job_retry=None)
 
     def labels(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import httpx
 import pytest
 
 from bench.triage_tables import make_tables
@@ -23,6 +24,7 @@ from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from schemas.views import NAMES
 from tests.support.bigquery import new_dataset
+from tests.support.triage import served
 from tests.support.views import ROWS
 from transforms.alerts.dispositions import decide
 from transforms.sinks.bigquery.write import BigQuerySink
@@ -92,6 +94,8 @@ def test_views_in_a_dataset_of_their_own_are_read_there(
     assert there
     assert here
     assert [_plain(row) for row in there] == [_plain(row) for row in here]
+    with served(tables.uri, settings) as url:
+        assert "coordinated-campaign" in httpx.get(f"{url}/policies").text
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
