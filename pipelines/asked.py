@@ -33,6 +33,10 @@ class Answer(NamedTuple):
     size: int
     usd: float
 
+    def line(self) -> str:
+        """What it cost, for people."""
+        return f"BigQuery read {self.size / 2**20:,.1f} MiB, about {self.usd:,.2f} USD."
+
 
 def ask_dataset(uri: str, sql: str, config: Config) -> Answer:
     """Answers one query, once its price is known.

@@ -54,12 +54,13 @@ def query(output: str, sql: str, config_path: Path | None, as_json: bool) -> Non
     from pipelines.console import Console
 
     names: Sequence[str]
+    price = ""
     config = load_config(config_path)
     if urlsplit(output).scheme == "bigquery":
         from pipelines.asked import ask_dataset
 
         found = ask_dataset(output, sql, config)
-        names, rows = found.names, found.rows
+        names, rows, price = found.names, found.rows, found.line()
     else:
         from pipelines.tables import check_tables
         from pipelines.upkeep import ask
@@ -77,6 +78,8 @@ def query(output: str, sql: str, config_path: Path | None, as_json: bool) -> Non
         shown.add_row(*(Text("" if value is None else str(value)) for value in row))
     with Console(False) as console:
         console.print(shown)
+        if price:
+            console.note(price)
 
 
 @tables.command()

@@ -12,7 +12,6 @@ from infra.local.bigquery_emulator import BigQueryEmulator
 from pipelines.asked import ask_dataset
 from pipelines.commands.tables import tables as command
 from pipelines.config import load_config
-from pipelines.tables import connect
 from pipelines.upkeep import ask, make_bigquery_views
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
@@ -49,8 +48,9 @@ def test_the_answer_is_that_of_a_database(dataset: Dataset, sql: str, tmp_path: 
         command, ["query", "--output", dataset.uri, "--json", "--", sql], catch_exceptions=False
     )
     assert [tuple(row.values()) for row in json.loads(done.stdout)] == expected
-    with connect(database):  # which nobody holds any more
-        pass
+    shown = CliRunner().invoke(command, ["query", "--output", dataset.uri, "--", sql])
+    assert "BigQuery read 0.0 MiB, about 0.00 USD." in shown.stdout + shown.stderr
+    assert str(expected[0][0]) in shown.stdout
 
 
 def test_views_of_another_dataset_are_meant_where_the_settings_name_one(
