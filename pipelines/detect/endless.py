@@ -29,12 +29,14 @@ from pipelines.oncall import on_call_meanwhile
 from pipelines.parts import bigquery_options, prism_options
 from pipelines.prism import find_prism, prism_running
 from schemas.errors import DistilwatchError, told_by_a_worker
+from transforms.ingest.kafka_group import ask_to_drain, forget_drain
 from transforms.scoring.trial import TrialBounds
 from transforms.sinks.commit import Committer
 from transforms.sinks.spool import Spool, spool_folder
 
 _LAST_TRIES_S = 30.0
 _SAY_EVERY_S = 10.0
+_QUIET_COMMITS = 5
 
 
 def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
@@ -74,7 +76,8 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
         if keeper is not None:
             plan = replace(plan, bundle=keeper.live())
         console.step("Score sessions, profiles and clusters as they come; Ctrl-C stops")
-        plan = replace(plan, positions=str(spool.folder / "positions"))
+        plan = replace(plan, positions=str((spool.folder / "positions").absolute()))
+        forget_drain(str(plan.positions))
         both = CommitBoth(committer, options.inputs, str(plan.positions), plan.run_id)
         start = (
             on_flink(plan, spool.staging, console, running)
@@ -89,8 +92,11 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
                     every_ms = max(every_ms, config.bigquery.commit_every)
                 watch(job, stop, telling, console, every_ms, options.duration_ms)
                 interrupted = stop.is_set()
+                drains = config.run.on_stop == "drain"
+                if drains:
+                    _drain(job, plan, telling, console)
                 quietly.enter_context(_quiet())
-                savepoint = _end(job, plan, console)
+                savepoint = None if drains else _end(job, plan, console)
                 both.close()
             console.step("Write what is left")
             complete = _commit_the_rest(committer, spool, console)
@@ -107,6 +113,22 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
         plan.run_id, version, written.health, rows, interrupted, complete,
         written.delivered, savepoint,
     )  # fmt: skip
+
+
+def _drain(job: Job, plan: Plan, committer: Commits, console: Console) -> None:
+    """Lets a job come to its end as if its input had ended, and writes what comes of it."""
+    console.step("Drain: read no more, and close all sessions and windows")
+    ask_to_drain(str(plan.positions))
+    every_s = plan.config.run.commit_every_ms / 1000
+    quiet = 0
+    while quiet < _QUIET_COMMITS and not job.ended.wait(every_s):
+        before = dict(committer.written.rows)
+        committer.commit()
+        # Timers of the clock may be left when the last window has closed.
+        over = isinstance(job, FlinkJob) and job.has_drained()
+        quiet = quiet + 1 if over and committer.written.rows == before else 0
+    job.cancel()
+    forget_drain(str(plan.positions))
 
 
 def _end(job: Job, plan: Plan, console: Console) -> str | None:

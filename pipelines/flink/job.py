@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from pipelines.flink.rest import ENDED, Away, FlinkRest
 from schemas.errors import DistilwatchError, told_by_a_worker
@@ -13,6 +14,7 @@ from schemas.errors import DistilwatchError, told_by_a_worker
 _LOOK_EVERY_S = 1.0
 _PATIENCE_S = 600.0
 _SAY_AGAIN_S = 60.0
+_END_OF_TIME = (1 << 63) - 1  # the watermark of Flink that says that nothing will follow
 _CAUSE = re.compile(r"^Caused by: (.+)$", re.MULTILINE)
 
 
@@ -96,6 +98,15 @@ class FlinkJob:
             self._insist(lambda: self._rest.cancel(self.id))
             self._until_ended()
             self.failure = None
+
+    def has_drained(self) -> bool:
+        """Whether the end of the input has come to the last step; False, too, while nobody answers.
+
+        The job goes on after it: Flink keeps its sources, and with them all that follows.
+        """
+        with suppress(Away):
+            return self._rest.watermark(self.id) == _END_OF_TIME
+        return False
 
     def stop(self, folder: str | None) -> str:
         """Ends the job with a savepoint; returns where that is.

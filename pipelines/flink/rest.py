@@ -93,6 +93,20 @@ class FlinkRest:
         """Ends a job without a savepoint. Raises Away."""
         self._ask("PATCH", f"/jobs/{job}?mode=cancel")
 
+    def watermark(self, job: str) -> int:
+        """The least watermark that any step of a job has come to, in milliseconds.
+
+        Raises:
+          Away: it does not answer.
+        """
+        steps = self._ask("GET", f"/jobs/{job}")["vertices"]
+        found = [
+            int(one["value"])
+            for step in steps
+            for one in self._ask("GET", f"/jobs/{job}/vertices/{step['id']}/watermarks")
+        ]
+        return min(found, default=-(1 << 63))
+
     def stop(self, job: str, folder: str | None) -> str:
         """Stops a job with a savepoint; returns where that is.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from pipelines.settings.base import SECOND, Duration, Section
@@ -16,6 +18,13 @@ class RunConfig(Section):
         5 * SECOND,
         description="how often results of an endless topic are put into the tables",
         ge=SECOND,
+    )
+
+    on_stop: Literal["stop", "drain"] = Field(
+        "stop",
+        description="what Ctrl-C, SIGTERM and --for do to a stream. stop: at once, on Flink with a "
+        "savepoint to go on from; drain: it reads no more, closes every session and window, writes "
+        "what comes of that, and ends, which can take minutes",
     )
 
     @property

@@ -1,13 +1,16 @@
-"""A small run, made as users make one, that several tests look at and none changes."""
+"""A small run, made as users make one, that several tests look at and none changes; engines."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from infra.local.flink_cluster import FlinkCluster, WorkerPool, flink_libs
 from tests.support.commands import result, run
+from tests.support.engines import Engine
 
 
 @dataclass(frozen=True)
@@ -69,3 +72,28 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     say("report", "--output", uri, "--html", small.made / "report.html")
     (small.made / "log.txt").write_text("\n".join(logs), encoding="utf-8")
     return small
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("prism", marks=pytest.mark.prism),
+        pytest.param("flink", marks=pytest.mark.flink),
+    ]
+)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """Prism, and Flink with workers in processes of their own."""
+    if request.param == "prism":
+        yield Engine(request.getfixturevalue("prism"))
+        return
+    cluster: FlinkCluster = request.getfixturevalue("flink")
+    workers: WorkerPool = request.getfixturevalue("workers")
+    monkeypatch.setenv("DISTILWATCH_FLINK_LIBS", str(flink_libs().absolute()))
+    yield Engine(
+        None,
+        ("--runner", "flink", "--flink-master", cluster.master, "--run-id", "hot"),
+        f'flink: {{workers: "{workers.address}", checkpoint_every: 2 s, read_for: 1 s}}\n',
+        goes_on=True,
+    )
+    for job in cluster.rest("/jobs/overview")["jobs"]:
+        if job["state"] in ("RUNNING", "RESTARTING", "CREATED"):
+            cluster.rest(f"/jobs/{job['jid']}?mode=cancel", "PATCH")

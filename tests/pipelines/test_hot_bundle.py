@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from infra.local.flink_cluster import FlinkCluster, WorkerPool, flink_libs
 from infra.local.services import KafkaBroker
 from tests.pipelines.test_bundles import blind, version
 from tests.support.commands import result
+from tests.support.engines import Engine
 from tests.support.events import START_MS
 from tests.support.kafka import new_topic
 from tests.support.leaks import leaks
@@ -32,48 +30,6 @@ VERSIONS = """
     SELECT DISTINCT bundle_version FROM (
         SELECT * FROM session_scores WHERE key LIKE 'second%'
         QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY revision DESC) = 1)"""
-
-
-@dataclass(frozen=True)
-class Engine:
-    """What a stream needs to run on one.
-
-    Attributes:
-      prism: its binary, where it is the one.
-      options: of the command.
-      settings: more of them, as YAML.
-      goes_on: it starts from a savepoint; others begin with the topic.
-    """
-
-    prism: Path | None = None
-    options: tuple[str, ...] = ()
-    settings: str = ""
-    goes_on: bool = False
-
-
-@pytest.fixture(
-    params=[
-        pytest.param("prism", marks=pytest.mark.prism),
-        pytest.param("flink", marks=pytest.mark.flink),
-    ]
-)
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    """Prism, and Flink with workers in processes of their own."""
-    if request.param == "prism":
-        yield Engine(request.getfixturevalue("prism"))
-        return
-    cluster: FlinkCluster = request.getfixturevalue("flink")
-    workers: WorkerPool = request.getfixturevalue("workers")
-    monkeypatch.setenv("DISTILWATCH_FLINK_LIBS", str(flink_libs().absolute()))
-    yield Engine(
-        None,
-        ("--runner", "flink", "--flink-master", cluster.master, "--run-id", "hot"),
-        f'flink: {{workers: "{workers.address}", checkpoint_every: 2 s, read_for: 1 s}}\n',
-        goes_on=True,
-    )
-    for job in cluster.rest("/jobs/overview")["jobs"]:
-        if job["state"] in ("RUNNING", "RESTARTING", "CREATED"):
-            cluster.rest(f"/jobs/{job['jid']}?mode=cancel", "PATCH")
 
 
 @pytest.mark.kafka

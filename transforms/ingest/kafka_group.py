@@ -21,6 +21,9 @@ _log = logging.getLogger(__name__)
 _ANSWER_MS = 5_000
 
 
+_DRAIN = "drain"
+
+
 def note_positions(folder: str, uri: KafkaUri, reader: int, positions: Mapping[int, int]) -> None:
     """Notes where a reader goes on, for `noted_positions`; whole or not at all."""
     path = Path(folder) / f"{uri.topic}-{reader}.json"
@@ -47,6 +50,23 @@ def forget_positions(folder: str) -> None:
     """Forgets what an earlier process noted."""
     for path in Path(folder).glob("*.json"):
         path.unlink()
+
+
+def ask_to_drain(folder: str) -> None:
+    """Asks the readers that note their positions here to read no more."""
+    path = Path(folder, _DRAIN)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def forget_drain(folder: str) -> None:
+    """Takes that back, for the next ones."""
+    Path(folder, _DRAIN).unlink(missing_ok=True)
+
+
+def asked_to_drain(folder: str) -> bool:
+    """Whether readers are to read no more."""
+    return Path(folder, _DRAIN).exists()
 
 
 class GroupOffsets:

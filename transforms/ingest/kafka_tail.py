@@ -19,12 +19,12 @@ from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.core import RestrictionProvider
 from apache_beam.transforms.window import TimestampedValue
-from apache_beam.utils.timestamp import MIN_TIMESTAMP, Duration, Timestamp
+from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Duration, Timestamp
 from numpy.typing import NDArray
 
 from transforms.ingest.batch import NO_WATERMARK
 from transforms.ingest.files import ToElement
-from transforms.ingest.kafka_group import note_positions
+from transforms.ingest.kafka_group import asked_to_drain, note_positions
 from transforms.ingest.kafka_reader import TopicReader
 from transforms.ingest.kafka_uri import KafkaUri
 
@@ -258,7 +258,7 @@ class TailFn(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         tracker: Any = _TRACKER,
         estimator: Any = _ESTIMATOR,
     ) -> Iterator[TimestampedValue]:
-        """Reads for a while, then gives the rest back."""
+        """Reads for a while, then gives the rest back; unless it is asked to drain."""
         tail: Tail = tracker.current_restriction()
         if tail.ended:
             return
@@ -270,6 +270,11 @@ class TailFn(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         if self.positions is not None:
             # The runner has taken over what was read up to here: it gave us this restriction.
             note_positions(self.positions, self.uri, element, tail.positions())
+            if asked_to_drain(self.positions):
+                # No rest is given back: to the runner the input has ended, and all windows with it.
+                if tracker.try_claim(replace(tail, ended=True)):
+                    estimator.set_watermark(MAX_TIMESTAMP)
+                return
         if estimator.current_watermark() is None:
             estimator.set_watermark(MIN_TIMESTAMP)
         while (left := started + self.read_for_ms / 1000 - time.monotonic()) > 0:
