@@ -11,7 +11,7 @@ import orjson
 
 from schemas.errors import DistilwatchError
 from schemas.mention import mentions
-from transforms.alerts.outbox import Book
+from transforms.alerts.book import Book
 
 # Where a step or a message repeats what people wrote.
 _FREE_TEXT = ("reason", "cost")
