@@ -14,7 +14,8 @@ from pipelines.triage.checks import next_checks
 from pipelines.triage.coverage_map import CoverageMap, coverage_map
 from pipelines.triage.graph import Graph, graph_of
 from pipelines.triage.hand_overs import HandOver, hand_overs
-from pipelines.triage.queue import Queue, Similar, now_of
+from pipelines.triage.queue import Queue, now_of
+from pipelines.triage.similar import Similar
 from pipelines.triage.states import Stands
 from pipelines.triage.store import Store
 from transforms.alerts.dispositions import WITHDRAW, Disposition, holding

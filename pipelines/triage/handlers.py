@@ -20,7 +20,8 @@ from pipelines.triage.gate import address_of, error_page, path_of_ours, slow_dow
 from pipelines.triage.limits import Limits
 from pipelines.triage.pages import THEMES, case_file, page
 from pipelines.triage.people import Person
-from pipelines.triage.queue import Queue, QueueFilter
+from pipelines.triage.queue import Queue
+from pipelines.triage.queue_page import QueueFilter
 from pipelines.triage.store import Store
 from schemas.errors import DistilwatchError
 from transforms.alerts.dispositions import WITHDRAW

@@ -9,7 +9,8 @@ import duckdb
 import pytest
 
 from pipelines.triage.duckdb_store import DuckDBStore
-from pipelines.triage.queue import Queue, QueueFilter
+from pipelines.triage.queue import Queue
+from pipelines.triage.queue_page import QueueFilter
 from schemas.tables import TABLES
 from tests.support.triage import client_of, send_decision
 from transforms.sinks.duckdb import write_tables

@@ -13,7 +13,8 @@ from bench.triage_tables import make_tables
 from infra.local.bigquery_emulator import BigQueryEmulator
 from pipelines.report.rows import cluster_of
 from pipelines.triage.duckdb_store import DuckDBStore
-from pipelines.triage.queue import Queue, QueueFilter
+from pipelines.triage.queue import Queue
+from pipelines.triage.queue_page import QueueFilter
 from pipelines.triage.store import Store, open_store
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES

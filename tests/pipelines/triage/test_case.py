@@ -20,7 +20,8 @@ from pipelines.triage.export import find_case, write_case
 from pipelines.triage.graph import MOST_ACCOUNTS, MOST_THINGS, graph_of, layout
 from pipelines.triage.hand_overs import hand_overs
 from pipelines.triage.pages import chance
-from pipelines.triage.queue import Queue, QueueFilter
+from pipelines.triage.queue import Queue
+from pipelines.triage.queue_page import QueueFilter
 from schemas.errors import DistilwatchError
 from tests.support.browser import chromium
 

@@ -10,7 +10,8 @@ import duckdb
 import pytest
 
 from pipelines.triage.duckdb_store import DuckDBStore
-from pipelines.triage.queue import Queue, QueueFilter
+from pipelines.triage.queue import Queue
+from pipelines.triage.queue_page import QueueFilter
 from pipelines.triage.states import Quiet
 from tests.support.triage import client_of, send_decision
 from transforms.alerts.allowlist import Allowed, Allowlist
