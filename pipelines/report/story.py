@@ -205,6 +205,7 @@ class Cluster:
     severity_reason: str = ""
     coverage: tuple[CoveredCell, ...] = ()
     merged_into: str = ""
+    q_value: float | None = None
 
     @property
     def days(self) -> float:

@@ -150,6 +150,14 @@ class Outbox:
         where = f"WHERE state IN ({marks}) " if states else ""
         return self._messages(f"{where}ORDER BY place DESC LIMIT ?", [*states, at_most])
 
+    def untold(self, alert_ids: Iterable[str]) -> list[Message]:
+        """Messages of some alerts that wait, or were given up; oldest first."""
+        return self._messages(
+            "WHERE state IN ('pending', 'dead') "
+            "AND alert_id IN (SELECT value FROM json_each(?)) ORDER BY place",
+            [as_json(sorted(alert_ids))],
+        )
+
     def counts(self) -> dict[str, int]:
         """Messages by state."""
         return dict(self._db.execute("SELECT state, count(*) FROM outbox GROUP BY state"))

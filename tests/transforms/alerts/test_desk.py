@@ -178,7 +178,7 @@ def test_messages_hold_no_accounts_and_no_hashes(office: Callable[..., Office]) 
     )
     message: Message = desk.book.outbox.messages()[0]
     assert message.notice["title"] == (
-        "Medium: 4 accounts asked for code in 10 requests, sharing payment"
+        "Medium: 4 accounts asked for code in 10 requests, sharing a payment method"
     )
     assert message.notice["case_url"] == "https://triage.example/case/c-1"
     assert message.notice["sure"] == (

@@ -46,6 +46,11 @@ def test_a_policy_says_what_people_need(policy: Policy) -> None:
     assert policy.budget.storm_alerts <= policy.budget.alerts_per_day
 
 
+def test_the_pages_show_the_runbook_of_the_docs() -> None:
+    shown = PACKAGED / "runbook.md"
+    assert shown.read_text() == _RUNBOOK.read_text(), f"cp docs/runbook.md {shown}"
+
+
 def test_whom_a_policy_is_for_fits_its_severity() -> None:
     for policy in POLICIES:
         if policy.audience == "review":
