@@ -103,7 +103,12 @@ setup(
             "triage/static/*",
             "triage/templates/*.j2",
         ],
-        "transforms": ["py.typed", "ingest/words/*.txt", "alerts/policies/*.yaml", "alerts/policies/*.md"],
+        "transforms": [
+            "py.typed",
+            "ingest/words/*.txt",
+            "alerts/policies/*.yaml",
+            "alerts/policies/*.md",
+        ],
         "schemas": ["py.typed", "generated/*", "generated/views/*", "views/*.sql"],
     },
     install_requires=[
