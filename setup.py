@@ -25,6 +25,7 @@ EXTRAS = {
         "authlib>=1.3",
         "itsdangerous>=2.2",
         "limits>=4",
+        "markdown-it-py>=3",
         "python-multipart>=0.0.20",
         "starlette>=0.45",
         "uvicorn>=0.34",
@@ -102,7 +103,12 @@ setup(
             "triage/static/*",
             "triage/templates/*.j2",
         ],
-        "transforms": ["py.typed", "ingest/words/*.txt", "alerts/policies/*.yaml"],
+        "transforms": [
+            "py.typed",
+            "ingest/words/*.txt",
+            "alerts/policies/*.yaml",
+            "alerts/policies/*.md",
+        ],
         "schemas": ["py.typed", "generated/*", "generated/views/*", "views/*.sql"],
     },
     install_requires=[

@@ -72,7 +72,7 @@ _SESSIONS = """
       'session_account' AS level, 'account' AS key_kind, account_id AS key,
       first_seen + to_minutes(CAST(m * 200 + s * 45 AS INT)) AS session_start,
       first_seen + to_minutes(CAST(m * 200 + s * 45 + 25 AS INT)) AS session_end,
-      30 AS request_count, 1.0 AS score, 0.5 AS p_value
+      30 AS request_count, 60000 AS output_tokens, 1.0 AS score, 0.5 AS p_value
     FROM joined, range(4) AS t(s)"""
 
 

@@ -25,11 +25,12 @@ from pipelines.console import Console
 from pipelines.labels import read_labels
 from pipelines.oncall import OnCall, now_ms, rules_of
 from pipelines.tables import columns, connect, rows
+from transforms.alerts.book import Book
 from transforms.alerts.channels import Channel, open_channel
 from transforms.alerts.channels.webhook import Webhook, verify
-from transforms.alerts.desk import Rules
-from transforms.alerts.outbox import Backoff, Book
+from transforms.alerts.outbox import Backoff
 from transforms.alerts.routing import Channels, Route, WebhookChannel
+from transforms.alerts.rules import Rules
 from transforms.alerts.sender import Sender
 
 NAMESPACE = "drill"
@@ -145,7 +146,9 @@ def drill(config: Config, bundle: Path | None, seed: int | None, console: Consol
             sender = Sender(book, channels, Backoff(500, 5_000, 8), now_ms, console.warn)
             _send(sender, book)
             taken = _taken(book, began)
-            missed = sorted({m.channel for m in book.messages(["pending", "dead"])} - taken.keys())
+            missed = sorted(
+                {m.channel for m in book.outbox.messages(["pending", "dead"])} - taken.keys()
+            )
             desk.look_at([row | {"status": "resolved"} for row in clusters[:1]], accounts)
             _send(sender, book)
     return Drill(
@@ -182,13 +185,13 @@ def _of_campaign(
 
 def _send(sender: Sender, book: Book) -> None:
     """A drill does not wait for quiet hours to end, but for receivers that fail it does a while."""
-    book.hurry(now_ms())
+    book.outbox.hurry(now_ms())
     sender.send_until(_SEND_S)
 
 
 def _taken(book: Book, began: int) -> dict[str, float]:
     first: dict[str, int] = {}
-    for message in book.messages(["sent"]):
+    for message in book.outbox.messages(["sent"]):
         assert message.done_ms is not None  # it was sent
         first[message.channel] = min(message.done_ms, first.get(message.channel, message.done_ms))
     ordered = sorted(first.items(), key=lambda pair: pair[1])

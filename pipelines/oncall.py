@@ -20,13 +20,16 @@ from pipelines.tables import columns, rows
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from transforms.alerts.allowlist import Allowlist
+from transforms.alerts.book import Book
 from transforms.alerts.channels import Channel, open_channel
 from transforms.alerts.decision_store import Decisions, DispositionStore
-from transforms.alerts.desk import Desk, Rules, restored
-from transforms.alerts.outbox import Backoff, Book
+from transforms.alerts.desk import Desk
+from transforms.alerts.outbox import Backoff
 from transforms.alerts.paging import read_policies
 from transforms.alerts.part import read_part
+from transforms.alerts.restore import restored
 from transforms.alerts.routing import Channels
+from transforms.alerts.rules import Rules
 from transforms.alerts.sender import Background, Sender
 from transforms.alerts.standing import GrowthRule
 from transforms.bigquery import parse_bigquery_uri
@@ -286,7 +289,7 @@ def plain_rows(table: pa.Table) -> list[dict[str, Any]]:
 
 def waiting_line(book: Book) -> str:
     """What is in the outbox, in words; "" for nothing that matters."""
-    counts = book.counts()
+    counts = book.outbox.counts()
     parts = [
         f"{counts[state]:,} {words}"
         for state, words in (("pending", "wait to be sent"), ("dead", "could not be sent"))

@@ -108,17 +108,19 @@ class Trial:
             f"{self.clusters:,} clusters flagged in {self.days} days of history.",
             f"{self.policy.name} would have opened {_alerts(len(own))} ({_by_severity(own)}), "
             f"at most {busiest} on one day of a budget of {budget}{over}.",
-            f"With it all policies open {_alerts(len(self.then))}, without it "
+            f"With it all policies open {_alerts(len(self.then))}, as they are now "
             f"{_alerts(len(self.now))}: {len(new)} new, {len(gone)} no more.",
         ]
         if said:
             lines.append(f"Of those that people decided about, {right} of {len(said)} were right.")
         for sign, fired in (("+", new), ("-", gone)):
-            lines += [
-                f"  {sign} {f.cluster_id} {f.severity:8} {f.accounts:,} accounts, "
-                f"{dollars(f.exposure_usd)}, {f.policy}" + (f" ({f.verdict})" if f.verdict else "")
-                for f in fired[:20]
-            ]
+            for f in fired[:20]:
+                who = "1 account" if f.accounts == 1 else f"{f.accounts:,} accounts"
+                verdict = f" ({f.verdict})" if f.verdict else ""
+                cost = dollars(f.exposure_usd)
+                lines.append(
+                    f"  {sign} {f.cluster_id} {f.severity:8} {who}, {cost}, {f.policy}{verdict}"
+                )
         return lines
 
 

@@ -1,4 +1,5 @@
-"""Pages of the documentation that are made from the code: settings and commands.
+"""Pages of the documentation that are made from the code: settings, commands, and the runbook that
+lies beside the policies, where the triage pages find it.
 
 `python -m pipelines.reference` writes them; a test looks whether they are as the code is.
 """
@@ -19,8 +20,10 @@ from pipelines.config import load_config
 from pipelines.durations import parse_duration
 from pipelines.settings import Config, Section
 from pipelines.settings.base import read_instant
+from transforms.alerts.paging import PACKAGED
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
+RUNBOOK = PACKAGED / "runbook.md"
 _MADE = "<!-- Made by `make generate` from the code; do not edit. -->\n"
 _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 _KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
@@ -28,7 +31,17 @@ _KINDS = {bool: "true or false", int: "whole number", float: "number", str: "tex
 
 def pages() -> dict[Path, str]:
     """Texts of all pages by file."""
-    return {FOLDER / "settings.md": settings_page(), FOLDER / "commands.md": commands_page()}
+    return {
+        FOLDER / "settings.md": settings_page(),
+        FOLDER / "commands.md": commands_page(),
+        FOLDER.parent / RUNBOOK.name: runbook_page(),
+    }
+
+
+def runbook_page() -> str:
+    """What to do when an alert comes."""
+    source = RUNBOOK.relative_to(FOLDER.parents[1]).as_posix()
+    return _MADE.replace("the code", source) + RUNBOOK.read_text("utf-8")
 
 
 # --- settings -------------------------------------------------------------------------------------

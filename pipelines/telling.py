@@ -14,7 +14,8 @@ from pipelines.console import Console
 from pipelines.newest import newest_clusters
 from pipelines.oncall import book_path, now_ms, on_call, waiting_line
 from schemas.errors import DistilwatchError
-from transforms.alerts.outbox import Book, Message
+from transforms.alerts.book import Book
+from transforms.alerts.outbox import Message
 
 _TRY_S = 20.0
 _EVERY_S = 5.0
@@ -98,13 +99,13 @@ def tell_until_stopped(output: str, config: Config, console: Console) -> Told:
 def messages(output: str, config: Config, states: Sequence[str]) -> list[Message]:
     """Messages of the outbox, newest first."""
     with Book(_there(config, output)) as book:
-        return book.messages(states)
+        return book.outbox.messages(states)
 
 
 def replay_dead(output: str, config: Config, keys: Sequence[str]) -> int:
     """Lets dead messages wait again; returns how many."""
     with Book(_there(config, output)) as book:
-        return book.replay(keys, now_ms())
+        return book.outbox.replay(keys, now_ms())
 
 
 def message_line(message: Message) -> str:

@@ -78,9 +78,15 @@ def triage(
     metavar="FILE",
     help="Write it as PDF, which an installed Chromium or Chrome prints.",
 )
+@options.config_file
 @options.as_json
 def export(
-    cluster_id: str, output: str, html: Path | None, pdf: Path | None, as_json: bool
+    cluster_id: str,
+    output: str,
+    html: Path | None,
+    pdf: Path | None,
+    config_path: Path | None,
+    as_json: bool,
 ) -> None:
     """Write the case of CLUSTER_ID as a file to attach to a report.
 
@@ -89,14 +95,18 @@ def export(
     if html is None and pdf is None:
         raise click.UsageError("Give --html, --pdf, or both.")
 
+    from pipelines.config import load_config
     from pipelines.console import Console
+    from pipelines.oncall import rules_of
     from pipelines.triage.export import find_case, write_case
+    from pipelines.triage.house import House
     from pipelines.triage.store import open_store
 
     with Console(as_json) as console:
+        house = House(rules_of(load_config(config_path).alerts))
         store = open_store(output)
         console.step("Write the case")
-        case = find_case(store, cluster_id)
+        case = find_case(store, cluster_id, house)
         written = [str(path) for path in write_case(case, store.name, html, pdf)]
         name = case.told.cluster.cluster_id
         console.result({"cluster_id": name}, wrote=written, then=["treat it as customer data"])

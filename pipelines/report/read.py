@@ -122,12 +122,13 @@ def sessions_of(
     for row in rows(
         connection,
         """WITH newest AS (
-             SELECT session_id, key, session_start, session_end, revision, request_count
+             SELECT session_id, key, session_start, session_end, revision, request_count,
+               output_tokens
              FROM session_scores
              WHERE level <> 'profile' AND key_kind = 'account' AND list_contains(?, key)
              QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY revision DESC) = 1)
            SELECT key, epoch_ms(session_start) AS first, epoch_ms(session_end) AS last,
-             request_count AS requests
+             request_count AS requests, output_tokens AS tokens
            FROM newest AS a WHERE NOT EXISTS (
              SELECT 1 FROM newest AS b
              WHERE b.key = a.key AND b.session_id <> a.session_id AND b.revision > a.revision
@@ -136,7 +137,7 @@ def sessions_of(
         (list(accounts),),
     ):
         found.setdefault(row["key"], []).append(
-            Session(row["first"], row["last"], row["requests"] or 0)
+            Session(row["first"], row["last"], row["requests"] or 0, row["tokens"] or 0)
         )
     return {key: tuple(sessions) for key, sessions in found.items()}
 

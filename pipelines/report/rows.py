@@ -88,6 +88,7 @@ def cluster_of(
             for c in row["coverage"] or ()
         ),
         row["merged_into"] or "",
+        row.get("q_value"),
     )
 
 

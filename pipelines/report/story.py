@@ -124,11 +124,12 @@ class KnownTexts:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One session of an account: first and last request, and how many."""
+    """One session of an account: first and last request, how many, and tokens of the answers."""
 
     start_ms: int
     end_ms: int
     requests: int
+    output_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +206,16 @@ class Cluster:
     severity_reason: str = ""
     coverage: tuple[CoveredCell, ...] = ()
     merged_into: str = ""
+    q_value: float | None = None
+
+    def worths(self) -> dict[str, float | None]:
+        """Each member's part of the exposure, by its part of the tokens of all answers; None where
+        either is not known."""
+        tokens = {m.account: sum(s.output_tokens for s in m.sessions) for m in self.members}
+        whole = sum(tokens.values())
+        if not whole or self.exposure_usd is None:
+            return dict.fromkeys(tokens)
+        return {account: self.exposure_usd * own / whole for account, own in tokens.items()}
 
     @property
     def days(self) -> float:

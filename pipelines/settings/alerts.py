@@ -110,7 +110,9 @@ class AlertsConfig(Section):
         description="link to the case in messages, with {cluster_id} and {alert_id} in it",
     )
     runbook_url: str = Field(
-        "docs/{runbook}", description="link to the runbook in messages, with {runbook} in it"
+        "docs/{runbook}",
+        description="link to the runbook in messages, with {runbook} in it; the triage pages show "
+        "the one that comes with distilwatch, at /runbook/{runbook}, unless this leads elsewhere",
     )
     book: str | None = Field(
         None,

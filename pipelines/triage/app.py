@@ -25,10 +25,11 @@ from pipelines.triage.failures import FAILURES
 from pipelines.triage.gate import Gate, address_of, path_of_ours, slow_down
 from pipelines.triage.handlers import Triage
 from pipelines.triage.headers import SecurityHeaders
+from pipelines.triage.house import House
+from pipelines.triage.house_pages import HousePages
 from pipelines.triage.limits import Limits
 from pipelines.triage.pages import assets, page
 from pipelines.triage.queue import Queue
-from pipelines.triage.states import Quiet
 from pipelines.triage.store import Store
 from schemas.errors import DistilwatchError
 
@@ -36,7 +37,7 @@ _LEAST_SECRET = 32
 
 
 def make_app(
-    store: Store, config: TriageConfig, audit: AuditLog, quiet: Quiet | None = None
+    store: Store, config: TriageConfig, audit: AuditLog, house: House | None = None
 ) -> ASGIApp:
     """The application, after reading the tables once.
 
@@ -44,15 +45,18 @@ def make_app(
       store: to show.
       config: who may do what.
       audit: where it is noted.
-      quiet: what the house lets pass; None for the usual.
+      house: what it has decided beforehand; None for the usual.
 
     Raises:
       DistilwatchError: when a secret is missing or too short, or the tables cannot be read.
     """
-    queue = Queue(store, config.refresh / 1000, quiet)
+    house = house or House()
+    queue = Queue(store, config.refresh / 1000, house.quiet)
     queue.refresh()
     limits = Limits(config)
-    triage = Triage(store, queue, Cases(store, queue), config, audit, limits)
+    cases = Cases(store, queue, house, config.public_url)
+    triage = Triage(store, queue, cases, config, audit, limits)
+    about = HousePages(triage, house)
     routes = [
         Route("/", triage.show_queue),
         Route("/case/{cluster_id}", triage.show_case),
@@ -60,7 +64,12 @@ def make_app(
         Route("/case/{cluster_id}/decide", triage.decide, methods=["POST"]),
         Route("/case/{cluster_id}/undo", triage.undo, methods=["POST"]),
         Route("/audit", triage.show_audit),
-        Route("/policies", triage.show_policies),
+        Route("/policies", about.show_policies),
+        Route("/quiet", about.show_quiet),
+        Route("/messages", about.show_messages),
+        Route("/messages/replay", about.replay, methods=["POST"]),
+        Route("/runbook", about.show_runbook),
+        Route("/runbook/{page:path}", about.show_runbook),
         Route("/keys", triage.show_keys),
         Route("/theme", triage.set_theme, methods=["POST"]),
         Route("/sign-out", triage.sign_out, methods=["POST"]),

@@ -42,7 +42,8 @@ _OF_CASE = """
     SELECT * FROM `{d}.cluster_members` WHERE cluster_id = @cluster AND revision = @revision
     ORDER BY request_count DESC, account_id"""
 _SESSIONS = """
-    SELECT session_id, key, session_start, session_end, revision, request_count
+    SELECT session_id, key, session_start, session_end, revision, request_count,
+      output_tokens
     FROM `{d}.session_scores`
     WHERE level <> 'profile' AND key_kind = 'account' AND key IN UNNEST(@accounts)
     QUALIFY ROW_NUMBER() OVER (PARTITION BY session_id ORDER BY revision DESC) = 1"""
@@ -187,7 +188,12 @@ def sessions_in(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Session, .
         by_key.setdefault(row["key"], []).append(row)
     return {
         key: tuple(
-            Session(r["session_start"], r["session_end"], r["request_count"] or 0)
+            Session(
+                r["session_start"],
+                r["session_end"],
+                r["request_count"] or 0,
+                r["output_tokens"] or 0,
+            )
             for r in all_
             if not any(
                 o["session_id"] != r["session_id"]

@@ -14,10 +14,15 @@ from pipelines.triage.checks import next_checks
 from pipelines.triage.coverage_map import CoverageMap, coverage_map
 from pipelines.triage.graph import Graph, graph_of
 from pipelines.triage.hand_overs import HandOver, hand_overs
-from pipelines.triage.queue import Queue, Similar, now_of
+from pipelines.triage.house import House
+from pipelines.triage.queue import Queue, now_of
+from pipelines.triage.runbook import Guide, guide_of
+from pipelines.triage.similar import Similar
 from pipelines.triage.states import Stands
 from pipelines.triage.store import Store
+from transforms.alerts.book import Book
 from transforms.alerts.dispositions import WITHDRAW, Disposition, holding
+from transforms.alerts.outbox import Message
 
 MOST_MEMBERS = 500
 _REMEMBERED = 256
@@ -25,7 +30,11 @@ _REMEMBERED = 256
 
 @dataclass(frozen=True, slots=True)
 class AlertStep:
-    """A step of an alert about the cluster; see the table `alerts`."""
+    """A step of an alert about the cluster; see the table `alerts`.
+
+    Attributes:
+      told_as: the alert whose messages tell of it: its own, or that of a storm.
+    """
 
     at_ms: int
     step: str
@@ -34,6 +43,7 @@ class AlertStep:
     reason: str
     channels: tuple[str, ...]
     in_storm: bool
+    told_as: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,7 @@ class Told:
     hand_overs: tuple[HandOver, ...]
     alerts: tuple[AlertStep, ...]
     checks: tuple[str, ...]
+    guide: Guide
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +83,32 @@ class Case:
       stands: where it stands, and why.
       similar: past cases that were alike.
       history: of decisions, the newest first.
+      untold: messages about it that wait, or were given up.
     """
 
     told: Told
     stands: Stands
     similar: tuple[Similar, ...]
     history: tuple[Past, ...]
+    untold: tuple[Message, ...] = ()
 
 
 class Cases:
     """Cases by id; what was told of the last few hundred is kept until the tables change."""
 
-    def __init__(self, store: Store, queue: Queue) -> None:
+    def __init__(
+        self, store: Store, queue: Queue, house: House | None = None, public_url: str = ""
+    ) -> None:
+        """Args:
+        store: to read from.
+        queue: over the same tables.
+        house: what it has decided beforehand; None for the usual.
+        public_url: of these pages, "" where they have none.
+        """
         self._store = store
         self._queue = queue
+        self._house = house or House()
+        self._public_url = public_url
         self._kept: OrderedDict[tuple[str, str], Told] = OrderedDict()
         self._lock = Lock()
 
@@ -103,7 +126,15 @@ class Cases:
             self._queue.stands(cluster_id),
             tuple(self._queue.similar(cluster_id)),
             history_of(self._queue.decisions, cluster_id, now_of(self._queue.decisions)),
+            self._untold(told),
         )
+
+    def _untold(self, told: Told) -> tuple[Message, ...]:
+        path = self._house.book
+        if path is None or not told.alerts or not path.is_file():
+            return ()
+        with Book(path) as book:
+            return tuple(book.outbox.untold({step.told_as for step in told.alerts}))
 
     def _told(self, cluster_id: str) -> Told | None:
         key = self._queue.version, cluster_id
@@ -114,7 +145,9 @@ class Cases:
         rows = self._store.case(cluster_id)
         if rows is None:
             return None
-        told = told_of(cluster_of(rows.cluster, rows.members, rows.sessions), rows.alerts)
+        policies = tuple(row["policy"] or "" for row in reversed(rows.alerts))
+        guide = guide_of(rows.cluster, policies, self._house.rules, self._public_url)
+        told = told_of(cluster_of(rows.cluster, rows.members, rows.sessions), rows.alerts, guide)
         with self._lock:
             self._kept[key] = told
             while len(self._kept) > _REMEMBERED:
@@ -122,12 +155,15 @@ class Cases:
         return told
 
 
-def told_of(cluster: Cluster, alerts: Sequence[Mapping[str, Any]] = ()) -> Told:
+def told_of(
+    cluster: Cluster, alerts: Sequence[Mapping[str, Any]] = (), guide: Guide | None = None
+) -> Told:
     """Everything about a cluster that follows from its rows.
 
     Args:
       cluster: with all its rows.
       alerts: rows of the table `alerts` about it, oldest first.
+      guide: of the policy that it falls under.
     """
     graph = graph_of(cluster.members)
     return Told(
@@ -137,6 +173,7 @@ def told_of(cluster: Cluster, alerts: Sequence[Mapping[str, Any]] = ()) -> Told:
         hand_overs(cluster.members),
         tuple(_step(row) for row in reversed(alerts)),
         next_checks(cluster, tuple(s.kind for s in graph.shared)),
+        guide or Guide(),
     )
 
 
@@ -149,6 +186,7 @@ def _step(row: Mapping[str, Any]) -> AlertStep:
         row["reason"] or "",
         tuple(row["channels"] or ()),
         bool(row["storm_id"]),
+        row["storm_id"] or row["alert_id"],
     )
 
 

@@ -64,11 +64,11 @@ def coverage_map(cells: Sequence[CoveredCell]) -> CoverageMap | None:
                 f'<rect class="missing" x="{left + 0.75}" y="{top + 0.75}" width="7.5" '
                 'height="7.5"/>'
             )
-    sentence = f"It asked in {visited:,} cells"
+    sentence = f"It asked in {visited:,} regions of what can be asked"
     if known:
         usual = missing + reached
         sentence += (
-            f". Of {usual:,} where as many usual requests would reach, it left out {missing:,}; in "
+            f". As many usual requests would reach {usual:,}, of which it left out {missing:,}; in "
             f"{more:,} it asked clearly more than usual"
         )
     size = side * _TILE

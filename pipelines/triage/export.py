@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from pipelines.triage.case import Case, Cases
+from pipelines.triage.house import House
 from pipelines.triage.pages import case_file
 from pipelines.triage.queue import Queue
 from pipelines.triage.store import Store
@@ -30,13 +31,19 @@ _FLAGS = (
 )
 
 
-def find_case(store: Store, name: str) -> Case:
+def find_case(store: Store, name: str, house: House | None = None) -> Case:
     """The case with an id, or with an id that begins so.
+
+    Args:
+      store: to look into.
+      name: of the cluster, or how it begins.
+      house: what it has decided beforehand; None for the usual.
 
     Raises:
       DistilwatchError: when none or several do.
     """
-    queue = Queue(store, 0)
+    house = house or House()
+    queue = Queue(store, 0, house.quiet)
     queue.refresh()
     found = queue.find(name)
     if len(found) != 1:
@@ -45,7 +52,7 @@ def find_case(store: Store, name: str) -> Case:
             f"{len(found) or 'no'} clusters begin with {name}", store.name,
             f"give more letters: {few}" if found else few,
         )  # fmt: skip
-    case = Cases(store, queue).get(found[0])
+    case = Cases(store, queue, house).get(found[0])
     assert case is not None  # it was found in the same tables
     return case
 

@@ -18,8 +18,9 @@ def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     what = {404: "there is nothing at this address", 405: "that cannot be asked for like this"}
     named = error.detail if error.detail not in ("Not Found", "Method Not Allowed") else ""
-    mend = "go back to the queue"
-    return error_page(request, error.status_code, named or what.get(error.status_code, ""), mend)
+    # Where there is more to say than the link to the queue, it follows after a line break.
+    named, _, mend = (named or what.get(error.status_code, "")).partition("\n")
+    return error_page(request, error.status_code, named, mend)
 
 
 def _busy(request: Request, error: Exception) -> Response:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -19,15 +17,15 @@ from pipelines.triage.decisions import Draft, decision_of, draft_of, may_undo
 from pipelines.triage.gate import address_of, error_page, path_of_ours, slow_down
 from pipelines.triage.limits import Limits
 from pipelines.triage.pages import THEMES, case_file, page
-from pipelines.triage.people import Person
-from pipelines.triage.queue import Queue, QueueFilter
+from pipelines.triage.people import ROLE_WORDS, Person
+from pipelines.triage.queue import Queue
+from pipelines.triage.queue_page import QueueFilter
 from pipelines.triage.store import Store
 from schemas.errors import DistilwatchError
 from transforms.alerts.dispositions import WITHDRAW
 
 _AUDIT_SHOWN = 200
 _LONGEST_SEARCH = 100
-_WEEKS_SHOWN = 26
 _YEAR_S = 365 * 86_400
 
 
@@ -68,40 +66,26 @@ class Triage:
 
     def show_case(self, request: Request) -> Response:
         case = self._case(request)
-        self.audit.note("case seen", self._who(request), cluster=case.told.cluster.cluster_id)
+        self.audit.note("case seen", self.who(request), cluster=case.told.cluster.cluster_id)
         return self._case_page(request, case)
 
     def show_file(self, request: Request) -> Response:
         case = self._case(request)
         name = case.told.cluster.cluster_id
-        self.audit.note("case exported", self._who(request), cluster=name, sure=True)
+        self.audit.note("case exported", self.who(request), cluster=name, sure=True)
         safe = "".join(c for c in name if c.isalnum() or c in "-_")
         headers = {"Content-Disposition": f'attachment; filename="case-{safe}.html"'}
         body = case_file(case, self.store.name)
         return Response(body, media_type="text/html", headers=headers)
 
     def show_audit(self, request: Request) -> Response:
-        self._need(request, "admin")
+        self.need(request, "admin")
         return page(
             request,
             "audit.html.j2",
             lines=self.audit.newest(_AUDIT_SHOWN),
             most=_AUDIT_SHOWN,
             broken=self.audit.broken(),
-        )
-
-    def show_policies(self, request: Request) -> Response:
-        weeks = self.store.precision()
-        by_policy: dict[str, list[Mapping[str, Any]]] = {}
-        for row in sorted(weeks or (), key=lambda row: row["policy"]):  # a policy's stay in order
-            by_policy.setdefault(row["policy"], []).append(row)
-        return page(
-            request,
-            "policies.html.j2",
-            there=weeks is not None,
-            by_policy=by_policy.items(),
-            most=_WEEKS_SHOWN,
-            source=self.store.name,
         )
 
     def show_keys(self, request: Request) -> Response:
@@ -116,7 +100,7 @@ class Triage:
         )  # fmt: skip
 
     def _decide(self, request: Request, draft: Draft, token: object) -> Response:
-        stop = self._check_form(request, token, "responder")
+        stop = self.check_form(request, token, "responder")
         if stop:
             return stop
         case = self._case(request)
@@ -139,7 +123,7 @@ class Triage:
         return await run_in_threadpool(self._undo, request, name, why, form.get(csrf.FIELD))
 
     def _undo(self, request: Request, name: str, why: str, token: object) -> Response:
-        stop = self._check_form(request, token, "responder")
+        stop = self.check_form(request, token, "responder")
         if stop:
             return stop
         case = self._case(request)
@@ -166,7 +150,7 @@ class Triage:
 
     async def set_theme(self, request: Request) -> Response:
         form = await request.form(max_files=0)
-        stop = self._check_form(request, form.get(csrf.FIELD), "viewer")
+        stop = self.check_form(request, form.get(csrf.FIELD), "viewer")
         if stop:
             return stop
         answer = RedirectResponse(path_of_ours(str(form.get("back", "/"))), 303)
@@ -180,10 +164,10 @@ class Triage:
 
     async def sign_out(self, request: Request) -> Response:
         form = await request.form(max_files=0)
-        stop = self._check_form(request, form.get(csrf.FIELD), "viewer")
+        stop = self.check_form(request, form.get(csrf.FIELD), "viewer")
         if stop:
             return stop
-        self.audit.note("signed out", self._who(request))
+        self.audit.note("signed out", self.who(request))
         request.session.clear()
         return RedirectResponse("/sign-in?out=1", 303)
 
@@ -191,7 +175,11 @@ class Triage:
         self.queue.refresh()
         case = self.cases.get(request.path_params["cluster_id"])
         if case is None:
-            raise HTTPException(404, "there is no such cluster")
+            raise HTTPException(
+                404,
+                "there is no such cluster\na later run may have given it another name: look in the "
+                "queue for one of its accounts, with state “any”",
+            )
         return case
 
     def _case_page(
@@ -216,26 +204,30 @@ class Triage:
             withdrawn=WITHDRAW,
         )
 
-    def _check_form(self, request: Request, token: object, role: str) -> Response | None:
+    def check_form(self, request: Request, token: object, role: str) -> Response | None:
         """What stops a form; None when it may go on."""
         if not csrf.is_ours(request, token, self.config.public_url):
-            self.audit.note("form refused", self._who(request), path=request.url.path)
+            self.audit.note("form refused", self.who(request), path=request.url.path)
             return error_page(
                 request, 403, "this form is not from a page of ours, or it is too old",
                 "go back, load the page anew, and send it again",
             )  # fmt: skip
-        self._need(request, role)
-        wait = self.limits.wait("decision", self._who(request)) if role == "responder" else 0
+        self.need(request, role)
+        wait = self.limits.wait("decision", self.who(request)) if role == "responder" else 0
         return slow_down(request, wait) if wait else None
 
-    def _need(self, request: Request, role: str) -> None:
+    def need(self, request: Request, role: str) -> None:
+        """Raises HTTPException unless the person has a role."""
         person: Person = request.state.person
         if not person.may(role):
             self.audit.note("not allowed", person.name, path=request.url.path, role=person.role)
-            raise HTTPException(403, f"this is for a {role}; you are a {person.role}")
+            raise HTTPException(
+                403, f"this is for {ROLE_WORDS[role]}; you are {ROLE_WORDS[person.role]}"
+            )
 
     @staticmethod
-    def _who(request: Request) -> str:
+    def who(request: Request) -> str:
+        """The person's name."""
         person: Person = request.state.person
         return person.name
 

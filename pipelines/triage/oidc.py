@@ -58,7 +58,7 @@ class Provider:
           then: path to go to afterwards.
 
         Raises:
-          Refused: when the provider cannot be reached.
+          Refused: when the sign-in provider cannot be reached.
         """
         request.session["then"] = then
         try:
@@ -66,7 +66,9 @@ class Provider:
                 request, self._config.public_url.rstrip("/") + BACK
             )
         except _WRONG as problem:
-            raise Refused(f"the provider cannot be reached ({type(problem).__name__})") from None
+            raise Refused(
+                f"the sign-in provider cannot be reached ({type(problem).__name__})"
+            ) from None
         return found
 
     async def finish(self, request: Request) -> tuple[Person, Response]:

@@ -29,6 +29,7 @@ from transforms.alerts.dispositions import HOLDS_DAYS
 LANES = 24
 _MOST_STEPS = 12  # of alerts
 _MOST_PARTS = 6  # groups of accounts
+_MOST_UNTOLD = 4  # messages
 THEMES = ("auto", "light", "dark")
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 
@@ -73,6 +74,7 @@ def templates() -> Environment:
         most_hand_overs=MOST_HAND_OVERS,
         most_steps=_MOST_STEPS,
         most_parts=_MOST_PARTS,
+        most_untold=_MOST_UNTOLD,
         kind_class=kind_class,
         hand_over_marks=hand_over_marks,
         chance=chance,
@@ -125,14 +127,20 @@ def hand_over_marks(case: Case) -> Markup | None:
     return charts.marks([h.at_ms for h in found], start, end, f"Over time: {times}")
 
 
-def chance(p: float) -> str:
-    """A p-value in words."""
+def chance(p: float, accounts: int = 2) -> str:
+    """A p-value in words.
+
+    Args:
+      p: of a cluster.
+      accounts: that it has.
+    """
+    kind = "ordinary accounts look" if accounts == 1 else "ordinary groups look"
     if p >= 0.1:
-        return f"about {round(10 * p)} in 10 ordinary groups look at least as unusual by chance"
+        return f"about {round(10 * p)} in 10 {kind} at least as unusual by chance"
     size = 100
     while p * size < 1 and size < 10**9:
         size *= 10
-    return f"about {round(p * size)} in {size:,} ordinary groups look at least as unusual by chance"
+    return f"about {round(p * size)} in {size:,} {kind} at least as unusual by chance"
 
 
 _SHORT = {
@@ -157,6 +165,8 @@ def ties(member: Member) -> list[tuple[str, int]]:
 def ago(seconds: float) -> str:
     """How long ago a time was."""
     gone = max(time.time() - seconds, 0)
+    if gone < 1.5:
+        return "just now"
     if gone < 90:
         return f"{gone:.0f} seconds ago"
     return f"{gone / 60:.0f} minutes ago" if gone < 5400 else f"{gone / 3600:.0f} hours ago"

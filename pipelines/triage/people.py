@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pipelines.settings.triage import RolesConfig
 
 ROLES = ("viewer", "responder", "admin")
+ROLE_WORDS = {"viewer": "a viewer", "responder": "a responder", "admin": "an admin"}
 """Each may do what those before it may, and more."""
 
 

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from pipelines.config import Config
-from pipelines.oncall import allowlist_of, growth_of
+from pipelines.oncall import book_path, rules_of
 from pipelines.triage.app import audit_path, make_app
 from pipelines.triage.audit import AuditLog
 from pipelines.triage.auth import check_address
-from pipelines.triage.states import Quiet
+from pipelines.triage.house import House
 from pipelines.triage.store import open_store
 from schemas.errors import DistilwatchError
 from transforms.sinks import duckdb_path
@@ -38,11 +38,11 @@ def serve(
     """
     config = settings.triage
     check_address(config, host)
-    quiet = Quiet(growth_of(settings.alerts), allowlist_of(settings.alerts))
+    house = House(rules_of(settings.alerts), book_path(settings.alerts, [uri]))
     store = open_store(uri, settings.bigquery.views_dataset)
     local = duckdb_path(uri) if urlsplit(uri).scheme == "duckdb" else None
     log = audit_path(config, local)
-    app = make_app(store, config, AuditLog(log), quiet)
+    app = make_app(store, config, AuditLog(log), house)
     listening = _listen(host, port)
     with listening:
         shown = f"[{host}]" if ":" in host else host

@@ -22,9 +22,9 @@ from tests.support.commands import result, run
 from tests.support.faulty_proxy import FaultyProxy, bytes_to_read
 from tests.support.small_world import small_config
 from tests.support.views import DAY, ROWS, T0
+from transforms.alerts.book import Book
 from transforms.alerts.decision_store_bigquery import BigQueryDispositions
 from transforms.alerts.dispositions import accounts_of, decide
-from transforms.alerts.outbox import Book
 from transforms.bigquery import parse_bigquery_uri
 from transforms.bigquery.client import BigQueryOptions, Connection
 from transforms.sinks.bigquery.write import BigQuerySink

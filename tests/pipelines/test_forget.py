@@ -24,8 +24,8 @@ from tests.support.leaks import every_text, leaks
 from tests.support.triage import client_of as client_of_pages
 from tests.support.triage import send_decision
 from tests.support.views import DAY, ROWS, T0
+from transforms.alerts.book import Book, Known
 from transforms.alerts.life import Alert, Observation
-from transforms.alerts.outbox import Book, Known
 from transforms.embedding.space import AXES
 from transforms.ingest.sealing import LetterKeys
 from transforms.scoring.bundle import load_bundle, save_bundle
@@ -123,7 +123,9 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]
                 book.keep(name, Known(Alert(Observation(name, T0, 100, True)), accounts, {}))
             for row in arrow()["alerts"].to_pylist():
                 book.add_step(row | {"changed_at": T0})
-                book.post(f"{row['alert_id']}/{row['revision']}", "hook", _notice(row), T0, T0)
+                book.outbox.post(
+                    f"{row['alert_id']}/{row['revision']}", "hook", _notice(row), T0, T0
+                )
     monkeypatch.setenv("LETTER_KEYS", KEYS)
     (tmp_path / "settings.yaml").write_text("ingest: {dead_letter_key_env: LETTER_KEYS}\n")
     return database, folder

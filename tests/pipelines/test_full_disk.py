@@ -16,7 +16,7 @@ from tests.support.commit import Place, cluster, count, session, stage
 from tests.support.sketches import small_bundle
 from tests.support.small_disk import CannotMountError, SmallDisk, small_disk
 from tests.support.small_world import as_lines, requests, settings_file
-from transforms.alerts.outbox import Book
+from transforms.alerts.book import Book
 from transforms.scoring.bundle import save_bundle
 from transforms.sinks.spool import Spool
 
@@ -120,16 +120,16 @@ def test_the_book_of_alerts_says_that_its_disk_is_full_and_goes_on_with_room(
     large = {"alert_id": "a", "text": "x" * 200_000}
     with Book(disk.folder / "out.alerts") as book:
         with book.writing():
-            book.post("first", "told", large, 1, 1)
+            book.outbox.post("first", "told", large, 1, 1)
         disk.fill()
         for _ in range(2):
             with pytest.raises(DistilwatchError, match=r"is full.*free some space"), book.writing():
-                book.post("second", "told", large, 2, 2)
-        assert book.counts() == {"pending": 1}
+                book.outbox.post("second", "told", large, 2, 2)
+        assert book.outbox.counts() == {"pending": 1}
         disk.free()
         with book.writing():
-            book.post("second", "told", large, 2, 2)
-        assert [message.key for message in book.messages()] == ["second", "first"]
+            book.outbox.post("second", "told", large, 2, 2)
+        assert [message.key for message in book.outbox.messages()] == ["second", "first"]
 
 
 def test_a_bounded_run_on_a_full_disk_says_so_once_and_leaves_no_tables(

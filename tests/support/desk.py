@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from schemas.tables import TABLES
-from transforms.alerts.desk import Desk, Rules
+from transforms.alerts.book import Book
+from transforms.alerts.desk import Desk
 from transforms.alerts.dispositions import Disposition
-from transforms.alerts.outbox import Backoff, Book
+from transforms.alerts.outbox import Backoff
 from transforms.alerts.paging import Budget, Policies, Policy
 from transforms.alerts.routing import Channels
+from transforms.alerts.rules import Rules
 from transforms.alerts.sender import Sender
 
 NOON = 1_780_315_200_000  # 2026-06-01 12:00 UTC
@@ -79,7 +81,7 @@ class Office:
 
     def waiting(self) -> list[tuple[str, str]]:
         return sorted(
-            (message.channel, message.notice["step"]) for message in self.book.due(self.now)
+            (message.channel, message.notice["step"]) for message in self.book.outbox.due(self.now)
         )
 
     def restart(self) -> None:

@@ -21,7 +21,7 @@ from pipelines.settings.triage import TriageConfig
 from pipelines.triage.app import make_app
 from pipelines.triage.audit import AuditLog
 from pipelines.triage.duckdb_store import DuckDBStore
-from pipelines.triage.states import Quiet
+from pipelines.triage.house import House
 
 ROOT = Path(__file__).resolve().parents[2]
 _START_S = 120.0
@@ -31,11 +31,11 @@ def client_of(
     tables: Path,
     config: TriageConfig | None = None,
     address: str = "127.0.0.1",
-    quiet: Quiet | None = None,
+    house: House | None = None,
 ) -> TestClient:
     """A client of the pages over some tables, from an address."""
     config = config or TriageConfig()
-    app = make_app(DuckDBStore(tables), config, AuditLog(audit_file(tables)), quiet)
+    app = make_app(DuckDBStore(tables), config, AuditLog(audit_file(tables)), house)
     base = config.public_url or "http://127.0.0.1"
     return TestClient(app, base_url=base, client=(address, 50_000), follow_redirects=False)
 

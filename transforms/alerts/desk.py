@@ -7,44 +7,25 @@ sent here; see `transforms.alerts.sender`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
 from transforms.alerts.allowlist import Allowlist
+from transforms.alerts.book import Book, Known
 from transforms.alerts.dispositions import Disposition
 from transforms.alerts.life import Alert, Observation, Step, advance
 from transforms.alerts.notice import about, notice
-from transforms.alerts.outbox import Book, Known
 from transforms.alerts.paging import Growth, Policies, Policy
 from transforms.alerts.policy import SEVERITIES
 from transforms.alerts.routing import Channels
-from transforms.alerts.standing import GrowthRule, Standings
+from transforms.alerts.rules import Rules
+from transforms.alerts.standing import Standings
 from transforms.alerts.storms import Storms
 
 Row = Mapping[str, Any]
 RESOLVED = "resolved"
 _NO_GROWTH = Growth()
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What a house wants to be told.
-
-    Attributes:
-      policies, channels, allowlist: as they were read.
-      growth: when quiet ends.
-      case_url, runbook_url: templates of links; see `notice`.
-      namespace: "drill" for a drill, which then has alerts of its own.
-    """
-
-    policies: Policies
-    channels: Channels = field(default_factory=Channels)
-    allowlist: Allowlist = field(default_factory=Allowlist)
-    growth: GrowthRule = field(default_factory=GrowthRule)
-    case_url: str = ""
-    runbook_url: str = ""
-    namespace: str = ""
 
 
 def observe(row: Row, policies: Policies) -> Observation:
@@ -176,10 +157,10 @@ class Desk:
         storm = storms.of(step, policy)
         alert = replace(alert, storm_id=storm)
         step = step._replace(alert=alert)
-        heard = book.heard(alert_id)
+        heard = book.outbox.heard(alert_id)
         channels = () if storm else _channels(step, policy, rules.channels, heard)
         if step.kind == "resolved" and not storm:
-            never = book.drop_unsent(alert_id, now_ms)
+            never = book.outbox.drop_unsent(alert_id, now_ms)
             channels = tuple(name for name in channels if name not in never)
         row = _row(step, alert_id, channels, now_ms, rules.namespace)
         book.add_step(row)
@@ -192,7 +173,7 @@ class Desk:
         not_before = rules.channels.not_before(severity, now_ms) if wakes else now_ms
         for name in channels:
             key = f"{alert_id}/{alert.revision}/{name}"
-            book.post(key, name, message, now_ms, not_before)
+            book.outbox.post(key, name, message, now_ms, not_before)
         return known._replace(alert=alert), row
 
 
@@ -268,53 +249,3 @@ def _parts(decisions: Sequence[Disposition], allowlist: Allowlist, now_ms: int) 
         yield repr(row)
     for entry in allowlist.allow:
         yield f"{entry.model_dump_json()}{now_ms >= entry.expires.timestamp() * 1000}"
-
-
-def restored(rows: Iterable[Row]) -> dict[str, Known]:
-    """Clusters as the table `alerts` tells of them, for a book that was lost.
-
-    Args:
-      rows: of the table, storms left out, times in milliseconds UTC.
-    """
-    names: dict[str, set[str]] = {}
-    peaks: dict[str, list[str]] = {}
-    newest: dict[str, Row] = {}
-    for row in sorted(rows, key=lambda row: (row["changed_at"], row["revision"])):
-        names.setdefault(row["cluster_id"], set()).add(row["alert_id"])
-        peaks.setdefault(row["alert_id"], []).append(row["severity"])
-        newest[row["cluster_id"]] = row
-    return {name: _restored(row, len(names[name]), peaks) for name, row in newest.items()}
-
-
-def _restored(row: Row, episode: int, peaks: Mapping[str, Sequence[str]]) -> Known:
-    seen = Observation(
-        cluster_id=row["cluster_id"],
-        window_start=row["window_start"] or 0,
-        revision=row["cluster_revision"] or 0,
-        flagged=row["state"] != RESOLVED or bool(row["disposition_id"]),
-        policy=row["policy"] or "",
-        policy_version=row["policy_version"] or "",
-        severity=row["severity"],
-        cluster_severity=row["severity"],
-        account_count=row["account_count"] or 1,
-        request_count=row["request_count"] or 0,
-        exposure_usd=row["exposure_usd"] or 0.0,
-        p_value=row["p_value"],
-        q_value=row["q_value"],
-        event_time=row["event_time"],
-        run_id=row["run_id"],
-        bundle_version=row["bundle_version"],
-    )
-    alert = Alert(
-        seen,
-        row["state"],
-        episode,
-        row["revision"],
-        max(peaks[row["alert_id"]], key=SEVERITIES.index),
-        seen.account_count,
-        seen.exposure_usd,
-        row["opened_at"] or row["changed_at"],
-        row["disposition_id"] or "" if row["state"] == "acknowledged" else "",
-        row["storm_id"] or "",
-    )
-    return Known(alert, [], {})

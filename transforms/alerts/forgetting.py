@@ -11,7 +11,8 @@ import orjson
 
 from schemas.errors import DistilwatchError
 from schemas.mention import mentions
-from transforms.alerts.outbox import Book
+from transforms.alerts.book import Book
+from transforms.alerts.book_file import as_json
 
 # Where a step or a message repeats what people wrote.
 _FREE_TEXT = ("reason", "cost")
@@ -70,7 +71,7 @@ def _forget(database: sqlite3.Connection, account: str, alone: set[str]) -> int:
             alone.add(name)
         elif left != accounts:
             database.execute(
-                "UPDATE clusters SET accounts = ? WHERE cluster_id = ?", [_json(left), name]
+                "UPDATE clusters SET accounts = ? WHERE cluster_id = ?", [as_json(left), name]
             )
             changed += 1
     named = "cluster_id IN (SELECT value FROM json_each(?))"
@@ -81,7 +82,9 @@ def _forget(database: sqlite3.Connection, account: str, alone: set[str]) -> int:
         (named, ("clusters",)),
     ):
         for table in tables:
-            cursor = database.execute(f"DELETE FROM {table} WHERE {where}", [_json(sorted(alone))])
+            cursor = database.execute(
+                f"DELETE FROM {table} WHERE {where}", [as_json(sorted(alone))]
+            )
             changed += cursor.rowcount
     for table, column, key in _ROWS:
         changed += _empty_texts(database, account, table, column, key)
@@ -102,11 +105,7 @@ def _empty_texts(
         said: dict[str, Any] = orjson.loads(text)
         naming = [name for name in _FREE_TEXT if mentions(said.get(name) or "", account)]
         if naming:
-            new = _json(said | dict.fromkeys(naming, ""))
+            new = as_json(said | dict.fromkeys(naming, ""))
             database.execute(f"UPDATE {table} SET {column} = ? WHERE {where}", [new, *values])
             changed += 1
     return changed
-
-
-def _json(value: Any) -> str:
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

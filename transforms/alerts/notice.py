@@ -15,6 +15,19 @@ from transforms.alerts.paging import Policy
 
 _TACTICS = 3
 _CAPABILITIES = 3
+_SHARED = {
+    "payment": "a payment method",
+    "credential": "a credential",
+    "organization": "an organization",
+    "network": "a network",
+    "client": "a client",
+    "system_prompt": "a system prompt",
+    "prefix_scaffold": "wording",
+    "suffix_scaffold": "wording",
+    "content": "rare questions",
+    "synchrony": "the minutes of their work",
+    "hand_over": "hand-overs",
+}
 _LONGEST_REASON = 300  # people may write thousands of letters; the case has them
 
 
@@ -141,7 +154,8 @@ def sentence(news: Observation, what: Mapping[str, Any]) -> str:
     """What is happening, in one sentence."""
     who = "1 account" if news.account_count == 1 else f"{news.account_count:,} accounts"
     taking = " and ".join(name.replace("_", " ") for name in what.get("capabilities", ()))
-    shared = ", ".join(name.replace("_", " ") for name in what.get("shared", ()))
+    kinds = (_SHARED.get(name, name.replace("_", " ")) for name in what.get("shared", ()))
+    shared = ", ".join(dict.fromkeys(kinds))
     asked = f"asked for {taking}" if taking else "asked broadly"
     text = f"{who} {asked} in {news.request_count:,} requests"
     return text + (f", sharing {shared}" if shared and news.account_count > 1 else "")

@@ -1,49 +1,22 @@
-"""The book of alerts: one SQLite file with their states, their steps, and what is still to be sent.
+"""The outbox: what is still to be told, in the file of the book of alerts.
 
-A step of an alert and the messages that tell of it are written in one transaction. From then on a
-message is sent at least once: it is marked as sent only after the receiver took it, so that a
+A message is sent at least once: it is marked as sent only after the receiver took it, so that a
 process that is killed in between sends it again, under the same key, by which the receiver can tell
 (PagerDuty's dedup_key, the id of a webhook, an e-mail's Message-ID).
 """
 
 from __future__ import annotations
 
-import fcntl
 import random
-import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.errors import DistilwatchError
-from transforms.alerts.life import Alert, pack, unpack
+from transforms.alerts.book_file import BookFile, as_json
 
-_SCHEMA = """
-    CREATE TABLE IF NOT EXISTS clusters (
-        cluster_id TEXT PRIMARY KEY, alert TEXT NOT NULL, accounts TEXT NOT NULL,
-        about TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS steps (
-        alert_id TEXT, revision INTEGER, kind TEXT, policy TEXT, at_ms INTEGER, storm_id TEXT,
-        told INTEGER, row TEXT NOT NULL, exported INTEGER NOT NULL DEFAULT 0,
-        PRIMARY KEY (alert_id, revision)) WITHOUT ROWID;
-    CREATE INDEX IF NOT EXISTS steps_waiting ON steps (exported) WHERE exported = 0;
-    CREATE INDEX IF NOT EXISTS steps_opened ON steps (policy, at_ms) WHERE kind = 'opened';
-    CREATE TABLE IF NOT EXISTS outbox (
-        place INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, alert_id TEXT NOT NULL,
-        channel TEXT NOT NULL, notice TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'pending',
-        attempts INTEGER NOT NULL DEFAULT 0, not_before INTEGER NOT NULL, made_ms INTEGER NOT NULL,
-        done_ms INTEGER, error TEXT NOT NULL DEFAULT '');
-    CREATE INDEX IF NOT EXISTS outbox_waiting ON outbox (not_before) WHERE state = 'pending';
-    CREATE INDEX IF NOT EXISTS outbox_alert ON outbox (alert_id, channel);
-    CREATE TABLE IF NOT EXISTS threads (
-        alert_id TEXT, channel TEXT, thread TEXT NOT NULL,
-        PRIMARY KEY (alert_id, channel)) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-"""
 _HIDDEN_AFTER = 300
 
 
@@ -95,147 +68,20 @@ class Message(NamedTuple):
     error: str
 
 
-class Known(NamedTuple):
-    """A cluster as the book has it: its alert, its accounts, and its row in short."""
+class Outbox:
+    """See the module; `Book` has one.
 
-    alert: Alert
-    accounts: list[str]
-    about: dict[str, Any]
+    Args:
+      file: that it is kept in.
+    """
 
+    def __init__(self, file: BookFile) -> None:
+        self._file = file
+        self._db = file.db
 
-class Book:
-    """See the module. Open it in a `with` statement; several processes may have it open."""
-
-    def __init__(self, path: Path) -> None:
-        """Args:
-        path: of the file; made where it is not there.
-
-        Raises:
-          DistilwatchError: it cannot be opened.
-        """
-        self.path = path
-        try:
-            self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.executescript(_SCHEMA)
-        except sqlite3.Error as error:
-            raise DistilwatchError(
-                f"the book of alerts cannot be opened: {error}",
-                str(path),
-                "check the file and its folder, or set alerts.book to another path",
-            ) from error
-
-    def __enter__(self) -> Book:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._db.close()
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """One transaction: all that is written inside is kept, or nothing.
-
-        Raises:
-          DistilwatchError: it cannot be written just now, as on a full disk.
-        """
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # a full disk has ended it already
-                    self._db.execute("ROLLBACK")
-                raise
-        except sqlite3.OperationalError as error:
-            raise DistilwatchError(
-                f"the book of alerts cannot be written: {error}",
-                str(self.path),
-                "free some space, or set alerts.book to a path on another disk",
-            ) from error
-
-    @contextmanager
-    def sending(self) -> Iterator[bool]:
-        """Whether this process is the one that sends; it is until it leaves, or dies."""
-        with self.path.with_name(f"{self.path.name}.lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
-                return
-            yield True
-
-    # --- clusters and steps ------------------------------------------------------------------
-
-    def is_new(self) -> bool:
-        """Whether it has no cluster."""
-        return self._db.execute("SELECT 1 FROM clusters LIMIT 1").fetchone() is None
-
-    def known(self, cluster_ids: Iterable[str] | None = None) -> dict[str, Known]:
-        """Clusters by id; all of them where none are named."""
-        select = "SELECT cluster_id, alert, accounts, about FROM clusters"
-        if cluster_ids is None:
-            rows = self._db.execute(select)
-        else:
-            names = orjson.dumps(list(cluster_ids)).decode()
-            rows = self._db.execute(
-                f"{select} WHERE cluster_id IN (SELECT value FROM json_each(?))", [names]
-            )
-        return {
-            name: Known(unpack(orjson.loads(alert)), orjson.loads(accounts), orjson.loads(about))
-            for name, alert, accounts, about in rows
-        }
-
-    def keep(self, cluster_id: str, known: Known) -> None:
-        """Keeps a cluster as it is now."""
-        self._db.execute(
-            "INSERT OR REPLACE INTO clusters VALUES (?, ?, ?, ?)",
-            [cluster_id, _json(pack(known.alert)), _json(known.accounts), _json(known.about)],
-        )
-
-    def add_step(self, row: Mapping[str, Any]) -> None:
-        """Adds a step: a row of the table `alerts`; one that is there already stays as it was."""
-        self._db.execute(
-            "INSERT OR IGNORE INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)",
-            [
-                row["alert_id"], row["revision"], row["step"], row["policy"], row["changed_at"],
-                row["storm_id"], bool(row["channels"]), _json(row),
-            ],
-        )  # fmt: skip
-
-    def opened_since(self, policy: str, at_ms: int) -> int:
-        """Alerts of a policy that were opened, and told one by one, since a time."""
-        found = self._db.execute(
-            "SELECT count(*) FROM steps WHERE kind = 'opened' AND policy = ? AND at_ms > ? "
-            "AND storm_id IS NULL AND told",
-            [policy, at_ms],
-        ).fetchone()
-        return int(found[0])
-
-    def unexported(self) -> list[dict[str, Any]]:
-        """Steps that are not in the tables yet."""
-        rows = self._db.execute("SELECT row FROM steps WHERE exported = 0 ORDER BY at_ms, revision")
-        return [orjson.loads(row) for (row,) in rows]
-
-    def exported(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Notes that steps are in the tables."""
-        with self.writing():
-            self._db.executemany(
-                "UPDATE steps SET exported = 1 WHERE alert_id = ? AND revision = ?",
-                [(row["alert_id"], row["revision"]) for row in rows],
-            )
-
-    def fact(self, name: str) -> Any:
-        """Something that is remembered by name; None for nothing."""
-        found = self._db.execute("SELECT value FROM facts WHERE name = ?", [name]).fetchone()
-        return None if found is None else orjson.loads(found[0])
-
-    def remember(self, name: str, value: Any) -> None:
-        """Remembers something by name."""
-        self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", [name, _json(value)])
-
-    # --- the outbox --------------------------------------------------------------------------
+    def sending(self) -> AbstractContextManager[bool]:
+        """Whether this process is the one that sends; see `BookFile.sending`."""
+        return self._file.sending()
 
     def post(
         self, key: str, channel: str, notice: Mapping[str, Any], now_ms: int, not_before: int
@@ -244,7 +90,7 @@ class Book:
         self._db.execute(
             "INSERT OR IGNORE INTO outbox (key, alert_id, channel, notice, not_before, made_ms) "
             "VALUES (?, ?, ?, ?, ?, ?)",
-            [key, notice["alert_id"], channel, _json(notice), not_before, now_ms],
+            [key, notice["alert_id"], channel, as_json(notice), not_before, now_ms],
         )
 
     def drop_unsent(self, alert_id: str, now_ms: int) -> set[str]:
@@ -295,7 +141,7 @@ class Book:
             "SELECT 1 FROM outbox AS earlier WHERE earlier.alert_id = outbox.alert_id "
             "AND earlier.channel = outbox.channel AND earlier.state = 'pending' "
             "AND earlier.place < outbox.place) ORDER BY place LIMIT ?",
-            [now_ms, _json(list(without)), at_most],
+            [now_ms, as_json(list(without)), at_most],
         )
 
     def messages(self, states: Sequence[str] = (), at_most: int = 1_000) -> list[Message]:
@@ -303,6 +149,14 @@ class Book:
         marks = ", ".join("?" for _ in states)
         where = f"WHERE state IN ({marks}) " if states else ""
         return self._messages(f"{where}ORDER BY place DESC LIMIT ?", [*states, at_most])
+
+    def untold(self, alert_ids: Iterable[str]) -> list[Message]:
+        """Messages of some alerts that wait, or were given up; oldest first."""
+        return self._messages(
+            "WHERE state IN ('pending', 'dead') "
+            "AND alert_id IN (SELECT value FROM json_each(?)) ORDER BY place",
+            [as_json(sorted(alert_ids))],
+        )
 
     def counts(self) -> dict[str, int]:
         """Messages by state."""
@@ -317,7 +171,7 @@ class Book:
 
     def sent(self, message: Message, thread: Mapping[str, Any] | None, now_ms: int) -> None:
         """Notes that the receiver took a message, and the thread that it began."""
-        with self.writing():
+        with self._file.writing():
             self._db.execute(
                 "UPDATE outbox SET state = 'sent', attempts = attempts + 1, done_ms = ?, "
                 "error = '' WHERE key = ?",
@@ -326,7 +180,7 @@ class Book:
             if thread is not None:
                 self._db.execute(
                     "INSERT OR REPLACE INTO threads VALUES (?, ?, ?)",
-                    [message.alert_id, message.channel, _json(thread)],
+                    [message.alert_id, message.channel, as_json(thread)],
                 )
 
     def failed(
@@ -348,7 +202,7 @@ class Book:
         attempts = message.attempts + 1
         dead = for_good or attempts >= backoff.limit
         wait_ms = backoff.wait_ms(attempts, asked_ms, random.random())
-        with self.writing():
+        with self._file.writing():
             self._db.execute(
                 "UPDATE outbox SET state = ?, attempts = ?, not_before = ?, done_ms = ?, error = ? "
                 "WHERE key = ?",
@@ -361,8 +215,8 @@ class Book:
 
     def replay(self, keys: Sequence[str], now_ms: int) -> int:
         """Tries dead messages again, all of them where none are named; returns how many."""
-        names = _json(list(keys))
-        with self.writing():
+        names = as_json(list(keys))
+        with self._file.writing():
             cursor = self._db.execute(
                 "UPDATE outbox SET state = 'pending', attempts = 0, not_before = ?, done_ms = NULL "
                 "WHERE state = 'dead' AND (json_array_length(?) = 0 OR key IN "
@@ -385,7 +239,3 @@ class Book:
             parameters,
         )
         return [Message._make([*row[:3], orjson.loads(row[3]), *row[4:]]) for row in rows]
-
-
-def _json(value: Any) -> str:
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()

@@ -10,8 +10,9 @@ from pathlib import Path
 from threading import Event, Thread
 
 from schemas.errors import DistilwatchError
+from transforms.alerts.book import Book
 from transforms.alerts.channels import Channel, Refused, TryLater
-from transforms.alerts.outbox import Backoff, Book, Message
+from transforms.alerts.outbox import Backoff, Message
 
 _PAUSE_S = 0.5
 _NO_BOOK_S = 30.0  # after the book could not be written
@@ -49,7 +50,7 @@ class Sender:
         clock_ms: Callable[[], int],
         warn: Callable[[str], None],
     ) -> None:
-        self._book = book
+        self._outbox = book.outbox
         self._channels = channels
         self._backoff = backoff
         self._clock_ms = clock_ms
@@ -64,8 +65,8 @@ class Sender:
         """
         done = Sent()
         resting: set[str] = set()
-        with self._book.sending() as ours:
-            while ours and (due := self._book.due(self._clock_ms(), resting)):
+        with self._outbox.sending() as ours:
+            while ours and (due := self._outbox.due(self._clock_ms(), resting)):
                 for message in due:
                     if stop is not None and stop.is_set():
                         return done
@@ -81,7 +82,7 @@ class Sender:
             total.sent += done.sent
             total.delayed += done.delayed
             total.dead += done.dead
-            if not self._book.tried_and_waiting() or time.monotonic() > deadline:
+            if not self._outbox.tried_and_waiting() or time.monotonic() > deadline:
                 return total
             time.sleep(_PAUSE_S)
 
@@ -97,7 +98,7 @@ class Sender:
             self._say_once(message.channel, "there is no such channel in the settings")
             return False
         try:
-            thread = self._book.thread(message.alert_id, message.channel)
+            thread = self._outbox.thread(message.alert_id, message.channel)
             began = channel.tell(message.key, message.notice, thread)
         except TryLater as problem:
             why, asked_ms = str(problem), problem.after_ms
@@ -107,10 +108,12 @@ class Sender:
             why = f"{message.channel} failed ({type(problem).__name__})"
         else:
             self._failing -= {message.channel, "the outbox"}
-            self._book.sent(message, began, self._clock_ms())
+            self._outbox.sent(message, began, self._clock_ms())
             done.sent += 1
             return True
-        dead = self._book.failed(message, why, self._clock_ms(), self._backoff, asked_ms, for_good)
+        dead = self._outbox.failed(
+            message, why, self._clock_ms(), self._backoff, asked_ms, for_good
+        )
         done.dead += dead
         done.delayed += not dead
         if dead:

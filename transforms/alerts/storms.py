@@ -8,16 +8,14 @@ of it is over.
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from transforms.alerts.book import Book
 from transforms.alerts.life import Step
 from transforms.alerts.notice import storm_notice
-from transforms.alerts.outbox import Book
 from transforms.alerts.paging import Policy
 from transforms.alerts.policy import SEVERITIES
-
-if TYPE_CHECKING:
-    from transforms.alerts.desk import Rules
+from transforms.alerts.rules import Rules
 
 _DAY_MS, _MINUTE_MS = 86_400_000, 60_000
 
@@ -136,6 +134,6 @@ class Storms:
         not_before = now_ms if over else rules.channels.not_before(storm["severity"], now_ms)
         for channel in channels:
             key = f"{name}/{storm['revision']}/{channel}"
-            self._book.post(key, channel, message, now_ms, not_before)
+            self._book.outbox.post(key, channel, message, now_ms, not_before)
         self._book.remember(f"of/{name}", storm)
         return [row]

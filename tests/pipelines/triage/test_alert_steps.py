@@ -9,7 +9,8 @@ import duckdb
 import pytest
 
 from pipelines.triage.duckdb_store import DuckDBStore
-from pipelines.triage.queue import Queue, QueueFilter
+from pipelines.triage.queue import Queue
+from pipelines.triage.queue_page import QueueFilter
 from schemas.tables import TABLES
 from tests.support.triage import client_of, send_decision
 from transforms.sinks.duckdb import write_tables
@@ -54,7 +55,7 @@ def test_a_case_says_who_was_told_of_it_and_nothing_of_drills(
     assert "made up" not in page
     assert "<b>high" not in page
     assert "Alert: raised" in page
-    assert "&lt;b&gt;high&lt;/b&gt; before, critical now); told on pager, room" in page
+    assert "&lt;b&gt;high&lt;/b&gt; before, critical now); for pager, room" in page
     assert page.index("Raised <span") < page.index("Opened <span")
     assert "in a storm" in client.get(f"/case/{names[1]}").text
     assert "nobody was told: no channel" in client.get(f"/case/{names[2]}").text
@@ -71,7 +72,7 @@ def test_precision_by_policy_is_told_week_by_week(tables: Path, names: list[str]
     for name, decision in zip(names, ("confirm", "confirm", "dismiss", "watch"), strict=True):
         assert send_decision(client, name, decision).status_code == 303
     page = client.get("/policies").text
-    own, other = page.split('<h2 id="')[1:]
+    own, other, *rest = page.split('<h2 id="')[1:]
     assert own.startswith("coordinated-campaign")
     assert "2026-06-01" in own
     assert "67%" in own
@@ -79,6 +80,8 @@ def test_precision_by_policy_is_told_week_by_week(tables: Path, names: list[str]
     assert other.startswith("lone-harvester")
     assert "2026-06-08" in other
     assert "%)" not in other  # watched is no verdict
+    assert len(rest) == 3  # the other policies that come with distilwatch
+    assert all("has opened no alert" in one for one in rest)
 
 
 def test_tables_of_an_older_version_have_cases_and_say_what_is_missing(
@@ -95,4 +98,4 @@ def test_tables_of_an_older_version_have_cases_and_say_what_is_missing(
 
 
 def test_without_alerts_the_page_says_so(tables: Path) -> None:
-    assert "No alert was opened yet" in client_of(tables).get("/policies").text
+    assert client_of(tables).get("/policies").text.count("It has opened no alert") == 5

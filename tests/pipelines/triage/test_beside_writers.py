@@ -9,7 +9,8 @@ import threading
 from pathlib import Path
 
 from pipelines.triage.duckdb_store import DuckDBStore
-from pipelines.triage.queue import Queue, QueueFilter
+from pipelines.triage.queue import Queue
+from pipelines.triage.queue_page import QueueFilter
 from transforms.alerts.decision_store import DispositionStore
 from transforms.alerts.dispositions import decide
 

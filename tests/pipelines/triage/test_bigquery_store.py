@@ -17,7 +17,8 @@ from infra.local.bigquery_emulator import BigQueryEmulator
 from pipelines.config import load_config
 from pipelines.report.rows import cluster_of
 from pipelines.triage.duckdb_store import DuckDBStore
-from pipelines.triage.queue import Queue, QueueFilter
+from pipelines.triage.queue import Queue
+from pipelines.triage.queue_page import QueueFilter
 from pipelines.triage.store import Store, open_store
 from pipelines.upkeep import make_bigquery_views
 from schemas.errors import DistilwatchError

@@ -12,17 +12,47 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from pipelines.triage.duckdb_store import DuckDBStore
+from pipelines.triage.queue import Queue
+from pipelines.triage.queue_page import QueueFilter
+from tests.pipelines.triage.test_alert_steps import add, step
 from tests.support.browser import PHONE, WIDE, page_of
 from tests.support.triage import served
+from transforms.alerts.book import Book
 from transforms.alerts.decision_store import DispositionStore
+from transforms.alerts.dispositions import decide
+from transforms.alerts.outbox import Backoff
 
 pytestmark = pytest.mark.browser
+T0, LATE = 1_780_272_000_000, 4_102_444_800_000  # 2026-06-01, 2100-01-01
 
 
 @pytest.fixture(scope="module")
 def tables_(made_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With an alert that could not be told, and a cluster that stays quiet."""
     path = tmp_path_factory.mktemp("browser") / "out.duckdb"
     shutil.copy(made_tables, path)
+    queue = Queue(DuckDBStore(path), 0)
+    queue.refresh()
+    rows = queue.page(QueueFilter(), 500).rows
+    worst, last = rows[0].cluster_id, rows[-1].cluster_id
+    add(path, step(worst, 1, "opened", policy="coordinated-campaign", changed_at=T0))
+    said = {"by": "somebody.with.a.long.name@department.example.org", "why": "w" * 200, "at_ms": T0}
+    store = DispositionStore(path)
+    store.append(decide({"cluster_id": last}, ["a"], "permitted", until_ms=LATE, **said))
+    fifth, sixth = {"cluster_id": rows[5].cluster_id}, rows[6].cluster_id
+    store.append(decide(fifth, ["a"], "merge", merge_with=[sixth], **said))
+    with Book(path.with_name(f"{path.name}.alerts")) as book:
+        with book.writing():
+            for channel in ("pager", "room", "mail"):
+                title = "High: 30 accounts asked for mathematics and code in 12,000 requests"
+                notice = {"alert_id": f"a-{worst}", "cluster_id": worst, "title": title}
+                book.outbox.post(f"k/{channel}", channel, notice, T0, T0)
+        pager, room, _ = book.outbox.messages()[::-1]
+        book.outbox.failed(
+            pager, "the-name-of-a-host-that-is-far-too-long " * 5, T0, Backoff(1, 1, 1)
+        )
+        book.outbox.sent(room, None, T0)
     return path
 
 
@@ -99,6 +129,27 @@ def _grow(tables: Path, cluster: str) -> None:
     raise AssertionError("the pages never let go of the file")
 
 
+def test_from_the_page_to_a_decision_a_phone_needs_one_tab(browser: Browser, url: str) -> None:
+    page, wrong = page_of(browser, viewport=PHONE, has_touch=True, is_mobile=True)
+    page.goto(url)
+    page.locator("a.case").nth(1).tap()
+    expect(page.locator(".sentence")).to_be_visible()
+    assert not page.locator("a[target]").all()
+    away = "as => as.map(a => a.href).filter(h => !h.startsWith(location.origin))"
+    assert page.locator("a").evaluate_all(away) == []
+    page.locator("details.runbook summary").tap()
+    expect(page.locator("details.runbook .prose")).to_contain_text("confirm")
+    page.get_by_role("link", name="Decide", exact=True).tap()
+    expect(page.get_by_label("Why", exact=True)).to_be_in_viewport()
+    page.get_by_label("Why", exact=True).fill("looking, from bed")
+    page.get_by_role("button", name="Watch").tap()
+    expect(page.get_by_role("status")).to_contain_text("Watched")
+    page.get_by_role("status").get_by_role("button", name="Undo").tap()
+    expect(page.get_by_role("status")).to_contain_text("Taken back")
+    assert len(page.context.pages) == 1
+    assert wrong == []
+
+
 def test_keys_alone_are_enough(browser: Browser, url: str) -> None:
     page, wrong = page_of(browser)
     page.goto(url)
@@ -146,7 +197,7 @@ def test_axe_finds_nothing_serious_and_nothing_scrolls_sideways(
     browser: Browser, url: str, theme: str, viewport: dict[str, int], tmp_path: Path
 ) -> None:
     page, wrong = page_of(browser, color_scheme=theme, viewport=viewport)
-    page.goto(f"{url}/?severity=high")
+    page.goto(url)  # the first is the one of the alert
     case = page.locator("a.case").first.get_attribute("href")
     download = tmp_path / "case.html"
     download.write_text(page.request.get(f"{url}{case}/file").text(), encoding="utf-8")
@@ -154,7 +205,10 @@ def test_axe_finds_nothing_serious_and_nothing_scrolls_sideways(
         "/",
         "/?text=nothing-fits",
         str(case),
+        "/quiet",
+        "/messages",
         "/policies",
+        "/runbook",
         "/audit",
         "/keys",
         "/case/none",

@@ -20,7 +20,8 @@ from pipelines.triage.export import find_case, write_case
 from pipelines.triage.graph import MOST_ACCOUNTS, MOST_THINGS, graph_of, layout
 from pipelines.triage.hand_overs import hand_overs
 from pipelines.triage.pages import chance
-from pipelines.triage.queue import Queue, QueueFilter
+from pipelines.triage.queue import Queue
+from pipelines.triage.queue_page import QueueFilter
 from schemas.errors import DistilwatchError
 from tests.support.browser import chromium
 
@@ -135,6 +136,9 @@ def test_a_case_is_told_from_its_newest_rows(tables: Path) -> None:
     cluster = case.told.cluster
     assert len(cluster.members) == worst.accounts == cluster.accounts
     assert all(m.sessions and m.score is not None for m in cluster.members)
+    worths = cluster.worths()
+    assert set(worths) == {m.account for m in cluster.members}
+    assert sum(w or 0 for w in worths.values()) == pytest.approx(cluster.exposure_usd)
     assert case.told.coverage is not None
     assert case.told.graph.svg is not None
     assert case.told.checks

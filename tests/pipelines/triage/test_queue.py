@@ -11,7 +11,8 @@ import pytest
 
 from pipelines.report.story import SEVERITIES
 from pipelines.triage.duckdb_store import DuckDBStore
-from pipelines.triage.queue import Queue, QueueFilter, QueueRow
+from pipelines.triage.queue import Queue
+from pipelines.triage.queue_page import QueueFilter, QueueRow
 from pipelines.triage.states import GROUP
 from transforms.alerts.dispositions import decide
 

@@ -10,11 +10,15 @@ import duckdb
 import pytest
 
 from pipelines.triage.duckdb_store import DuckDBStore
-from pipelines.triage.queue import Queue, QueueFilter
+from pipelines.triage.house import House
+from pipelines.triage.queue import Queue
+from pipelines.triage.queue_page import QueueFilter
 from pipelines.triage.states import Quiet
 from tests.support.triage import client_of, send_decision
 from transforms.alerts.allowlist import Allowed, Allowlist
 from transforms.alerts.dispositions import decide
+from transforms.alerts.paging import read_policies
+from transforms.alerts.rules import Rules
 
 
 def queue_of(tables: Path, quiet: Quiet | None = None) -> Queue:
@@ -117,19 +121,19 @@ def test_what_the_allowlist_permits_is_not_waiting_until_its_day(tables: Path, w
     accounts = accounts_of(tables, worst)
     common = accounts[0].rsplit("-", 1)[0]
 
-    def house(days: int) -> Quiet:
+    def house(days: int) -> House:
         entry = Allowed(
             name="nile-contract", kind="contract", owner="legal", reason="contract 17",
             expires=datetime.now(UTC) + timedelta(days=days), accounts=(f"{common}-*",),
         )  # fmt: skip
-        return Quiet(allowlist=Allowlist(allow=(entry,)))
+        return House(Rules(read_policies(None), allowlist=Allowlist(allow=(entry,))))
 
-    queue = queue_of(tables, house(1))
+    queue = queue_of(tables, house(1).quiet)
     assert queue.stands(worst).state == "permitted"
     assert "nile-contract by legal" in queue.stands(worst).why
     assert worst not in open_names(queue)
-    assert worst in open_names(queue_of(tables, house(-1)))
-    assert "nile-contract" in client_of(tables, quiet=house(1)).get(f"/case/{worst}").text
+    assert worst in open_names(queue_of(tables, house(-1).quiet))
+    assert "nile-contract" in client_of(tables, house=house(1)).get(f"/case/{worst}").text
 
 
 def test_accounts_that_were_split_off_take_no_decision_along(tables: Path, worst: str) -> None:

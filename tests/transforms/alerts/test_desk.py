@@ -18,10 +18,11 @@ from tests.support.desk import (
     cluster,
 )
 from transforms.alerts.allowlist import Allowed, Allowlist
-from transforms.alerts.desk import Desk, restored
+from transforms.alerts.desk import Desk
 from transforms.alerts.dispositions import decide
 from transforms.alerts.notice import body
 from transforms.alerts.outbox import Message
+from transforms.alerts.restore import restored
 from transforms.alerts.standing import GrowthRule
 
 
@@ -36,7 +37,7 @@ def test_one_alert_a_cluster_and_none_twice_after_a_restart(office: Callable[...
     assert desk.look(cluster(), cluster(revision=20, severity="high")) == []
     # Of each alert and channel one message at a time, in order.
     assert desk.waiting() == [("hook", "opened"), ("pager", "raised")]
-    assert len(desk.book.messages()) == 3
+    assert len(desk.book.outbox.messages()) == 3
 
 
 def test_what_is_dismissed_stays_quiet_until_it_runs_out_or_is_undone(
@@ -79,7 +80,7 @@ def test_what_outgrows_a_decision_alerts_again(
     assert desk.look(cluster(), said=[said]) == []
     held = {"c-1": [f"a{i}" for i in range(1, accounts + 1)]}
     assert desk.look(cluster(revision=99, **change), accounts=held, said=[said]) == wanted
-    for message in desk.book.messages():  # who is told hears that it was looked at before
+    for message in desk.book.outbox.messages():  # who is told hears that it was looked at before
         assert message.notice["reason"].startswith(("dismissed before, but ", "permitted before,"))
 
 
@@ -120,7 +121,7 @@ def test_a_book_that_was_lost_is_made_again_from_the_table(
     news = (cluster(), cluster("c-2", 20, "high"), cluster("c-3", 20, status="resolved"))
     assert other.look(*news) == []
     assert other.look(cluster("c-3", 30)) == ["opened c-3"]
-    names = {m.alert_id for m in other.book.messages()}
+    names = {m.alert_id for m in other.book.outbox.messages()}
     assert names.isdisjoint({row["alert_id"] for row in rows})
     other.book.__exit__()
 
@@ -146,7 +147,7 @@ def test_steps_are_handed_to_the_tables_until_these_have_them(
 def test_a_drill_has_alerts_of_its_own(office: Callable[..., Office]) -> None:
     desk = office(namespace="drill")
     desk.look(cluster())
-    [message] = desk.book.messages()
+    [message] = desk.book.outbox.messages()
     assert message.notice["title"].startswith("[DRILL] ")
     assert message.notice["namespace"] == "drill"
 
@@ -159,7 +160,7 @@ def test_what_people_wrote_is_told_in_their_letters_and_in_short(
     why = "it is Ours, see TICKET-7\n" + "and more " * 400
     said = decide(cluster(), ACCOUNTS["c-1"], "confirm", by="Ann", why=why, at_ms=NOON)
     desk.look(said=[said])
-    notice = desk.book.messages()[0].notice
+    notice = desk.book.outbox.messages()[0].notice
     first = body(notice)[0]
     assert first.startswith("Confirmed by Ann: it is Ours, see TICKET-7 and more")
     assert len(first) <= 302
@@ -175,9 +176,9 @@ def test_messages_hold_no_accounts_and_no_hashes(office: Callable[..., Office]) 
             capabilities=[{"name": "code", "taken": True}, {"name": "law", "taken": False}],
         )
     )
-    message: Message = desk.book.messages()[0]
+    message: Message = desk.book.outbox.messages()[0]
     assert message.notice["title"] == (
-        "Medium: 4 accounts asked for code in 10 requests, sharing payment"
+        "Medium: 4 accounts asked for code in 10 requests, sharing a payment method"
     )
     assert message.notice["case_url"] == "https://triage.example/case/c-1"
     assert message.notice["sure"] == (
@@ -194,7 +195,7 @@ def test_what_was_emptied_to_forget_somebody_is_no_line_of_a_message(
 ) -> None:
     desk = office()
     desk.look(cluster())
-    [message] = desk.book.messages()
+    [message] = desk.book.outbox.messages()
     whole = body(message.notice)
     left = body(message.notice | {"reason": "", "cost": ""})
     assert left == [line for line in whole if not line.startswith("$")]

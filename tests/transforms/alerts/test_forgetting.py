@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import DistilwatchError
+from transforms.alerts.book import Book, Known
 from transforms.alerts.forgetting import forget_in_book
 from transforms.alerts.life import Alert, Observation
-from transforms.alerts.outbox import Backoff, Book, Known
+from transforms.alerts.outbox import Backoff
 
 ACCOUNT, T0 = "acct-1", 1_780_272_000_000
 
@@ -36,14 +37,14 @@ def path(tmp_path: Path) -> Path:
                 reason = f"ann: {ACCOUNT} rang" if name == "c-1" else "ann: acct-12 rang"
                 book.add_step(step(alert, name, reason))
                 notice = {"alert_id": alert, "reason": reason, "cost": "", "title": "x"}
-                book.post(f"{alert}/1/hook", "hook", notice, T0, T0)
+                book.outbox.post(f"{alert}/1/hook", "hook", notice, T0, T0)
             book.remember("decisions", "digest")
-        for message in book.messages():
+        for message in book.outbox.messages():
             thread = {"ts": message.alert_id}
             if message.alert_id == "a-c-3":
-                book.failed(message, f"no such {ACCOUNT}", T0, Backoff())
+                book.outbox.failed(message, f"no such {ACCOUNT}", T0, Backoff())
             else:
-                book.sent(message, thread, T0)
+                book.outbox.sent(message, thread, T0)
     return path
 
 
@@ -60,7 +61,7 @@ def test_it_is_gone_and_all_else_is_as_it_was(path: Path) -> None:
         assert known["c-1"].accounts == ["acct-12"]
         assert "c-2" not in known
         assert {name: known[name] for name in others} == others
-        messages = {m.alert_id: m for m in book.messages()}
+        messages = {m.alert_id: m for m in book.outbox.messages()}
         assert set(messages) == {"a-c-1", "a-c-3", "a-c-4"}
         assert messages["a-c-1"].notice["reason"] == ""
         assert messages["a-c-1"].notice["title"] == "x"
@@ -69,8 +70,8 @@ def test_it_is_gone_and_all_else_is_as_it_was(path: Path) -> None:
         assert {row["alert_id"]: row["reason"] for row in book.unexported()} == {
             "a-c-1": "", "a-c-3": "ann: acct-12 rang", "a-c-4": "ann: acct-12 rang",
         }  # fmt: skip
-        assert book.thread("a-c-2", "hook") is None
-        assert book.thread("a-c-1", "hook") == {"ts": "a-c-1"}
+        assert book.outbox.thread("a-c-2", "hook") is None
+        assert book.outbox.thread("a-c-1", "hook") == {"ts": "a-c-1"}
         assert book.fact("decisions") == "digest"
 
 

@@ -10,15 +10,17 @@ from collections import Counter
 from pathlib import Path
 
 from tests.support.receivers import receiver
-from transforms.alerts.outbox import Book
+from transforms.alerts.book import Book
 
 _ALERTS, _KILLS = 40, 8
 _PROCESS = """
     import sys, time
     from pathlib import Path
     from transforms.alerts.channels.webhook import Webhook
-    from transforms.alerts.desk import Desk, Rules
-    from transforms.alerts.outbox import Backoff, Book
+    from transforms.alerts.desk import Desk
+    from transforms.alerts.rules import Rules
+    from transforms.alerts.book import Book
+    from transforms.alerts.outbox import Backoff
     from transforms.alerts.paging import Policies, read_policies
     from transforms.alerts.routing import Channels
     from transforms.alerts.sender import Sender
@@ -72,5 +74,5 @@ def test_a_killed_sender_loses_nothing_and_repeats_under_the_same_key(tmp_path: 
             places = [first[f"{alert}/{revision}/{channel}"] for revision in (1, 2, 3)]
             assert places == sorted(places)
     with Book(book) as left:
-        assert left.counts() == {"sent": _ALERTS * 6}
+        assert left.outbox.counts() == {"sent": _ALERTS * 6}
         assert len(left.unexported()) == _ALERTS * 3

@@ -19,8 +19,9 @@ from tests.support.desk import (
     cluster,
     sender,
 )
+from transforms.alerts.book import Book
 from transforms.alerts.channels import Refused, TryLater
-from transforms.alerts.outbox import Backoff, Book
+from transforms.alerts.outbox import Backoff
 from transforms.alerts.sender import Background, Sender
 
 
@@ -43,16 +44,16 @@ def test_a_message_waits_longer_each_time_and_dies_at_the_limit(
     waits = []
     for _ in range(3):
         sending.send_due()
-        [waiting] = desk.book.messages(["pending"])
+        [waiting] = desk.book.outbox.messages(["pending"])
         waits.append(waiting.not_before - desk.now)
         desk.now = waiting.not_before - 1
-        assert not desk.book.due(desk.now)
+        assert not desk.book.outbox.due(desk.now)
         desk.now += 1
     assert all(low <= w <= 2 * low for w, low in zip(waits, (500, 1_000, 2_000), strict=True))
     assert sending.send_due().dead == 1
-    assert desk.book.counts() == {"dead": 1}
+    assert desk.book.outbox.counts() == {"dead": 1}
     assert len(warned) == 2  # the first failure, and the death
-    assert desk.book.replay([], desk.now) == 1
+    assert desk.book.outbox.replay([], desk.now) == 1
     channel.script.clear()
     assert sending.send_due().sent == 1
 
@@ -62,18 +63,18 @@ def test_retry_after_is_kept_to_and_a_refusal_is_for_good(office: Callable[..., 
     desk.look(cluster())
     sending, _ = sender(desk, Script(TryLater("429", 120_000), Refused("no")))
     sending.send_due()
-    [waiting] = desk.book.messages()
+    [waiting] = desk.book.outbox.messages()
     assert waiting.not_before == desk.now + 120_000
     desk.now += 120_000
     assert sending.send_due().dead == 1
-    assert desk.book.messages()[0].error == "no"
+    assert desk.book.outbox.messages()[0].error == "no"
 
 
 def test_one_process_sends_at_a_time(office: Callable[..., Office], tmp_path: Path) -> None:
     desk = office()
     desk.look(cluster())
     channel = Script()
-    with Book(tmp_path / "book") as other, other.sending() as ours:
+    with Book(tmp_path / "book") as other, other.outbox.sending() as ours:
         assert ours
         assert sender(desk, channel)[0].send_due().sent == 0
     assert sender(desk, channel)[0].send_due().sent == 1
@@ -86,7 +87,7 @@ def test_a_channel_that_fails_does_not_hold_up_the_others(office: Callable[..., 
     both = {"hook": bad, "pager": good}
     Sender(desk.book, both, Backoff(), lambda: desk.now, lambda _: None).send_due()
     assert len(good.took) == 1
-    [waiting] = desk.book.messages(["pending"])
+    [waiting] = desk.book.outbox.messages(["pending"])
     assert waiting.error == "hook failed (ValueError)"
 
 
@@ -146,11 +147,11 @@ def test_of_an_alert_the_end_never_overtakes_the_beginning(
     sending, _ = sender(desk, channel, limit=limit)
     for _ in range(200):
         sending.send_due()
-        left = desk.book.messages(["pending"])
+        left = desk.book.outbox.messages(["pending"])
         if not left:
             break
         desk.now = max(m.not_before for m in left)
-    assert desk.book.counts().keys() <= {"sent", "dead"}
+    assert desk.book.outbox.counts().keys() <= {"sent", "dead"}
     for name in ("hook", "pager"):
         revisions = [int(k.split("/")[1]) for k in channel.tried if k.endswith(name)]
         assert revisions == sorted(revisions)

@@ -16,7 +16,7 @@ from transforms.alerts.policy import SEVERITIES
 from transforms.alerts.routing import Channels
 
 POLICIES = read_policies(None).policies
-_RUNBOOK = Path(__file__).parents[3] / "docs" / "runbook.md"
+_RUNBOOK = PACKAGED / "runbook.md"
 
 
 def _anchors() -> set[str]:
@@ -34,7 +34,7 @@ def _anchors() -> set[str]:
 def test_a_policy_says_what_people_need(policy: Policy) -> None:
     page, _, heading = policy.runbook.partition("#")
     assert page == "runbook.md"
-    assert heading in _anchors(), f"docs/runbook.md has no heading for {policy.runbook}"
+    assert heading in _anchors(), f"{_RUNBOOK} has no heading for {policy.runbook}"
     assert policy.description.endswith(".")
     for line in (*policy.false_positives, *policy.known_gaps):
         assert len(line) > 20

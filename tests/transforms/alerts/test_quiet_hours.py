@@ -22,7 +22,7 @@ def test_what_is_over_before_quiet_hours_end_is_never_told(office: Callable[...,
     assert desk.look(cluster(revision=20, status="resolved")) == ["resolved c-1"]
     desk.now += 9 * HOUR
     assert desk.waiting() == [("hook", "opened"), ("pager", "opened")]
-    assert desk.book.counts() == {"pending": 2, "dropped": 1}
+    assert desk.book.outbox.counts() == {"pending": 2, "dropped": 1}
 
 
 def test_quiet_hours_go_over_midnight_and_know_the_zone() -> None:

@@ -10,7 +10,7 @@ from tests.support.desk import (
     Office,
     cluster,
 )
-from transforms.alerts.desk import restored
+from transforms.alerts.restore import restored
 
 
 def test_a_storm_is_one_message_that_is_told_again_when_it_doubles(
@@ -19,30 +19,36 @@ def test_a_storm_is_one_message_that_is_told_again_when_it_doubles(
     desk = office()
     steps = desk.look(*(cluster(f"c-{i:02}") for i in range(12)))
     assert len(steps) == 13  # twelve alerts, and the storm
-    titles = [m.notice["title"] for m in desk.book.messages() if "Storm" in m.notice["title"]]
+    titles = [
+        m.notice["title"] for m in desk.book.outbox.messages() if "Storm" in m.notice["title"]
+    ]
     assert titles == ["Storm of campaign: 8 more alerts, told together"]
-    assert len(desk.book.messages()) == 5
+    assert len(desk.book.outbox.messages()) == 5
     assert len(desk.look(cluster("c-20"))) == 1  # the alert lives, and nobody is told
     grown = desk.look(*(cluster(f"c-{i:02}") for i in range(30, 40)))
     assert len(grown) == 11
-    assert desk.book.messages()[0].notice["title"].startswith("Storm of campaign: 19 more")
+    assert desk.book.outbox.messages()[0].notice["title"].startswith("Storm of campaign: 19 more")
     # What becomes critical leaves the storm; what is over is not told one by one.
     assert desk.look(cluster("c-35", 20, "critical")) == ["raised c-35"]
-    assert desk.book.messages()[0].notice["cluster_id"] == "c-35"
+    assert desk.book.outbox.messages()[0].notice["cluster_id"] == "c-35"
     rest = [n for n in desk.book.known() if n != "c-35"]
     over = desk.look(*(cluster(n, 50, status="resolved") for n in rest))
     assert sum(step.startswith("resolved") for step in over) == len(rest) + 1
-    assert desk.book.messages()[0].notice["title"] == "Over: the storm of campaign, 19 alerts"
+    assert (
+        desk.book.outbox.messages()[0].notice["title"] == "Over: the storm of campaign, 19 alerts"
+    )
     desk.now += 2 * HOUR
     assert desk.look(cluster("c-50")) == ["opened c-50"]
-    assert desk.book.messages()[0].notice["cluster_id"] == "c-50"
+    assert desk.book.outbox.messages()[0].notice["cluster_id"] == "c-50"
 
 
 def test_the_gravest_are_told_by_themselves(office: Callable[..., Office]) -> None:
     desk = office()
     grave = ("low", "critical", "medium", "low", "high", "low", "medium", "low")
     desk.look(*(cluster(f"c-{i}", severity=severity) for i, severity in enumerate(grave)))
-    alone = {m.notice["severity"] for m in desk.book.messages() if m.alert_id.startswith("a-")}
+    alone = {
+        m.notice["severity"] for m in desk.book.outbox.messages() if m.alert_id.startswith("a-")
+    }
     assert alone == {"critical", "high", "medium"}
 
 
