@@ -14,6 +14,8 @@ from typing import Any
 import duckdb
 import yaml
 
+from transforms.sinks.kafka import RecordProducer
+
 NAMES = ("lab-a", "lab-b", "lab-c")
 
 
@@ -137,16 +139,19 @@ class Lab:
         return path
 
     def _produce(self, topic: str) -> None:
-        from kafka import KafkaAdminClient, KafkaProducer
+        from kafka import KafkaAdminClient
 
         admin = KafkaAdminClient(bootstrap_servers=self.broker)
         admin.create_topics({topic: {"num_partitions": 2, "replication_factor": 1}})
         admin.close()
-        producer = KafkaProducer(bootstrap_servers=self.broker)
-        with self.live.open("rb") as lines:
+        # At its end all have arrived, or it raises: a record that is lost would be a lab that has
+        # not seen what it is judged by.
+        with (
+            RecordProducer(f"kafka://{self.broker}/{topic}") as producer,
+            self.live.open("rb") as lines,
+        ):
             for i, line in enumerate(lines):
-                producer.send(topic, line.rstrip(b"\n"), partition=i % 2)
-        producer.close()
+                producer.send(line.rstrip(b"\n"), None, partition=i % 2)
 
 
 def together(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
