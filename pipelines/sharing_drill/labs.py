@@ -47,6 +47,7 @@ class Lab:
       broker: "host:port" of its own Kafka broker; "" to read files.
       campaign: its events here, by account; only the drill knows.
       requests: share of them that are made, 0 to 1; see `slow_down`.
+      space_of: bundle whose embedding space it takes over; None: its own.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Lab:
     broker: str = ""
     campaign: Mapping[str, Sequence[str]] = field(default_factory=dict)
     requests: float = 1.0
+    space_of: Path | None = None
     accounts: frozenset[str] = field(default_factory=frozenset)
     _topics: int = 0
 
@@ -66,6 +68,10 @@ class Lab:
     @property
     def home(self) -> Path:
         return self.folder / "home"
+
+    @property
+    def bundle(self) -> Path:
+        return self.folder / "bundle"
 
     @property
     def live(self) -> Path:
@@ -96,7 +102,8 @@ class Lab:
         self._write("settings.yaml", {})
         command(
             self.home, "train", "--input", self.folder / "history.jsonl",
-            "--bundle", self.folder / "bundle", "--config", self.folder / "settings.yaml",
+            "--bundle", self.bundle, "--config", self.folder / "settings.yaml",
+            *(["--space-of", self.space_of] if self.space_of else []),
         )  # fmt: skip
         self._stream()
 
@@ -128,7 +135,7 @@ class Lab:
             stale.unlink()
         config = self._write(f"{name}.yaml", changes or {})
         command(
-            self.home, "detect", "--input", self.input, "--bundle", self.folder / "bundle",
+            self.home, "detect", "--input", self.input, "--bundle", self.bundle,
             "--config", config, "--output", f"duckdb:///{out}", "--run-id", f"{self.name}-{name}",
         )  # fmt: skip
         return out

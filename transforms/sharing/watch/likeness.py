@@ -94,10 +94,14 @@ class Likeness:
             return True
         payload = one.decoded()
         if isinstance(payload, Coverage):
-            enough = len(self.bundle.background.sizes) >= _LEAST_HISTORY
+            accounts = len(self.bundle.background.sizes)
+            enough = accounts >= _LEAST_HISTORY and self._can_match(accounts)
             return enough and payload.space == space_name(self.bundle.space)
-        # The least p-value that so many linked groups can give.
-        return 1 / (self.bundle.models[_CLUSTER].linked + 1) <= self._max_p
+        return self._can_match(self.bundle.models[_CLUSTER].linked)
+
+    def _can_match(self, known: int) -> bool:
+        """Whether the least p-value that so many of the history give is small enough."""
+        return 1 / (known + 1) <= self._max_p
 
     def _prepare(self, watched: WatchList) -> None:
         if watched is self._list:
