@@ -2,7 +2,13 @@
 
 from setuptools import find_packages, setup
 
-COMPARED = ["bytewax>=0.21,<0.22", "matplotlib>=3.9", "pysad>=0.7,<0.8", "river>=0.26,<0.27"]
+COMPARED = [
+    "bytewax>=0.21,<0.22",
+    "matplotlib>=3.9",
+    "pysad>=0.7,<0.8",
+    "river>=0.26,<0.27",
+    "threadpoolctl>=3",  # as many numerical threads for one as for the other
+]
 EXTRAS = {
     "gcp": [
         "apache-beam[gcp]>=2.77,<2.78",

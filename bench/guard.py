@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
+from threadpoolctl import threadpool_limits
+
 from bench.case import Case, prepare
 from bench.jobs import run
 from bench.throughput import LIMIT, OURS, machine
@@ -96,11 +98,13 @@ def shares(case: Case, pairs: int) -> list[float]:
 
 def measured_share(case: Case, least: float) -> float:
     """The median share of a few pairs; of more where the first ones are below `least`."""
-    run(LIMIT, case)  # loads and compiles what both need
-    run(OURS, case)
-    found = shares(case, _PAIRS)
-    if median(found) < least:
-        found += shares(case, _MORE)
+    # Both would have the numerical threads of all cores, which wait by spinning.
+    with threadpool_limits(1):
+        run(LIMIT, case)  # loads and compiles what both need
+        run(OURS, case)
+        found = shares(case, _PAIRS)
+        if median(found) < least:
+            found += shares(case, _MORE)
     return median(found)
 
 

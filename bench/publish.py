@@ -31,6 +31,7 @@ PARTS: dict[str, list[str]] = {
     "ways": ["bench.throughput", "--events", "20000"],
     "stages": ["bench.profiling"],
     "events": ["bench.scaling"],
+    "slots": ["bench.slots"],
     "memory": ["bench.memory"],
     "linking": ["bench.linking"],
     "scoring": ["bench.scoring"],

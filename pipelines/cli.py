@@ -6,6 +6,7 @@ and no traceback. The commands are in `pipelines.commands`.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -44,8 +45,11 @@ def _say(as_json: bool, kind: str, message: str) -> None:
     if as_json:
         print(json.dumps({"error": {"kind": kind, "message": message}}), flush=True)
         return
+    from schemas.errors import printable
+
     red, plain = ("\033[31;1m", "\033[0m") if sys.stderr.isatty() else ("", "")
-    print(f"{red}error:{plain} {message}", file=sys.stderr, flush=True)
+    shown = printable(message, "\n")
+    print(f"{red}error:{plain} {shown}", file=sys.stderr, flush=True)
 
 
 def run(args: Sequence[str]) -> int:
@@ -76,6 +80,7 @@ def _run(args: Sequence[str], as_json: bool) -> int:
         import click
 
         from pipelines.commands.group import cli
+        from schemas.errors import printable
     except ImportError as problem:
         if _interrupted(problem):
             raise
@@ -87,7 +92,9 @@ def _run(args: Sequence[str], as_json: bool) -> int:
         if as_json:
             _say(True, "mistake", mistake.format_message())
         else:
-            mistake.show()
+            shown = io.StringIO()
+            mistake.show(shown)
+            print(printable(shown.getvalue(), "\n"), end="", file=sys.stderr, flush=True)
         return MISTAKE
     except click.ClickException as mistake:
         _say(as_json, "mistake", mistake.format_message())

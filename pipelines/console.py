@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from schemas.errors import DistilwatchError
+from schemas.errors import DistilwatchError, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -73,7 +73,7 @@ class Console:
         if self._plain:
             self._line(text)
         else:
-            self._task = self._rich().add_task(_escape(text), total=None, counted="")
+            self._task = self._rich().add_task(_escape(_shown(text)), total=None, counted="")
 
     def progress(self, done: int, total: int | None = None, unit: str = "") -> None:
         """How far the step is.
@@ -99,18 +99,18 @@ class Console:
         if self._plain:
             self._line(text)
         else:
-            self._rich().console.print(f"[dim]  {_escape(text)}[/dim]", highlight=False)
+            self._rich().console.print(f"[dim]  {_escape(_shown(text))}[/dim]", highlight=False)
 
     def warn(self, text: str) -> None:
         """Says something that the user should know about the result; also with --json."""
         if self._bar is not None:
-            self._bar.console.print(f"[yellow]! {_escape(text)}[/yellow]", highlight=False)
+            self._bar.console.print(f"[yellow]! {_escape(_shown(text))}[/yellow]", highlight=False)
         elif self._lines_of_json:
             from pipelines.observe.logs import line
 
             print(line("warning", text, step=self._label), file=sys.stderr, flush=True)
         else:
-            print(f"warning: {text}", file=sys.stderr, flush=True)
+            print(f"warning: {_shown(text)}", file=sys.stderr, flush=True)
 
     # --- at the end --------------------------------------------------------------------------
 
@@ -135,15 +135,15 @@ class Console:
             print(json.dumps({**summary, "wrote": list(wrote), "next": list(then)}, default=str))
             return
         for line in lines:
-            print(line)
+            print(_shown(line))
         if wrote:
             print("\nWritten" + f" in {time.monotonic() - self._began:.1f} s:")
             for item in wrote:
-                print(f"  {item}")
+                print(f"  {_shown(item)}")
         if then:
             print("\nNext:")
             for item in then:
-                print(f"  {item}")
+                print(f"  {_shown(item)}")
         sys.stdout.flush()
 
     def print(self, renderable: Any) -> None:
@@ -190,7 +190,7 @@ class Console:
 
             print(line("info", text, step=self._label), file=sys.stderr, flush=True)
             return
-        print(f"[{self._said - self._began:6.1f} s] {text}", file=sys.stderr, flush=True)
+        print(f"[{self._said - self._began:6.1f} s] {_shown(text)}", file=sys.stderr, flush=True)
 
     def _rich(self) -> Progress:
         if self._bar is None:
@@ -235,7 +235,7 @@ def _worth_reading(record: logging.LogRecord) -> bool:
 
 
 def _shown(text: str) -> str:
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return printable(text, "\n\t")
 
 
 def _escape(text: str) -> str:

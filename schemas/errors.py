@@ -36,3 +36,15 @@ def told_by_a_worker(error: BaseException) -> DistilwatchError | None:
     ours = rf"^{DistilwatchError.__module__}\.{DistilwatchError.__name__}: (.+)$"
     found = re.findall(ours, str(error), re.MULTILINE)
     return DistilwatchError(plain(found[-1])) if found else None
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Text of a stranger without what a terminal obeys.
+
+    Args:
+      text: with names out of requests or messages, perhaps.
+      keep: signs that stay although they are not printable, such as line ends.
+    """
+    return "".join(
+        sign if sign.isprintable() or sign in keep else "\N{REPLACEMENT CHARACTER}" for sign in text
+    )

@@ -146,15 +146,17 @@ def _keeper(plan: Plan, spool: Spool, console: Console) -> BundleKeeper | None:
     if plan.store is None:
         return None
     how = plan.config.bundles
-    folder = spool.folder / "bundles"
+    # Workers on a cluster read these paths in folders of their own.
+    folder, store = (spool.folder / "bundles").absolute(), plan.store.absolute()
+    first = replace(plan.bundle, folder=str(Path(plan.bundle.folder).absolute()))
     bounds = TrialBounds(
         how.max_factor, how.slack, plan.policy.max_p, how.trial_p, how.trial_min_items,
         how.max_alert_rate,
     )  # fmt: skip
     return BundleKeeper(
-        plan.store,
+        store,
         folder,
-        last_good(plan.bundle, folder),
+        last_good(first, folder),
         bounds,
         how.trial_items,
         console.warn,

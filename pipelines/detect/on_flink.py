@@ -19,7 +19,6 @@ from pipelines.flink.jobserver import find_job_server, job_server_running
 from pipelines.flink.options import flink_options
 from pipelines.flink.rest import GOING, Away, FlinkRest
 from schemas.errors import DistilwatchError
-from transforms.scoring.handler import VerifiedBundle
 
 _LISTED_S = 120.0
 
@@ -99,7 +98,7 @@ def _submit(plan: Plan, staging: str, rest: FlinkRest, endpoint: str) -> str:
     )  # fmt: skip
     pipeline = beam.Pipeline(options=options)
     # Workers are elsewhere: relative paths would be of their own folders.
-    bundle = VerifiedBundle(str(Path(plan.bundle.folder).absolute()), plan.bundle.manifest_sha256)
+    bundle = replace(plan.bundle, folder=str(Path(plan.bundle.folder).absolute()))
     build(pipeline, replace(plan, bundle=bundle), str(Path(staging).absolute()))
     result = pipeline.run()
     deadline = time.monotonic() + _LISTED_S

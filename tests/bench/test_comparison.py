@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench import __main__ as comparison
-from bench import guard, needs, usage, zipf
+from bench import guard, needs, throughput, usage, zipf
 from bench.case import Case, prepare_zipf
 from bench.jobs import Timing, run
 from bench.topics import in_topics
@@ -88,7 +88,7 @@ def test_the_page_has_rates_ratios_and_memory(tmp_path: Path) -> None:
     }
     part = comparison.Part("text", 1_000, 10_000, 512.3, timings)
     lines = comparison.report([part], 2, ["quix: not installed"])
-    assert "| `batched` | 5,000 | 5,000 to 5,000 | 11 | 0.55 | 220 |" in lines
+    assert "| `batched` | 2 | 5,000 | 5,000 to 5,000 | 11 | 0.55 | 220 |" in lines
     assert any("10,000 events of 512 bytes with text, 1,000 keys" in line for line in lines)
     assert "Left out: quix: not installed" in lines
     files = comparison.save([part], lines, tmp_path)
@@ -99,6 +99,20 @@ def test_the_page_has_rates_ratios_and_memory(tmp_path: Path) -> None:
     assert "per-event" in files[2].read_text()
     kept = json.loads(files[1].read_text())
     assert kept["parts"][0]["timings"]["limit"][1]["cpu_s"] == 1.2
+
+
+def test_a_slow_job_is_run_once_and_compared_in_that_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def run_apart(name: str, case: Case, settings: Path | None) -> Timing:
+        asked.append(name)
+        return Timing(1, {"batched": 2.0, "quix": 90.0}[name], 100, 9, "a")
+
+    monkeypatch.setattr(throughput, "run_apart", run_apart)
+    case = Case(Path(__file__), 10, Path("bundle"), load_config(None, {}))
+    timings = throughput.measure(case, ["batched", "quix"], 3, patience_s=60)
+    assert asked == ["batched", "quix", "batched", "batched"]
+    assert throughput.ratios(timings["batched"], timings["quix"]) == [45.0]
 
 
 def test_without_matplotlib_table_and_figures_are_written_all_the_same(
@@ -118,7 +132,7 @@ def test_more_keys_are_for_our_own_jobs_only(
     asked = []
 
     def measure(
-        case: Case, names: list[str], rounds: int, settings: Path
+        case: Case, names: list[str], rounds: int, settings: Path, patience_s: float
     ) -> dict[str, list[Timing]]:
         asked.append(names)
         return {name: [Timing(1, 1.0, 100, 9, "a")] for name in names}

@@ -8,8 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from bench import hot_key, latency, linking, pages, profiling, publish, sizing, startup
+from bench import (
+    hot_key,
+    latency,
+    linking,
+    pages,
+    profiling,
+    publish,
+    sizing,
+    slots,
+    startup,
+)
 from bench.case import Case
+from bench.jobs import Timing
 from pipelines.config import load_config
 
 
@@ -119,3 +130,17 @@ def test_the_page_has_a_part_for_every_bench() -> None:
         assert f"`{publish.command_of(name)}`" in page, name
     assert publish.as_lines("memory", "plain\n")[2:] == ["```text", "plain", "```"]
     assert publish.as_lines("linking", "| a |\n")[2:] == ["| a |"]
+
+
+def test_a_start_is_told_from_what_events_cost_by_two_sizes() -> None:
+    # A start of 20 s CPU and 30 s on the clock; 100 µs an event, and with two slots half the time.
+    found = {
+        count: [
+            (n, Timing(30 + n * 1e-4 / count, 20 + n * 1e-4, 100, 9, "a")) for n in (10_000, 50_000)
+        ]
+        for count in slots.SLOTS
+    }
+    assert slots.table(found)[2:] == [
+        "| 1 | 20 | 30 | 100 | 10,000 |",
+        "| 2 | 20 | 30 | 100 | 20,000 |",
+    ]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from infra.local.flink_cluster import FlinkCluster, WorkerPool, flink_libs
 from infra.local.services import KafkaBroker
 from tests.pipelines.test_bundles import blind, version
 from tests.support.commands import result
@@ -31,11 +34,52 @@ VERSIONS = """
         QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY revision DESC) = 1)"""
 
 
+@dataclass(frozen=True)
+class Engine:
+    """What a stream needs to run on one.
+
+    Attributes:
+      prism: its binary, where it is the one.
+      options: of the command.
+      settings: more of them, as YAML.
+      goes_on: it starts from a savepoint; others begin with the topic.
+    """
+
+    prism: Path | None = None
+    options: tuple[str, ...] = ()
+    settings: str = ""
+    goes_on: bool = False
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("prism", marks=pytest.mark.prism),
+        pytest.param("flink", marks=pytest.mark.flink),
+    ]
+)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """Prism, and Flink with workers in processes of their own."""
+    if request.param == "prism":
+        yield Engine(request.getfixturevalue("prism"))
+        return
+    cluster: FlinkCluster = request.getfixturevalue("flink")
+    workers: WorkerPool = request.getfixturevalue("workers")
+    monkeypatch.setenv("DISTILWATCH_FLINK_LIBS", str(flink_libs().absolute()))
+    yield Engine(
+        None,
+        ("--runner", "flink", "--flink-master", cluster.master, "--run-id", "hot"),
+        f'flink: {{workers: "{workers.address}", checkpoint_every: 2 s, read_for: 1 s}}\n',
+        goes_on=True,
+    )
+    for job in cluster.rest("/jobs/overview")["jobs"]:
+        if job["state"] in ("RUNNING", "RESTARTING", "CREATED"):
+            cluster.rest(f"/jobs/{job['jid']}?mode=cancel", "PATCH")
+
+
 @pytest.mark.kafka
-@pytest.mark.prism
 @pytest.mark.slow
 def test_a_stream_refuses_bad_bundles_and_changes_to_a_good_one_without_a_pause(
-    kafka: KafkaBroker, prism: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaBroker, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DISTILWATCH_HOME", str(tmp_path / "home"))
     store = tmp_path / "models"
@@ -50,10 +94,10 @@ def test_a_stream_refuses_bad_bundles_and_changes_to_a_good_one_without_a_pause(
     first = as_lines(requests(40, 8, HOUR, prefix="first"))
     second = as_lines(requests(20, 8, HOUR, START_MS + 2 * HOUR, 1, "second"))
     topic.produce((i % 2, line) for i, line in enumerate(first))
-    settings = settings_file(tmp_path, WATCHING)
+    settings = settings_file(tmp_path, WATCHING + engine.settings)
     source = f"{topic.uri}?bounded=false"
     a, b = version(store / "a"), version(store / "b")
-    with Stream(tmp_path, prism, source, store, settings) as stream:
+    with Stream(tmp_path, engine.prism, source, store, settings, *engine.options) as stream:
         stream.until_read(len(first))
         versions = "SELECT DISTINCT bundle_version FROM session_scores"
         stream.until(lambda: stream.rows(versions) == [(a,)])
@@ -83,12 +127,16 @@ def test_a_stream_refuses_bad_bundles_and_changes_to_a_good_one_without_a_pause(
             "SELECT DISTINCT bundle_version FROM session_scores WHERE key LIKE 'first%'"
         )
         assert (a,) in scored_by
-        assert stream.stop()["bundle_version"] == b
+        stopped = stream.stop()
+        assert stopped["bundle_version"] == b
 
     # A new start goes on with it, as the same run.
     database = tmp_path / "out.duckdb"
     before_ns = database.stat().st_mtime_ns
-    with Stream(tmp_path, prism, source, store, settings) as again:
+    options = engine.options
+    if engine.goes_on:
+        options += ("--from-savepoint", stopped["savepoint"])
+    with Stream(tmp_path, engine.prism, source, store, settings, *options) as again:
         again.until(lambda: database.stat().st_mtime_ns > before_ns)  # it has begun to write
         again.until_read(len(first) + len(second))
         assert again.stop()["bundle_version"] == b

@@ -213,10 +213,13 @@ def until(
 
 
 class Stream:
-    """One process of `detect`; ended with its `with` block."""
+    """One process of `detect`; ended with its `with` block.
+
+    Without Prism's binary `more` has the options that choose another engine.
+    """
 
     def __init__(
-        self, folder: Path, prism: Path, source: str, bundle: Path, settings: Path,
+        self, folder: Path, prism: Path | None, source: str, bundle: Path, settings: Path,
         *more: object, database: str = "out.duckdb",
     ) -> None:  # fmt: skip
         self.database = folder / database
@@ -226,7 +229,7 @@ class Stream:
             "--config", str(settings), "--output", f"duckdb:///{self.database}",
             *map(str, more), "--json",
         ]  # fmt: skip
-        self._env = os.environ | {"DISTILWATCH_PRISM": str(prism)}
+        self._env = os.environ | ({} if prism is None else {"DISTILWATCH_PRISM": str(prism)})
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Stream:

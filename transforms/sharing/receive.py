@@ -18,7 +18,7 @@ import orjson
 import stix2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from schemas.errors import DistilwatchError
+from schemas.errors import DistilwatchError, printable
 from transforms.sharing.canonical import EXTENSION, canonical, is_signed_by
 from transforms.sharing.indicators import Indicator, Kind, Marking, indicator_id, moment_ms
 from transforms.sharing.payloads import check_payload, decode_coverage
@@ -104,14 +104,9 @@ def receive(objects: Sequence[Any], feed: Feed, now_ms: int) -> Received:
         except _Refused as refused:
             name = str(obj.get("id", ""))[:100] if isinstance(obj, Mapping) else ""
             found.refused.append(
-                Refusal(_shown(name), refused.reason, _shown(refused.detail[:200]))
+                Refusal(printable(name), refused.reason, printable(refused.detail[:200]))
             )
     return found
-
-
-def _shown(text: str) -> str:
-    """Text of a stranger without what a terminal obeys: it is shown to people, and logged."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 def _take(obj: Any, feed: Feed, now_ms: int, found: Received) -> None:

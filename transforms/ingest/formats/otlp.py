@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -53,6 +54,7 @@ _NUMBERED = re.compile(r"gen_ai\.prompt\.(\d{1,4})\.(role|content)")
 _OLD_EVENTS = {"gen_ai.user.message": "user", "gen_ai.system.message": "system"}
 _FAILED = 2  # STATUS_CODE_ERROR
 _SPACE = b" \t\r\n"
+_FIRST_TAG = b"\n"
 
 Attributes = dict[str, Any]
 
@@ -129,7 +131,7 @@ def read(raw: bytes, places: dict[str, tuple[str, ...]]) -> Read:
       Refused: it is neither.
       DistilwatchError: it is protobuf, and the library that reads it is not installed.
     """
-    spans = _json_spans(raw) if raw.lstrip(_SPACE)[:1] in b"{[" else _protobuf_spans(raw)
+    spans = _spans(raw)
     found: list[Fields | Refused] = []
     others = 0
     for span in spans:
@@ -140,6 +142,18 @@ def read(raw: bytes, places: dict[str, tuple[str, ...]]) -> Read:
         else:
             others += 1
     return Read(found, others)
+
+
+def _spans(raw: bytes) -> Iterator[_Parts | Refused]:
+    if raw.lstrip(_SPACE)[:1] not in (b"{", b"["):
+        return _protobuf_spans(raw)
+    # Protobuf, too, begins with a line end, its first field's tag, and goes on with that field's
+    # length, which may be the number of a brace.
+    if raw[:1] == _FIRST_TAG:
+        with suppress(Refused):
+            return _json_spans(raw)
+        return _protobuf_spans(raw)
+    return _json_spans(raw)
 
 
 _Parts = tuple[Fields, Attributes, list[tuple[str, Attributes]], Attributes]

@@ -108,6 +108,21 @@ def test_protobuf_says_what_json_says() -> None:
         np.testing.assert_array_equal(getattr(two, name), column, err_msg=name)
 
 
+@pytest.mark.parametrize("length", [ord("{"), ord("[")])
+def test_protobuf_that_begins_as_json_does_is_protobuf(length: int) -> None:
+    """Its first two bytes are a line end, the tag, and the length of what follows: a brace."""
+    span = gateways.span(EVENTS[0])
+    span["attributes"] = [a for a in span["attributes"] if a["key"] == "gen_ai.operation.name"]
+    requests = (
+        gateways.protobuf({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]})
+        for span in ({**span, "name": "n" * padding} for padding in range(60))
+    )
+    raw = next(raw for raw in requests if raw[:2] == bytes([10, length]))
+    # It is read, and has no account.
+    (letter,) = decode("otlp", raw).refused
+    assert letter.reason == "missing_field"
+
+
 @pytest.mark.parametrize("form", ["litellm", "kong"])
 def test_an_array_is_its_documents(form: str) -> None:
     each = [orjson.loads(r) for r in records(form, EVENTS)]
