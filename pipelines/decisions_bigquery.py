@@ -8,18 +8,18 @@ from typing import Any
 from pipelines.decisions import the_one
 from transforms.alerts.decision_store import Decisions
 from transforms.alerts.decision_store_bigquery import BigQueryDispositions
-from transforms.bigquery.client import Connection, api
+from transforms.bigquery.client import Connection, api, in_ms
 from transforms.bigquery.refusal import refused
 from transforms.bigquery.uri import parse_bigquery_uri
 
 _NEWEST = """
-    SELECT cluster_id, revision, severity, exposure_usd, window_start
-    FROM `{dataset}.flagged_clusters` WHERE STARTS_WITH(cluster_id, @cluster)
+    SELECT * FROM `{dataset}.flagged_clusters` WHERE STARTS_WITH(cluster_id, @cluster)
     QUALIFY ROW_NUMBER() OVER (
       PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1"""
 _MEMBERS = """
     SELECT account_id FROM `{dataset}.cluster_members`
-    WHERE cluster_id = @cluster AND (window_start IS NULL OR window_start = @window)
+    WHERE cluster_id = @cluster
+      AND (window_start IS NULL OR window_start = TIMESTAMP_MILLIS(@window))
     QUALIFY RANK() OVER (ORDER BY revision DESC) = 1 ORDER BY account_id"""
 
 
@@ -36,7 +36,7 @@ class BigQueryTables:
         members = self._ask(
             _MEMBERS,
             api.ScalarQueryParameter("cluster", "STRING", cluster["cluster_id"]),
-            api.ScalarQueryParameter("window", "TIMESTAMP", cluster["window_start"]),
+            api.ScalarQueryParameter("window", "INT64", cluster["window_start"]),
         )
         return cluster, [member["account_id"] for member in members]
 
@@ -44,12 +44,8 @@ class BigQueryTables:
         connection = self._connection
         try:
             connection.locate()
-            job = connection.query(
-                sql.format(dataset=connection.uri.dataset_id),
-                f"distilwatch-cluster-{uuid.uuid4().hex}",
-                parameters,
-            )
-            found = job.result(retry=connection.retry, timeout=600, job_retry=None)
-            return [dict(row.items()) for row in found]
+            statement = sql.format(dataset=connection.uri.dataset_id)
+            name = f"distilwatch-cluster-{uuid.uuid4().hex}"
+            return [in_ms(row.items()) for row in connection.answer(statement, name, parameters)]
         except Exception as error:
             raise refused(error, connection.uri, "the clusters cannot be read") from error

@@ -5,23 +5,28 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import duckdb
+import pyarrow as pa
 
 from pipelines.config import Config
 from pipelines.parts import bigquery_options
 from pipelines.tables import check_tables
 from schemas.errors import DistilwatchError
+from schemas.fitting import fitted
 from schemas.model import quoted
 from schemas.tables import TABLES
 from transforms.bigquery import parse_bigquery_uri
 from transforms.sinks.duckdb import write_tables
+
+if TYPE_CHECKING:
+    from transforms.bigquery.client import Connection
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Fetched:
 
     Attributes:
       rows: by table.
-      size: bytes that BigQuery processed.
+      size: bytes that BigQuery read, as it estimated.
       usd: price of that.
     """
 
@@ -38,7 +43,7 @@ class Fetched:
     size: int
     usd: float
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For machines."""
         return {"rows": self.rows, "bytes": self.size, "usd": self.usd}
 
@@ -70,23 +75,24 @@ def fetch(
     try:
         connection.locate()
         there = {t.table_id for t in connection.call(connection.client.list_tables, dataset)}
-        wanted = tables_to_read(names, there, uri)
-        asked = {name: _statement(dataset, name, since_ms) for name in wanted}
+        parts = [_part(connection, name, since_ms) for name in tables_to_read(names, there, uri)]
         size = 0
-        for sql in asked.values():
+        for part in parts:
             dry = api.QueryJobConfig(dry_run=True, use_query_cache=False)
-            size += int(connection.client.query(sql, dry).total_bytes_processed or 0)
-        usd = _checked(size, config)
+            size += int(connection.client.query(part.sql(dataset), dry).total_bytes_processed or 0)
+        how = config.bigquery
+        price = how.query_usd_per_tib if how.read_with == "query" else how.read_usd_per_tib
+        usd = affordable(size, price, config, "fetch fewer days with --since")
         write_tables(into, {}, patience_s=60)
         rows = {}
-        for name, sql in asked.items():
-            job = connection.query(sql, f"distilwatch-fetch-{uuid.uuid4().hex}")
-            found = job.result(retry=connection.retry, timeout=3600, job_retry=None)
+        for part in parts:
+            name = part.name
             rows[name] = 0
-            for page in found.to_arrow_iterable():  # a page is a few megabytes, whatever the table
-                part = TABLES[name].to_arrow(page.to_pylist())
-                write_tables(into, {name: part}, define=False, patience_s=60)
-                rows[name] += part.num_rows
+            # A page is a few megabytes, whatever the table.
+            for page in _pages(connection, part, how.read_with):
+                found = fitted(TABLES[name], page)
+                write_tables(into, {name: found}, define=False, patience_s=60)
+                rows[name] += found.num_rows
     except Exception as error:
         raise refused(error, connection.uri, "the tables cannot be read") from error
     return Fetched(rows, size, usd)
@@ -110,23 +116,57 @@ def tables_to_read(names: Sequence[str], there: Collection[str], uri: str) -> li
     return [name for name in names or TABLES if name in there]
 
 
-def _statement(dataset: str, name: str, since_ms: int | None) -> str:
-    table = TABLES[name]
-    sql = f"SELECT * FROM `{dataset}.{name}`"
-    if since_ms is None or not table.partition:
-        return sql
-    since = datetime.fromtimestamp(since_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S+00")
-    return f"{sql} WHERE `{table.partition}` >= TIMESTAMP '{since}'"
+class _Part(NamedTuple):
+    """What is read of a table: columns of the contract that it has, where a condition holds."""
+
+    name: str
+    columns: tuple[str, ...]
+    where: str
+
+    def sql(self, dataset: str) -> str:
+        names = ", ".join(f"`{column}`" for column in self.columns)
+        where = f" WHERE {self.where}" if self.where else ""
+        return f"SELECT {names} FROM `{dataset}.{self.name}`{where}"
 
 
-def _checked(size: int, config: Config) -> float:
-    how = config.bigquery
-    usd = size / 2**40 * how.query_usd_per_tib
-    if how.max_cost_usd and usd > how.max_cost_usd:
+def _part(connection: Connection, name: str, since_ms: int | None) -> _Part:
+    table, client = TABLES[name], connection.client
+    found = connection.call(client.get_table, f"{connection.uri.dataset_id}.{name}")
+    there = {field.name for field in found.schema}
+    where = ""
+    if since_ms is not None and table.partition:
+        since = datetime.fromtimestamp(since_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S+00")
+        where = f"{table.partition} >= TIMESTAMP '{since}'"
+    return _Part(name, tuple(c.name for c in table.columns if c.name in there), where)
+
+
+def _pages(
+    connection: Connection, part: _Part, how: Literal["storage_read", "query"]
+) -> Iterator[pa.RecordBatch]:
+    if how == "query":
+        sql = part.sql(connection.uri.dataset_id)
+        found = connection.answer(sql, f"distilwatch-fetch-{uuid.uuid4().hex}")
+        yield from found.to_arrow_iterable()
+        return
+    from transforms.bigquery.storage_read import read_streams, stream_pages
+
+    # One stream: a DuckDB file has one writer.
+    for stream in read_streams(connection, part.name, part.columns, part.where, most=1):
+        yield from stream_pages(connection, stream)
+
+
+def affordable(size: int, usd_per_tib: float, config: Config, mend: str) -> float:
+    """The price of reading so many bytes, in US dollars.
+
+    Raises:
+      DistilwatchError: it is more than `bigquery.max_cost_usd`; `mend` says how to read less.
+    """
+    usd, most = size / 2**40 * usd_per_tib, config.bigquery.max_cost_usd
+    if most and usd > most:
         raise DistilwatchError(
-            f"reading would cost about {usd:,.2f} USD, and {how.max_cost_usd:,.2f} are allowed",
+            f"reading would cost about {usd:,.2f} USD, and {most:,.2f} are allowed",
             "bigquery.max_cost_usd",
-            "fetch fewer days with --since, or raise the limit",
+            f"{mend}, or raise the limit",
         )
     return usd
 
@@ -174,5 +214,7 @@ def _send_back(output: str, path: Path, name: str, config: Config) -> None:
             f"FROM {quoted(name)} EXCEPT FROM {quoted(f'{name} before')}"
         ).to_arrow_table()
     if new.num_rows:
-        rows = TABLES[name].to_arrow(new.to_pylist())
-        BigQuerySink(output, "command", bigquery_options(config)).write_table(name, rows)
+        rows = fitted(TABLES[name], new)
+        # A command does not know when the run that made the tables lets days expire.
+        options = replace(bigquery_options(config), expire_ms=None)
+        BigQuerySink(output, "command", options).write_table(name, rows)

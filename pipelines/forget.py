@@ -29,6 +29,7 @@ from transforms.scoring.signing import home
 from transforms.sinks import removal
 from transforms.sinks.removal import Removal
 from transforms.sinks.stores import Store
+from transforms.sinks.stores.bigquery import BigQueryStore
 from transforms.sinks.stores.parquet import SpoolStore
 
 
@@ -132,6 +133,8 @@ def forget(options: ForgetOptions, console: Console) -> Forgot:
             alone.update(removal.clusters_of(options.account, store))
             if found := _forget_rows(store, options):
                 result.removed[store.name] = found
+            if isinstance(store, BigQueryStore) and not options.dry_run:
+                store.clear_passing()  # nobody writes meanwhile, as the command asks for
     for book in _books(options):
         console.step(f"Look into {book}")
         if number := forget_in_book(book, options.account, alone, options.dry_run):

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from pipelines.sealing import own_sealer
-from pipelines.tables import check_tables, connect
+from pipelines.sharing.tables import tables_at
 from schemas.errors import DistilwatchError
 from transforms.scoring.signing import home
 from transforms.sharing.private import calls
@@ -48,18 +48,16 @@ def accounts_of(
     if clusters:
         if tables is None:
             raise DistilwatchError(
-                "clusters are looked up in tables", "--cluster", "add --tables duckdb:///…"
+                "clusters are looked up in tables",
+                "--cluster",
+                "add --tables duckdb:///…, or bigquery://…",
             )
-        with connect(check_tables(tables)) as connection:
-            for name in clusters:
-                rows = connection.execute(
-                    "SELECT DISTINCT account_id FROM cluster_members WHERE cluster_id = ?", [name]
-                ).fetchall()
-                if not rows:
-                    raise DistilwatchError(
-                        f"there is no cluster {name}", tables, "give the whole id"
-                    )
-                found.update(account for (account,) in rows)
+        there = tables_at(tables, folder_will_do=True)
+        for name in clusters:
+            members = there.members(name)
+            if not members:
+                raise DistilwatchError(f"there is no cluster {name}", tables, "give the whole id")
+            found.update(members)
     return frozenset(found - {""})
 
 

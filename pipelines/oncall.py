@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,7 +184,9 @@ class OnCall:
         from transforms.sinks.bigquery.write import BigQuerySink
 
         if uri not in self._sinks:
-            self._sinks[uri] = BigQuerySink(uri, self._run_id, bigquery_options(self._config))
+            # When days expire is said by the run's own output, of which this is only a part.
+            options = replace(bigquery_options(self._config), expire_ms=None)
+            self._sinks[uri] = BigQuerySink(uri, self._run_id, options)
         return self._sinks[uri]
 
     def _restore(self, uri: str, namespace: str | None) -> None:

@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from transforms.alerts.paging import Growth, Policies, Policy
 from transforms.alerts.standing import GrowthRule, Standings
 
 DAY_MS = 86_400_000
+NEEDED = ("flagged_clusters", "cluster_members", "dispositions")  # tables that are read
+# Each knows all decisions of its time. Rows come by time, so few are wanted at once.
+_SPANS = 16
 
 
 @dataclass(frozen=True)
@@ -182,17 +186,21 @@ def replay(
         {at for row in said for at in (row.decided_at, row.valid_until) if at is not None}
         | {math.ceil(entry.expires.timestamp() * 1000) for entry in allowlist.allow}
     )
-    held: dict[int, Standings] = {}
+
+    @lru_cache(maxsize=_SPANS)
+    def standings(span: int) -> Standings:
+        at_ms = changes[span - 1] if span else 0
+        return Standings(holding(said, at_ms), allowlist, growth, at_ms)
+
     alerts: dict[str, Alert] = {}
     fired: dict[str, Fired] = {}
     now_of = {row.cluster_id: row.decision for row in holding(said, 1 << 62)}
     for row in clusters:
         seen = observe(row, policies)
         at_ms = int(row["last_seen"])
-        span = bisect_right(changes, at_ms)
-        if span not in held:
-            held[span] = Standings(holding(said, at_ms), allowlist, growth, at_ms)
-        standing = held[span].of(seen, accounts.get((seen.cluster_id, seen.revision), ()))
+        standing = standings(bisect_right(changes, at_ms)).of(
+            seen, accounts.get((seen.cluster_id, seen.revision), ())
+        )
         policy = policies.named(seen.policy)
         again = policy.tell_again if policy else Growth()
         before = alerts.get(seen.cluster_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,8 +11,8 @@ from typing import Any
 
 from pipelines.config import Config
 from pipelines.console import Console
-from pipelines.oncall import OnCall, book_path, now_ms, on_call, waiting_line
-from pipelines.tables import check_tables, columns, connect, rows
+from pipelines.newest import newest_clusters
+from pipelines.oncall import book_path, now_ms, on_call, waiting_line
 from schemas.errors import DistilwatchError
 from transforms.alerts.outbox import Book, Message
 
@@ -51,57 +52,47 @@ def tell(output: str, config: Config, console: Console) -> Told:
     Raises:
       DistilwatchError: tables, rules or the book cannot be used.
     """
-    path = check_tables(output)
+    tables, path = newest_clusters(output, config), _book(config, output)
     with on_call(config, [output], "alerts", console.warn) as both:
-        assert both is not None  # there is a local output
+        assert both is not None  # there is a book
         desk, sender = both
-        made = look_at_tables(desk, path)
+        made = desk.look_at(*tables.read())
         done = sender.send_until(_TRY_S)
-        with Book(_book(config, output)) as book:
+        with Book(path) as book:
             left = waiting_line(book)
     return Told(_kinds(made), done.sent, done.dead, left)
 
 
 def tell_until_stopped(output: str, config: Config, console: Console) -> Told:
-    """Until Ctrl-C or SIGTERM; a database that is locked just now is looked at later."""
+    """Until Ctrl-C or SIGTERM; a database that is locked just now is looked at later.
+
+    BigQuery is looked at every `bigquery.commit_every`, and asked when it has changed.
+    """
     from pipelines.detect.endless import stopped_by_signals
 
-    path, sent, dead = check_tables(output), 0, 0
+    tables, sent, dead, look_at = newest_clusters(output, config), 0, 0, 0.0
+    _book(config, output)
     steps: dict[str, int] = {}
     with (
         on_call(config, [output], "alerts", console.warn) as both,
         stopped_by_signals() as stop,
     ):
-        assert both is not None  # there is a local output
+        assert both is not None  # there is a book
         desk, sender = both
         while not stop.is_set():
-            try:
-                for kind, number in _kinds(look_at_tables(desk, path)).items():
-                    steps[kind] = steps.get(kind, 0) + number
-            except DistilwatchError as problem:
-                console.note(f"later: {problem}")
+            if time.monotonic() >= look_at:
+                look_at = time.monotonic() + tables.every_s
+                try:
+                    made = desk.look_at(*(tables.news() or ([], {})))  # decisions may be new
+                    tables.taken()
+                    for kind, number in _kinds(made).items():
+                        steps[kind] = steps.get(kind, 0) + number
+                except DistilwatchError as problem:
+                    console.note(f"later: {problem}")
             done = sender.send_due(stop)
             sent, dead = sent + done.sent, dead + done.dead
             stop.wait(_EVERY_S)
     return Told(steps, sent, dead, "")
-
-
-def look_at_tables(desk: OnCall, path: Path) -> list[dict[str, Any]]:
-    """Lets the desk look at the newest row of every cluster; returns rows of `alerts`."""
-    newest = """QUALIFY row_number() OVER (
-        PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1"""
-    with connect(path) as connection:
-        clusters = rows(
-            connection, f"SELECT {columns('flagged_clusters')} FROM flagged_clusters {newest}"
-        )
-        members = rows(
-            connection,
-            f"""SELECT cluster_id, list(account_id ORDER BY account_id) AS accounts
-                FROM cluster_members JOIN (
-                    SELECT cluster_id, revision FROM flagged_clusters {newest})
-                USING (cluster_id, revision) GROUP BY cluster_id""",
-        )
-    return desk.look_at(clusters, {row["cluster_id"]: row["accounts"] for row in members})
 
 
 def messages(output: str, config: Config, states: Sequence[str]) -> list[Message]:
@@ -138,7 +129,10 @@ def _book(config: Config, output: str) -> Path:
     path = book_path(config.alerts, [output])
     if path is None:
         raise DistilwatchError(
-            "nothing is remembered of alerts there", output, "give duckdb:///file.duckdb"
+            "nothing says where to remember what was told and what waits",
+            output,
+            "name a local file in the settings, alerts.book: oncall.alerts, and give the same "
+            "settings (--config) to `detect`; beside a DuckDB file or Parquet it needs none",
         )
     return path
 

@@ -164,7 +164,8 @@ def make_bigquery_views(uri: str, into: str, config: Config) -> list[str]:
 
     Args:
       uri: bigquery://project/dataset, of the tables.
-      into: dataset of the views, in the same project; "" for the same.
+      into: dataset of the views, in the same project; "" for the one that the settings name, or the
+        tables' own.
       config: how to write.
 
     Returns:
@@ -178,6 +179,7 @@ def make_bigquery_views(uri: str, into: str, config: Config) -> list[str]:
 
     connection = Connection(parse_bigquery_uri(uri), bigquery_options(config))
     tables = connection.uri.dataset_id
+    into = into or config.bigquery.views_dataset
     views = f"{connection.uri.project}.{into}" if into else ""
     made = []
     try:

@@ -66,11 +66,15 @@ def _first_state(source: SourceConfig | None) -> str:
 
 
 def received(uri: str) -> list[Indicator]:
-    """Indicators of other labs in the tables of a DuckDB database, or in a .jsonl file of rows.
+    """Indicators of other labs in tables of DuckDB or BigQuery, or in a .jsonl file of rows.
 
     Raises:
       DistilwatchError: when they cannot be read.
     """
+    if uri.startswith("bigquery:"):
+        from pipelines.sharing.tables import tables_at
+
+        return tables_at(uri).indicators("received")
     if not uri.startswith("duckdb:"):
         try:
             rows = [json.loads(line) for line in Path(uri).read_text().splitlines() if line.strip()]
@@ -81,7 +85,9 @@ def received(uri: str) -> list[Indicator]:
                     row["sketch"] = base64.b64decode(row["sketch"], validate=True)
         except (OSError, ValueError, TypeError) as error:
             raise DistilwatchError(
-                f"indicators cannot be read ({error})", uri, "give duckdb:///file or a .jsonl file"
+                f"indicators cannot be read ({error})",
+                uri,
+                "give duckdb:///file, bigquery://project/dataset or a .jsonl file",
             ) from error
         return [Indicator.from_row(row) for row in rows if row.get("direction") == "received"]
     columns = ", ".join(f'"{c.name}"' for c in TABLES["indicators"].columns)
@@ -212,7 +218,16 @@ def try_indicators(
       output: duckdb:///file for the tables of the run with the list; it must not be there yet, or
         be of another try.
       config: settings.
+
+    Raises:
+      DistilwatchError: the list cannot be read, or the output is no DuckDB file.
     """
+    if not output.startswith("duckdb:"):
+        raise DistilwatchError(
+            "a dry run writes a database of its own, which the next one replaces",
+            f"--output {output}",
+            "give duckdb:///try.duckdb; the history may be in BigQuery (--input bigquery://…)",
+        )
     listed = read_watch_list(path)
     with TemporaryDirectory(prefix="distilwatch-try-") as folder:
         bare = f"duckdb:///{folder}/without.duckdb"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,23 +33,39 @@ def tables() -> None:
 
 
 @tables.command()
-@options.tables
+@options.any_tables
 @click.argument("sql")
+@options.config_file
 @options.as_json
-def query(output: str, sql: str, as_json: bool) -> None:
+def query(output: str, sql: str, config_path: Path | None, as_json: bool) -> None:
     """Answer a query in SQL over tables and views, also while a run writes to them.
+
+    In BigQuery the price is estimated first; the query does not begin where that is more than
+    bigquery.max_cost_usd, and nothing but a query is taken.
 
     \b
     Example:
       distilwatch tables query --output parquet:///tables "SELECT * FROM changes_since_yesterday"
     """
     import json
+    from urllib.parse import urlsplit
 
+    from pipelines.config import load_config
     from pipelines.console import Console
-    from pipelines.tables import check_tables
-    from pipelines.upkeep import ask
 
-    names, rows = ask(check_tables(output), sql)
+    names: Sequence[str]
+    price = ""
+    config = load_config(config_path)
+    if urlsplit(output).scheme == "bigquery":
+        from pipelines.asked import ask_dataset
+
+        found = ask_dataset(output, sql, config)
+        names, rows, price = found.names, found.rows, found.line()
+    else:
+        from pipelines.tables import check_tables
+        from pipelines.upkeep import ask
+
+        names, rows = ask(check_tables(output), sql)
     if as_json:
         click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=str))
         return
@@ -61,6 +78,8 @@ def query(output: str, sql: str, as_json: bool) -> None:
         shown.add_row(*(Text("" if value is None else str(value)) for value in row))
     with Console(False) as console:
         console.print(shown)
+        if price:
+            console.note(price)
 
 
 @tables.command()
@@ -264,7 +283,8 @@ def fetch(
 
 @tables.command()
 @_dataset
-@click.option("--into", metavar="DATASET", help="Dataset of the views; that of the tables without.")
+@click.option("--into", metavar="DATASET", help="Dataset of the views; without, "
+              "bigquery.views_dataset of the settings, or that of the tables.")  # fmt: skip
 @options.config_file
 @options.as_json
 def views(output: str, into: str | None, config_path: Path | None, as_json: bool) -> None:

@@ -26,6 +26,12 @@ class BigQueryConfig(Section):
         description="whether missing tables and columns are made; false where others make them, "
         "such as Terraform",
     )
+    views_dataset: str = Field(
+        "",
+        description="dataset of the views, in the project of the tables, where it is another one; "
+        "infra/terraform makes distilwatch_views",
+        pattern=r"^[A-Za-z0-9_]{0,1024}$",
+    )
     expire_after: Duration = Field(
         0,
         description="age at which a day of a table is dropped, but for dispositions; 0: never",
@@ -50,8 +56,8 @@ class BigQueryConfig(Section):
     )
     read_with: Literal["storage_read", "query"] = Field(
         "storage_read",
-        description="how events are read: a table over the Storage Read API, or a query's result, "
-        "which may be a view",
+        description="how events and copies of tables are read: over the Storage Read API, or as a "
+        "query's result, which may be that of a view",
     )
     max_cost_usd: float = Field(
         25.0,

@@ -9,8 +9,7 @@ import orjson
 
 from pipelines.sharing.policy import Policy
 from pipelines.sharing.store import ShareStore
-from pipelines.sharing.tables import read_indicators, write_indicators
-from pipelines.tables import check_tables
+from pipelines.sharing.tables import tables_at
 from schemas.errors import DistilwatchError
 from transforms.sharing.indicators import Indicator, newest
 from transforms.sharing.receive import Received, Refusal, receive
@@ -44,7 +43,7 @@ def poll(
     Args:
       policy, store: of this lab.
       feed_name: in the policy.
-      output: duckdb:///file.
+      output: duckdb:///file or bigquery://project/dataset.
       again: everything from the beginning.
       file: a bundle that was handed over, instead of the feed's collection.
 
@@ -53,7 +52,7 @@ def poll(
     """
     from transforms.sharing import taxii
 
-    path = check_tables(output)
+    tables = tables_at(output)
     place, feed = policy.feed(feed_name)
     cursor = store.cursor(feed_name)
     if file is None:
@@ -61,11 +60,11 @@ def poll(
     else:
         objects = read_bundle(file)
     received = receive(objects, feed, store.now_ms())
-    before = newest(read_indicators(path, "received"))
+    before = newest(tables.indicators("received"))
     after = newest([*before.values(), *received.indicators])
     changed = [one for name, one in after.items() if before.get(name) != one]
     if changed:
-        write_indicators(path, changed, "received")
+        tables.write(changed, "received")
     store.log.append(
         "poll",
         store.now_ms(),

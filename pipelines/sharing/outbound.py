@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 from pipelines.sharing.policy import Policy
 from pipelines.sharing.store import Proposal, ShareStore
-from pipelines.sharing.tables import Confirmed, confirmed, payment_names
-from pipelines.tables import check_tables
+from pipelines.sharing.tables import Confirmed, confirmed, tables_at
 from schemas.errors import DistilwatchError
 from transforms.sharing.coverage import noisy_coverage
 from transforms.sharing.evidence import unpack
@@ -44,7 +43,7 @@ def propose(
 
     Args:
       policy, store: of this lab.
-      output: duckdb:///file, what `detect` wrote.
+      output: duckdb:///file or bigquery://project/dataset, what `detect` wrote.
       cluster_id: or its first letters.
       to: recipient.
       by: who proposes.
@@ -52,8 +51,8 @@ def propose(
     Raises:
       DistilwatchError: the cluster is not confirmed, or the policy has no such recipient.
     """
-    path, terms = check_tables(output), policy.terms(to)
-    found = confirmed(path, cluster_id)
+    terms = policy.terms(to)
+    found = confirmed(tables_at(output), cluster_id)
     now_ms = store.now_ms()
     name = found.cluster["cluster_id"]
     case = Case(
@@ -90,7 +89,7 @@ def put_forward(
     signed = signed_objects(objects, policy.key())
     data = bundle_of(signed)
     words = sorted(set(_HEX32.findall(data.decode())))
-    payments = payment_names(check_tables(output), words) if output and words else []
+    payments = tables_at(output).payment_names(words) if output and words else []
     check_outgoing(data, terms, [*accounts, about if about.startswith("c-") else "", *payments])
     digest = store.keep(data)
     name = f"p-{digest[:12]}"

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pipelines.sharing.outbound import put_forward
 from pipelines.sharing.policy import Policy
 from pipelines.sharing.store import Proposal, ShareStore
-from pipelines.sharing.tables import read_indicators, read_sightings
-from pipelines.tables import check_tables
+from pipelines.sharing.tables import SharedTables, tables_at
 from schemas.errors import DistilwatchError
 from transforms.sharing.indicators import Indicator
 from transforms.sharing.stix import (
@@ -33,13 +30,13 @@ def propose_sightings(policy: Policy, store: ShareStore, output: str, to: str, b
     Raises:
       DistilwatchError: nothing of it was seen.
     """
-    path, terms = check_tables(output), policy.terms(to)
-    known = {one.indicator_id for one in _from_there(policy, path, to) if not one.kind.compared}
+    tables, terms = tables_at(output), policy.terms(to)
+    known = {one.indicator_id for one in _from_there(policy, tables, to) if not one.kind.compared}
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     count: dict[str, int] = {}
     now_ms = store.now_ms()
-    for seen in read_sightings(path):
+    for seen in tables.sightings():
         name = seen.indicator_id
         if name in known:
             first[name] = min(first.get(name, seen.first_seen_ms), seen.first_seen_ms)
@@ -47,7 +44,9 @@ def propose_sightings(policy: Policy, store: ShareStore, output: str, to: str, b
             count[name] = count.get(name, 0) + seen.count
     if not count:
         raise DistilwatchError(
-            f"no indicator of {to} was seen here", str(path), "poll, and run `distilwatch detect`"
+            f"no indicator of {to} was seen here",
+            tables.place,
+            "poll, and run `distilwatch detect`",
         )
     objects = [marking_object(terms.marking), identity_object(policy.lab)]
     objects += [
@@ -69,12 +68,14 @@ def propose_opinion(
     Raises:
       DistilwatchError: the recipient's collection has not brought it.
     """
-    path, terms = check_tables(output), policy.terms(to)
-    found = [one for one in _from_there(policy, path, to) if one.indicator_id.startswith(indicator)]
+    tables, terms = tables_at(output), policy.terms(to)
+    found = [
+        one for one in _from_there(policy, tables, to) if one.indicator_id.startswith(indicator)
+    ]
     if len(found) != 1:
         raise DistilwatchError(
             f"{len(found)} indicators of {to} begin with {indicator}",
-            str(path),
+            tables.place,
             "`distilwatch share list --output …` shows them",
         )
     name, now_ms = found[0].indicator_id, store.now_ms()
@@ -87,7 +88,7 @@ def propose_opinion(
     return put_forward(policy, store, objects, terms, name, by, output)
 
 
-def _from_there(policy: Policy, path: Path, to: str) -> list[Indicator]:
+def _from_there(policy: Policy, tables: SharedTables, to: str) -> list[Indicator]:
     """Indicators that the recipient's own collection has brought."""
     collection = policy.recipient(to).taxii
     feeds = {
@@ -95,4 +96,4 @@ def _from_there(policy: Policy, path: Path, to: str) -> list[Indicator]:
         for name, feed in policy.settings.feeds.items()
         if collection is not None and feed.taxii.url.rstrip("/") == collection.url.rstrip("/")
     }
-    return [one for one in read_indicators(path, "received") if one.source in feeds]
+    return [one for one in tables.indicators("received") if one.source in feeds]

@@ -10,13 +10,12 @@ import orjson
 from pipelines.sharing.outbound import check_name, put_forward
 from pipelines.sharing.policy import Policy, place_of
 from pipelines.sharing.store import APPROVED, PROPOSED, SENDING, Proposal, ShareStore
-from pipelines.sharing.tables import write_indicators
+from pipelines.sharing.tables import tables_if_there
 from schemas.errors import DistilwatchError
 from transforms.sharing.gate import check_outgoing
 from transforms.sharing.indicators import Indicator, newest
 from transforms.sharing.receive import indicator_of
 from transforms.sharing.stix import objects_of
-from transforms.sinks import duckdb_path
 
 
 def approve(policy: Policy, store: ShareStore, name: str, digest: str, by: str) -> Proposal:
@@ -104,12 +103,11 @@ def publish(
         file.write_bytes(data)
     elif collection is not None:
         taxii.publish(place_of(proposal.to, collection), objects)
+    ours = [indicator_of(o, policy.lab) for o in objects if o["type"] == "indicator"]
+    tables = tables_if_there(proposal.output) if proposal.output and ours else None
+    if tables is not None:  # before the log is at its end: else a failure here could not be mended
+        tables.write(ours, "shared")
     store.log.append("sent", store.now_ms(), proposal=proposal.name, by=by, where=where)
-    if proposal.output:
-        ours = [indicator_of(o, policy.lab) for o in objects if o["type"] == "indicator"]
-        path = duckdb_path(proposal.output)
-        if path.exists() and ours:
-            write_indicators(path, ours, "shared")
     return store.proposal(proposal.name)
 
 

@@ -1,23 +1,102 @@
-"""What sharing reads from the tables, and writes to them."""
+"""What sharing reads from the tables, and writes to them; in BigQuery: `tables_bigquery`."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 import duckdb
 
-from pipelines.decisions import cluster_of
-from pipelines.tables import columns, connect, rows
+from pipelines.decisions import DecidedTables, LocalTables
+from pipelines.tables import check_tables, columns, connect, rows
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
-from transforms.alerts.decision_store import DispositionStore
 from transforms.sharing.indicators import Direction, Indicator, Sighting
+from transforms.sinks import duckdb_path
 from transforms.sinks.duckdb import write_tables
 
 _LOCKED_S = 30.0
+
+
+class SharedTables(Protocol):
+    """Tables that campaigns are told from, and that those of others are kept in.
+
+    Attributes:
+      place: of the tables, for people.
+      decided: their clusters, and what people said of them.
+    """
+
+    place: str
+    decided: DecidedTables
+
+    def evidence(self, cluster_id: str) -> dict[str, Any] | None:
+        """The newest row of `cluster_evidence` of a cluster, times in milliseconds UTC; None where
+        nothing was gathered."""
+
+    def members(self, cluster_id: str, revision: int | None = None) -> list[str]:
+        """Accounts of a revision of a cluster, or that it ever had, sorted."""
+
+    def payment_names(self, words: Sequence[str]) -> list[str]:
+        """Which of some words are pseudonyms of payment instruments."""
+
+    def indicators(self, direction: Direction) -> list[Indicator]:
+        """Indicators by id; none where there is no such table."""
+
+    def sightings(self) -> list[Sighting]:
+        """Sightings by id; none where there is no such table."""
+
+    def write(self, indicators: Sequence[Indicator], direction: Direction) -> None:
+        """Puts indicators into the tables, where those of the same id are replaced.
+
+        Raises:
+          DistilwatchError: the tables cannot be written.
+        """
+
+
+def tables_at(output: str, folder_will_do: bool = False) -> SharedTables:
+    """The tables of an output.
+
+    Args:
+      output: duckdb:///file or bigquery://project/dataset.
+      folder_will_do: also parquet:///folder, of which only what `detect` wrote can be read.
+
+    Raises:
+      DistilwatchError: it holds none, or keeps no decisions.
+    """
+    if urlsplit(output).scheme == "bigquery":
+        from pipelines.sharing.tables_bigquery import BigQueryShared
+
+        return BigQueryShared(output)
+    path = check_tables(output)
+    if path.is_dir() and not folder_will_do:
+        raise DistilwatchError(
+            "a folder of Parquet files keeps neither decisions nor what others tell",
+            f"--output {output}",
+            "give the duckdb:/// or bigquery:// output of the same run",
+        )
+    return LocalShared(path)
+
+
+def tables_if_there(output: str) -> SharedTables | None:
+    """As `tables_at`; None where somebody has removed them since.
+
+    Raises:
+      DistilwatchError: they cannot be read.
+    """
+    if urlsplit(output).scheme != "bigquery":
+        path = duckdb_path(output)
+        return LocalShared(path) if path.exists() else None
+    from google.api_core.exceptions import NotFound
+
+    try:
+        return tables_at(output)
+    except DistilwatchError as refused:
+        if isinstance(refused.__cause__, NotFound):
+            return None
+        raise
 
 
 class Confirmed(NamedTuple):
@@ -36,110 +115,116 @@ class Confirmed(NamedTuple):
     decided_by: str
 
 
-def confirmed(path: Path, cluster_id: str) -> Confirmed:
+def confirmed(tables: SharedTables, cluster_id: str) -> Confirmed:
     """A cluster that may be told of.
 
     Raises:
       DistilwatchError: it is not confirmed, some of its accounts were taken out, or nothing was
         gathered of it.
     """
-    cluster, _ = cluster_of(path, cluster_id)
+    cluster, _ = tables.decided.cluster_of(cluster_id)
     name = cluster["cluster_id"]
-    decisions = [d for d in DispositionStore(path).current() if d.cluster_id == name]
+    decisions = [d for d in tables.decided.decisions.current() if d.cluster_id == name]
     confirm = [d for d in decisions if d.decision == "confirm"]
     if not confirm:
         said = ", ".join(d.decision for d in decisions) or "nothing"
         raise DistilwatchError(
             f"nobody has confirmed {name}: what holds of it is {said}",
-            str(path),
+            tables.place,
             f"look at it, then `distilwatch alerts decide {name} --as confirm --why …`",
         )
     if any(d.decision == "split" for d in decisions):
         raise DistilwatchError(
             f"some accounts were taken out of {name}, and what was gathered has them in it",
-            str(path),
+            tables.place,
             "run `distilwatch detect` again, which does not put them together",
         )
-    with connect(path) as connection:
-        if not _has(connection, "cluster_evidence"):
-            found = []
-        else:
+    evidence = tables.evidence(name)
+    if evidence is None:
+        raise DistilwatchError(
+            f"nothing was gathered of {name} that others could use",
+            tables.place,
+            "a cluster of one account gives nothing; of others, run `distilwatch detect` again",
+        )
+    accounts = tables.members(name, evidence["revision"])
+    return Confirmed(cluster, evidence, accounts, confirm[-1].decided_by)
+
+
+class LocalShared:
+    """A DuckDB file; see `SharedTables`."""
+
+    def __init__(self, path: Path) -> None:
+        self.place = str(path)
+        self.decided: DecidedTables = LocalTables(path)
+        self._path = path
+
+    def evidence(self, cluster_id: str) -> dict[str, Any] | None:
+        with connect(self._path) as connection:
+            if not _has(connection, "cluster_evidence"):
+                return None
             found = rows(
                 connection,
                 f"""SELECT {columns("cluster_evidence")} FROM cluster_evidence
                     WHERE cluster_id = ? ORDER BY window_start DESC, revision DESC LIMIT 1""",
-                [name],
+                [cluster_id],
             )
-        if not found:
-            raise DistilwatchError(
-                f"nothing was gathered of {name} that others could use",
-                str(path),
-                "a cluster of one account gives nothing; of others, run `distilwatch detect` again",
+        return found[0] if found else None
+
+    def members(self, cluster_id: str, revision: int | None = None) -> list[str]:
+        with connect(self._path) as connection:
+            found = connection.execute(
+                "SELECT DISTINCT account_id FROM cluster_members "
+                "WHERE cluster_id = ? AND revision = coalesce(?, revision) ORDER BY 1",
+                [cluster_id, revision],
+            ).fetchall()
+        return [row[0] for row in found]
+
+    def payment_names(self, words: Sequence[str]) -> list[str]:
+        with connect(self._path) as connection:
+            found = connection.execute(
+                "SELECT DISTINCT key FROM session_scores "
+                "WHERE key_kind = 'payment' AND list_contains(?, key)",
+                [list(words)],
+            ).fetchall()
+        return [row[0] for row in found]
+
+    def indicators(self, direction: Direction) -> list[Indicator]:
+        with connect(self._path) as connection:
+            if not _has(connection, "indicators"):
+                return []
+            there = {row[0] for row in connection.execute("DESCRIBE indicators").fetchall()}
+            known = [c for c in TABLES["indicators"].columns if c.name in there]
+            select = ", ".join(
+                f'epoch_ms("{c.name}") AS "{c.name}"' if c.type == "TIMESTAMP" else f'"{c.name}"'
+                for c in known
             )
-        members = connection.execute(
-            "SELECT DISTINCT account_id FROM cluster_members "
-            "WHERE cluster_id = ? AND revision = ? ORDER BY 1",
-            [name, found[0]["revision"]],
-        ).fetchall()
-    return Confirmed(cluster, found[0], [m[0] for m in members], confirm[-1].decided_by)
+            found = rows(
+                connection,
+                f"SELECT {select} FROM indicators WHERE direction = ? ORDER BY indicator_id",
+                [direction],
+            )
+        return [Indicator.from_row(row) for row in found]
 
+    def sightings(self) -> list[Sighting]:
+        with connect(self._path) as connection:
+            if not _has(connection, "sightings"):
+                return []
+            select = f"SELECT {columns('sightings')} FROM sightings ORDER BY sighting_id"
+            return [Sighting.from_row(row) for row in rows(connection, select)]
 
-def payment_names(path: Path, words: Sequence[str]) -> list[str]:
-    """Which of some words are pseudonyms of payment instruments."""
-    with connect(path) as connection:
-        found = connection.execute(
-            "SELECT DISTINCT key FROM session_scores "
-            "WHERE key_kind = 'payment' AND list_contains(?, key)",
-            [list(words)],
-        ).fetchall()
-    return [row[0] for row in found]
-
-
-def read_indicators(path: Path, direction: Direction) -> list[Indicator]:
-    """Indicators of the tables, by id."""
-    with connect(path) as connection:
-        if not _has(connection, "indicators"):
-            return []
-        there = {row[0] for row in connection.execute("DESCRIBE indicators").fetchall()}
-        known = [c for c in TABLES["indicators"].columns if c.name in there]
-        select = ", ".join(
-            f'epoch_ms("{c.name}") AS "{c.name}"' if c.type == "TIMESTAMP" else f'"{c.name}"'
-            for c in known
-        )
-        found = rows(
-            connection,
-            f"SELECT {select} FROM indicators WHERE direction = ? ORDER BY indicator_id",
-            [direction],
-        )
-    return [Indicator.from_row(row) for row in found]
-
-
-def read_sightings(path: Path) -> list[Sighting]:
-    """Sightings of the tables, by id."""
-    with connect(path) as connection:
-        if not _has(connection, "sightings"):
-            return []
-        select = f"SELECT {columns('sightings')} FROM sightings ORDER BY sighting_id"
-        return [Sighting.from_row(row) for row in rows(connection, select)]
-
-
-def write_indicators(path: Path, indicators: Sequence[Indicator], direction: Direction) -> None:
-    """Puts indicators into the tables; waits for half a minute while somebody else writes.
-
-    Raises:
-      DistilwatchError: the tables cannot be written.
-    """
-    table = TABLES["indicators"].to_arrow([one.to_row(direction) for one in indicators])
-    deadline = time.monotonic() + _LOCKED_S
-    while True:
-        try:
-            write_tables(path, {"indicators": table})
-            return
-        except DistilwatchError as error:
-            busy = isinstance(error.__cause__, duckdb.IOException | duckdb.ConnectionException)
-            if not busy or time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
+    def write(self, indicators: Sequence[Indicator], direction: Direction) -> None:
+        """See `SharedTables`; waits for half a minute while somebody else writes."""
+        table = TABLES["indicators"].to_arrow([one.to_row(direction) for one in indicators])
+        deadline = time.monotonic() + _LOCKED_S
+        while True:
+            try:
+                write_tables(self._path, {"indicators": table})
+                return
+            except DistilwatchError as error:
+                busy = isinstance(error.__cause__, duckdb.IOException | duckdb.ConnectionException)
+                if not busy or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
 
 def _has(connection: duckdb.DuckDBPyConnection, table: str) -> bool:

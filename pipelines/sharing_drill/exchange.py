@@ -13,7 +13,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from pipelines.sharing.tables import write_indicators
+from pipelines.sharing.tables import LocalShared
 from pipelines.sharing_drill.labs import Lab, command
 from pipelines.tables import columns, connect, rows
 from transforms.sharing.coverage import noisy_coverage
@@ -133,7 +133,7 @@ def hear(lab: Lab, place: Place, keys: Mapping[str, Ed25519PrivateKey]) -> list[
     got = receive(poll(place).objects, feed, time.time_ns() // 1_000_000)
     if got.refused:
         raise RuntimeError(f"{lab.name} refuses what others published: {got.refused[:3]}")
-    write_indicators(lab.folder / "before.duckdb", got.indicators, "received")
+    LocalShared(lab.folder / "before.duckdb").write(got.indicators, "received")
     config = lab._write("watching.yaml", watching(lab, keys))
     command(
         lab.home,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +14,7 @@ from pipelines.triage.store import INDEX, MEMBERS, CaseRows
 from schemas.errors import DistilwatchError
 from transforms.alerts.decision_store_bigquery import BigQueryDispositions
 from transforms.alerts.dispositions import Disposition
-from transforms.bigquery.client import Connection
+from transforms.bigquery.client import Connection, in_ms
 from transforms.bigquery.uri import parse_bigquery_uri
 
 _NEEDED = ("flagged_clusters", "cluster_members")
@@ -51,20 +50,30 @@ _SESSIONS = """
 _ALERTS = """
     SELECT * FROM `{d}.alerts` WHERE cluster_id = @cluster AND IFNULL(namespace, '') <> 'drill'
     ORDER BY changed_at, revision"""
-_PRECISION = "SELECT * FROM `{d}.precision_over_time` ORDER BY week DESC, policy"
+_PRECISION = "SELECT * FROM `{v}.precision_over_time` ORDER BY week DESC, policy"
 
 
 class BigQueryStore:
-    """A dataset that `detect` writes to."""
+    """A dataset that `detect` writes to.
 
-    def __init__(self, connection: Connection) -> None:
+    Args:
+      connection: to the dataset.
+      views: dataset of the views, in the same project; "" for the same.
+    """
+
+    def __init__(self, connection: Connection, views: str = "") -> None:
         self._client = connection.client
+        self._views = f"{connection.uri.project}.{views}" if views else connection.uri.dataset_id
         self._dataset = self._name = connection.uri.dataset_id
         self._decisions = BigQueryDispositions(connection)
 
     @classmethod
-    def open(cls, uri: str) -> BigQueryStore:
+    def open(cls, uri: str, views: str = "") -> BigQueryStore:
         """The store of `bigquery://project/dataset`; see docs/bigquery.md.
+
+        Args:
+          uri: of the tables.
+          views: see the class.
 
         Raises:
           DistilwatchError: when the address is none, or holds no tables of ours.
@@ -79,7 +88,7 @@ class BigQueryStore:
                 f"the tables cannot be read: {str(error).splitlines()[0]}", f"--output {uri}",
                 "check project, dataset and credentials; `distilwatch detect` makes the tables",
             ) from error  # fmt: skip
-        return cls(connection)
+        return cls(connection, views)
 
     @property
     def name(self) -> str:
@@ -157,12 +166,13 @@ class BigQueryStore:
             else:
                 kind = "INT64" if isinstance(value, int) else "STRING"
                 parameters.append(api.ScalarQueryParameter(name, kind, value))
-        return [_in_ms(dict(row.items())) for row in self._ask(sql, parameters)]
+        return [in_ms(row.items()) for row in self._ask(sql, parameters)]
 
     def _ask(self, sql: str, parameters: Sequence[Any]) -> Any:
         config = api.QueryJobConfig(query_parameters=list(parameters))
         try:
-            return self._client.query(sql.replace("{d}", self._dataset), config).result()
+            asked = sql.replace("{d}", self._dataset).replace("{v}", self._views)
+            return self._client.query(asked, config).result()
         except GoogleAPIError as error:
             raise DistilwatchError(
                 f"BigQuery refuses: {str(error).splitlines()[0]}", self._name, "try again"
@@ -188,11 +198,4 @@ def sessions_in(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Session, .
             )
         )
         for key, all_ in by_key.items()
-    }
-
-
-def _in_ms(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: round(value.timestamp() * 1000) if isinstance(value, datetime) else value
-        for name, value in row.items()
     }

@@ -39,7 +39,7 @@ def serve(
     config = settings.triage
     check_address(config, host)
     quiet = Quiet(growth_of(settings.alerts), allowlist_of(settings.alerts))
-    store = open_store(uri)
+    store = open_store(uri, settings.bigquery.views_dataset)
     local = duckdb_path(uri) if urlsplit(uri).scheme == "duckdb" else None
     log = audit_path(config, local)
     app = make_app(store, config, AuditLog(log), quiet)

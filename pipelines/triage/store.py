@@ -105,8 +105,12 @@ class Store(Protocol):
         """
 
 
-def open_store(uri: str) -> Store:
+def open_store(uri: str, views: str = "") -> Store:
     """The store of `duckdb:///file` or `bigquery://project/dataset`.
+
+    Args:
+      uri: of the tables.
+      views: of BigQuery, the dataset of the views, in the same project; "" for the tables' own.
 
     Raises:
       DistilwatchError: when it holds no tables of ours, or cannot be read.
@@ -114,7 +118,7 @@ def open_store(uri: str) -> Store:
     if urlsplit(uri).scheme == "bigquery":
         from pipelines.triage.bigquery_store import BigQueryStore
 
-        return BigQueryStore.open(uri)
+        return BigQueryStore.open(uri, views)
     from pipelines.tables import check_tables
     from pipelines.triage.duckdb_store import DuckDBStore
 

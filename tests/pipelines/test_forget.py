@@ -374,11 +374,20 @@ def test_bigquery_forgets_what_duckdb_forgets(
         make_tables(client, dataset, arrow())
         uri = f"bigquery://{client.project}/{dataset}?endpoint=http://{bigquery.rest}"
         config = "--config", tmp_path / "settings.yaml"
+        # What a run that was killed has staged; a table of others may have nearly such a name.
+        crashed, theirs = f"staging_session_scores_{'a' * 16}", "staging_session_scores_theirs"
+        for name in (crashed, theirs):
+            client.query_and_wait(
+                f"CREATE TABLE `{dataset}.{name}` AS SELECT * FROM `{dataset}.session_scores`"
+            )
         dry = result("forget", ACCOUNT, "--output", uri, "--dry-run", *config, home=home)["removed"]
         database = f"duckdb:///{places[0]}"
+        assert crashed in {table.table_id for table in client.list_tables(dataset)}
         removed = result(
             "forget", ACCOUNT, "--output", uri, "--output", database, *config, home=home
         )
+        left_there = {table.table_id for table in client.list_tables(dataset)}
+        assert left_there == {*TABLES, theirs}
         place = f"bigquery://{client.project}/{dataset}"
         assert removed["removed"][place] == removed["removed"][database] == dry[place]
         for name, rows in contents(places[0]).items():

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import weakref
 from datetime import UTC, datetime
+from typing import Any
 
+import pytest
+
+from pipelines import policy_trial
 from pipelines.policy_trial import replay
 from tests.support.desk import ACCOUNTS, DAY, NOON, POLICY, cluster
 from transforms.alerts.allowlist import Allowed, Allowlist
 from transforms.alerts.dispositions import Disposition, decide
 from transforms.alerts.paging import Policies
-from transforms.alerts.standing import GrowthRule
+from transforms.alerts.standing import GrowthRule, Standings
 
 POLICIES = Policies(policies=(POLICY,))
 
@@ -48,3 +53,29 @@ def test_an_entry_of_the_allowlist_holds_until_its_day() -> None:
         expires=datetime.fromtimestamp((NOON + 2 * DAY) / 1000, UTC), accounts=("a*",),
     )  # fmt: skip
     assert fired([], Allowlist(allow=(entry,))) == [(2, 1)]
+
+
+def test_no_more_than_a_few_states_of_what_was_said_are_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each knows all decisions of its time, so one a decision would grow with the square."""
+    made: weakref.WeakSet[Standings] = weakref.WeakSet()
+    most = 0
+
+    class Counted(Standings):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            nonlocal most
+            made.add(self)
+            most = max(most, len(made))
+
+    monkeypatch.setattr(policy_trial, "Standings", Counted)
+    said = [
+        decide(cluster(cluster_id=f"c-{n}"), [f"x{n}"], "dismiss", by="ann", why="ours",
+               at_ms=NOON + n * DAY)
+        for n in range(200)
+    ]  # fmt: skip
+    rows = [cluster(cluster_id=f"d-{n}", last_seen=NOON + n * DAY) for n in range(200)]
+    found = replay(rows, {}, POLICIES, said, Allowlist(), GrowthRule())
+    assert len(found) == 200
+    assert 2 <= most <= 17

@@ -12,8 +12,8 @@ import yaml
 
 from pipelines.sharing.policy import Policy, public_pem, read_policy
 from pipelines.sharing.store import ShareStore
+from pipelines.sharing.tables import SharedTables, tables_at
 from schemas.tables import TABLES
-from transforms.alerts.decision_store import DispositionStore
 from transforms.alerts.dispositions import decide
 from transforms.sharing.evidence import pack
 from transforms.sinks.duckdb import write_tables
@@ -31,16 +31,33 @@ class Lab:
       name: as others know it.
       folder: with everything of it.
       now_ms: what its clock says.
+      dataset: address of its tables in BigQuery; "" where they are a DuckDB file in its folder.
     """
 
     name: str
     folder: Path
     now_ms: int = NOW_MS
+    dataset: str = ""
 
     @property
     def output(self) -> str:
         """The URI of its tables."""
-        return f"duckdb:///{self.tables}"
+        return self.dataset or f"duckdb:///{self.tables}"
+
+    @property
+    def shared(self) -> SharedTables:
+        """Its tables, as sharing sees them."""
+        return tables_at(self.output)
+
+    def put(self, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        """Writes rows into its tables, as `detect` does."""
+        found = {name: TABLES[name].to_arrow(part) for name, part in rows.items()}
+        if self.dataset:
+            from transforms.sinks.bigquery.write import BigQuerySink
+
+            BigQuerySink(self.dataset, "r1").write(found)
+        else:
+            write_tables(self.tables, found)
 
     @property
     def tables(self) -> Path:
@@ -60,6 +77,7 @@ def make_lab(
     folder: Path,
     collection: Mapping[str, Any] | None,
     trusts: Sequence[Lab] = (),
+    dataset: str = "",
     **recipient: Any,
 ) -> Lab:
     """A lab with a key, and a policy with one recipient and one feed, both called forum.
@@ -69,13 +87,14 @@ def make_lab(
       folder: for it.
       collection: as the section taxii has it; None for files only.
       trusts: labs whose keys it knows.
+      dataset: address of its tables in BigQuery; "" for a file.
       recipient: settings of the recipient.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lab = Lab(name, folder)
+    lab = Lab(name, folder, dataset=dataset)
     write_policy(lab, collection, trusts, **recipient)
     (folder / "public.pem").write_text(public_pem(lab.policy), encoding="utf-8")
-    write_tables(lab.tables, {})
+    lab.put({})
     return lab
 
 
@@ -148,9 +167,9 @@ def add_cluster(
             }
         ],
     }  # fmt: skip
-    write_tables(lab.tables, {n: TABLES[n].to_arrow(found) for n, found in rows.items()})
+    lab.put(rows)
     if confirm:
-        DispositionStore(lab.tables).append(
+        lab.shared.decided.decisions.append(
             decide({"cluster_id": cluster}, names, "confirm", by="ana", why="seen", at_ms=NOW_MS)
         )
     return names

@@ -93,11 +93,14 @@ def process(command: Sequence[str], url: str, **environment: str) -> Iterator[No
 
 
 @contextmanager
-def served(tables: Path, config: Path | None = None, port: int = 0, **environment: str) -> Any:
-    """`distilwatch triage` over some tables; its address."""
+def served(
+    tables: Path | str, config: Path | None = None, port: int = 0, **environment: str
+) -> Any:
+    """`distilwatch triage` over some tables, a database's path or any URI; its address."""
     port = port or free_ports(1)[0]
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "pipelines.cli", "triage", "--output", f"duckdb:///{tables}"]
+    output = tables if isinstance(tables, str) else f"duckdb:///{tables}"
+    command = [sys.executable, "-m", "pipelines.cli", "triage", "--output", output]
     command += ["--port", str(port)] + (["--config", str(config)] if config else [])
     with process(command, f"{url}/healthz", **environment):
         yield url

@@ -11,7 +11,7 @@ from typing import Any
 from schemas.tables import TABLES
 from transforms.alerts.decision_store import Decisions, placed
 from transforms.alerts.dispositions import Disposition, disposition_of
-from transforms.bigquery.client import Connection, api, errors
+from transforms.bigquery.client import Connection, api, errors, in_ms
 from transforms.bigquery.refusal import refused
 
 _TABLE = TABLES["dispositions"]
@@ -72,12 +72,11 @@ class BigQueryDispositions(Decisions):
 
     def _read(self) -> list[Disposition]:
         columns = ", ".join(f"`{c.name}`" for c in _TABLE.columns if c.name in self._columns)
-        job = self._connection.query(
+        found = self._connection.answer(
             f"SELECT {columns} FROM `{self._name}` ORDER BY decided_at",
             f"distilwatch-decisions-{uuid.uuid4().hex}",
         )
-        found = job.result(retry=self._connection.retry, timeout=600, job_retry=None)
-        return [disposition_of({k: _in_ms(v) for k, v in row.items()}) for row in found]
+        return [disposition_of(in_ms(row.items())) for row in found]
 
     def _insert(self, rows: Sequence[Disposition]) -> None:
         """In one statement, so all or none."""
@@ -101,7 +100,3 @@ class BigQueryDispositions(Decisions):
             f"distilwatch-decide-{uuid.uuid4().hex}",
             parameters,
         )
-
-
-def _in_ms(value: Any) -> Any:
-    return round(value.timestamp() * 1000) if isinstance(value, datetime) else value

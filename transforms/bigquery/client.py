@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 from schemas.errors import DistilwatchError
@@ -36,11 +37,12 @@ from transforms.bigquery.refusal import (
     refused,
 )
 
-__all__ = ["BigQueryOptions", "Connection", "Method", "api", "errors", "storage_types"]
+__all__ = ["BigQueryOptions", "Connection", "Method", "api", "errors", "in_ms", "storage_types"]
 
 T = TypeVar("T")
 Method = Literal["auto", "storage_write", "load"]
 _REQUEST_S = 120.0
+_ANSWER_S = 3600.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 20.0
 
 
@@ -51,7 +53,7 @@ class BigQueryOptions:
     Attributes:
       method: how rows get there; auto: storage_write, or load where an emulator is asked.
       create_tables: whether missing tables and columns are made.
-      expire_ms: age at which a day's partition is dropped, milliseconds; 0: never.
+      expire_ms: age at which a day's partition is dropped, milliseconds; 0: never; None: as it is.
       labels: of tables that are made or updated.
       retry_s: how long a request that fails is tried again, seconds.
       window_ms: length of the profile windows: a row's day lies so near that of its other versions.
@@ -59,7 +61,7 @@ class BigQueryOptions:
 
     method: Method = "auto"
     create_tables: bool = True
-    expire_ms: int = 0
+    expire_ms: int | None = 0
     labels: tuple[tuple[str, str], ...] = ()
     retry_s: float = 120.0
     window_ms: int = 28 * 86_400_000
@@ -176,10 +178,23 @@ class Connection:
         return job
 
     def query(
-        self, sql: str, name: str, parameters: Sequence[api.ScalarQueryParameter] = ()
+        self,
+        sql: str,
+        name: str,
+        parameters: Sequence[api.ScalarQueryParameter | api.ArrayQueryParameter] = (),
+        dataset: str = "",
     ) -> Any:
-        """Runs a statement as a job; see `job`."""
+        """Runs a statement as a job; see `job`.
+
+        Args:
+          sql: the statement.
+          name: unused by any other job.
+          parameters: that it names.
+          dataset: `project.dataset` in which tables are that are named alone; "" for none.
+        """
         config = api.QueryJobConfig(query_parameters=list(parameters), labels=self.labels())
+        if dataset:
+            config.default_dataset = dataset
         return self.job(
             lambda job_id: self.client.query(
                 sql,
@@ -191,6 +206,17 @@ class Connection:
             ),
             name,
         )
+
+    def answer(
+        self,
+        sql: str,
+        name: str,
+        parameters: Sequence[api.ScalarQueryParameter | api.ArrayQueryParameter] = (),
+        dataset: str = "",
+    ) -> Any:
+        """Rows of a query, as google-cloud-bigquery gives them; see `query`."""
+        job = self.query(sql, name, parameters, dataset)
+        return job.result(retry=self.retry, timeout=_ANSWER_S, job_retry=None)
 
     def labels(self) -> dict[str, str]:
         """Of jobs: who made them."""
@@ -219,6 +245,14 @@ class Connection:
             channel = _channel(self.uri.storage_endpoint)
             return storage.BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=channel))
         return storage.BigQueryReadClient(credentials=self._credentials)
+
+
+def in_ms(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """A row with times in milliseconds UTC, as rows are made."""
+    return {
+        name: round(value.timestamp() * 1000) if isinstance(value, datetime) else value
+        for name, value in items
+    }
 
 
 def _channel(address: str) -> Any:

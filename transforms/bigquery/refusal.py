@@ -33,6 +33,19 @@ _PASSING_REASONS = (
     "rateLimitExceeded", "jobRateLimitExceeded", "quotaExceeded", "backendError",
     "jobBackendError", "internalError", "jobInternalError", "tableUnavailable",
 )  # fmt: skip
+_LESS = "ask for less at a time: fewer days (--since, or ?start=…&end=…), or fewer tables"
+_MENDS = {
+    "responseTooLarge": _LESS,
+    "resourcesExceeded": _LESS,
+    "timeout": "ask for less at a time, or run it again when the project is less busy",
+    "stopped": "somebody has cancelled the job; run it again",
+    "blocked": "BigQuery takes no such requests for a while; wait some minutes, run it again, and "
+    "ask Google's support where it stays so",
+    "invalidQuery": "tables or views may be of another version: `distilwatch detect` adds columns "
+    "that tables lack, `distilwatch tables views` makes the views anew",
+    "duplicate": "somebody else made it in the same moment; run it again",
+    "resourceInUse": "others are changing it just now; run it again",
+}
 _PERMISSION = re.compile(r"\bbigquery\.[a-zA-Z]+\.[a-zA-Z]+\b")
 _JOB_ROLES = {
     "bigquery.jobs": "roles/bigquery.jobUser",
@@ -106,6 +119,8 @@ def refused(error: BaseException, uri: BigQueryUri, doing: str) -> DistilwatchEr
             uri.place,
             "run `gcloud auth application-default login` again",
         )
+    if mend := _MENDS.get(reason_of(error)):
+        return DistilwatchError(f"{doing}: {said or type(error).__name__}", uri.place, mend)
     if isinstance(error, api.Forbidden) and not is_temporary(error):
         return _forbidden(error, said, uri, doing)
     if isinstance(error, api.NotFound):
@@ -120,7 +135,14 @@ def refused(error: BaseException, uri: BigQueryUri, doing: str) -> DistilwatchEr
             if quota
             else "check the network and https://status.cloud.google.com; what waits is kept",
         )
-    return DistilwatchError(f"{doing}: {said or type(error).__name__}", uri.place, "")
+    return DistilwatchError(
+        f"{doing}: {said or type(error).__name__}",
+        uri.place,
+        f"run it again; where it stays so, see why: bq ls -j -n 10 {uri.billing}, then "
+        f"bq show --format=prettyjson -j JOB"
+        if isinstance(error, api.GoogleAPIError)
+        else "look at the message; where it is a fault of this program, report it with its version",
+    )
 
 
 def _said(error: BaseException) -> str:

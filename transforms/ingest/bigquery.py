@@ -11,8 +11,9 @@ import apache_beam as beam
 import pyarrow as pa
 
 from schemas.errors import DistilwatchError
-from transforms.bigquery.client import BigQueryOptions, Connection, api, storage_types
+from transforms.bigquery.client import BigQueryOptions, Connection, api
 from transforms.bigquery.refusal import refused
+from transforms.bigquery.storage_read import read_streams, stream_pages
 from transforms.bigquery.uri import BigQueryUri, parse_bigquery_uri
 from transforms.ingest.batch import NO_WATERMARK, RecordBatch
 from transforms.ingest.bigquery_rows import event_columns, offsets_of, records_of
@@ -197,23 +198,8 @@ class _Part:
 
 
 def _streams(connection: Connection, source: Source) -> list[_Part]:
-    uri = source.uri
-    session = storage_types.ReadSession(
-        table=f"projects/{uri.project}/datasets/{uri.dataset}/tables/{uri.table}",
-        data_format=storage_types.DataFormat.ARROW,
-        read_options=storage_types.ReadSession.TableReadOptions(
-            selected_fields=list(source.columns), row_restriction=source.where
-        ),
-    )
-    client = connection.reader()
-    made = connection.retry(client.create_read_session)(
-        parent=f"projects/{uri.billing}",
-        read_session=session,
-        max_stream_count=_MOST_STREAMS,
-        retry=None,
-        timeout=120,
-    )
-    return [_Part(stream=stream.name) for stream in made.streams]
+    names = read_streams(connection, source.uri.table, source.columns, source.where, _MOST_STREAMS)
+    return [_Part(stream=name) for name in names]
 
 
 def _pages(connection: Connection, source: Source) -> list[_Part]:
@@ -247,10 +233,7 @@ class _ReadFn(beam.DoFn):  # type: ignore[misc]
 
     def _batches(self, part: _Part) -> Iterator[pa.RecordBatch]:
         if part.stream:
-            reader = self._connection.reader()
-            # The library goes on at the right row when a connection breaks.
-            for page in reader.read_rows(part.stream).rows().pages:
-                yield page.to_arrow()
+            yield from stream_pages(self._connection, part.stream)
             return
         connection = self._connection
         job: Any = connection.call(connection.client.get_job, part.job, location=part.location)

@@ -18,10 +18,18 @@ resource "google_service_account" "scheduler" {
   display_name = "distilwatch: runs the scheduled queries"
 }
 
+resource "google_service_account" "desk" {
+  project      = var.project
+  account_id   = "distilwatch-desk"
+  display_name = "distilwatch: serves the triage pages"
+}
+
 locals {
-  # The writer replaces rows by key, so it must read keys in clear; the scheduler deletes by them.
+  # The writer replaces rows by key, so it must read keys in clear; the scheduler deletes by them;
+  # people at the desk decide about accounts by name.
   service_members = {
     writer    = google_service_account.writer.member
+    desk      = google_service_account.desk.member
     scheduler = google_service_account.scheduler.member
   }
 }
@@ -47,9 +55,31 @@ resource "google_bigquery_dataset_iam_member" "scheduler_views" {
   member     = google_service_account.scheduler.member
 }
 
+# The desk reads tables and views, and writes what people decided, nothing else.
+resource "google_bigquery_dataset_iam_member" "desk" {
+  for_each = {
+    tables = google_bigquery_dataset.tables.dataset_id
+    views  = google_bigquery_dataset.views.dataset_id
+  }
+
+  project    = var.project
+  dataset_id = each.value
+  role       = "roles/bigquery.dataViewer"
+  member     = google_service_account.desk.member
+}
+
+resource "google_bigquery_table_iam_member" "desk" {
+  project    = var.project
+  dataset_id = google_bigquery_dataset.tables.dataset_id
+  table_id   = google_bigquery_table.tables["dispositions"].table_id
+  role       = "roles/bigquery.dataEditor"
+  member     = google_service_account.desk.member
+}
+
 resource "google_project_iam_member" "jobs" {
   for_each = {
     writer    = google_service_account.writer.member
+    desk      = google_service_account.desk.member
     history   = google_service_account.history.member
     scheduler = google_service_account.scheduler.member
   }

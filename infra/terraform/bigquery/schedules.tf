@@ -1,4 +1,5 @@
-# What changed each day, kept, so that yesterday can still be asked for next week.
+# What changed each day, kept, so that yesterday can still be asked for next week. Clusters of one
+# account stay out: their id is a hash of the account's, and `distilwatch forget` does not look here.
 resource "google_bigquery_data_transfer_config" "daily_changes" {
   project                = var.project
   location               = var.location
@@ -11,7 +12,7 @@ resource "google_bigquery_data_transfer_config" "daily_changes" {
   params = {
     destination_table_name_template = "daily_changes_{run_time|\"%Y%m%d\"}"
     write_disposition               = "WRITE_TRUNCATE"
-    query                           = "SELECT * FROM `${local.views_prefix}.changes_since_yesterday`"
+    query                           = "SELECT * FROM `${local.views_prefix}.changes_since_yesterday` WHERE GREATEST(accounts_before, accounts_now) > 1"
   }
 
   depends_on = [

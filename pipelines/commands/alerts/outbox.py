@@ -12,7 +12,7 @@ _STATES = ("pending", "sent", "dead", "dropped")
 
 
 @click.command(short_help="Let alerts live, and send what waits.")
-@options.tables
+@options.any_tables
 @options.config_file
 @click.option("--watch", is_flag=True, help="Go on until Ctrl-C.")
 @options.as_json
@@ -20,7 +20,8 @@ def send(output: str, config_path: Path | None, watch: bool, as_json: bool) -> N
     """Look at the tables and at what people decided, let alerts live, and send what waits.
 
     `detect` does the same at its end, and all the time while it reads an endless topic. This is for
-    times when it does not run, and for machines that only tell.
+    times when it does not run, and for machines that only tell. Over BigQuery the settings name a
+    local file, alerts.book, where what was told is remembered.
 
     \b
     Example:
@@ -43,7 +44,7 @@ def outbox() -> None:
 
 
 @outbox.command("list", short_help="List messages.")
-@options.tables
+@options.any_tables
 @options.config_file
 @click.option("--state", type=click.Choice(_STATES), multiple=True, help="Only these; repeat.")
 @options.as_json
@@ -68,7 +69,7 @@ def list_(output: str, config_path: Path | None, state: tuple[str, ...], as_json
 
 @outbox.command(short_help="Try dead messages again.")
 @click.argument("keys", nargs=-1)
-@options.tables
+@options.any_tables
 @options.config_file
 @options.as_json
 def replay(keys: tuple[str, ...], output: str, config_path: Path | None, as_json: bool) -> None:

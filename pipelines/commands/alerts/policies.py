@@ -11,7 +11,7 @@ from pipelines.commands import options
 
 @click.command("test-policy", short_help="Try a policy on the past.")
 @click.argument("file", type=click.Path(path_type=Path))
-@options.tables
+@options.any_tables
 @options.config_file
 @click.option(
     "--days",
@@ -35,15 +35,16 @@ def test_policy(
     """
     from pipelines.config import load_config
     from pipelines.console import Console
+    from pipelines.fetched import at_hand
     from pipelines.oncall import rules_of
-    from pipelines.policy_trial import try_policy
-    from pipelines.tables import check_tables
+    from pipelines.policy_trial import NEEDED, try_policy
     from transforms.alerts.paging import Policy
     from transforms.alerts.part import read_part
 
     with Console(as_json) as console:
-        path, rules = check_tables(output), rules_of(load_config(config_path).alerts)
-        policy = read_part(file, Policy)
+        config = load_config(config_path)
+        rules, policy = rules_of(config.alerts), read_part(file, Policy)
         console.step(f"Let {days} days pass again")
-        trial = try_policy(path, policy, rules.policies, rules.allowlist, rules.growth, days)
+        with at_hand(output, config, NEEDED) as path:
+            trial = try_policy(path, policy, rules.policies, rules.allowlist, rules.growth, days)
         console.result(trial.as_dict(), trial.lines())

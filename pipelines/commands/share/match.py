@@ -49,7 +49,12 @@ def match() -> None:
     metavar="FILE",
     help="File of sealed identifiers; added to.",
 )
-@click.option("--tables", metavar="URI", help="What `detect` wrote, to look clusters up in.")
+@click.option(
+    "--tables",
+    metavar="URI",
+    help="What `detect` wrote, to look clusters up in: duckdb:///file.duckdb, parquet:///folder or "
+    "bigquery://project/dataset",
+)
 @click.option(
     "--cluster",
     "clusters",

@@ -43,7 +43,8 @@ def preview(proposal: str, raw: bool, store_path: Path | None, as_json: bool) ->
 
 
 @click.command("list", short_help="List proposals, and what was received.")
-@click.option("--output", metavar="URI", help="Also what was received: duckdb:///file.duckdb")
+@click.option("--output", metavar="URI", help="Also what was received: duckdb:///file.duckdb or "
+              "bigquery://project/dataset")  # fmt: skip
 @shared.store_folder
 @options.as_json
 def listing(output: str | None, store_path: Path | None, as_json: bool) -> None:
@@ -53,13 +54,12 @@ def listing(output: str | None, store_path: Path | None, as_json: bool) -> None:
     from pipelines.console import Console
     from pipelines.sharing import words
     from pipelines.sharing.store import ShareStore
-    from pipelines.sharing.tables import read_indicators
-    from pipelines.tables import check_tables
+    from pipelines.sharing.tables import tables_at
 
     with Console(as_json) as console:
         store = ShareStore(store_path)
         made = store.proposals()
-        received = read_indicators(check_tables(output), "received") if output else []
+        received = tables_at(output).indicators("received") if output else []
         lines = [words.proposal_line(one) for one in made] or ["No proposals."]
         for one in received:
             ended = (
@@ -121,12 +121,11 @@ def misp(output: str, direction: Direction, file: Path, as_json: bool) -> None:
     import orjson
 
     from pipelines.console import Console
-    from pipelines.sharing.tables import read_indicators
-    from pipelines.tables import check_tables
+    from pipelines.sharing.tables import tables_at
     from transforms.sharing.misp import misp_event
 
     with Console(as_json) as console:
-        found = read_indicators(check_tables(output), direction)
+        found = tables_at(output).indicators(direction)
         event = misp_event(found)
         file.write_bytes(orjson.dumps(event, option=orjson.OPT_INDENT_2))
         summary = {"indicators": len(found), "file": str(file)}

@@ -23,7 +23,11 @@ store_folder = click.option(
 )
 by = click.option("--by", metavar="NAME", help="Who does this; by default this machine's user.")
 tables = click.option(
-    "--output", "output", required=True, metavar="URI", help="The tables: duckdb:///file.duckdb"
+    "--output",
+    "output",
+    required=True,
+    metavar="URI",
+    help="The tables: duckdb:///file.duckdb or bigquery://project/dataset",
 )
 proposal = click.argument("proposal")
 

@@ -16,8 +16,8 @@ from pipelines.commands import options
     multiple=True,
     required=True,
     metavar="URI",
-    help="Received indicators: duckdb:///file that was polled into, or a .jsonl file of "
-    "rows of the table indicators. Repeat for several.",
+    help="Received indicators: duckdb:///file or bigquery://project/dataset that was "
+    "polled into, or a .jsonl file of rows of the table indicators. Repeat for several.",
 )
 @click.option(
     "--list",

@@ -14,8 +14,10 @@ from pathlib import Path
 import orjson
 import pytest
 
+from infra.local.bigquery_emulator import BigQueryEmulator
 from infra.local.flink_cluster import FlinkCluster, WorkerPool
 from infra.local.services import KafkaBroker
+from tests.support.bigquery import duckdb_rows, new_dataset
 from tests.support.commands import result, table
 from tests.support.faults import Faults
 from tests.support.flink import FlinkWorld
@@ -51,9 +53,12 @@ def world(
             flink.rest(f"/jobs/{job['jid']}?mode=cancel", "PATCH")
 
 
+@pytest.mark.bigquery
 def test_a_bounded_run_on_flink_has_the_tables_of_the_embedded_runner(
-    world: FlinkWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: FlinkWorld, bigquery: BigQueryEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In a database, and in BigQuery."""
+    dataset = new_dataset(bigquery)
     how = (
         "detect", "--input", tmp_path / "live.jsonl", "--bundle", world.bundle,
         "--config", world.settings, "--run-id", "bounded",
@@ -66,11 +71,18 @@ def test_a_bounded_run_on_flink_has_the_tables_of_the_embedded_runner(
         settings = world.settings.read_text()
         assert "parallelism: 1" in settings
         world.settings.write_text(settings.replace("parallelism: 1", f"parallelism: {slots}"))
-        said = result(*how, "--output", f"duckdb:///{there}", *world.runner, home=world.home)
+        outputs = ["--output", f"duckdb:///{there}", "--output", dataset.uri][: 2 * slots]
+        said = result(*how, *outputs, *world.runner, home=world.home)
         world.settings.write_text(settings)
         assert said["rows"]["session_scores"] > 100
         for name in TABLES:
             assert table(there, name) == table(here, name), (name, slots)
+    [delivered] = said["delivered"].values()
+    assert delivered["sent"] == delivered["arrived"] > 100
+    for name in TABLES:
+        expected = duckdb_rows(here, name)
+        found = [row for row in dataset.rows(name) if row.get("stage") != "bigquery"]
+        assert found == expected, name
 
 
 def test_a_stream_stopped_with_a_savepoint_goes_on_with_newer_settings_and_loses_nothing(

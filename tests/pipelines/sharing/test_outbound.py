@@ -13,7 +13,6 @@ from stix2validator import ValidationOptions, validate_parsed_json
 
 from pipelines.sharing import outbound, signoff
 from pipelines.sharing.policy import read_policy
-from pipelines.sharing.tables import read_indicators
 from schemas.errors import DistilwatchError
 from tests.support.leaks import every_text
 from tests.support.sharing import CLUSTER, COMMON, WORDING, Lab, add_cluster, make_lab, write_policy
@@ -270,7 +269,7 @@ def test_what_leaves_names_nobody_and_is_valid_stix(lab: Lab, tmp_path: Path) ->
     indicators = [o for o in orjson.loads(data)["objects"] if o["type"] == "indicator"]
     times = {o["valid_from"] for o in indicators}
     assert times == {"2026-09-21T13:00:00Z"}  # the last request, to the hour
-    shared = {one.kind: one for one in read_indicators(lab.tables, "shared")}
+    shared = {one.kind: one for one in lab.shared.indicators("shared")}
     assert set(shared) == {Kind.PREFIX_SCAFFOLD, Kind.BEHAVIOUR, Kind.COVERAGE}
     assert all(one.marking is Marking.AMBER_STRICT for one in shared.values())
     assert decode_behaviour(shared[Kind.BEHAVIOUR].payload).features == {
@@ -320,7 +319,7 @@ def test_the_same_again_is_no_news_and_a_change_is_a_version(lab: Lab, tmp_path:
     assert {o["id"] for o in indicators} == {o["id"] for o in before}
     assert {o["created"] for o in indicators} == {o["created"] for o in before}
     assert min(o["modified"] for o in indicators) > max(o["modified"] for o in before)
-    assert {one.revision for one in read_indicators(lab.tables, "shared")} == {2}
+    assert {one.revision for one in lab.shared.indicators("shared")} == {2}
 
 
 def test_what_was_taken_back_never_leaves_again(lab: Lab, tmp_path: Path) -> None:
@@ -333,7 +332,7 @@ def test_what_was_taken_back_never_leaves_again(lab: Lab, tmp_path: Path) -> Non
     objects = orjson.loads((tmp_path / "two.json").read_bytes())["objects"]
     assert {o["revoked"] for o in objects if o["type"] == "indicator"} == {True}
     assert "it was a test of ours" not in (tmp_path / "two.json").read_text()
-    assert all(one.revoked for one in read_indicators(lab.tables, "shared"))
+    assert all(one.revoked for one in lab.shared.indicators("shared"))
     lab.now_ms += 60_000
     assert propose(lab).proposal is None
     with pytest.raises(DistilwatchError, match="has left"):
@@ -355,10 +354,10 @@ def test_one_indicator_can_be_taken_back_by_itself(lab: Lab, tmp_path: Path) -> 
     add_cluster(lab)
     leave(lab, tmp_path / "one.json")
     lab.now_ms += 60_000
-    [one] = [i for i in read_indicators(lab.tables, "shared") if i.kind is Kind.PREFIX_SCAFFOLD]
+    [one] = [i for i in lab.shared.indicators("shared") if i.kind is Kind.PREFIX_SCAFFOLD]
     [back] = signoff.revoke(lab.policy, lab.store, one.indicator_id, "common after all", "ana")
     signoff.publish(lab.policy, lab.store, back.name, "ana", tmp_path / "two.json")
-    revoked = {i.kind: i.revoked for i in read_indicators(lab.tables, "shared")}
+    revoked = {i.kind: i.revoked for i in lab.shared.indicators("shared")}
     assert revoked == {Kind.PREFIX_SCAFFOLD: True, Kind.BEHAVIOUR: False, Kind.COVERAGE: False}
     assert "campaign--" not in (tmp_path / "two.json").read_text()
 

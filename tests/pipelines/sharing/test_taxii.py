@@ -12,7 +12,6 @@ from click.testing import CliRunner
 from pipelines.cli import run
 from pipelines.sharing import inbound, outbound, saying, signoff
 from pipelines.sharing.store import ShareStore
-from pipelines.sharing.tables import read_indicators
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from tests.support.sharing import CLUSTER, NOW_MS, Lab, add_cluster, make_lab, write_policy
@@ -97,9 +96,9 @@ def test_a_campaign_reaches_the_other_lab_and_can_be_taken_back(labs: tuple[Lab,
     add_cluster(a)
     tell(a)
     got = inbound.poll(b.policy, b.store, "forum", b.output)
-    received = {one.kind: one for one in read_indicators(b.tables, "received")}
+    received = {one.kind: one for one in b.shared.indicators("received")}
     assert set(received) == {Kind.PREFIX_SCAFFOLD, Kind.BEHAVIOUR, Kind.COVERAGE}
-    sent = {one.kind: one for one in read_indicators(a.tables, "shared")}
+    sent = {one.kind: one for one in a.shared.indicators("shared")}
     for kind, one in received.items():
         assert (one.indicator_id, one.payload) == (sent[kind].indicator_id, sent[kind].payload)
         assert (one.source, one.provider) == ("forum", a.name)
@@ -113,7 +112,7 @@ def test_a_campaign_reaches_the_other_lab_and_can_be_taken_back(labs: tuple[Lab,
         signoff.publish(a.policy, a.store, back.name, "ana")
     b.now_ms += 60_000
     inbound.poll(b.policy, b.store, "forum", b.output)
-    assert all(one.revoked for one in read_indicators(b.tables, "received"))
+    assert all(one.revoked for one in b.shared.indicators("received"))
 
 
 def test_sightings_and_opinions_come_back(labs: tuple[Lab, Lab]) -> None:
@@ -121,7 +120,7 @@ def test_sightings_and_opinions_come_back(labs: tuple[Lab, Lab]) -> None:
     add_cluster(a)
     tell(a)
     inbound.poll(b.policy, b.store, "forum", b.output)
-    by_kind = {one.kind: one for one in read_indicators(b.tables, "received")}
+    by_kind = {one.kind: one for one in b.shared.indicators("received")}
     one = by_kind[Kind.PREFIX_SCAFFOLD]
 
     def see(found: Indicator, similarity: float) -> None:
@@ -168,7 +167,7 @@ def test_a_publication_that_failed_is_finished_by_the_same_command(
     assert a.store.proposal(made.name).state == "sending"
     assert signoff.publish(a.policy, a.store, made.name, "ben").state == "sent"
     inbound.poll(b.policy, b.store, "forum", b.output)
-    assert len(read_indicators(b.tables, "received")) == 3
+    assert len(b.shared.indicators("received")) == 3
 
 
 def test_the_commands_do_it_from_end_to_end(

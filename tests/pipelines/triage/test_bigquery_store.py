@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import httpx
 import pytest
 
 from bench.triage_tables import make_tables
 from infra.local.bigquery_emulator import BigQueryEmulator
+from pipelines.config import load_config
 from pipelines.report.rows import cluster_of
 from pipelines.triage.duckdb_store import DuckDBStore
 from pipelines.triage.queue import Queue, QueueFilter
 from pipelines.triage.store import Store, open_store
+from pipelines.upkeep import make_bigquery_views
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
+from schemas.views import NAMES
 from tests.support.bigquery import new_dataset
+from tests.support.triage import served
+from tests.support.views import ROWS
 from transforms.alerts.dispositions import decide
 from transforms.sinks.bigquery.write import BigQuerySink
+from transforms.sinks.duckdb import write_tables
 
 pytestmark = pytest.mark.bigquery
 
@@ -64,6 +73,36 @@ def test_index_and_cases_are_those_of_duckdb(small: Path, store: Store) -> None:
             told.append(cluster_of(rows.cluster, rows.members, rows.sessions))
         assert told[0] == told[1]
     assert store.case("c-none") is None
+
+
+def test_views_in_a_dataset_of_their_own_are_read_there(
+    bigquery: BigQueryEmulator, tmp_path: Path
+) -> None:
+    """As infra/terraform makes them: the settings say where, for the command and for the pages."""
+    tables, views = new_dataset(bigquery), new_dataset(bigquery)
+    rows = {name: TABLES[name].to_arrow(found) for name, found in ROWS.items()}
+    BigQuerySink(tables.uri, "r1").write(rows)
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(f"bigquery: {{views_dataset: {views.name}}}\n")
+    config = load_config(settings)
+    assert len(make_bigquery_views(tables.uri, "", config)) == len(NAMES)
+    assert open_store(tables.uri).precision() is None  # none are beside the tables
+    there = open_store(tables.uri, config.bigquery.views_dataset).precision()
+    database = tmp_path / "out.duckdb"
+    write_tables(database, rows)
+    here = DuckDBStore(database).precision()
+    assert there
+    assert here
+    assert [_plain(row) for row in there] == [_plain(row) for row in here]
+    with served(tables.uri, settings) as url:
+        assert "coordinated-campaign" in httpx.get(f"{url}/policies").text
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Times as text: a store says weeks as milliseconds or as times."""
+    return {
+        k: round(v.timestamp() * 1000) if isinstance(v, datetime) else v for k, v in row.items()
+    }
 
 
 def test_steps_of_alerts_are_changes_too(store: Store) -> None:

@@ -47,6 +47,5 @@ def tables_of(
 
 
 def _rows(connection: Connection, sql: str) -> pa.Table:
-    job = connection.query(sql, f"distilwatch-read-{uuid.uuid4().hex}")
-    found = job.result(retry=connection.retry, timeout=600, job_retry=None)
+    found = connection.answer(sql, f"distilwatch-read-{uuid.uuid4().hex}")
     return found.to_arrow(create_bqstorage_client=False)

@@ -39,7 +39,7 @@ def table_resource(table: Table, table_id: str, options: BigQueryOptions) -> dic
     return resource
 
 
-def _expiry(table: Table, options: BigQueryOptions) -> int:
+def _expiry(table: Table, options: BigQueryOptions) -> int | None:
     """What people decided holds until they said, not until a day is old."""
     return 0 if table.name == "dispositions" else options.expire_ms
 
@@ -126,7 +126,8 @@ def _bring_up(there: Any, table: Table, connection: Connection) -> list[str]:
     if not options.create_tables:
         return changed
     partitioning, expire_ms = there.time_partitioning, _expiry(table, options)
-    if partitioning is not None and (partitioning.expiration_ms or 0) != expire_ms:
+    known = expire_ms is not None
+    if partitioning is not None and known and (partitioning.expiration_ms or 0) != expire_ms:
         there.time_partitioning = api.TimePartitioning(
             type_=partitioning.type_,
             field=partitioning.field,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Self
 
 from schemas.errors import DistilwatchError
 from schemas.mention import mention
 from schemas.model import bigquery_text
 from schemas.tables import TABLES
+
+_PASSING = re.compile(rf"staging_({'|'.join(TABLES)})_[0-9a-f]{{16}}")
 
 
 class BigQueryStore:
@@ -50,6 +53,18 @@ class BigQueryStore:
 
     def __exit__(self, *_: object) -> None:
         return None
+
+    def clear_passing(self) -> None:
+        """Removes passing tables, which writers that were killed have left. One that goes on fails,
+        and must write again."""
+        from google.api_core.exceptions import GoogleAPICallError
+
+        try:
+            for table in self._client.list_tables(self._dataset):
+                if _PASSING.fullmatch(table.table_id):
+                    self._client.delete_table(table.reference, not_found_ok=True)
+        except GoogleAPICallError as error:
+            raise self._refused(error) from error
 
     def quote(self, text: str) -> str:
         return bigquery_text(text)
