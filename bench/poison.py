@@ -1,17 +1,20 @@
 """What poisoned indicators do: benign accounts that become flagged because of them.
 
 Each poison is a watch list of a source that is fully trusted, with indicators that are sure, fresh
-and past their quarantine: what remains are the limits inside detection. Run as
+and past their quarantine: what remains are the limits inside detection. What is compared is made by
+somebody who knows our benign groups as well as we do, without noise, and is matched by a laxer
+setting than the default (`LAX`), so that a small history can match at all. Run as
 `python -m bench.poison --folder DIR`; docs/matching.md has the figures.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +23,15 @@ import numpy as np
 import yaml
 
 from pipelines.sharing_drill.attacks import Thing, things_of
-from pipelines.sharing_drill.labs import command
+from pipelines.sharing_drill.exchange import HUNT
+from pipelines.sharing_drill.labs import command, together
+from transforms.sharing.coverage import UNIT
+from transforms.sharing.evidence import unpack
+from transforms.sharing.payloads import Behaviour, Coverage, rounded_score
 from transforms.sharing.watch.listing import LIVE, Watched, write_watch_list
 
 SOURCE = "hostile"
+LAX = {"watch": {"likeness_max_p": 0.05}}
 _BIG = 40  # accounts of a carrier's network, and of a popular framework
 
 
@@ -125,6 +133,67 @@ def watched(things: Iterable[Thing]) -> list[Watched]:
     ]
 
 
+@dataclass(frozen=True)
+class Group:
+    """A benign group as a hostile lab would tell of it.
+
+    Attributes:
+      accounts: of the group.
+      p_value: by what we see.
+      behaviour, coverage: its very signature, and what it asks without any noise.
+    """
+
+    accounts: frozenset[str]
+    p_value: float
+    behaviour: Behaviour
+    coverage: Coverage
+
+
+def groups_of(database: Path, benign: frozenset[str]) -> list[Group]:
+    """Benign groups of a run that tells of every cluster, the oddest one first."""
+    with duckdb.connect(str(database), read_only=True) as connection:
+        rows = connection.execute(
+            "SELECT c.p_value, accounts, e.features, e.coverage, space, embedding_model FROM "
+            "(SELECT cluster_id, revision, list(account_id) AS accounts FROM cluster_members "
+            "GROUP BY ALL) JOIN cluster_evidence e USING (cluster_id, revision) "
+            "JOIN current_clusters c USING (cluster_id, revision) ORDER BY c.p_value, cluster_id"
+        ).fetchall()
+    return [
+        Group(
+            frozenset(accounts), p_value,
+            Behaviour({f["name"]: float(rounded_score(np.array(f["z"]))) for f in features}),
+            Coverage(space, model, unpack(coverage), UNIT, 1e-9, 1.0, 1e-6),
+        )
+        for p_value, accounts, features, coverage, space, model in rows
+        if len(accounts) > 1 and set(accounts) <= benign
+    ]  # fmt: skip
+
+
+def likenesses(groups: Sequence[Group]) -> dict[str, list[Watched]]:
+    """Watch lists of a hostile source that are compared, by name.
+
+    Args:
+      groups: benign ones, the oddest one first.
+    """
+    every = np.sum([group.coverage.values for group in groups], axis=0)
+    everybody = replace(groups[0].coverage, values=every)
+    return {
+        "what benign groups ask, all together": [_compared(everybody, 0)],
+        "what each benign group asks": [_compared(g.coverage, i) for i, g in enumerate(groups)],
+        "how each benign group behaves": [_compared(g.behaviour, i) for i, g in enumerate(groups)],
+        "the oddest benign group, both": [
+            _compared(groups[0].coverage, 0), _compared(groups[0].behaviour, 0),
+        ],
+    }  # fmt: skip
+
+
+def _compared(payload: Behaviour | Coverage, number: int) -> Watched:
+    kind = "behaviour" if isinstance(payload, Behaviour) else "coverage"
+    data = base64.b64encode(payload.encode()).decode()
+    name = f"indicator--{kind}-{number}"
+    return Watched(name, kind, "", SOURCE, 1.0, 1 << 42, None, LIVE, data)
+
+
 def flagged(database: Path) -> set[str]:
     """Accounts of clusters that are flagged."""
     with duckdb.connect(str(database), read_only=True) as connection:
@@ -154,8 +223,8 @@ def measure(
     """Simulates, trains, and detects without a watch list and with every poison.
 
     Returns:
-      Benign accounts, groups of them, and for each poison its size, sightings, held back or not,
-      and how many benign accounts are flagged that were not.
+      Benign accounts, groups of them, p-values of the oddest ones that are not flagged, and for
+      each poison its size, sightings, and how many benign accounts are flagged that were not.
     """
     home, bundle = folder / "home", folder / "bundle"
     command(
@@ -176,26 +245,34 @@ def measure(
     )
     traffic = read_traffic(folder / "live.jsonl", folder / "labels.jsonl")
 
-    def detect(name: str, config: Path) -> Path:
-        out = folder / f"{name}.duckdb"
+    def detect(name: str, changes: Mapping[str, Any]) -> Path:
+        out, config = folder / f"{name}.duckdb", folder / f"{name}.yaml"
+        config.write_text(yaml.safe_dump(together(base, changes)))
         command(
             home, "detect", "--input", traffic.path, "--bundle", bundle, "--config", config,
             "--output", f"duckdb:///{out}",
         )  # fmt: skip
         return out
 
-    bare = detect("bare", config)
+    bare = detect("bare", {})
     before, groups = flagged(bare), benign_groups(bare, traffic.benign)
+    # Tells of every cluster, so that the hostile lab knows the benign ones to the last digit.
+    every = groups_of(detect("every", together(HUNT, {"alerts": {"max_p": 1.0}})), traffic.benign)
+    unflagged = [group for group in every if not group.accounts & before]
     result: dict[str, Any] = {
         "benign_accounts": len(traffic.benign), "benign_groups": len(groups),
-        "benign_flagged_before": len(before & traffic.benign), "poisons": {},
+        "benign_flagged_before": len(before & traffic.benign),
+        "oddest_not_flagged": [group.p_value for group in unflagged[:3]], "poisons": {},
     }  # fmt: skip
-    for i, (name, things) in enumerate(poisons(traffic, crowd_things(), groups).items()):
-        listed, own = folder / f"watch-{i}.json", folder / f"settings-{i}.yaml"
-        write_watch_list(listed, watched(things))
+    lists: dict[str, tuple[list[Watched], Mapping[str, Any]]] = {
+        name: (watched(things), {})
+        for name, things in poisons(traffic, crowd_things(), groups).items()
+    } | {name: (listed, LAX) for name, listed in likenesses(unflagged).items()}
+    for i, (name, (things, changes)) in enumerate(lists.items()):
+        listed = folder / f"watch-{i}.json"
+        write_watch_list(listed, things)
         watch = {"list": str(listed), "sources": [{"name": SOURCE, "trust": 1.0}]}
-        own.write_text(yaml.safe_dump(base | {"watch": watch}))
-        out = detect(f"poison-{i}", own)
+        out = detect(f"poison-{i}", together(changes, {"watch": watch}))
         with duckdb.connect(str(out), read_only=True) as connection:
             [(seen, who)] = connection.execute(
                 "SELECT count(*), count(DISTINCT account_id) FROM sightings"

@@ -10,6 +10,7 @@ import orjson
 from bench.case import Case
 from infra.local.services import KafkaBroker
 from transforms.coverage.layout import DAY_MS
+from transforms.sinks.kafka import RecordProducer
 
 END_ACCOUNT = "~end~"
 """Account of the record after the last. In Quix Streams nothing but a later record moves time on,
@@ -37,13 +38,7 @@ def in_topics(case: Case, broker: KafkaBroker, name: str = "requests") -> Case:
 
 
 def _send(broker: KafkaBroker, topic: str, records: Iterable[tuple[bytes, int]]) -> None:
-    from kafka import KafkaProducer
-
-    producer = KafkaProducer(bootstrap_servers=broker.address, linger_ms=50, batch_size=1 << 18)
-    try:
+    # At its end all have arrived, or it raises.
+    with RecordProducer(f"kafka://{broker.address}/{topic}") as producer:
         for record, time_ms in records:
-            key = orjson.loads(record)["account_id"].encode()
-            producer.send(topic, record, key=key, timestamp_ms=time_ms)
-        producer.flush()
-    finally:
-        producer.close()
+            producer.write(record, orjson.loads(record)["account_id"], time_ms)

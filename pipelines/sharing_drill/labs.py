@@ -14,6 +14,8 @@ from typing import Any
 import duckdb
 import yaml
 
+from transforms.sinks.kafka import RecordProducer
+
 NAMES = ("lab-a", "lab-b", "lab-c")
 
 
@@ -45,6 +47,7 @@ class Lab:
       broker: "host:port" of its own Kafka broker; "" to read files.
       campaign: its events here, by account; only the drill knows.
       requests: share of them that are made, 0 to 1; see `slow_down`.
+      space_of: bundle whose embedding space it takes over; None: its own.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Lab:
     broker: str = ""
     campaign: Mapping[str, Sequence[str]] = field(default_factory=dict)
     requests: float = 1.0
+    space_of: Path | None = None
     accounts: frozenset[str] = field(default_factory=frozenset)
     _topics: int = 0
 
@@ -64,6 +68,10 @@ class Lab:
     @property
     def home(self) -> Path:
         return self.folder / "home"
+
+    @property
+    def bundle(self) -> Path:
+        return self.folder / "bundle"
 
     @property
     def live(self) -> Path:
@@ -94,7 +102,8 @@ class Lab:
         self._write("settings.yaml", {})
         command(
             self.home, "train", "--input", self.folder / "history.jsonl",
-            "--bundle", self.folder / "bundle", "--config", self.folder / "settings.yaml",
+            "--bundle", self.bundle, "--config", self.folder / "settings.yaml",
+            *(["--space-of", self.space_of] if self.space_of else []),
         )  # fmt: skip
         self._stream()
 
@@ -126,7 +135,7 @@ class Lab:
             stale.unlink()
         config = self._write(f"{name}.yaml", changes or {})
         command(
-            self.home, "detect", "--input", self.input, "--bundle", self.folder / "bundle",
+            self.home, "detect", "--input", self.input, "--bundle", self.bundle,
             "--config", config, "--output", f"duckdb:///{out}", "--run-id", f"{self.name}-{name}",
         )  # fmt: skip
         return out
@@ -137,16 +146,19 @@ class Lab:
         return path
 
     def _produce(self, topic: str) -> None:
-        from kafka import KafkaAdminClient, KafkaProducer
+        from kafka import KafkaAdminClient
 
         admin = KafkaAdminClient(bootstrap_servers=self.broker)
         admin.create_topics({topic: {"num_partitions": 2, "replication_factor": 1}})
         admin.close()
-        producer = KafkaProducer(bootstrap_servers=self.broker)
-        with self.live.open("rb") as lines:
+        # At its end all have arrived, or it raises: a record that is lost would be a lab that has
+        # not seen what it is judged by.
+        with (
+            RecordProducer(f"kafka://{self.broker}/{topic}") as producer,
+            self.live.open("rb") as lines,
+        ):
             for i, line in enumerate(lines):
-                producer.send(topic, line.rstrip(b"\n"), partition=i % 2)
-        producer.close()
+                producer.send(line.rstrip(b"\n"), None, partition=i % 2)
 
 
 def together(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

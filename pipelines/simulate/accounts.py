@@ -116,6 +116,7 @@ class Builder:
       traces: real traffic, None for the own model.
       rng: for decisions on the whole; each day of each account has a generator of its own.
       release_ms: when the new model comes out.
+      notes: what could not be made as asked for, in words.
     """
 
     scenario: Scenario
@@ -125,6 +126,7 @@ class Builder:
     traces: Traces | None
     rng: np.random.Generator
     release_ms: int
+    notes: list[str] = field(default_factory=list)
 
     def account(
         self,

@@ -182,6 +182,13 @@ def _link(build: Builder, plan: _Plan, members: list[Account]) -> list[frozenset
     if lonely:  # everybody who is linked shares something with somebody
         for index in {*lonely, *chosen[:2]}:
             shared[index].add("scaffold")
+    if asked := set(plan.campaign.channels):
+        other = sum(bool(shared[i] & set(CHANNELS) - asked) for i in chosen)
+        if other:
+            build.notes.append(
+                f"{plan.id} ({plan.campaign.kind}): {other} of {count} members that were to share "
+                f"by={plan.campaign.by} share a wording, having nothing of that kind to share"
+            )
     for channel, give in (
         ("payment", _give_payment),
         ("network", _give_network),

@@ -59,7 +59,8 @@ class Record:
 
 @dataclass(slots=True)
 class Population:
-    """All accounts of a simulation, with what their events are made from."""
+    """All accounts of a simulation, with what their events are made from, and what could not be
+    made as asked for."""
 
     accounts: list[Account]
     source: PromptSource
@@ -67,6 +68,7 @@ class Population:
     world: World
     traces: Traces | None
     release_ms: int
+    notes: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -77,11 +79,13 @@ class Simulation:
       scenario: what is simulated.
       embedding: `none`, or `hashing` to add the built-in embedder's vectors.
       population: accounts made beforehand; None means that the scenario's are made.
+      notes: what could not be made as asked for, in words; there once the first event is.
     """
 
     scenario: Scenario
     embedding: str = "none"
     population: Population | None = None
+    notes: Sequence[str] = ()
     _seen: dict[str, tuple[Account, int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -105,6 +109,7 @@ class Simulation:
         """Events with their truth, in the order of time."""
         self._seen = {}
         population = self.population or populate(self.scenario)
+        self.notes = population.notes
         arrays = AccountArrays.of(population.accounts)
         waiting = np.empty(0, ROW)
         for day in range(self.scenario.days):
@@ -256,7 +261,7 @@ def _build(
         accounts += make_campaign(build, campaign, index + 1, early)
     # Mixed, so that neither ids nor ties in time tell who was made first.
     mixed = [accounts[i] for i in rng.permutation(len(accounts)).tolist()]
-    return Population(mixed, source, scaffolds, world, traces, build.release_ms)
+    return Population(mixed, source, scaffolds, world, traces, build.release_ms, tuple(build.notes))
 
 
 def early_starts(scenario: Scenario) -> list[list[int]]:

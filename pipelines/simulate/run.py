@@ -41,12 +41,14 @@ class SimulateOptions:
 
 @dataclass(frozen=True)
 class SimulateSummary:
-    """What was written: records, accounts by kind, and what was spoilt, by expected reason."""
+    """What was written: records, accounts by kind, what was spoilt, by expected reason, and what
+    could not be made as asked for."""
 
     history: int
     live: int
     kinds: dict[str, int]
     spoilt: dict[str, int]
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
@@ -55,6 +57,7 @@ class SimulateSummary:
             "live_records": self.live,
             "accounts": self.kinds,
             "spoilt": self.spoilt,
+            "notes": list(self.notes),
         }
 
     def lines(self) -> list[str]:
@@ -103,7 +106,10 @@ def run(options: SimulateOptions, console: Console) -> SimulateSummary:
     for label in labels:
         kinds[str(label["kind"])] = kinds.get(str(label["kind"]), 0) + 1
     by_count = dict(sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
-    return SimulateSummary(counts[0], counts[1], by_count, dict(mutator.did))
+    notes = tuple(simulation.notes)
+    for note in notes:
+        console.warn(note)
+    return SimulateSummary(counts[0], counts[1], by_count, dict(mutator.did), notes)
 
 
 def _write_labels(path: Path, labels: list[dict[str, object]]) -> None:

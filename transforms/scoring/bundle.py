@@ -143,6 +143,7 @@ def _pack(bundle: Bundle) -> dict[str, bytes]:
             calibration_scores=np.concatenate([model.calibration.scores[g] for g in groups]),
             calibration_enough=np.array(model.calibration.enough),
             benign=model.benign,
+            linked=np.array(model.linked),
             **{f"axis{i}": axis for i, axis in enumerate(model.conditioner.axes)},
         )
         files[f"{level}.joblib"] = model.ensemble.pickled
@@ -382,8 +383,9 @@ def unpack(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
                 {str(g): s for g, s in zip(stored["calibration_groups"], scores, strict=True)},
                 int(stored["calibration_enough"]),
             ),
-            # Bundles of before have none.
+            # Bundles of before have none, or do not say which are linked.
             stored["benign"] if "benign" in stored else np.empty((0, 0), np.float32),
+            int(stored["linked"]) if "linked" in stored else 0,
         )
     return Bundle(
         manifest["bundle_version"],

@@ -296,7 +296,7 @@ def _fit_clusters(
             [""] * len(found),
         )
 
-    sides = []
+    sides, counts = [], []
     for is_calibration in (False, True):
         at = np.flatnonzero(side == is_calibration)
         share = (
@@ -305,6 +305,7 @@ def _fit_clusters(
         index = _linked_groups([profiles[int(i)] for i in at], options.links, common)
         drawn = _random_groups([groups[i] for i in at], int(options.null_groups * share), rng)
         sides.append(rows_of(at, [*index, *([(i, math.nan) for i in g] for g in drawn)]))
+        counts.append(len(index))
     model = fit_model(
         CLUSTER,
         [f.name for f in CLUSTER_FEATURES],
@@ -316,7 +317,8 @@ def _fit_clusters(
     )
     linked = _linked_groups(profiles, options.links, common)
     z = model.standard_scores(rows_of(np.arange(len(profiles)), linked))
-    model = replace(model, benign=model.standard_scores(sides[1]).astype(np.float32))
+    benign = model.standard_scores(sides[1]).astype(np.float32)
+    model = replace(model, benign=benign, linked=counts[1])
     names = [[profiles[i].key for i, _ in group] for group in linked]
     return model, excuses_of_groups(names, z, model.directions)
 

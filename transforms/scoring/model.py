@@ -109,6 +109,8 @@ class ScoringModel:
       evidence: what the detectors see of the columns.
       benign: standard scores of benign keys that no model was fitted to, float32 of shape (n, f),
         to compare what other labs report with; none where that is not kept.
+      linked: so many of these, the first ones, are groups that share something, as live ones do;
+        the others are drawn at random.
     """
 
     level: str
@@ -120,6 +122,7 @@ class ScoringModel:
     ensemble: Ensemble
     calibration: Calibration
     benign: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    linked: int = 0
 
     def score(self, rows: FeatureRows) -> Scores:
         """Scores and calibrates n keys."""

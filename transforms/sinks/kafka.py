@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
@@ -22,6 +24,7 @@ from transforms.ingest.kafka_uri import (
 CONTRACT_HEADER = ("contract_version", str(VERSION).encode())
 _JSON = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_SERIALIZE_NUMPY
 _DELIVERY_MS = 30_000
+_AGAIN_S = 0.05
 _UNSENT_BYTES = 16 << 20
 _LARGEST = 32 << 20
 
@@ -129,13 +132,23 @@ class RecordProducer:
         Raises:
           DistilwatchError: something has not.
         """
-        from kafka.errors import KafkaError
+        from kafka.errors import KafkaError, UnknownError
 
+        until = time.monotonic() + _DELIVERY_MS / 1000 + 5
         with quiet_client():
-            try:
-                self._producer.flush(timeout=_DELIVERY_MS / 1000 + 5)
-            except KafkaError as error:
-                self._note(error)
+            while True:
+                try:
+                    self._producer.flush(timeout=max(0.0, until - time.monotonic()))
+                except UnknownError as error:
+                    # A batch that is too large for the topic is sent again in smaller ones, and the
+                    # client takes the first, which is never done, for one that failed.
+                    if self._failure is None and time.monotonic() < until:
+                        time.sleep(_AGAIN_S)
+                        continue
+                    self._note(error)
+                except KafkaError as error:
+                    self._note(error)
+                break
         self._unsent = 0
         if self._failure is not None:
             raise self._failed(self._failure) from None
@@ -160,12 +173,17 @@ class RecordProducer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        from kafka.errors import KafkaError
+
         try:
             if error is None:
                 self.flush()
         finally:
-            with quiet_client():
-                self._producer.close(timeout=0 if error or self._failure else 10)
+            # What is under way then would be waited for in vain; that it is given up must not take
+            # the place of why.
+            failed = error is not None or self._failure is not None
+            with quiet_client(), suppress(*([KafkaError] if failed else [])):
+                self._producer.close(timeout=0 if failed else 10)
 
 
 def send_rows(uri: str, rows: Sequence[Mapping[str, Any]], key: str = "cluster_id") -> int:

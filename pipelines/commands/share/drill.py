@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -39,6 +40,14 @@ from pipelines.commands import options
 )
 @click.option("--accounts", default=400, show_default=True, type=click.IntRange(50))
 @click.option("--events", default=32_000, show_default=True, type=click.IntRange(1_000))
+@click.option(
+    "--seed",
+    default=99,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Of the customers and of the campaign; another one is another drill.",
+)
+@options.config_file
 @options.as_json
 def drill(
     folder: Path,
@@ -49,6 +58,8 @@ def drill(
     attack: str | None,
     accounts: int,
     events: int,
+    seed: int,
+    config_path: Path | None,
     as_json: bool,
 ) -> None:
     """Rehearse an exchange among three labs with made-up customers, and report what each found and
@@ -57,7 +68,11 @@ def drill(
     \b
     Example:
       distilwatch share drill --folder drill --taxii https://forum.example/api/collections/ID/
+      distilwatch share drill --folder again --taxii … --seed 3001
     """
+    import yaml
+
+    from pipelines.config import load_config
     from pipelines.console import Console
     from pipelines.sharing_drill.drill import ATTACK, DrillOptions, lines, run_drill
     from schemas.errors import DistilwatchError
@@ -67,10 +82,15 @@ def drill(
     if folder.exists() and any(folder.iterdir()):
         raise DistilwatchError("the folder is not empty", str(folder), "choose another one")
     with Console(as_json) as console:
+        settings: dict[str, Any] = {}
+        if config_path is not None:
+            load_config(config_path)  # says all that is wrong with it
+            settings = yaml.safe_load(config_path.read_text(encoding="utf-8")) or {}
         console.step("Three labs, one campaign, one exchange")
         found = run_drill(
             DrillOptions(
-                folder, taxii, user_env, password_env, brokers, attack or ATTACK, accounts, events
+                folder, taxii, user_env, password_env, brokers, attack or ATTACK, accounts, events,
+                settings, seed,
             )
         )  # fmt: skip
         console.result(found, lines(found), [str(folder)])

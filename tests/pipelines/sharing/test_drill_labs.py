@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from kafka import KafkaAdminClient, KafkaConsumer
 
+from infra.local.services import KafkaBroker
 from pipelines.sharing_drill import drill
 from pipelines.sharing_drill.labs import Lab
+from schemas.errors import DistilwatchError
 
 
 def lab(folder: Path) -> Lab:
@@ -52,3 +57,39 @@ def test_it_slows_down_until_it_is_not_flagged_and_no_further(
     monkeypatch.setattr(drill, "_recall", lambda _, lab: 1.0)
     with pytest.raises(RuntimeError, match=r"lab-a flags the campaign at 5.8%"):
         drill.unnoticed(lab(tmp_path))
+
+
+@pytest.mark.kafka
+def test_a_lab_whose_stream_the_broker_does_not_take_does_not_go_on(
+    tmp_path: Path, kafka: KafkaBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = lab(tmp_path)
+    one.broker, one.folder = kafka.address, tmp_path
+    one.slow_down()
+    topic = one.input.rpartition("/")[2]
+    reader = KafkaConsumer(
+        topic, bootstrap_servers=kafka.address, auto_offset_reset="earliest",
+        consumer_timeout_ms=10_000,
+    )  # fmt: skip
+    sent, partitions = [], set()
+    wanted = one.live.read_bytes().splitlines()
+    for record in reader:
+        sent.append(record.value)
+        partitions.add(record.partition)
+        if len(sent) == len(wanted):
+            break
+    reader.close()
+    assert sorted(sent) == sorted(wanted)
+    assert partitions == {0, 1}
+
+    made = KafkaAdminClient.create_topics
+
+    def small(self: KafkaAdminClient, topics: dict[str, dict[str, Any]]) -> object:
+        limit = {"configs": {"max.message.bytes": "2000"}}
+        return made(self, {name: one | limit for name, one in topics.items()})
+
+    monkeypatch.setattr(KafkaAdminClient, "create_topics", small)
+    # Of bytes by chance nothing is saved by packing them.
+    one.folder.joinpath("benign.jsonl").write_text(os.urandom(8_000).hex() + "\n")
+    with pytest.raises(DistilwatchError, match="larger than the topic takes"):
+        one.slow_down()

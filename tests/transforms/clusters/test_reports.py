@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import msgspec
 import pytest
 
 from pipelines.detect.sightings import sightings_of
+from tests.support.sketches import small_bundle
 from tests.transforms.clusters import test_find_clusters as world
 from transforms.alerts.policy import AlertPolicy
 from transforms.clusters.reports import REPORTED, Watching
 from transforms.clusters.rows import finding_of
 from transforms.coverage.layout import Items
 from transforms.embedding.labels import CapabilityTable
-from transforms.scoring.bundle import load_bundle
+from transforms.scoring.bundle import load_bundle, save_bundle
 from transforms.sharing.coverage import contributions, noisy_coverage, space_name
 from transforms.sharing.payloads import Behaviour, rounded_score
 from transforms.sharing.watch.listing import LIVE, QUARANTINED, Watched, write_watch_list
@@ -33,6 +35,18 @@ def thing(sketch: Any, kind: Items = Items.PAYMENT) -> str:
 
 def watched(value: str, state: str = LIVE, kind: str = "payment", source: str = LAB) -> Watched:
     return Watched(f"indicator--{kind}-{value}", kind, value, source, 1.0, 1 << 42, None, state)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with benign groups to compare signatures with: those of the small one were drawn at
+    random, and count as linked here."""
+    made = small_bundle()
+    groups = made.models["cluster"]
+    models = {**made.models, "cluster": replace(groups, linked=len(groups.benign))}
+    folder = tmp_path_factory.mktemp("reports") / "bundle"
+    save_bundle(replace(made, models=models), folder)
+    return folder
 
 
 @pytest.fixture(scope="module")

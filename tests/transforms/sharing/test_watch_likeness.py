@@ -63,6 +63,7 @@ class Groups:
     """A model of clusters of which only what is needed here is there."""
 
     benign: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    linked: int = 0
     ensemble: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(score=lambda lines: np.abs(lines).sum(axis=1))
     )
@@ -186,7 +187,7 @@ def groups(count: int, seed: int) -> Groups:
     rng = np.random.default_rng(seed)
     # Unusual groups are unusual alike: a part of all features is one and the same.
     common = np.abs(rng.normal(size=(count, 1))) * np.linspace(0.2, 1.0, 12)
-    return Groups((common + rng.normal(size=(count, 12))).astype(np.float32))
+    return Groups((common + rng.normal(size=(count, 12))).astype(np.float32), count)
 
 
 def signature(z: np.ndarray) -> str:
@@ -227,6 +228,26 @@ def test_benign_groups_have_a_signature_as_often_as_was_said(history: list[Conte
     assert hits[score >= np.quantile(score, 0.9)].mean() <= MAX_P * 4
 
 
+def test_what_linked_groups_have_in_common_is_no_match(history: list[Content]) -> None:
+    """Groups that share something keep the same hours and wording; ones drawn at random do not."""
+    rng = np.random.default_rng(11)
+    together = np.array([0, 0, 0, 0, 0, 0, 0, 0, 3, 3, 2, -3])
+
+    def linked(count: int) -> np.ndarray:
+        return together + rng.normal(size=(count, 12))
+
+    drawn = groups(1_000, 1).benign
+    known = np.concatenate([linked(300), drawn]).astype(np.float32)
+    listed = watch_list([watched("behaviour", signature(together * 2 + CAMPAIGN))])
+    others = linked(2_000)
+    hits = [
+        np.mean([bool(behaves(likeness(history, had), listed, z)) for z in others])
+        for had in (Groups(known, 300), Groups(drawn, len(drawn)))
+    ]
+    assert hits[0] <= MAX_P * 1.5
+    assert hits[1] > MAX_P * 4  # against ones at random, which was measured in the drill
+
+
 def test_what_is_unknown_is_not_compared(history: list[Content], signed: WatchList) -> None:
     full = likeness(history, groups(600, 1))
     unknown = np.where(np.arange(12) < 8, np.nan, CAMPAIGN)
@@ -237,8 +258,10 @@ def test_what_is_unknown_is_not_compared(history: list[Content], signed: WatchLi
     assert not old.of_cluster(signed, [], NAMES, CAMPAIGN, 30.0)
     assert not old.comparable(signed.watched[0])
     assert full.comparable(signed.watched[0])
-    few = likeness(history, Groups(groups(600, 1).benign[:30]))
-    assert not few.of_cluster(signed, [], NAMES, CAMPAIGN, 30.0)  # 1 / 31 is not one in fifty
+    few = likeness(history, Groups(groups(600, 1).benign, 48))
+    assert not few.of_cluster(signed, [], NAMES, CAMPAIGN, 30.0)  # 1 / 49 is not one in fifty
+    assert not few.comparable(signed.watched[0])
+    assert likeness(history, Groups(groups(600, 1).benign, 49)).comparable(signed.watched[0])
 
 
 # --- what it counts -------------------------------------------------------------------------------

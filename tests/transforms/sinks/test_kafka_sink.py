@@ -83,6 +83,17 @@ def test_a_record_larger_than_the_topic_takes_is_named(kafka: KafkaBroker) -> No
 
 
 @pytest.mark.kafka
+def test_records_that_are_too_large_together_arrive_one_by_one(kafka: KafkaBroker) -> None:
+    topic = new_topic(kafka, configs={"max.message.bytes": "10000"})
+    rng = random.Random(7)
+    wanted = [rng.randbytes(3_000) for _ in range(40)]
+    with RecordProducer(topic.uri) as producer:
+        for record in wanted:
+            producer.write(record, "a", 1)
+    assert sorted(record.value for record in topic.records()) == sorted(wanted)
+
+
+@pytest.mark.kafka
 def test_a_missing_topic_is_told_at_once(kafka: KafkaBroker) -> None:
     with pytest.raises(DistilwatchError, match="there is no Kafka topic nowhere"):
         send_rows(f"kafka://{kafka.address}/nowhere", [ROW])

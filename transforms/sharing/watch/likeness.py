@@ -11,7 +11,10 @@ conformal p-value, and only what few of them are is a match.
   belong together ask alike, single accounts as well; the larger share counts.
 - A *behavioural signature* is compared by the cosine of the two vectors of standard scores. Unusual
   groups are unusual in similar ways, so a cluster is put beside the benign groups that are about as
-  unusual as it is; else a signature would only say again that it is unusual.
+  unusual as it is; else a signature would only say again that it is unusual. And groups that share
+  something are alike in more ways than that (hours, wording, volume), so it is put beside the
+  linked ones of the history as well; the larger share counts. Too few of them can say nothing so
+  seldom: then signatures are not compared.
 """
 
 from __future__ import annotations
@@ -60,7 +63,7 @@ class Likeness:
         self._signatures: dict[int, Mapping[str, float]] = {}
         self._history = csr_matrix((0, MAX_CELLS))
         self._usual: dict[int, Float] = {}
-        self._groups, self._unusual = np.empty((0, 0)), np.empty(0)
+        self._groups, self._unusual, self._linked = np.empty((0, 0)), np.empty(0), 0
 
     def of_cluster(
         self,
@@ -91,9 +94,14 @@ class Likeness:
             return True
         payload = one.decoded()
         if isinstance(payload, Coverage):
-            enough = len(self.bundle.background.sizes) >= _LEAST_HISTORY
+            accounts = len(self.bundle.background.sizes)
+            enough = accounts >= _LEAST_HISTORY and self._can_match(accounts)
             return enough and payload.space == space_name(self.bundle.space)
-        return len(self.bundle.models[_CLUSTER].benign) > 0
+        return self._can_match(self.bundle.models[_CLUSTER].linked)
+
+    def _can_match(self, known: int) -> bool:
+        """Whether the least p-value that so many of the history give is small enough."""
+        return 1 / (known + 1) <= self._max_p
 
     def _prepare(self, watched: WatchList) -> None:
         if watched is self._list:
@@ -115,6 +123,7 @@ class Likeness:
             z = model.benign.astype(np.float64)
             self._unusual = model.ensemble.score(model.evidence.lines(z))
             self._groups = rounded_score(z)
+            self._linked = model.linked
 
     def _asked(self, contents: Sequence[Content]) -> dict[int, float]:
         """P-values of coverage sketches."""
@@ -151,9 +160,7 @@ class Likeness:
 
     def _behaves(self, columns: Sequence[str], z: Float, score: float) -> dict[int, float]:
         """P-values of behavioural signatures."""
-        nearest = max(_LEAST_NEAREST, int(len(self._groups) * _NEAREST))
-        beside = np.argsort(np.abs(self._unusual - score), kind="stable")[:nearest]
-        groups = self._groups[beside]
+        beside = [self._beside(score, len(self._groups)), self._beside(score, self._linked)]
         known = {name: i for i, name in enumerate(columns) if i < len(z) and np.isfinite(z[i])}
         found = {}
         for i, signature in self._signatures.items():
@@ -164,9 +171,17 @@ class Likeness:
             index = np.array([known[name] for name in names], np.intp)
             own = _cosine(rounded_score(z[index])[None], theirs)
             if own[0] > 0:
-                usual = np.sort(_cosine(groups[:, index], theirs))
-                found[i] = float(_share_above(usual, own)[0])
+                cosines = _cosine(self._groups[:, index], theirs)
+                found[i] = max(
+                    float(_share_above(np.sort(cosines[some]), own)[0]) for some in beside
+                )
         return found
+
+    def _beside(self, score: float, first: int) -> NDArray[np.intp]:
+        """Which of the first benign groups are about as unusual as a score says."""
+        nearest = max(_LEAST_NEAREST, int(first * _NEAREST))
+        apart = np.abs(self._unusual[:first] - score)
+        return np.argsort(apart, kind="stable")[:nearest]
 
 
 def said_of_likeness(
