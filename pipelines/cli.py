@@ -14,6 +14,8 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 
+from pipelines import interrupts
+
 OK, UNEXPECTED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 # Our matrices are small, and Beam brings its own parallelism: threads of the linear algebra library
@@ -126,6 +128,7 @@ def main() -> None:
     """Entry point of the installed command."""
     # Google's libraries foretell the end of every Python version, each of them at every start.
     warnings.filterwarnings("ignore", "You are using a Python version", FutureWarning)
+    interrupts.remember()
     sys.exit(run(sys.argv[1:]))
 
 

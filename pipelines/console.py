@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from pipelines.interrupts import raise_swallowed
 from schemas.errors import DistilwatchError, printable
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class Console:
     # --- while it runs -----------------------------------------------------------------------
 
     def step(self, text: str) -> None:
-        """Begins a step, which ends the one before."""
+        """Begins a step, which ends the one before; an interrupt that was swallowed counts here."""
+        raise_swallowed()
         self._end_step()
         self._label = text
         if self.as_json:

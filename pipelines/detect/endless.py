@@ -24,6 +24,7 @@ from pipelines.detect.lag import CommitBoth
 from pipelines.detect.on_flink import on_flink, running_job
 from pipelines.detect.plan import DetectSummary, Plan
 from pipelines.flink.job import FlinkJob
+from pipelines.interrupts import raise_swallowed
 from pipelines.observe.watcher import Commits, told
 from pipelines.oncall import on_call_meanwhile
 from pipelines.parts import bigquery_options, prism_options
@@ -283,6 +284,7 @@ def stopped_by_signals() -> Iterator[threading.Event]:
         return
     before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
+        raise_swallowed()
         yield stop
     finally:
         for number, handler in before.items():

@@ -1,0 +1,65 @@
+"""Ctrl-C while a command starts counts, whoever swallows it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from pipelines import cli, interrupts
+from pipelines.console import Console
+from pipelines.detect.endless import stopped_by_signals
+
+
+@pytest.fixture(autouse=True)
+def handler() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGINT)
+    interrupts.remember()
+    yield
+    signal.signal(signal.SIGINT, before)
+    with suppress(KeyboardInterrupt):
+        interrupts.raise_swallowed()
+
+
+def swallow() -> None:
+    """As a library does that catches everything around an import of its own."""
+    with suppress(BaseException):
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.pause()
+
+
+def test_it_is_raised_once_where_a_command_looks() -> None:
+    Console(plain=True).step("before")
+    swallow()
+    with pytest.raises(KeyboardInterrupt):
+        Console(plain=True).step("after")
+    Console(plain=True).step("and again")
+
+
+def test_a_stream_does_not_start_that_was_stopped_meanwhile() -> None:
+    swallow()
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), stopped_by_signals():
+        raise AssertionError("it went on")
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_the_command_ends_with_130_although_an_import_swallowed_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def detect(*_: object, **__: object) -> None:
+        swallow()
+        Console(plain=True).step("Verify the bundle")
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr("pipelines.commands.group.cli.main", detect)
+    monkeypatch.setattr(sys, "argv", ["distilwatch", "detect"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == cli.INTERRUPTED
+    assert "interrupted" in capsys.readouterr().err
