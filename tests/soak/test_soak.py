@@ -70,10 +70,15 @@ class Run:
 
     def stop(self) -> str:
         """Asks the command to end, as Ctrl-C does; what it said."""
-        self.process.send_signal(signal.SIGINT)
-        out, _ = self.process.communicate(timeout=STOP_S)
-        assert self.process.returncode == 130, self._world.errors()
-        return out
+        while True:
+            self.process.send_signal(signal.SIGINT)
+            out, _ = self.process.communicate(timeout=STOP_S)
+            assert self.process.returncode == 130, self._world.errors()
+            if "savepoint" in json.loads(out):
+                return out
+            # It was still starting, and has left the job to the cluster.
+            self.process = self._keep(self._world.detect())
+            time.sleep(30)
 
     def until_read(self, records: int) -> None:
         """Waits until the tables have so many."""
