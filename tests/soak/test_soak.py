@@ -73,7 +73,7 @@ class Run:
         while True:
             self.process.send_signal(signal.SIGINT)
             out, _ = self.process.communicate(timeout=STOP_S)
-            assert self.process.returncode == 130, self._world.errors()
+            assert self.process.returncode == 130, out + self._world.errors()
             if "savepoint" in json.loads(out):
                 return out
             # It was still starting, and has left the job to the cluster.
