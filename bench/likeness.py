@@ -9,7 +9,6 @@ its benign groups so many should be alike with a p-value of at most x as x says.
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,13 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from bench.gathered import compared, gathered
 from pipelines.sharing_drill.drill import LAB
 from pipelines.sharing_drill.exchange import HUNT
 from pipelines.sharing_drill.labs import Lab, campaign_events, query, together
 from transforms.sharing.coverage import noisy_coverage
-from transforms.sharing.evidence import unpack
-from transforms.sharing.payloads import Behaviour, rounded_score
-from transforms.sharing.watch.listing import LIVE, Watched, write_watch_list
+from transforms.sharing.watch.listing import Watched, write_watch_list
 
 KINDS = (
     "hydra-disjoint", "hydra-random", "reasoning", "drip", "evol", "self-instruct", "mixture",
@@ -37,26 +35,13 @@ SOURCE, EPSILON, DELTA = "lab-a", 2.0, 1e-6
 
 def told(lab: Lab) -> list[Watched]:
     """A signature and a sketch of each cluster that a hunt finds and that has no customer in it."""
-    database = lab.detect("hunt", HUNT)
     found = []
-    for name, accounts, features, coverage, space, model in query(
-        database,
-        "SELECT cluster_id, accounts, e.features, e.coverage, space, embedding_model FROM "
-        "(SELECT cluster_id, revision, list(account_id) AS accounts FROM cluster_members "
-        "GROUP BY ALL) JOIN cluster_evidence e USING (cluster_id, revision) "
-        "JOIN current_clusters c USING (cluster_id, revision) ORDER BY cluster_id",
-    ):
-        if len(accounts) < 2 or not set(accounts) <= lab.members:
+    for group in gathered(lab.detect("hunt", HUNT)):
+        if len(group.accounts) < 2 or not group.accounts <= lab.members:
             continue
-        behaviour = Behaviour({f["name"]: float(rounded_score(np.array(f["z"]))) for f in features})
-        sketch = noisy_coverage(unpack(coverage), space, model, EPSILON, DELTA)
-        for kind, payload in (("behaviour", behaviour.encode()), ("coverage", sketch.encode())):
-            data = base64.b64encode(payload).decode()
-            found.append(
-                Watched(
-                    f"indicator--{kind}-{name}", kind, "", SOURCE, 0.6, 1 << 42, None, LIVE, data
-                )
-            )
+        own = group.coverage
+        sketch = noisy_coverage(own.values, own.space, own.embedding_model, EPSILON, DELTA)
+        found += [compared(p, group.name, SOURCE, 0.6) for p in (group.behaviour, sketch)]
     return found
 
 

@@ -10,7 +10,6 @@ setting than the default (`LAX`), so that a small history can match at all. Run 
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,12 +21,11 @@ import duckdb
 import numpy as np
 import yaml
 
+from bench.gathered import Group, compared, gathered
 from pipelines.sharing_drill.attacks import Thing, things_of
 from pipelines.sharing_drill.exchange import HUNT
 from pipelines.sharing_drill.labs import command, together
-from transforms.sharing.coverage import UNIT
-from transforms.sharing.evidence import unpack
-from transforms.sharing.payloads import Behaviour, Coverage, rounded_score
+from transforms.sharing.payloads import Behaviour, Coverage
 from transforms.sharing.watch.listing import LIVE, Watched, write_watch_list
 
 SOURCE = "hostile"
@@ -133,40 +131,13 @@ def watched(things: Iterable[Thing]) -> list[Watched]:
     ]
 
 
-@dataclass(frozen=True)
-class Group:
-    """A benign group as a hostile lab would tell of it.
-
-    Attributes:
-      accounts: of the group.
-      p_value: by what we see.
-      behaviour, coverage: its very signature, and what it asks without any noise.
-    """
-
-    accounts: frozenset[str]
-    p_value: float
-    behaviour: Behaviour
-    coverage: Coverage
-
-
 def groups_of(database: Path, benign: frozenset[str]) -> list[Group]:
     """Benign groups of a run that tells of every cluster, the oddest one first."""
-    with duckdb.connect(str(database), read_only=True) as connection:
-        rows = connection.execute(
-            "SELECT c.p_value, accounts, e.features, e.coverage, space, embedding_model FROM "
-            "(SELECT cluster_id, revision, list(account_id) AS accounts FROM cluster_members "
-            "GROUP BY ALL) JOIN cluster_evidence e USING (cluster_id, revision) "
-            "JOIN current_clusters c USING (cluster_id, revision) ORDER BY c.p_value, cluster_id"
-        ).fetchall()
     return [
-        Group(
-            frozenset(accounts), p_value,
-            Behaviour({f["name"]: float(rounded_score(np.array(f["z"]))) for f in features}),
-            Coverage(space, model, unpack(coverage), UNIT, 1e-9, 1.0, 1e-6),
-        )
-        for p_value, accounts, features, coverage, space, model in rows
-        if len(accounts) > 1 and set(accounts) <= benign
-    ]  # fmt: skip
+        group
+        for group in gathered(database)
+        if len(group.accounts) > 1 and group.accounts <= benign
+    ]
 
 
 def likenesses(groups: Sequence[Group]) -> dict[str, list[Watched]]:
@@ -188,10 +159,7 @@ def likenesses(groups: Sequence[Group]) -> dict[str, list[Watched]]:
 
 
 def _compared(payload: Behaviour | Coverage, number: int) -> Watched:
-    kind = "behaviour" if isinstance(payload, Behaviour) else "coverage"
-    data = base64.b64encode(payload.encode()).decode()
-    name = f"indicator--{kind}-{number}"
-    return Watched(name, kind, "", SOURCE, 1.0, 1 << 42, None, LIVE, data)
+    return compared(payload, str(number), SOURCE, 1.0)
 
 
 def flagged(database: Path) -> set[str]:
