@@ -22,8 +22,13 @@ def _note(number: int, frame: FrameType | None) -> None:
 
 
 def remember() -> None:
-    """From now on interrupts are remembered, until another handler takes the place of this one."""
-    signal.signal(signal.SIGINT, _note)
+    """From now on interrupts are remembered, until another handler takes the place of this one.
+
+    Whoever has started us with interrupts ignored, as `nohup` and shells do in the background, has
+    meant it.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _note)
 
 
 def raise_swallowed() -> None:

@@ -63,3 +63,10 @@ def test_the_command_ends_with_130_although_an_import_swallowed_it(
         cli.main()
     assert ended.value.code == cli.INTERRUPTED
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_who_was_started_to_ignore_it_does() -> None:
+    """As in the background of a shell, or with nohup."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    interrupts.remember()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
