@@ -162,3 +162,16 @@ def test_a_bounded_run_on_a_full_disk_says_so_once_and_leaves_no_tables(
         result(*how, *output, home=home)
     for name in TABLES:
         assert table(disk.folder / "out.duckdb", name) == table(tmp_path / "out.duckdb", name)
+
+
+def test_a_book_that_has_no_room_to_be_opened_says_so(disk: SmallDisk) -> None:
+    """SQLite calls it an I/O error: what is missing is room for the file that readers share."""
+    path = disk.folder / "alerts"
+    with Book(path) as book:
+        book.remember("kept", 1)
+    disk.fill()
+    with pytest.raises(DistilwatchError, match="no space left.*free some space"):
+        Book(path)
+    disk.free()
+    with Book(path) as book:
+        assert book.fact("kept") == 1

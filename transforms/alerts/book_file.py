@@ -37,6 +37,10 @@ _SCHEMA = """
 """
 
 
+# The second is said where there is no room for the file that its readers share.
+_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+
+
 class BookFile:
     """See the module; several processes may have it open.
 
@@ -59,10 +63,12 @@ class BookFile:
             self.db.execute("PRAGMA synchronous = FULL")
             self.db.executescript(_SCHEMA)
         except sqlite3.Error as error:
+            full = getattr(error, "sqlite_errorcode", None) in _FULL
             raise DistilwatchError(
-                f"the book of alerts cannot be opened: {error}",
+                f"the book of alerts cannot be opened: {'no space left' if full else error}",
                 str(path),
-                "check the file and its folder, or set alerts.book to another path",
+                f"{'free some space' if full else 'check the file and its folder'}, or set "
+                "alerts.book to another path",
             ) from error
 
     @contextmanager
