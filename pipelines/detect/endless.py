@@ -37,6 +37,7 @@ from transforms.sinks.spool import Spool, spool_folder
 
 _LAST_TRIES_S = 30.0
 _SAY_EVERY_S = 10.0
+# On Flink, where timers of the clock may be left when the last window has closed.
 _QUIET_COMMITS = 5
 
 
@@ -93,7 +94,7 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
                     every_ms = max(every_ms, config.bigquery.commit_every)
                 watch(job, stop, telling, console, every_ms, options.duration_ms)
                 interrupted = stop.is_set()
-                drains = config.run.on_stop == "drain"
+                drains = config.run.on_stop == "drain" and not job.ended.is_set()
                 if drains:
                     _drain(job, plan, telling, console)
                 quietly.enter_context(_quiet())
@@ -117,7 +118,11 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
 
 
 def _drain(job: Job, plan: Plan, committer: Commits, console: Console) -> None:
-    """Lets a job come to its end as if its input had ended, and writes what comes of it."""
+    """Lets a job come to its end as if its input had ended, and writes what comes of it.
+
+    Raises:
+      DistilwatchError: the readers cannot be asked to; the job goes on reading.
+    """
     console.step("Drain: read no more, and close all sessions and windows")
     ask_to_drain(str(plan.positions))
     every_s = plan.config.run.commit_every_ms / 1000
@@ -125,7 +130,6 @@ def _drain(job: Job, plan: Plan, committer: Commits, console: Console) -> None:
     while quiet < _QUIET_COMMITS and not job.ended.wait(every_s):
         before = dict(committer.written.rows)
         committer.commit()
-        # Timers of the clock may be left when the last window has closed.
         over = isinstance(job, FlinkJob) and job.has_drained()
         quiet = quiet + 1 if over and committer.written.rows == before else 0
     job.cancel()
@@ -134,14 +138,23 @@ def _drain(job: Job, plan: Plan, committer: Commits, console: Console) -> None:
 
 def _end(job: Job, plan: Plan, console: Console) -> str | None:
     """Ends a job that goes on; where its savepoint is, if it has one."""
-    if isinstance(job, FlinkJob) and plan.endless and not job.ended.is_set():
-        console.step("Stop the job on Flink with a savepoint")
+    if not isinstance(job, FlinkJob) or not plan.endless or job.ended.is_set():
+        job.cancel()
+        return None
+    console.step("Stop the job on Flink with a savepoint")
+    deadline = time.monotonic() + _LAST_TRIES_S
+    while True:
         try:
             return job.stop(plan.config.flink.savepoints)
         except DistilwatchError as problem:
+            # Right after a failure Flink takes none, until all steps are at work again.
+            if time.monotonic() < deadline:
+                time.sleep(1)
+                continue
             console.warn(str(problem))
-    job.cancel()
-    return None
+        if plan.config.flink.workers == "loopback":  # they end with this process
+            job.cancel()
+        return None
 
 
 class Job(Protocol):

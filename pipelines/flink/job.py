@@ -8,13 +8,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from pipelines.flink.rest import ENDED, Away, FlinkRest
+from pipelines.flink.rest import END_OF_TIME, ENDED, Away, FlinkRest
 from schemas.errors import DistilwatchError, told_by_a_worker
 
 _LOOK_EVERY_S = 1.0
 _PATIENCE_S = 600.0
 _SAY_AGAIN_S = 60.0
-_END_OF_TIME = (1 << 63) - 1  # the watermark of Flink that says that nothing will follow
 _CAUSE = re.compile(r"^Caused by: (.+)$", re.MULTILINE)
 
 
@@ -105,7 +104,7 @@ class FlinkJob:
         The job goes on after it: Flink keeps its sources, and with them all that follows.
         """
         with suppress(Away):
-            return self._rest.watermark(self.id) == _END_OF_TIME
+            return self._rest.watermark(self.id) == END_OF_TIME
         return False
 
     def stop(self, folder: str | None) -> str:

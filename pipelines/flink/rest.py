@@ -16,6 +16,8 @@ GOING = frozenset(
 ENDED = frozenset({"FINISHED", "CANCELED", "FAILED", "SUSPENDED"})
 _TIMEOUT_S = 10.0
 _SAVEPOINT_S = 600.0
+END_OF_TIME = (1 << 63) - 1
+"""The watermark of Flink that says that nothing will follow."""
 
 
 class Away(Exception):
@@ -96,16 +98,18 @@ class FlinkRest:
     def watermark(self, job: str) -> int:
         """The least watermark that any step of a job has come to, in milliseconds.
 
+        Sources have none of their own; of other steps one that tells none has not begun.
+
         Raises:
           Away: it does not answer.
         """
-        steps = self._ask("GET", f"/jobs/{job}")["vertices"]
-        found = [
-            int(one["value"])
-            for step in steps
-            for one in self._ask("GET", f"/jobs/{job}/vertices/{step['id']}/watermarks")
-        ]
-        return min(found, default=-(1 << 63))
+        least = END_OF_TIME
+        for step in self._ask("GET", f"/jobs/{job}")["vertices"]:
+            told = self._ask("GET", f"/jobs/{job}/vertices/{step['id']}/watermarks")
+            if not told and not step["name"].startswith("Source:"):
+                return -END_OF_TIME
+            least = min([least, *(int(one["value"]) for one in told)])
+        return least
 
     def stop(self, job: str, folder: str | None) -> str:
         """Stops a job with a savepoint; returns where that is.

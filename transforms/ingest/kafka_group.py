@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from schemas.errors import DistilwatchError
 from transforms.ingest.kafka_uri import KafkaUri, quiet_client
 
 _log = logging.getLogger(__name__)
@@ -53,10 +54,20 @@ def forget_positions(folder: str) -> None:
 
 
 def ask_to_drain(folder: str) -> None:
-    """Asks the readers that note their positions here to read no more."""
-    path = Path(folder, _DRAIN)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
+    """Asks the readers that note their positions here to read no more.
+
+    Raises:
+      DistilwatchError: nothing can be written there.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        Path(folder, _DRAIN).touch()
+    except OSError as error:
+        raise DistilwatchError(
+            f"readers cannot be asked to drain: {os.strerror(error.errno or 0)}",
+            folder,
+            "free some space there, then start the command again and stop it",
+        ) from error
 
 
 def forget_drain(folder: str) -> None:

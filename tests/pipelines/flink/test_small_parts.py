@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from infra.local.services import free_ports
 from pipelines import cli
+from pipelines.console import Console
+from pipelines.detect import endless
 from pipelines.flink import job as flink_job
 from pipelines.flink.job import FlinkJob, cause_of
 from pipelines.flink.jobserver import find_job_server, flink_version, job_server_running
 from pipelines.flink.options import FlinkJobOptions, flink_options
-from pipelines.flink.rest import Failure, FlinkRest, check_cluster
+from pipelines.flink.rest import END_OF_TIME, Failure, FlinkRest, check_cluster
 from pipelines.settings.flink import FlinkConfig
 from schemas.errors import DistilwatchError
 
@@ -189,3 +193,68 @@ def test_options_say_what_the_runner_needs_to_keep_a_stream_whole() -> None:
 def test_workers_are_this_process_or_an_address(workers: str) -> None:
     with pytest.raises(ValueError, match="workers"):
         FlinkConfig(workers=workers)
+
+
+class _Stubborn(FlinkJob):
+    """A job that takes no savepoint for a while."""
+
+    def __init__(self, refusals: int) -> None:
+        self.ended = threading.Event()
+        self.asked, self.cancelled, self._refusals = 0, False, refusals
+
+    def stop(self, folder: str | None) -> str:
+        self.asked += 1
+        if self.asked <= self._refusals:
+            raise DistilwatchError("no savepoint", "job", "the job is still running")
+        return "file:/s"
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+def _stopped(workers: str) -> Any:
+    return SimpleNamespace(
+        endless=True, config=SimpleNamespace(flink=FlinkConfig(workers=workers, savepoints=None))
+    )
+
+
+def test_a_savepoint_that_is_refused_after_a_failure_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(endless.time, "sleep", lambda _: None)
+    job = _Stubborn(3)
+    assert endless._end(job, _stopped("h:1"), Console(as_json=True)) == "file:/s"
+    assert (job.asked, job.cancelled) == (4, False)
+
+
+@pytest.mark.parametrize(("workers", "ends"), [("h:1", False), ("loopback", True)])
+def test_a_job_without_a_savepoint_goes_on_where_its_workers_do(
+    workers: str, ends: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it has in its state is lost with it."""
+    monkeypatch.setattr(endless, "_LAST_TRIES_S", 0.0)
+    job = _Stubborn(1 << 30)
+    assert endless._end(job, _stopped(workers), Console(as_json=True)) is None
+    assert job.cancelled == ends
+    assert "still running" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("told", "drained"),
+    [
+        ({"a": [], "b": [END_OF_TIME, END_OF_TIME], "c": [END_OF_TIME]}, True),
+        ({"a": [], "b": [END_OF_TIME, END_OF_TIME - 1], "c": [END_OF_TIME]}, False),
+        ({"a": [], "b": [END_OF_TIME, END_OF_TIME], "c": []}, False),  # it has not begun
+    ],
+)
+def test_a_job_has_drained_when_the_end_has_come_to_all_its_steps(
+    told: dict[str, list[int]], drained: bool
+) -> None:
+    class Rest(FlinkRest):
+        def _ask(self, method: str, path: str, body: Any = None) -> Any:
+            if path.endswith("/watermarks"):
+                return [{"value": str(value)} for value in told[path.split("/")[-2]]]
+            names = {"a": "Source: Impulse", "b": "Sessions", "c": "Clusters"}
+            return {"vertices": [{"id": name, "name": names[name]} for name in told]}
+
+    assert (Rest("h:1").watermark("j") == END_OF_TIME) == drained
