@@ -38,12 +38,12 @@ def test_draining_closes_what_is_open_and_writes_it(
     lines = as_lines(requests(30, 8, HOUR))
     topic.produce((i % 2, line) for i, line in enumerate(lines))
     settings = settings_file(tmp_path, engine.settings)
-    settings.write_text(settings.read_text().replace("run: {", "run: {on_stop: drain, "))
+    # Little of it is told when it is stopped, and nothing moves the watermark past the last gaps.
+    changed = settings.read_text().replace("early_firing: 1 s", "early_firing: 15 s")
+    settings.write_text(changed.replace("run: {", "run: {on_stop: drain, "))
     how = (f"{topic.uri}?bounded=false", tmp_path / "bundle", settings, *engine.options)
     with Stream(tmp_path, engine.prism, *how) as stream:
         stream.until_read(len(lines))
-        # Its newest sessions are open as long as nothing moves the watermark past their gap.
-        stream.until(lambda: stream.rows(OPEN) > [(0,)])
         summary = stream.stop()
     assert "Traceback" not in stream.errors()
     assert summary.get("savepoint") is None
@@ -57,6 +57,7 @@ def test_draining_closes_what_is_open_and_writes_it(
         with duckdb.connect(str(there), read_only=True) as bounded:
             wanted = bounded.execute(sql).fetchall()
         assert stream.rows(sql) == wanted
+        assert wanted or "cluster_members" in sql
     assert stream.rows(OPEN) == [(0,)]
 
     # What is asked of one run is not asked of the next.

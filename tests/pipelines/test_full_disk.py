@@ -170,7 +170,7 @@ def test_a_book_that_has_no_room_to_be_opened_says_so(disk: SmallDisk) -> None:
     with Book(path) as book:
         book.remember("kept", 1)
     disk.fill()
-    with pytest.raises(DistilwatchError, match="no space left.*free some space"):
+    with pytest.raises(DistilwatchError, match=r"no space left.*free some space"):
         Book(path)
     disk.free()
     with Book(path) as book:
