@@ -32,7 +32,6 @@ from infra.local.services import free_ports
 
 PATHS = {
     "queue": ("/", "/?state=any", "/?severity=high", "/?state=any&tactic=hand_over"),
-    "search": ("/?text=c-00ff", "/?state=any&text=acct-00a", "/?text=c-7"),
     "trivial": ("/keys",),
 }
 WEIGHTS = {"queue": 3, "search": 1, "case": 4, "trivial": 2}
@@ -49,12 +48,22 @@ async def person(
         await asyncio.sleep(draw.uniform(0, think_s))
         while time.monotonic() < until:
             kind = draw.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-            path = f"/case/{draw.choice(names)}" if kind == "case" else draw.choice(PATHS[kind])
+            path = _path(kind, names, draw)
             began = time.perf_counter()
             answer = await client.get(path)
             took[kind].append(time.perf_counter() - began)
             answer.raise_for_status()
             await asyncio.sleep(draw.uniform(0.5, 1.5) * think_s)
+
+
+def _path(kind: str, names: list[str], draw: random.Random) -> str:
+    """An address; of a search and of a case one that hardly anybody asked for before."""
+    if kind == "case":
+        return f"/case/{draw.choice(names)}"
+    if kind == "search":
+        begin = draw.choice(names)[: draw.randint(3, 8)]
+        return draw.choice((f"/?text={begin}", f"/?state=any&text=acct-{draw.randrange(4096):03x}"))
+    return draw.choice(PATHS[kind])
 
 
 async def crowd(

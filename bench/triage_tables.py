@@ -2,6 +2,7 @@
 
 Nothing in them was detected. They have the shape that pages care about: severities and exposures
 with long tails, clusters of one to forty accounts, things that members share, sessions, a map.
+Sessions are in no order that helps, as where runs wrote them day by day.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ _SESSIONS = """
       first_seen + to_minutes(CAST(m * 200 + s * 45 AS INT)) AS session_start,
       first_seen + to_minutes(CAST(m * 200 + s * 45 + 25 AS INT)) AS session_end,
       30 AS request_count, 60000 AS output_tokens, 1.0 AS score, 0.5 AS p_value
-    FROM joined, range(4) AS t(s)"""
+    FROM joined, range(4) AS t(s) ORDER BY hash(session_id)"""
 
 
 def make_tables(path: Path, clusters: int, cells: int = 256) -> list[str]:

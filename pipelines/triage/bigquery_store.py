@@ -9,7 +9,7 @@ import pyarrow as pa
 from google.api_core.exceptions import GoogleAPIError, NotFound
 from google.cloud import bigquery as api
 
-from pipelines.report.story import Session
+from pipelines.triage.sessions import sessions_in
 from pipelines.triage.store import INDEX, MEMBERS, CaseRows
 from schemas.errors import DistilwatchError
 from transforms.alerts.decision_store_bigquery import BigQueryDispositions
@@ -178,30 +178,3 @@ class BigQueryStore:
             raise DistilwatchError(
                 f"BigQuery refuses: {str(error).splitlines()[0]}", self._name, "try again"
             ) from error
-
-
-def sessions_in(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Session, ...]]:
-    """Sessions by account, in order of time, without those that a late event has joined to a newer
-    one."""
-    by_key: dict[str, list[Mapping[str, Any]]] = {}
-    for row in sorted(rows, key=lambda r: (r["key"], r["session_start"], r["session_id"])):
-        by_key.setdefault(row["key"], []).append(row)
-    return {
-        key: tuple(
-            Session(
-                r["session_start"],
-                r["session_end"],
-                r["request_count"] or 0,
-                r["output_tokens"] or 0,
-            )
-            for r in all_
-            if not any(
-                o["session_id"] != r["session_id"]
-                and o["revision"] > r["revision"]
-                and o["session_start"] <= r["session_start"]
-                and o["session_end"] >= r["session_end"]
-                for o in all_
-            )
-        )
-        for key, all_ in by_key.items()
-    }

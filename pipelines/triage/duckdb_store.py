@@ -1,15 +1,15 @@
 """The tables in a DuckDB file, beside the `detect` that writes them.
 
-DuckDB lets one process write or several read. The file is therefore open for the length of one
-question only, and rests now and then (`turns`), so that a running `detect` finds its turn; while it
-has the file, questions wait for it, a moment.
+DuckDB lets one process write or several read. The file therefore stays open for a stretch of
+questions only (`kept_open`), and rests between two, so that a running `detect` finds its turn;
+while it has the file, questions wait for it, a moment.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,9 +17,13 @@ import duckdb
 import pyarrow as pa
 
 from pipelines.report.read import member_rows, sessions_of
-from pipelines.tables import columns, connect, open_tables, rows
+from pipelines.report.story import Session
+from pipelines.tables import columns, rows
+from pipelines.triage.kept_open import KeptOpen
+from pipelines.triage.places import Place, Places, ordered, rows_at
+from pipelines.triage.sessions import COLUMNS as SESSION_COLUMNS
+from pipelines.triage.sessions import sessions_in
 from pipelines.triage.store import INDEX, MEMBERS, Busy, CaseRows
-from pipelines.triage.turns import Turns
 from schemas.errors import DistilwatchError
 from transforms.alerts.decision_store import DispositionStore
 from transforms.alerts.dispositions import Disposition
@@ -62,8 +66,9 @@ class DuckDBStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._decisions = DispositionStore(path)
-        self._turns = Turns()
-        self._checked = ""
+        self._kept = KeptOpen(path, self.version)
+        self._turns = self._kept.turns
+        self._places = Places()
 
     @property
     def name(self) -> str:
@@ -80,26 +85,19 @@ class DuckDBStore:
     def index(self) -> tuple[pa.Table, pa.Table]:
         def read(connection: duckdb.DuckDBPyConnection) -> tuple[pa.Table, pa.Table]:
             clusters, members = (connection.sql(q).to_arrow_table() for q in (_INDEX, _MEMBERS))
+            if not self._path.is_dir():  # rows of Parquet files have no numbers
+                self._places = Places.read(connection, self.version())
             return clusters.cast(INDEX), members.cast(MEMBERS)
 
         return self._read(read)
 
     def case(self, cluster_id: str) -> CaseRows | None:
         def read(connection: duckdb.DuckDBPyConnection) -> CaseRows | None:
-            found = rows(
-                connection,
-                f"""SELECT {columns("flagged_clusters")},
-                      min(epoch_ms(first_alert)) OVER () AS alerted
-                    FROM flagged_clusters WHERE cluster_id = ?
-                    ORDER BY flagged_clusters.window_start DESC, revision DESC LIMIT 1""",
-                (cluster_id,),
-            )
-            if not found:
+            place = self._places.of(cluster_id, self.version())
+            found = _searched(connection, cluster_id) if place is None else _at(connection, place)
+            if found is None:
                 return None
-            members = member_rows(connection, cluster_id, found[0]["revision"])
-            accounts = [m["account_id"] for m in members]
-            sessions = sessions_of(connection, accounts)
-            return CaseRows(found[0], members, sessions, _alerts(connection, cluster_id))
+            return CaseRows(*found, _alerts(connection, cluster_id))
 
         return self._read(read)
 
@@ -124,23 +122,11 @@ class DuckDBStore:
         with self._turns.write():
             return self._decisions.withdraw(disposition_id, by, why, source)
 
-    @contextmanager
-    def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Looks whether all tables and columns are there only when the file has changed."""
-        version = self.version()
-        if version != self._checked:
-            with connect(self._path) as connection:
-                self._checked = version
-                yield connection
-            return
-        with open_tables(self._path) as connection:
-            yield connection
-
     def _read(self, question: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
         deadline, pause = time.monotonic() + _PATIENCE_S, 0.02
         while True:
             try:
-                with self._turns.read(), self._open() as connection:
+                with self._kept.reading() as connection:
                     return question(connection)
             except DistilwatchError as refused:
                 if not isinstance(refused.__cause__, duckdb.Error):
@@ -151,6 +137,35 @@ class DuckDBStore:
                     ) from refused
             time.sleep(pause)
             pause = min(2 * pause, 0.25)
+
+
+_Found = tuple[dict[str, Any], list[dict[str, Any]], dict[str, tuple[Session, ...]]]
+
+
+def _searched(connection: duckdb.DuckDBPyConnection, cluster_id: str) -> _Found | None:
+    """Rows of a case, from whole tables."""
+    found = rows(
+        connection,
+        f"""SELECT {columns("flagged_clusters")}, min(epoch_ms(first_alert)) OVER () AS alerted
+            FROM flagged_clusters WHERE cluster_id = ?
+            ORDER BY flagged_clusters.window_start DESC, revision DESC LIMIT 1""",
+        (cluster_id,),
+    )
+    if not found:
+        return None
+    members = member_rows(connection, cluster_id, found[0]["revision"])
+    return found[0], members, sessions_of(connection, [m["account_id"] for m in members])
+
+
+def _at(connection: duckdb.DuckDBPyConnection, place: Place) -> _Found:
+    """Rows of a case, from where they are known to be."""
+    query = f"SELECT {columns('flagged_clusters')} FROM flagged_clusters WHERE rowid = {place.row}"
+    (cluster,) = rows(connection, query)
+    query = rows_at(columns("cluster_members"), "cluster_members")
+    members = ordered(rows(connection, query, (place.members,)))
+    query = rows_at(SESSION_COLUMNS, "session_scores")
+    sessions = sessions_in(rows(connection, query, (place.sessions,)))
+    return cluster | {"alerted": place.alerted}, members, sessions
 
 
 def _alerts(connection: duckdb.DuckDBPyConnection, cluster_id: str) -> list[dict[str, Any]]:

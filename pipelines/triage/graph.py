@@ -130,26 +130,27 @@ def layout(nodes: int, edges: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
     Experience 1991), from a circle, so that the result is the same each time; then stretched to
     fill the square.
     """
-    angle = 2 * np.pi * np.arange(nodes) * 0.618033988749895  # neighbours in number start apart
-    spots = (
-        np.stack([np.cos(angle), np.sin(angle)], axis=1) * (0.5 + 0.001 * np.arange(nodes))[:, None]
-    )
+    turn = np.exp(2j * np.pi * 0.618033988749895 * np.arange(nodes))  # neighbours start apart
+    spots = turn * (0.5 + 0.001 * np.arange(nodes))  # a point of the plane is a complex number
     ideal = 1.0 / np.sqrt(max(nodes, 1))
-    ends = np.array(edges, np.int64).reshape(-1, 2)
+    begin, end = np.array(edges, np.int64).reshape(-1, 2).T
     for step in range(_STEPS):
-        apart = spots[:, None, :] - spots[None, :, :]
-        far = np.maximum(np.sqrt((apart**2).sum(axis=2)), 1e-3)
-        force = (apart * (ideal**2 / far**2)[:, :, None]).sum(axis=1)
-        pull = spots[ends[:, 0]] - spots[ends[:, 1]]
-        pull *= (np.sqrt((pull**2).sum(axis=1)) / ideal)[:, None]
-        np.add.at(force, ends[:, 0], -pull)
-        np.add.at(force, ends[:, 1], pull)
+        apart = spots[:, None] - spots[None, :]
+        far = apart.real**2 + apart.imag**2
+        push = ideal**2 / np.maximum(far, 1e-6)
+        # The sum over j of push_ij (spot_i - spot_j), as products of matrices.
+        force = spots * push.sum(axis=1) - push @ spots
+        pull = spots[begin] - spots[end]
+        pull *= np.abs(pull) / ideal
+        np.subtract.at(force, begin, pull)
+        np.add.at(force, end, pull)
         force -= spots * 0.6  # keeps parts that nothing links in the picture
-        length = np.maximum(np.sqrt((force**2).sum(axis=1, keepdims=True)), 1e-9)
+        length = np.maximum(np.abs(force), 1e-9)
         heat = 0.12 * (1 - step / _STEPS) + 0.002
         spots = spots + force / length * np.minimum(length, heat)
-    low, high = spots.min(axis=0), spots.max(axis=0)
-    stretched: NDArray[np.float64] = (spots - low) / np.maximum(high - low, 1e-9)
+    found = np.stack([spots.real, spots.imag], axis=1)
+    low, high = found.min(axis=0), found.max(axis=0)
+    stretched: NDArray[np.float64] = (found - low) / np.maximum(high - low, 1e-9)
     return stretched
 
 

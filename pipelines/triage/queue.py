@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import duckdb
 
@@ -14,6 +16,8 @@ from pipelines.triage.similar import Similar, similar_to
 from pipelines.triage.states import Quiet, Stands, standings
 from pipelines.triage.store import INDEX, MEMBERS, Store
 from transforms.alerts.dispositions import Disposition
+
+_PAGES = 128  # that are kept
 
 
 class Queue:
@@ -35,6 +39,9 @@ class Queue:
         self._took = 0.0
         self._tables = copy_of(INDEX.empty_table(), MEMBERS.empty_table())
         self._found: list[Stands] | None = None
+        self._keeping = threading.Lock()
+        self._states = 0  # how often they have changed
+        self._pages: OrderedDict[tuple[object, ...], QueuePage] = OrderedDict()
         self.decisions: tuple[Disposition, ...] = ()
         self.tactics: tuple[str, ...] = ()
         self.open_by_severity: dict[str, int] = {}
@@ -60,8 +67,7 @@ class Queue:
                 fresh = copy_of(*self._store.index())
                 self.decisions = tuple(self._store.dispositions())
                 self._found = None
-                self._restate(fresh)
-                self._tables = fresh  # who reads the old copy keeps it until the end
+                self._restate(fresh)  # who reads the old copy keeps it until the end
                 self.tactics = tactics_in(fresh)
                 self._took = time.monotonic() - began
                 self._version = version
@@ -83,18 +89,36 @@ class Queue:
         if found != self._found:
             self.open_by_severity = restate(tables, found)
             self._found = found
+            self._changed(tables)
+
+    def _changed(self, tables: duckdb.DuckDBPyConnection) -> None:
+        """Forgets the pages of before. One that is being made from what was there until now is
+        kept under the number of before, which nobody asks for any more."""
+        with self._keeping:
+            self._tables = tables
+            self._states += 1
+            self._pages.clear()
 
     def page(
         self, wanted: QueueFilter, size: int, after: str = "", before: str = ""
     ) -> QueuePage:  # fmt: skip
-        """A page of what fits.
+        """A page of what fits; most people ask for the same few, so they are kept for a while.
 
         Args:
           wanted: what fits.
           size: rows at most.
           after, before: of a page beside it; not both.
         """
-        return page_of(self._tables, wanted, size, self._seen, after, before)
+        asked = self._states, wanted, size, after, before
+        with self._keeping:
+            kept = self._pages.get(asked)
+        if kept is None:
+            kept = page_of(self._tables, wanted, size, self._seen, after, before)
+            with self._keeping:
+                self._pages[asked] = kept
+                while len(self._pages) > _PAGES:
+                    self._pages.popitem(last=False)
+        return replace(kept, refreshed=self._seen)
 
     def similar(self, cluster_id: str) -> list[Similar]:
         """Cases on which somebody decided, or that were resolved, and that were alike."""

@@ -31,6 +31,7 @@ def copy_of(clusters: pa.Table, members: pa.Table) -> duckdb.DuckDBPyConnection:
     fresh.unregister("incoming")
     fresh.register("incoming", members)
     fresh.execute("CREATE TABLE members AS SELECT * FROM incoming ORDER BY cluster_id")
+    fresh.execute("CREATE INDEX of_account ON members (account_id)")
     fresh.unregister("incoming")
     fresh.execute("CREATE TABLE stands (cluster_id VARCHAR, state VARCHAR, why VARCHAR)")
     return fresh

@@ -42,7 +42,7 @@ class QueueFilter:
     text: str = ""
 
     def where(self) -> tuple[str, list[Any]]:
-        """A condition in SQL and its parameters."""
+        """A condition in SQL, which may name the table that `find` makes, and its parameters."""
         parts, values = ["true"], []
         if self.state in STATES:
             parts.append("state = ?")
@@ -56,12 +56,18 @@ class QueueFilter:
             parts.append("list_contains(tactics, ?)")
             values.append(self.tactic)
         if self.text:
-            parts.append(
-                "(contains(cluster_id, ?) OR cluster_id IN "
-                "(SELECT cluster_id FROM members WHERE contains(account_id, ?)))"
-            )
-            values += [self.text, self.text]
+            parts.append("cluster_id IN (SELECT cluster_id FROM hits)")
         return " AND ".join(parts), values
+
+    def find(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Looks for the text, once for all that is asked with this cursor."""
+        if self.text:
+            cursor.execute(
+                """CREATE TEMP TABLE hits AS
+                   SELECT cluster_id FROM queue WHERE contains(cluster_id, ?)
+                   UNION SELECT cluster_id FROM members WHERE contains(account_id, ?)""",
+                [self.text, self.text],
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,7 @@ def page_of(
       after, before: of a page beside it; not both.
     """
     cursor = tables.cursor()
+    wanted.find(cursor)
     where, values = wanted.where()
     place = _decode(after or before)
     beside, way = "", "DESC" if before and place else "ASC"

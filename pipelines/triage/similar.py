@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import duckdb
 
+# Of a mask and a parameter, which comes twice.
+_JACCARD = "coalesce(bit_count({0} & ?) / nullif(bit_count({0} | ?), 0), 0)"
+
 
 @dataclass(frozen=True, slots=True)
 class Similar:
@@ -29,25 +32,40 @@ def similar_to(tables: duckdb.DuckDBPyConnection, cluster_id: str, most: int = 5
       cluster_id: that others are compared with.
       most: of them at most.
     """
-    found = tables.cursor().execute(
-        """WITH own AS (SELECT * FROM queue WHERE cluster_id = ?),
-             mine AS (SELECT account_id FROM members WHERE cluster_id = ?),
-             common AS (SELECT m.cluster_id, count(*) AS n FROM members AS m
-               SEMI JOIN mine USING (account_id) GROUP BY m.cluster_id),
+    cursor = tables.cursor()
+    own = cursor.execute(
+        "SELECT tactics_mask, links_mask FROM queue WHERE cluster_id = ?", [cluster_id]
+    ).fetchone()
+    if own is None:
+        return []
+    names, counts = _in_common(cursor, cluster_id)
+    found = cursor.execute(
+        f"""WITH common AS (SELECT unnest(?::VARCHAR[]) AS cluster_id, unnest(?::BIGINT[]) AS n),
              measured AS (
-               SELECT q.cluster_id, q.state, q.severity, q.last_seen,
-                 coalesce(c.n, 0) AS shared,
-                 (coalesce(bit_count(q.tactics_mask & own.tactics_mask)
-                    / nullif(bit_count(q.tactics_mask | own.tactics_mask), 0), 0)
-                  + coalesce(bit_count(q.links_mask & own.links_mask)
-                    / nullif(bit_count(q.links_mask | own.links_mask), 0), 0)) / 2 AS alike
-               FROM queue AS q CROSS JOIN own LEFT JOIN common AS c
-                 ON c.cluster_id = q.cluster_id
-               WHERE q.cluster_id <> own.cluster_id AND q.state NOT IN ('open', 'watched'))
+               SELECT cluster_id, state, severity, last_seen, coalesce(n, 0) AS shared,
+                 ({_JACCARD.format("tactics_mask")} + {_JACCARD.format("links_mask")}) / 2 AS alike
+               FROM queue LEFT JOIN common USING (cluster_id)
+               WHERE cluster_id <> ? AND state NOT IN ('open', 'watched'))
            SELECT cluster_id, state, severity,
              CASE WHEN shared > 0 THEN 1.0 ELSE alike END AS likeness, shared
            FROM measured WHERE likeness >= 0.5
            ORDER BY likeness DESC, shared DESC, last_seen DESC, cluster_id LIMIT ?""",
-        [cluster_id, cluster_id, most],
-    ).fetchall()  # fmt: skip
+        [names, counts, own[0], own[0], own[1], own[1], cluster_id, most],
+    ).fetchall()
     return [Similar(*row) for row in found]
+
+
+def _in_common(cursor: duckdb.DuckDBPyConnection, cluster_id: str) -> tuple[list[str], list[int]]:
+    """Clusters that have accounts of a cluster, and how many. The accounts are named one by one,
+    since DuckDB uses the index on them for that, and not for a join."""
+    mine = cursor.execute(
+        "SELECT account_id FROM members WHERE cluster_id = ?", [cluster_id]
+    ).fetchall()
+    if not mine:
+        return [], []
+    found = cursor.execute(
+        f"""SELECT cluster_id, count(*) FROM members
+            WHERE account_id IN ({", ".join("?" * len(mine))}) GROUP BY cluster_id""",
+        [row[0] for row in mine],
+    ).fetchall()
+    return [row[0] for row in found], [row[1] for row in found]

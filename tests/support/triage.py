@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import httpx
 import yaml
 from starlette.testclient import TestClient
@@ -22,6 +23,7 @@ from pipelines.triage.app import make_app
 from pipelines.triage.audit import AuditLog
 from pipelines.triage.duckdb_store import DuckDBStore
 from pipelines.triage.house import House
+from transforms.sinks.duckdb import opened
 
 ROOT = Path(__file__).resolve().parents[2]
 _START_S = 120.0
@@ -38,6 +40,13 @@ def client_of(
     app = make_app(DuckDBStore(tables), config, AuditLog(audit_file(tables)), house)
     base = config.public_url or "http://127.0.0.1"
     return TestClient(app, base_url=base, client=(address, 50_000), follow_redirects=False)
+
+
+@contextmanager
+def writing(tables: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Tables to write to, once pages of this process have let go of them."""
+    with opened(tables, _START_S) as connection:
+        yield connection
 
 
 def audit_file(tables: Path) -> Path:

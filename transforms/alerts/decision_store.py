@@ -14,7 +14,7 @@ import duckdb
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from transforms.alerts.dispositions import WITHDRAW, Disposition, disposition_of, holding
-from transforms.sinks.duckdb_refusal import why_not
+from transforms.sinks.duckdb_refusal import RETRY_S, why_not
 
 _TABLE = TABLES["dispositions"]
 _LOCKED_S = 30.0
@@ -156,7 +156,7 @@ class DispositionStore(Decisions):
     def _with(
         self, work: Callable[[duckdb.DuckDBPyConnection], list[Disposition]], read_only: bool
     ) -> list[Disposition]:
-        deadline, pause = time.monotonic() + _LOCKED_S, 0.01
+        deadline = time.monotonic() + _LOCKED_S
         while True:
             try:
                 with duckdb.connect(str(self._path), read_only=read_only) as connection:
@@ -164,17 +164,14 @@ class DispositionStore(Decisions):
                     return work(connection)
             except duckdb.Error as error:
                 refused = why_not(error)
-                # The same file in this process, opened to read where we write, is a lock as well.
-                busy = refused.locked or isinstance(error, duckdb.ConnectionException)
-                if not busy or time.monotonic() > deadline:
+                if not refused.locked or time.monotonic() > deadline:
                     raise DistilwatchError(
                         f"the decisions cannot be {'read' if read_only else 'kept'}: "
                         f"{refused.what}",
                         self.place,
                         refused.mend,
                     ) from error
-            time.sleep(pause)
-            pause = min(2 * pause, 0.05)  # others rest for little more than that
+            time.sleep(RETRY_S)
 
 
 def _same(one: Disposition, other: Disposition) -> bool:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES, VIEWS, Table
-from transforms.sinks.duckdb_refusal import why_not
+from transforms.sinks.duckdb_refusal import RETRY_S, why_not
 from transforms.sinks.newest import newest
 from transforms.sinks.staging import staged
 
@@ -110,7 +110,7 @@ def opened(path: Path, patience_s: float, read_only: bool = False) -> duckdb.Duc
         except duckdb.Error as error:
             if not why_not(error).locked or time.monotonic() > deadline:
                 raise
-            time.sleep(0.05)
+            time.sleep(RETRY_S)
 
 
 def _upgrade(connection: duckdb.DuckDBPyConnection, table: Table) -> None:

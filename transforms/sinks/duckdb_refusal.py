@@ -21,6 +21,8 @@ class Refusal(NamedTuple):
     locked: bool = False
 
 
+RETRY_S = 0.02
+"""Between two tries at a file that others have open; readers rest for longer than that."""
 _PATIENCE_S = 10.0  # people at the triage pages have the file open for a moment, now and then
 _HOLDER = re.compile(r"held in (?P<program>.+?) \(PID (?P<process>\d+)\)")
 
@@ -38,6 +40,8 @@ def why_not(error: duckdb.Error) -> Refusal:
             "close the program that has it open, or give another file",
             True,
         )
+    if "with a different configuration" in said:  # to read where we write, or the other way round
+        return Refusal("this program has the file open itself", "try again in a moment", True)
     if "not a valid DuckDB database" in said:
         return Refusal("the file is no DuckDB database", "give another file")
     if "No space left" in said:
@@ -66,4 +70,4 @@ def check_database(path: Path, wait: bool = False) -> None:
             if not refused.locked or time.monotonic() > deadline:
                 place = f"--output duckdb:///{path}"
                 raise DistilwatchError(refused.what, place, refused.mend) from None
-        time.sleep(0.05)
+        time.sleep(RETRY_S)

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from pipelines.settings.triage import ProxyConfig, RolesConfig, TriageConfig
@@ -17,7 +16,7 @@ from pipelines.triage.case import history_of
 from pipelines.triage.duckdb_store import DuckDBStore
 from pipelines.triage.queue import Queue
 from schemas.errors import DistilwatchError
-from tests.support.triage import audit_file, client_of, send_decision, token_in
+from tests.support.triage import audit_file, client_of, send_decision, token_in, writing
 from transforms.alerts.dispositions import Disposition
 
 PROXY = TriageConfig(
@@ -213,7 +212,7 @@ def test_who_looked_at_less_than_there_is_now_looks_again(tables: Path) -> None:
         "csrf": token_in(page), "seen": page.split('name="seen" value="')[1].split('"')[0],
         "decision": "dismiss", "why": "our own test",
     }  # fmt: skip
-    with duckdb.connect(str(tables)) as connection:
+    with writing(tables) as connection:
         connection.execute(
             "INSERT INTO cluster_members BY NAME SELECT * REPLACE ('newcomer' AS account_id) "
             "FROM cluster_members WHERE cluster_id = ? LIMIT 1", [name],
@@ -233,7 +232,7 @@ def test_who_looked_at_less_than_there_is_now_looks_again(tables: Path) -> None:
 
 
 def test_a_group_that_shares_nothing_with_the_rest_is_marked_by_a_link(tables: Path) -> None:
-    with duckdb.connect(str(tables)) as connection:
+    with writing(tables) as connection:
         name, accounts = connection.execute(
             "SELECT cluster_id, list(account_id ORDER BY account_id) FROM cluster_members "
             "GROUP BY ALL HAVING count(*) >= 6 ORDER BY ALL LIMIT 1"

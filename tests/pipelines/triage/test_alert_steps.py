@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from pipelines.triage.duckdb_store import DuckDBStore
 from pipelines.triage.queue import Queue
 from pipelines.triage.queue_page import QueueFilter
 from schemas.tables import TABLES
-from tests.support.triage import client_of, send_decision
+from tests.support.triage import client_of, send_decision, writing
 from transforms.sinks.duckdb import write_tables
 
 MONDAY, WEEK = 1_780_272_000_000, 7 * 86_400_000  # 2026-06-01
@@ -27,7 +26,7 @@ def step(cluster: str, revision: int, kind: str, **more: Any) -> dict[str, Any]:
 
 
 def add(tables: Path, *rows: dict[str, Any]) -> None:
-    write_tables(tables, {"alerts": TABLES["alerts"].to_arrow(rows)})
+    write_tables(tables, {"alerts": TABLES["alerts"].to_arrow(rows)}, patience_s=120)
 
 
 @pytest.fixture
@@ -87,7 +86,7 @@ def test_precision_by_policy_is_told_week_by_week(tables: Path, names: list[str]
 def test_tables_of_an_older_version_have_cases_and_say_what_is_missing(
     tables: Path, names: list[str]
 ) -> None:
-    with duckdb.connect(str(tables)) as connection:
+    with writing(tables) as connection:
         connection.execute("DROP VIEW precision_over_time")
         connection.execute("DROP VIEW precision_by_policy")
         connection.execute("DROP VIEW current_alerts")

@@ -14,6 +14,7 @@ from pipelines.triage.duckdb_store import DuckDBStore
 from pipelines.triage.queue import Queue
 from pipelines.triage.queue_page import QueueFilter, QueueRow
 from pipelines.triage.states import GROUP
+from tests.support.triage import writing
 from transforms.alerts.dispositions import decide
 
 ANY = QueueFilter(state="any")
@@ -140,7 +141,7 @@ def test_a_queue_that_nothing_changed_is_as_new_as_the_last_look(made_tables: Pa
 def test_what_a_running_detect_writes_is_seen(tables: Path) -> None:
     queue = queue_of(tables)
     worst = queue.page(QueueFilter(), 1).rows[0].cluster_id
-    with duckdb.connect(str(tables)) as connection:
+    with writing(tables) as connection:
         connection.execute(
             "INSERT INTO flagged_clusters BY NAME SELECT * REPLACE (revision + 1 AS revision, "
             "'resolved' AS status) FROM flagged_clusters WHERE cluster_id = ?", [worst]
@@ -153,7 +154,7 @@ def test_what_a_running_detect_writes_is_seen(tables: Path) -> None:
 def test_members_are_those_of_the_newest_row(tables: Path) -> None:
     """Its window is the latest; an earlier one may have a larger revision."""
     name = queue_of(tables).page(QueueFilter(), 1).rows[0].cluster_id
-    with duckdb.connect(str(tables)) as connection:
+    with writing(tables) as connection:
         connection.execute(
             "INSERT INTO flagged_clusters BY NAME SELECT * REPLACE (3 AS revision, "
             "window_start + INTERVAL 28 DAY AS window_start) FROM flagged_clusters "
@@ -178,7 +179,7 @@ def test_similar_cases_are_decided_ones_and_those_with_the_same_accounts_come_fi
     first, second, third = (r.cluster_id for r in queue.page(QueueFilter(), 3).rows)
     for cluster in (second, third):
         decide_on(store, cluster, "confirm")
-    with duckdb.connect(str(tables)) as connection:
+    with writing(tables) as connection:
         connection.execute(
             "INSERT OR REPLACE INTO cluster_members BY NAME SELECT * REPLACE (? AS cluster_id, "
             "(SELECT max(revision) FROM cluster_members WHERE cluster_id = ?) AS revision) "

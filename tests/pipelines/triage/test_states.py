@@ -14,7 +14,7 @@ from pipelines.triage.house import House
 from pipelines.triage.queue import Queue
 from pipelines.triage.queue_page import QueueFilter
 from pipelines.triage.states import Quiet
-from tests.support.triage import client_of, send_decision
+from tests.support.triage import client_of, send_decision, writing
 from transforms.alerts.allowlist import Allowed, Allowlist
 from transforms.alerts.dispositions import decide
 from transforms.alerts.paging import read_policies
@@ -40,7 +40,7 @@ def accounts_of(tables: Path, name: str) -> list[str]:
 
 
 def change(tables: Path, sql: str, *values: object) -> None:
-    with duckdb.connect(str(tables)) as connection:
+    with writing(tables) as connection:
         connection.execute(sql, list(values))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipelines.triage.turns import Turns
+from transforms.sinks.duckdb_refusal import RETRY_S
 
 PATIENCE_S = 120.0
 
@@ -80,8 +81,10 @@ def test_a_writer_is_alone_and_goes_before_readers_that_come_later() -> None:
 
 
 def test_readers_without_a_pause_leave_one() -> None:
-    """The file is closed for a tenth of a second at least once in a second or so."""
-    turns, stop = Turns(), threading.Event()
+    """The file is closed for a tenth of a second at least every few seconds, in which whoever
+    writes tries several times."""
+    let_go, stop = list[int](), threading.Event()
+    turns = Turns(lambda: let_go.append(open_now))
     closed, open_now, since, lock = list[float](), 0, time.monotonic(), threading.Lock()
 
     def person() -> None:
@@ -107,3 +110,28 @@ def test_readers_without_a_pause_leave_one() -> None:
     stop.set()
     for one in crowd:
         one.join(PATIENCE_S)
+    assert len(let_go) >= 3
+    assert set(let_go) == {0}  # never while somebody read
+    assert RETRY_S * 3 <= 0.1
+
+
+def test_what_nobody_reads_is_let_go_by_itself() -> None:
+    let_go = threading.Event()
+    turns = Turns(let_go.set)
+    with turns.read():
+        assert not let_go.is_set()
+    assert not let_go.is_set()  # the next question finds it open
+    assert let_go.wait(PATIENCE_S)
+
+
+def test_who_writes_here_has_the_file_let_go_first() -> None:
+    order = list[str]()
+    turns = Turns(lambda: order.append("let go"))
+    with turns.read():
+        order.append("read")
+    with turns.write():
+        order.append("written")
+    assert order == ["read", "let go", "written"]
+    with turns.write():
+        order.append("again")
+    assert order[3:] == ["again"]  # nothing was open

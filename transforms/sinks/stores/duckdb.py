@@ -12,7 +12,7 @@ import duckdb
 from schemas.errors import DistilwatchError
 from schemas.model import quoted, sql_text
 from transforms.sinks.duckdb import write_tables
-from transforms.sinks.duckdb_refusal import why_not
+from transforms.sinks.duckdb_refusal import RETRY_S, why_not
 from transforms.sinks.stores import mentions, quote
 
 
@@ -49,7 +49,7 @@ class DuckDBStore:
                     raise DistilwatchError(
                         f"the tables cannot be written: {refused.what}", self.name, refused.mend
                     ) from error
-            time.sleep(0.2)
+            time.sleep(RETRY_S)
         self._connection.execute("SET TimeZone = 'UTC'")
         self._connection.execute("BEGIN")
         return self
