@@ -24,7 +24,7 @@ _PLACES = """
       FROM cluster_members AS m JOIN newest AS n USING (cluster_id, revision)),
     joined AS (SELECT place, list(own) AS members FROM held GROUP BY place),
     worked AS (
-      SELECT h.place, list(s.rowid) AS sessions
+      SELECT h.place, list({'row': s.rowid, 'of': h.own}) AS sessions
       FROM session_scores AS s JOIN held AS h ON s.key = h.account_id
       WHERE s.level <> 'profile' AND s.key_kind = 'account' GROUP BY h.place)
     SELECT cluster_id, place, alerted, coalesce(members, []) AS members,
@@ -40,13 +40,13 @@ class Place:
       row: of its newest row in `flagged_clusters`.
       alerted: when it was first known, milliseconds UTC.
       members: in `cluster_members`.
-      sessions: in `session_scores`.
+      sessions: in `session_scores`, and for each that of its account in `cluster_members`.
     """
 
     row: int
     alerted: int | None
     members: list[int]
-    sessions: list[int]
+    sessions: dict[int, int]
 
 
 class Places:
@@ -76,13 +76,13 @@ class Places:
         _, row, alerted, members, sessions = (
             column[number].as_py() for column in self._found.columns
         )
-        return Place(row, alerted, members, sessions)
+        return Place(row, alerted, members, {one["row"]: one["of"] for one in sessions})
 
 
 def rows_at(what: str, table: str) -> str:
-    """A query for the rows whose numbers are its one parameter. A join with them is what DuckDB
-    prunes by; a list in `IN` makes it read every row."""
-    return f"SELECT {what} FROM {table} WHERE rowid IN (SELECT unnest(?::BIGINT[]))"
+    """A query for rows, with their numbers, which are its one parameter. A join with them is what
+    DuckDB prunes by; a list in `IN` makes it read every row."""
+    return f"SELECT rowid AS row, {what} FROM {table} WHERE rowid IN (SELECT unnest(?::BIGINT[]))"
 
 
 def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import duckdb
 
 from pipelines.triage.queue_copy import copy_of, restate, tactics_in
 from pipelines.triage.queue_page import QueueFilter, QueuePage, page_of
-from pipelines.triage.similar import Similar, similar_to
+from pipelines.triage.similar import Past, Similar
 from pipelines.triage.states import Quiet, Stands, standings
 from pipelines.triage.store import INDEX, MEMBERS, Store
 from transforms.alerts.dispositions import Disposition
@@ -42,6 +42,7 @@ class Queue:
         self._keeping = threading.Lock()
         self._states = 0  # how often they have changed
         self._pages: OrderedDict[tuple[object, ...], QueuePage] = OrderedDict()
+        self._past: Past | None = None
         self.decisions: tuple[Disposition, ...] = ()
         self.tactics: tuple[str, ...] = ()
         self.open_by_severity: dict[str, int] = {}
@@ -98,6 +99,7 @@ class Queue:
             self._tables = tables
             self._states += 1
             self._pages.clear()
+            self._past = None
 
     def page(
         self, wanted: QueueFilter, size: int, after: str = "", before: str = ""
@@ -122,7 +124,14 @@ class Queue:
 
     def similar(self, cluster_id: str) -> list[Similar]:
         """Cases on which somebody decided, or that were resolved, and that were alike."""
-        return similar_to(self._tables, cluster_id)
+        with self._keeping:
+            tables, past = self._tables, self._past
+        if past is None:
+            past = Past.read(tables)
+            with self._keeping:
+                if tables is self._tables:
+                    self._past = past
+        return past.similar(tables, cluster_id)
 
     def stands(self, cluster_id: str) -> Stands:
         """Where a cluster stands; one that is not here is open."""

@@ -7,12 +7,6 @@ from typing import Any
 
 from pipelines.report.story import Session
 
-COLUMNS = (
-    "session_id, key, epoch_ms(session_start) AS session_start, "
-    "epoch_ms(session_end) AS session_end, revision, request_count, output_tokens"
-)
-"""Of DuckDB, with times as milliseconds UTC."""
-
 
 def sessions_in(rows: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Session, ...]]:
     """Sessions by account, in order of time, at their newest revision, without those that a late
