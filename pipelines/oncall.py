@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pipelines.config import Config
+from pipelines.live_rules import LiveRules
 from pipelines.parts import bigquery_options
 from pipelines.settings import AlertsConfig
 from pipelines.tables import columns, rows
@@ -118,9 +119,25 @@ class OnCall:
     """The desk of a run: looks at what is in the tables, and writes the table `alerts`."""
 
     def __init__(
-        self, config: Config, outputs: Sequence[str], book: Book, rules: Rules, run_id: str
+        self,
+        config: Config,
+        outputs: Sequence[str],
+        book: Book,
+        rules: Rules,
+        run_id: str,
+        warn: Warn = lambda text: None,
     ) -> None:
+        """Args:
+        config: that names the files of the rules, which are read anew when they change.
+        outputs: with the tables.
+        book: that everything is kept in.
+        rules: read from the files just now.
+        run_id: of the run.
+        warn: takes a line when other rules count, or cannot be used.
+        """
         self.steps = 0
+        self._live = LiveRules(config.alerts, rules, warn)
+        self._rules = rules
         self._outputs = outputs
         self._book = book
         self._desk = Desk(book, rules, now_ms)
@@ -155,6 +172,9 @@ class OnCall:
     ) -> list[dict[str, Any]]:
         """As `look`, of rows with times in milliseconds UTC; returns rows of `alerts`."""
         decisions = self._decisions.current() if self._decisions is not None else []
+        rules = self._live.look().rules
+        if rules is not self._rules:
+            self._rules, self._desk = rules, Desk(self._book, rules, now_ms)
         try:
             made = self._desk.look(clusters, accounts, decisions)
             self.steps += len(made)
@@ -168,7 +188,7 @@ class OnCall:
         return made
 
     def tick(self) -> None:
-        """Looks whether people decided something."""
+        """Looks whether people decided something, or changed policies or allowlist."""
         self.look_at([], {})
 
     def _write(self, steps: list[dict[str, Any]]) -> None:
@@ -250,7 +270,7 @@ def on_call(
     rules = rules_of(config.alerts, namespace)
     make = sender_of(config, rules, warn)
     with Book(path) as book:
-        yield OnCall(config, outputs, book, rules, run_id), make(book)
+        yield OnCall(config, outputs, book, rules, run_id, warn), make(book)
 
 
 def sender_of(config: Config, rules: Rules, warn: Warn) -> Callable[[Book], Sender]:

@@ -60,7 +60,7 @@ def triage(
         if config.triage.sign_in == "local":
             click.echo("Whoever is on this machine is admin there. Ctrl-C ends it.")
 
-    serve(output, config, host, port, ready)
+    serve(output, config, host, port, ready, lambda text: click.echo(text, err=True))
 
 
 @triage.command()

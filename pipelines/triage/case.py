@@ -94,7 +94,7 @@ class Case:
 
 
 class Cases:
-    """Cases by id; what was told of the last few hundred is kept until the tables change."""
+    """Cases by id; the last few hundred are kept until tables or policies change."""
 
     def __init__(
         self, store: Store, queue: Queue, house: House | None = None, public_url: str = ""
@@ -109,7 +109,7 @@ class Cases:
         self._queue = queue
         self._house = house or House()
         self._public_url = public_url
-        self._kept: OrderedDict[tuple[str, str], Told] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str, str], Told] = OrderedDict()
         self._lock = Lock()
 
     def get(self, cluster_id: str) -> Case | None:
@@ -137,7 +137,8 @@ class Cases:
             return tuple(book.outbox.untold({step.told_as for step in told.alerts}))
 
     def _told(self, cluster_id: str) -> Told | None:
-        key = self._queue.version, cluster_id
+        house = self._house.in_force
+        key = self._queue.version, cluster_id, house.version
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -146,7 +147,7 @@ class Cases:
         if rows is None:
             return None
         policies = tuple(row["policy"] or "" for row in reversed(rows.alerts))
-        guide = guide_of(rows.cluster, policies, self._house.rules, self._public_url)
+        guide = guide_of(rows.cluster, policies, house.rules, self._public_url)
         told = told_of(cluster_of(rows.cluster, rows.members, rows.sessions), rows.alerts, guide)
         with self._lock:
             self._kept[key] = told

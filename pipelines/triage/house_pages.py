@@ -40,16 +40,18 @@ class HousePages:
 
     def show_policies(self, request: Request) -> Response:
         weeks = self.triage.store.precision()
+        now = self.house.in_force
+        rules = now.rules
         found: dict[str, list[Mapping[str, Any]]] = {
-            policy.name: [] for policy in self.house.rules.policies.policies
+            policy.name: [] for policy in rules.policies.policies
         }
         for row in sorted(weeks or (), key=lambda row: row["policy"]):  # a policy's stay in order
             found.setdefault(row["policy"], []).append(row)
-        rules = self.house.rules
         own = {policy.name: policy for policy in rules.policies.policies}
         return page(
             request,
             "policies.html.j2",
+            now=now,
             there=weeks is not None,
             by_policy=sorted(found.items(), key=lambda item: (not item[1], item[0])),
             policies=own,
@@ -67,19 +69,21 @@ class HousePages:
 
     def show_quiet(self, request: Request) -> Response:
         self.triage.queue.refresh()
+        now = self.house.in_force
         decisions = self.triage.queue.decisions
         now_ms = now_of(decisions)
         held = [d for d in holding(decisions, now_ms) if d.decision in (*QUIETING, "merge")]
         held.sort(key=lambda d: (d.valid_until is None, d.valid_until or 0, d.decided_at))
-        allowed = sorted(self.house.rules.allowlist.allow, key=lambda entry: entry.expires)
+        allowed = sorted(now.rules.allowlist.allow, key=lambda entry: entry.expires)
         return page(
             request,
             "quiet.html.j2",
+            now=now,
             held=held[:_QUIET_SHOWN],
             all_held=len(held),
             allowed=[(e, now_ms >= e.expires.timestamp() * 1000) for e in allowed],
-            hours=self.house.rules.channels.quiet_hours,
-            growth=self.house.rules.growth,
+            hours=now.rules.channels.quiet_hours,
+            growth=now.rules.growth,
         )
 
     def show_messages(self, request: Request) -> Response:

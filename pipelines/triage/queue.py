@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import duckdb
@@ -23,15 +23,15 @@ _PAGES = 128  # that are kept
 class Queue:
     """A copy of what the queue shows; read anew when the tables have changed."""
 
-    def __init__(self, store: Store, refresh_s: float, quiet: Quiet | None = None) -> None:
+    def __init__(self, store: Store, refresh_s: float, quiet: Callable[[], Quiet] = Quiet) -> None:
         """Args:
         store: to read from.
         refresh_s: how old the copy may be.
-        quiet: what the house lets pass; None for the usual.
+        quiet: what the house lets pass; asked each time, since that may change.
         """
         self._store = store
         self._refresh_s = refresh_s
-        self._quiet = quiet or Quiet()
+        self._quiet = quiet
         self._reading = threading.Lock()
         self._version = ""
         self._looked = 0.0
@@ -73,7 +73,7 @@ class Queue:
                 self._took = time.monotonic() - began
                 self._version = version
             else:
-                self._restate(self._tables)  # decisions run out
+                self._restate(self._tables)  # decisions run out, and the allowlist changes
             self._looked, self._seen = time.monotonic(), at
         finally:
             self._reading.release()
@@ -86,7 +86,7 @@ class Queue:
 
     def _restate(self, tables: duckdb.DuckDBPyConnection) -> None:
         """States from rows and from the decisions that hold now."""
-        found = standings(tables, self.decisions, self._quiet, now_of(self.decisions))
+        found = standings(tables, self.decisions, self._quiet(), now_of(self.decisions))
         if found != self._found:
             self.open_by_severity = restate(tables, found)
             self._found = found

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from pipelines.config import Config
+from pipelines.live_rules import LiveRules
 from pipelines.oncall import book_path, rules_of
 from pipelines.triage.app import audit_path, make_app
 from pipelines.triage.audit import AuditLog
@@ -23,7 +24,12 @@ _STOP_S = 5
 
 
 def serve(
-    uri: str, settings: Config, host: str, port: int, ready: Callable[[str, Path], None]
+    uri: str,
+    settings: Config,
+    host: str,
+    port: int,
+    ready: Callable[[str, Path], None],
+    tell: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Serves the pages until interrupted.
 
@@ -32,13 +38,16 @@ def serve(
       settings: who may do what, and what the house lets pass.
       host, port: to listen at; port 0 takes a free one.
       ready: called with the address and the audit log, once people can come.
+      tell: takes a line when changed policies or another allowlist count, or cannot be used.
 
     Raises:
       DistilwatchError: when tables, address, secrets, allowlist or audit log will not do.
     """
     config = settings.triage
     check_address(config, host)
-    house = House(rules_of(settings.alerts), book_path(settings.alerts, [uri]))
+    rules = rules_of(settings.alerts)
+    live = LiveRules(settings.alerts, rules, tell)
+    house = House(rules, book_path(settings.alerts, [uri]), live)
     store = open_store(uri, settings.bigquery.views_dataset)
     local = duckdb_path(uri) if urlsplit(uri).scheme == "duckdb" else None
     log = audit_path(config, local)

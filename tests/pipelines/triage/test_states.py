@@ -22,7 +22,7 @@ from transforms.alerts.rules import Rules
 
 
 def queue_of(tables: Path, quiet: Quiet | None = None) -> Queue:
-    queue = Queue(DuckDBStore(tables), 0, quiet)
+    queue = Queue(DuckDBStore(tables), 0, lambda: quiet or Quiet())
     queue.refresh()
     return queue
 
@@ -128,11 +128,11 @@ def test_what_the_allowlist_permits_is_not_waiting_until_its_day(tables: Path, w
         )  # fmt: skip
         return House(Rules(read_policies(None), allowlist=Allowlist(allow=(entry,))))
 
-    queue = queue_of(tables, house(1).quiet)
+    queue = queue_of(tables, house(1).quiet())
     assert queue.stands(worst).state == "permitted"
     assert "nile-contract by legal" in queue.stands(worst).why
     assert worst not in open_names(queue)
-    assert worst in open_names(queue_of(tables, house(-1).quiet))
+    assert worst in open_names(queue_of(tables, house(-1).quiet()))
     assert "nile-contract" in client_of(tables, house=house(1)).get(f"/case/{worst}").text
 
 
