@@ -32,6 +32,7 @@ class Queue:
         self._store = store
         self._refresh_s = refresh_s
         self._quiet = quiet
+        self._by = quiet()
         self._reading = threading.Lock()
         self._version = ""
         self._looked = 0.0
@@ -60,6 +61,8 @@ class Queue:
             # Large tables take a while to read; that is at most a tenth of the time.
             pause = max(self._refresh_s, 9 * self._took)
             if not force and self._version and time.monotonic() - self._looked < pause:
+                if self._quiet() != self._by:  # the allowlist has changed
+                    self._restate(self._tables)
                 return
             at = time.time()
             version = self._store.version()
@@ -73,7 +76,7 @@ class Queue:
                 self._took = time.monotonic() - began
                 self._version = version
             else:
-                self._restate(self._tables)  # decisions run out, and the allowlist changes
+                self._restate(self._tables)  # decisions run out
             self._looked, self._seen = time.monotonic(), at
         finally:
             self._reading.release()
@@ -86,7 +89,8 @@ class Queue:
 
     def _restate(self, tables: duckdb.DuckDBPyConnection) -> None:
         """States from rows and from the decisions that hold now."""
-        found = standings(tables, self.decisions, self._quiet(), now_of(self.decisions))
+        self._by = self._quiet()
+        found = standings(tables, self.decisions, self._by, now_of(self.decisions))
         if found != self._found:
             self.open_by_severity = restate(tables, found)
             self._found = found
