@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from pipelines.report.evidence import CoveredCell, SharedThing
+from pipelines.report.meanings import meaning_of
 
 SEVERITIES = ("critical", "high", "medium", "low")
 
@@ -73,6 +74,11 @@ class Reason:
     def name(self) -> str:
         """What it is, without figures."""
         return self.words.partition(":")[0]
+
+    @property
+    def meaning(self) -> str:
+        """Why it counts, and what else it may be; "" where that is not known."""
+        return meaning_of(self.feature)
 
 
 @dataclass(frozen=True, slots=True)

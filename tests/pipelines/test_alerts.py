@@ -124,7 +124,7 @@ def test_detect_pages_once_after_the_tables_are_written(found: House) -> None:
         if not notice["cluster_id"].startswith("s-"):
             assert notice["case_url"].endswith(f"/clusters/{notice['cluster_id']}")
     several = [r.json["data"] for r in found.server.taken() if r.json["data"]["accounts"] > 2]
-    assert all("sharing" in notice["title"] for notice in several)
+    assert all("they share" in notice["title"] for notice in several)
     assert several
     before = query(found.database, "SELECT * FROM alerts ORDER BY ALL")
     assert found.detect()["rows"]["alerts"] == 0

@@ -1,5 +1,6 @@
-"""What a message says: in a minute somebody who was asleep must know what is happening, how sure we
-are, what it costs, what to check, and where to look. No prompt text, no fingerprints, no accounts.
+"""What a message says: in a minute somebody who was asleep, and does not know the science, must
+know what is happening, how sure we are, what it costs, what to check, and what they can do. No
+prompt text, no fingerprints, no accounts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from transforms.alerts.paging import Policy
 
 _TACTICS = 3
 _CAPABILITIES = 3
+_REASONS = 2
 _SHARED = {
     "payment": "a payment method",
     "credential": "a credential",
@@ -22,12 +24,17 @@ _SHARED = {
     "network": "a network",
     "client": "a client",
     "system_prompt": "a system prompt",
-    "prefix_scaffold": "wording",
-    "suffix_scaffold": "wording",
-    "content": "rare questions",
-    "synchrony": "the minutes of their work",
-    "hand_over": "hand-overs",
+    "prefix_scaffold": "the wording of their prompts",
+    "suffix_scaffold": "the wording of their prompts",
+    "content": "questions that nobody else asks",
+    "synchrony": "the minutes in which they work",
+    "hand_over": "work that one took over from another",
 }
+_DOING = {
+    "replay": "ask the prompts of a known extraction again",
+    "benchmark_evaluation": "ask the questions of public benchmarks",
+}
+_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 _LONGEST_REASON = 300  # people may write thousands of letters; the case has them
 
 
@@ -41,6 +48,7 @@ def about(row: Mapping[str, Any]) -> dict[str, Any]:
         "shared": [
             str(link["kind"]) for link in row.get("links") or () if (link["shared"] or 0) > 0
         ][:_TACTICS],
+        "reasons": [str(reason["words"]) for reason in row.get("reasons") or ()][:_REASONS],
         "first_seen": row.get("first_seen"),
         "last_seen": row.get("last_seen"),
         "severity_reason": row.get("severity_reason") or "",
@@ -74,10 +82,9 @@ def notice(
         "alert_id": alert_id,
         "runbook": policy.runbook if policy else "",
     }
-    title = f"{_headline(step)}: {sentence(news, what)}"
+    title = f"{_headline(step)}: {suspicion(news, what, over=step.kind in _NO_MORE)}"
     if namespace:
         title = f"[{namespace.upper()}] {title}"
-    sure, cost = how_sure(news), f"{dollars(news.exposure_usd)} at list price so far"
     return {
         "alert_id": alert_id,
         "revision": step.alert.revision,
@@ -88,8 +95,10 @@ def notice(
         "cluster_id": news.cluster_id,
         "policy": news.policy,
         "title": title,
-        "sure": sure,
-        "cost": cost,
+        "what": sentence(news, what),
+        "unusual": list(what.get("reasons", ())),
+        "sure": how_sure(news),
+        "cost": costs(news, what),
         "check": list(policy.check) if policy and state != "resolved" else [],
         "case_url": case_url.format(**names) if case_url else "",
         "runbook_url": runbook_url.format(**names) if runbook_url and policy else "",
@@ -134,8 +143,11 @@ def storm_notice(
         "cluster_id": storm_id,
         "policy": policy.name,
         "title": f"[{namespace.upper()}] {title}" if namespace else title,
-        "sure": "Look whether something changed at our end: a new bundle, settings, a new region.",
-        "cost": why,
+        "what": "Look first whether something changed at our end: a new bundle, settings, a new "
+        "region.",
+        "unusual": [],
+        "sure": "",
+        "cost": "",
         "check": list(policy.check) if state != "resolved" else [],
         "case_url": case_url.format(**names) if case_url else "",
         "runbook_url": runbook_url.format(**names) if runbook_url else "",
@@ -150,15 +162,35 @@ def storm_notice(
     }
 
 
-def sentence(news: Observation, what: Mapping[str, Any]) -> str:
-    """What is happening, in one sentence."""
+def suspicion(news: Observation, what: Mapping[str, Any], over: bool = False) -> str:
+    """What is feared of whom, in a few words.
+
+    Args:
+      news: about the cluster.
+      what: as `about` gives it.
+      over: whether it is to be looked at no more.
+    """
     who = "1 account" if news.account_count == 1 else f"{news.account_count:,} accounts"
-    taking = " and ".join(name.replace("_", " ") for name in what.get("capabilities", ()))
     kinds = (_SHARED.get(name, name.replace("_", " ")) for name in what.get("shared", ()))
-    shared = ", ".join(dict.fromkeys(kinds))
-    asked = f"asked for {taking}" if taking else "asked broadly"
-    text = f"{who} {asked} in {news.request_count:,} requests"
-    return text + (f", sharing {shared}" if shared and news.account_count > 1 else "")
+    shared = _listed(list(dict.fromkeys(kinds))) if news.account_count > 1 else ""
+    if over:
+        return f"the alert about {who}" + (f" that share {shared}" if shared else "")
+    doing = next((_DOING[t] for t in what.get("tactics", ()) if t in _DOING), "")
+    if doing and news.account_count == 1:  # one account asks
+        doing = doing.replace("ask", "asks", 1)
+    text = f"{who} {doing or 'may be copying the model'}"
+    return text + (f"; they share {shared}" if shared else "")
+
+
+def sentence(news: Observation, what: Mapping[str, Any]) -> str:
+    """What was asked, how much, and when, in one sentence."""
+    taking = _listed([str(name).replace("_", " ") for name in what.get("capabilities", ())])
+    text = f"{news.request_count:,} requests"
+    text += f", above all for {taking}" if taking else ", about many things"
+    first, last = what.get("first_seen"), what.get("last_seen")
+    if first is not None and last is not None:
+        text += f", from {_minute(first)} to {_minute(last)} UTC"
+    return f"{text}."
 
 
 def dollars(usd: float) -> str:
@@ -166,24 +198,50 @@ def dollars(usd: float) -> str:
     return f"${usd:,.2f}" if usd < 10 else f"${usd:,.0f}"
 
 
+def costs(news: Observation, what: Mapping[str, Any]) -> str:
+    """What it has cost, and what waiting costs."""
+    text = f"answers worth {dollars(news.exposure_usd)} at list price so far"
+    first, last = what.get("first_seen"), what.get("last_seen")
+    if first is not None and last is not None and last - first >= _HOUR_MS:
+        a_day = news.exposure_usd * _DAY_MS / (last - first)
+        text += f", about {dollars(a_day)} for each day that it goes on"
+    return f"{text}."
+
+
 def how_sure(news: Observation) -> str:
     """What the numbers say of chance."""
     parts = []
     if news.p_value is not None:
         odds = round(1 / max(news.p_value, 1e-9))
-        parts.append(f"Chance alone does this to 1 in {odds:,} of its kind")
+        kind = "accounts" if news.account_count == 1 else "groups of accounts"
+        parts.append(f"among {odds:,} harmless {kind} about 1 looks this unusual by chance")
     if news.q_value is not None:
-        parts.append(f"of findings like this at most {news.q_value:.0%} are false")
-    return "; ".join(parts) + "." if parts else "No p-value."
+        false = round(100 * news.q_value)
+        parts.append(
+            f"of 100 alerts like this {f'up to {false}' if false else 'fewer than 1'} may be false"
+        )
+    return f"{'; '.join(parts)}." if parts else ""
 
 
 def body(message: Mapping[str, Any]) -> list[str]:
     """The lines below the title, for channels of plain text."""
-    why, cost = str(message["reason"]), str(message["cost"])
-    # Both are empty where they named an account that is to be forgotten (`forgetting`).
+    why = str(message["reason"])
+    # Empty where it named an account that is to be forgotten (`forgetting`).
     lines = [f"{why[:1].upper()}{why[1:].rstrip('.')}."] if why not in ("", "flagged") else []
-    lines += [str(message["sure"]), *([cost.rstrip(".") + "."] if cost else [])]
-    lines += [f"- {line}" for line in message["check"]]
+    for label, text in (
+        ("", message.get("what")),  # one of an older version has none
+        ("How sure", message["sure"]),
+        ("Cost", message["cost"]),
+    ):
+        if text:
+            lines.append(f"{label}: {text}" if label else str(text))
+    if message.get("unusual") and message["state"] != "resolved":
+        lines.append("What is unusual:")
+        lines += [f"- {line}" for line in message["unusual"]]
+    if message["check"]:
+        lines.append("Check first:")
+        lines += [f"- {line}" for line in message["check"]]
+    lines += [f"You can: {line}" for line in you_can(message)]
     if message["case_url"]:
         lines.append(f"Case: {message['case_url']}")
     if message["runbook_url"]:
@@ -191,6 +249,20 @@ def body(message: Mapping[str, Any]) -> list[str]:
     if message["namespace"]:
         lines.append("This is a drill. Nothing is happening to customers.")
     return lines
+
+
+def you_can(message: Mapping[str, Any]) -> list[str]:
+    """What whoever is told can do; nothing where nothing is left to do."""
+    if message["state"] == "resolved" or not message.get("accounts"):  # a storm has no case
+        return []
+    if message["case_url"]:
+        how = "on the case page"
+    else:
+        how = f"with `distilwatch alerts decide {message['cluster_id']} --as … --why … --output …`"
+    return [
+        f"confirm, dismiss, permit or watch it {how}. If you need time, watch it: it is in hand "
+        "then, and told again only if it gets graver. Nothing is blocked by itself."
+    ]
 
 
 def _headline(step: Step) -> str:
@@ -202,6 +274,17 @@ def _headline(step: Step) -> str:
         "acknowledged": "In hand",
         "resolved": "Over",
     }[step.kind]
+
+
+_NO_MORE = ("acknowledged", "resolved")
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _minute(ms: Any) -> str:
+    return datetime.fromtimestamp(int(ms) / 1000, UTC).strftime("%-d %b %H:%M")
 
 
 def _time(ms: Any) -> str:

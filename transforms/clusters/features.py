@@ -74,45 +74,63 @@ _HIGH, _LOW, _BOTH = Suspicious.HIGH, Suspicious.LOW, Suspicious.BOTH
 
 CLUSTER_FEATURES: tuple[ClusterFeature, ...] = (
     ClusterFeature(
-        "complementarity", "F13", _HIGH, "topics covered together for each covered alone", "exp"
+        "complementarity",
+        "F13",
+        _HIGH,
+        "topics of all accounts together, as times those of one",
+        "exp",
     ),
     ClusterFeature(
-        "overlap", "F14", _BOTH, "overlap of two members' topics against one member's own"
+        "overlap", "F14", _BOTH, "how much the accounts ask about the same topics", "degree"
     ),
     ClusterFeature(
         "member_likeness",
         "F15",
         _HIGH,
-        "likeness of prompts of two members against one member's own",
+        "how alike the prompts of different accounts are",
+        "degree",
     ),
-    ClusterFeature("member_surprise", "", _HIGH, "unusualness of a typical member"),
     ClusterFeature(
-        "member_breadth", "F1", _HIGH, "breadth of a typical member, in spreads of its peers"
+        "member_surprise", "", _HIGH, "how unusual each account is already by itself", "degree"
+    ),
+    ClusterFeature(
+        "member_breadth", "F1", _HIGH, "how many different topics each account asks about", "degree"
     ),
     ClusterFeature(
         "member_novelty",
         "F5",
         _HIGH,
-        "distance of a typical member from all asked before, in spreads of its peers",
+        "how unlike all earlier traffic each account's prompts are",
+        "degree",
     ),
-    ClusterFeature("behaviour_spread", "", _LOW, "difference in behaviour from member to member"),
-    ClusterFeature("volume_spread", "", _LOW, "difference in volume from member to member"),
-    ClusterFeature("synchrony", "F21", _HIGH, "sameness of the members' hours"),
-    ClusterFeature("linkage", "F25", _BOTH, "weight of what a member shares with others"),
+    ClusterFeature(
+        "behaviour_spread", "", _LOW, "how much the accounts differ in how they work", "degree"
+    ),
+    ClusterFeature(
+        "volume_spread", "", _LOW, "how much the accounts differ in how much they ask", "degree"
+    ),
+    ClusterFeature(
+        "synchrony", "F21", _HIGH, "how far the accounts work in the same hours", "degree"
+    ),
+    ClusterFeature(
+        "linkage", "F25", _BOTH, "how strongly the accounts are tied to one another", "degree"
+    ),
     ClusterFeature(
         "marginal_gain",
         "F7",
         _HIGH,
-        "share of a member's topics that nobody before it had",
+        "topics of an account that none of the others had taken before",
         "share",
     ),
-    ClusterFeature("union_coverage", "F16", _HIGH, "topics covered by anybody", "exp"),
     ClusterFeature(
-        "scaffold_members", "F11", _HIGH, "share of members with the most shared wording", "share"
+        "union_coverage", "F16", _HIGH, "different topics of all its accounts together", "count"
+    ),
+    ClusterFeature(
+        "scaffold_members", "F11", _HIGH, "accounts that use one and the same wording", "share"
     ),
     *(
         ClusterFeature(
-            "pooled_" + f.name, f.code, f.suspicious, f.words + ", taken together", f.scale
+            "pooled_" + f.name, f.code, f.suspicious, f.words + ", all accounts together", f.scale
         )
         for f in COLUMNS
         if f.name in _POOLED

@@ -11,33 +11,61 @@ from transforms.clusters.features import CLUSTER_FEATURES
 from transforms.coverage.features import COLUMNS
 from transforms.scoring.model import Reason
 
+_CLEARLY, _FAR = 2.5, 5.0  # robust standard deviations from the peers' median
+
 
 @lru_cache(maxsize=1)
 def _vocabulary() -> Mapping[str, tuple[str, str]]:
     words = {feature.name: (feature.words, feature.scale) for feature in COLUMNS}
     words.update({feature.name: (feature.words, feature.scale) for feature in CLUSTER_FEATURES})
-    words["reported"] = "members with what other labs report", "share"
+    words["reported"] = "accounts that fit what other labs report", "share"
     return words
 
 
-def shown(feature: str, value: float) -> str:
-    """A value as people read it: a share in per cent, a logarithm undone, three digits."""
+def shown(feature: str, value: float, digits: int = 0) -> str:
+    """A value as people read it: a share in per cent, a logarithm undone, three digits at most.
+
+    Args:
+      feature: whose value it is.
+      value: of it.
+      digits: after the point, of what is counted.
+    """
     scale = _vocabulary().get(feature, (feature, "plain"))[1]
     if math.isnan(value):
         return "unknown"
     if scale == "share":  # an interval about a small share may reach below nothing
-        return f"{100 * max(value, 0.0):.3g} %"
-    number = math.exp(min(value, 700.0)) if scale == "exp" else value
+        share = 100 * max(value, 0.0)
+        return f"{share:.0f} %" if share >= 10 else f"{share:.2g} %"
+    number = math.exp(min(value, 700.0)) if scale in ("exp", "count") else value
+    if scale == "count":
+        return f"{number:,.{digits}f}"
     return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.3g}"
 
 
 def phrase(reason: Reason) -> str:
-    """One line: what, how much, and what is normal for the peer group at this volume."""
-    words = _vocabulary().get(reason.feature, (reason.feature, ""))[0]
-    value = shown(reason.feature, reason.value)
-    low, high = shown(reason.feature, reason.low), shown(reason.feature, reason.high)
+    """One line: what, how much, and what is normal for the peer group at this volume. Where the
+    number itself means nothing to people, how far it is from normal is said instead."""
+    words, scale = _vocabulary().get(reason.feature, (reason.feature, "plain"))
+    if scale == "degree":
+        return f"{words}: {_degree(reason)}"
+    digits = 0
+    value, low, high = (shown(reason.feature, v) for v in (reason.value, reason.low, reason.high))
+    if scale == "count" and value in (low, high):  # rounded, it would look like one of them
+        digits = 1
+        value, low, high = (
+            shown(reason.feature, v, digits) for v in (reason.value, reason.low, reason.high)
+        )
     normal = f"{low} to {high}" if low != high else f"about {low}"
-    return f"{words}: {value}, where {normal} is normal"
+    return f"{words}: {value}; normal is {normal}"
+
+
+def _degree(reason: Reason) -> str:
+    if reason.low <= reason.value <= reason.high:
+        return "within what is normal, unusual only together with the rest"
+    way = "more" if reason.value > reason.high else "less"
+    size = abs(reason.z)
+    how = "far" if size >= _FAR else "clearly" if size >= _CLEARLY else "a little"
+    return f"{how} {way} than is normal"
 
 
 def reason_record(reason: Reason) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def tables_(made_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     with Book(path.with_name(f"{path.name}.alerts")) as book:
         with book.writing():
             for channel in ("pager", "room", "mail"):
-                title = "High: 30 accounts asked for mathematics and code in 12,000 requests"
+                title = "High: 30 accounts may be copying the model; they share a payment method"
                 notice = {"alert_id": f"a-{worst}", "cluster_id": worst, "title": title}
                 book.outbox.post(f"k/{channel}", channel, notice, T0, T0)
         pager, room, _ = book.outbox.messages()[::-1]

@@ -154,7 +154,7 @@ def test_slack_keeps_an_alert_in_one_thread() -> None:
         assert second["reply_broadcast"] is True
         assert first["metadata"]["event_payload"]["key"] == "k1"
         assert first["text"] == (
-            "Medium: 14 accounts asked for code in 5,210 requests, sharing a payment method"
+            "Medium: 14 accounts may be copying the model; they share a payment method"
         )
         assert "https://t.example/c/c-8d1f" in first["attachments"][0]["text"]
         with pytest.raises(Refused, match="invalid_auth") as caught:

@@ -178,12 +178,12 @@ def test_messages_hold_no_accounts_and_no_hashes(office: Callable[..., Office]) 
     )
     message: Message = desk.book.outbox.messages()[0]
     assert message.notice["title"] == (
-        "Medium: 4 accounts asked for code in 10 requests, sharing a payment method"
+        "Medium: 4 accounts may be copying the model; they share a payment method"
     )
     assert message.notice["case_url"] == "https://triage.example/case/c-1"
     assert message.notice["sure"] == (
-        "Chance alone does this to 1 in 1,000 of its kind; of findings like this at most 5% are "
-        "false."
+        "among 1,000 harmless groups of accounts about 1 looks this unusual by chance; of 100 "
+        "alerts like this up to 5 may be false."
     )
     for secret in ("a1", "a4", "deadbeef"):
         assert secret not in str(message.notice["title"]) + str(message.notice["check"])
@@ -198,5 +198,5 @@ def test_what_was_emptied_to_forget_somebody_is_no_line_of_a_message(
     [message] = desk.book.outbox.messages()
     whole = body(message.notice)
     left = body(message.notice | {"reason": "", "cost": ""})
-    assert left == [line for line in whole if not line.startswith("$")]
+    assert left == [line for line in whole if not line.startswith("Cost: ")]
     assert len(left) == len(whole) - 1

@@ -28,7 +28,8 @@ from transforms.alerts.routing import EmailChannel
 NOTICE: dict[str, Any] = {
     "alert_id": "a-1", "step": "opened", "state": "open", "severity": "critical",
     "title": "Critical: 14 accounts took code in 5,210 requests", "reason": "flagged",
-    "sure": "Chance alone does this to 1 in 1,400 of its kind.", "cost": "$1,234 at list price",
+    "accounts": 4, "sure": "About 1 in 1,400 looks this unusual by chance.",
+    "cost": "$1,234 at list price",
     "check": ["Who pays?"], "case_url": "https://t.example/c-1", "runbook_url": "",
     "namespace": "",
 }  # fmt: skip

@@ -9,6 +9,7 @@ import orjson
 
 from transforms.alerts.channels import Notice, Thread
 from transforms.alerts.channels.http import LIMITS, post
+from transforms.alerts.notice import you_can
 
 _SEVERITY = {"low": "info", "medium": "warning", "high": "error", "critical": "critical"}
 _LONGEST_SUMMARY = 1_024
@@ -46,9 +47,12 @@ class PagerDuty:
                     "group": notice["policy"],
                     "class": notice["step"],
                     "custom_details": {
+                        "what": notice.get("what", ""),
+                        "unusual": notice.get("unusual", []),
                         "how sure": notice["sure"],
                         "cost": notice["cost"],
                         "check": notice["check"],
+                        "you can": you_can(notice),
                         "why now": notice["reason"],
                     },
                 },

@@ -69,8 +69,10 @@ class Feature:
       code: F1…F29 of the science notes, or "".
       compute: from n sketches to float64 of shape (n,).
       suspicious: the side that counts.
-      words: for alerts; filled with "more"/"less" phrases by `explain`.
-      scale: how the value is shown to people: "plain", "share" or "exp" (value is a log).
+      words: for people who do not know how it is computed; `explain` adds the value, and what is
+        normal.
+      scale: how the value is shown to people: "plain", "share", "exp" (value is a log), "count" (a
+        log of what is counted), or "degree" where a number would say nothing.
     """
 
     name: str
@@ -84,65 +86,115 @@ class Feature:
 _HIGH, _LOW, _BOTH = Suspicious.HIGH, Suspicious.LOW, Suspicious.BOTH
 
 FEATURES: tuple[Feature, ...] = (
-    Feature("hill_cells", "F1", hill_number, _HIGH, "topics used evenly", "exp"),
+    Feature("hill_cells", "F1", hill_number, _HIGH, "different topics it asks about", "count"),
     Feature(
-        "effective_rank", "F2", effective_rank, _HIGH, "independent directions asked about", "exp"
+        "effective_rank", "F2", effective_rank, _HIGH, "unrelated subjects it asks about", "count"
     ),
     Feature(
         "own_rank",
         "F2",
         own_rank,
         _HIGH,
-        "independent directions beside what all its prompts share",
-        "exp",
+        "unrelated subjects, apart from wording that all its prompts share",
+        "count",
     ),
     Feature(
         "unseen_share",
         "F3",
         unseen_share,
         _HIGH,
-        "share of requests on a topic never returned to",
+        "requests on a topic that it never came back to",
         "share",
     ),
-    Feature("chao_cells", "F3", chao_richness, _HIGH, "topics in reach", "exp"),
-    Feature("heaps_slope", "F4", heaps_slope, _HIGH, "pace of new topics"),
-    Feature("log_volume", "F6", log_volume, _HIGH, "volume of the covered space"),
-    Feature("novelty", "F5", novelty, _HIGH, "distance from all that was asked before"),
-    Feature("common_direction", "", common_direction, _LOW, "likeness of two of its prompts"),
-    Feature("coherence", "F29", coherence, _LOW, "likeness of consecutive prompts beyond chance"),
-    Feature("idle_gap_hours", "F19", longest_idle_gap, _LOW, "hours of the day it rests"),
-    Feature("hour_entropy", "F19", hour_entropy, _HIGH, "hours of the week in use", "exp"),
-    Feature("circadian_amplitude", "F19", circadian_amplitude, _LOW, "day and night rhythm"),
-    Feature("burstiness", "F20", burstiness, _LOW, "burstiness of its requests"),
-    Feature("pace_evenness", "F20", pace_evenness, _BOTH, "unevenness of requests per minute"),
-    Feature("busy_hours", "F19", busy_hours, _HIGH, "share of hours in use", "share"),
+    Feature(
+        "chao_cells",
+        "F3",
+        chao_richness,
+        _HIGH,
+        "topics that it would reach if it went on",
+        "count",
+    ),
+    Feature(
+        "heaps_slope", "F4", heaps_slope, _HIGH, "how fast it moves on to new topics", "degree"
+    ),
+    Feature(
+        "log_volume", "F6", log_volume, _HIGH, "how wide the field of its questions is", "degree"
+    ),
+    Feature(
+        "novelty", "F5", novelty, _HIGH, "how unlike all earlier traffic its prompts are", "degree"
+    ),
+    Feature("common_direction", "", common_direction, _LOW, "how alike its prompts are", "degree"),
+    Feature(
+        "coherence",
+        "F29",
+        coherence,
+        _LOW,
+        "how far a prompt goes on from the one before",
+        "degree",
+    ),
+    Feature("idle_gap_hours", "F19", longest_idle_gap, _LOW, "longest rest in a day, in hours"),
+    Feature(
+        "hour_entropy",
+        "F19",
+        hour_entropy,
+        _HIGH,
+        "hours of the week in which it works, of 168",
+        "count",
+    ),
+    Feature(
+        "circadian_amplitude",
+        "F19",
+        circadian_amplitude,
+        _LOW,
+        "how much day and night differ",
+        "degree",
+    ),
+    Feature(
+        "burstiness", "F20", burstiness, _LOW, "how much its requests come in bursts", "degree"
+    ),
+    Feature(
+        "pace_evenness",
+        "F20",
+        pace_evenness,
+        _BOTH,
+        "how uneven its pace is from minute to minute",
+        "degree",
+    ),
+    Feature("busy_hours", "F19", busy_hours, _HIGH, "hours in which it works", "share"),
     Feature(
         "top_scaffold_share",
         "F10",
         top_scaffold_share,
         _HIGH,
-        "share of the most common wording",
+        "requests in one and the same wording",
         "share",
     ),
     Feature(
-        "repeated_prompts", "F18", repeated_prompts, _BOTH, "share of prompts asked again", "share"
+        "repeated_prompts",
+        "F18",
+        repeated_prompts,
+        _BOTH,
+        "prompts that it had asked before",
+        "share",
     ),
     Feature(
         "continued_share",
         "F29",
         share(Sum.CONTINUED, Sum.WITH_CONVERSATION),
         _LOW,
-        "share of follow-up turns",
+        "requests that follow up on an answer",
         "share",
     ),
-    Feature("code_share", "F8", share(Sum.CODE), _BOTH, "share of code", "share"),
-    Feature("tool_share", "F8", share(Sum.TOOL_REQUESTS), _BOTH, "share with tools", "share"),
+    Feature("code_share", "F8", share(Sum.CODE), _BOTH, "requests with code", "share"),
+    Feature(
+        "tool_share", "F8", share(Sum.TOOL_REQUESTS), _BOTH, "requests that use tools", "share"
+    ),
     Feature(
         "reasoning_share",
         "F9",
         share(Sum.REASONING_TOKENS, Sum.OUTPUT_TOKENS),
         _HIGH,
-        "reasoning tokens for each output token",
+        "reasoning tokens for each token of an answer",
         "share",
     ),
     Feature(
@@ -150,7 +202,7 @@ FEATURES: tuple[Feature, ...] = (
         "F27",
         share(Sum.STRUCTURED),
         _BOTH,
-        "share with a response format",
+        "requests for answers in a fixed format",
         "share",
     ),
     Feature(
@@ -158,34 +210,46 @@ FEATURES: tuple[Feature, ...] = (
         "F26",
         share(Sum.SATURATED),
         _HIGH,
-        "share of answers at the token limit",
+        "answers that were cut off at the length limit",
         "share",
     ),
+    Feature("output_tokens", "F26", log_output_tokens, _HIGH, "tokens in a usual answer", "count"),
     Feature(
-        "output_tokens", "F26", log_output_tokens, _HIGH, "output tokens for each request", "exp"
+        "output_ratio", "F26", output_ratio, _HIGH, "answer tokens for each prompt token", "exp"
+    ),
+    Feature("size_entropy", "", size_entropy, _BOTH, "different prompt lengths", "count"),
+    Feature("networks", "F28", log_networks, _HIGH, "networks that it comes from", "count"),
+    Feature("clients", "F28", log_clients, _HIGH, "different client programs", "count"),
+    Feature("account_age", "F24", log_age_days, _LOW, "days since the account was opened", "count"),
+    Feature(
+        "blocked_share", "F22", share(Sum.BLOCKED), _HIGH, "requests that were refused", "share"
     ),
     Feature(
-        "output_ratio", "F26", output_ratio, _HIGH, "output tokens for each input token", "exp"
+        "topic_shift",
+        "",
+        topic_shift,
+        _HIGH,
+        "how much its topics change from one day to the next",
+        "degree",
     ),
-    Feature("size_entropy", "", size_entropy, _BOTH, "variety of prompt lengths", "exp"),
-    Feature("networks", "F28", log_networks, _HIGH, "networks", "exp"),
-    Feature("clients", "F28", log_clients, _HIGH, "client fingerprints", "exp"),
-    Feature("account_age", "F24", log_age_days, _LOW, "days since the account was opened", "exp"),
+    Feature("surge", "F24", surge, _HIGH, "its busiest day, as times the days before", "exp"),
     Feature(
-        "blocked_share", "F22", share(Sum.BLOCKED), _HIGH, "share of requests refused", "share"
+        "days_to_peak", "F24", days_to_peak, _LOW, "days from opening to its busiest day", "count"
     ),
-    Feature("topic_shift", "", topic_shift, _HIGH, "change of topics from one day to the next"),
-    Feature("surge", "F24", surge, _HIGH, "busiest day against the days before", "exp"),
-    Feature("days_to_peak", "F24", days_to_peak, _LOW, "days from opening to its busiest", "exp"),
     Feature(
-        "capability_entropy", "F8", capability_entropy, _BOTH, "capabilities used evenly", "exp"
+        "capability_entropy",
+        "F8",
+        capability_entropy,
+        _BOTH,
+        "different skills of the model that it uses",
+        "count",
     ),
     Feature(
         "elicitation_share",
         "F9",
         intent_share(Intent.REASONING_ELICITATION),
         _HIGH,
-        "share that has the reasoning written out",
+        "requests to have the reasoning written out",
         "share",
     ),
     Feature(
@@ -193,7 +257,7 @@ FEATURES: tuple[Feature, ...] = (
         "F27",
         intent_share(Intent.GRADING),
         _HIGH,
-        "share that has answers graded",
+        "requests to have answers graded",
         "share",
     ),
     Feature(
@@ -201,11 +265,11 @@ FEATURES: tuple[Feature, ...] = (
         "F12",
         intent_share(Intent.TASK_GENERATION, Intent.EVOLVING),
         _HIGH,
-        "share that has tasks invented or made harder",
+        "requests to have tasks invented or made harder",
         "share",
     ),
     Feature(
-        "known_share", "F17", known_share, _BOTH, "share of prompts in known collections", "share"
+        "known_share", "F17", known_share, _BOTH, "prompts that stand in known collections", "share"
     ),
 )
 
@@ -215,13 +279,20 @@ def _filled_in_later(block: SketchBlock) -> Float:
 
 
 # These need more than the sketch: what the peer group, or the account itself, did in the history.
-MMD = Feature("mmd2", "F5", _filled_in_later, _BOTH, "distance from what its peers ask")
+MMD = Feature(
+    "mmd2",
+    "F5",
+    _filled_in_later,
+    _BOTH,
+    "how unlike those of its peers its questions are",
+    "degree",
+)
 NEW_MODELS = Feature(
     "new_model_share",
     "F23",
     _filled_in_later,
     _HIGH,
-    "share of requests to models that the history did not have",
+    "requests to models newer than the history",
     "share",
 )
 PAST_CHANGE = Feature(
@@ -229,8 +300,8 @@ PAST_CHANGE = Feature(
     "F5",
     _filled_in_later,
     _HIGH,
-    "distance of what it asks from its own past",
-    "exp",
+    "how far it has moved from what it used to ask",
+    "degree",
 )
 COLUMNS: tuple[Feature, ...] = (*FEATURES, MMD, NEW_MODELS, PAST_CHANGE)
 

@@ -125,7 +125,7 @@ def test_names_are_unique_and_every_feature_says_what_it_is() -> None:
     names = [column.name for column in f.COLUMNS]
     assert len(set(names)) == len(names)
     assert all(column.words for column in f.COLUMNS)
-    assert {column.scale for column in f.COLUMNS} <= {"plain", "share", "exp"}
+    assert {column.scale for column in f.COLUMNS} <= {"plain", "share", "exp", "count", "degree"}
 
 
 def test_peer_items_name_the_group_of_most_requests() -> None:
