@@ -33,7 +33,7 @@ def run(folder: Path, seed: int, console: Console) -> None:
     config = load_config(None)
 
     made = simulate(SimulateOptions(str(live), str(history), labels, demo_scenario(seed)), console)
-    console.note(made.lines()[0])
+    console.note(made.lines()[0].rstrip(":"))
     trained = train(TrainOptions([str(history)], bundle, config, "direct", []), console)
     console.note(trained.lines()[0])
     database.unlink(missing_ok=True)  # of an earlier demo, perhaps with another seed

@@ -194,9 +194,10 @@ def _fit_space(options: TrainOptions, folder: str) -> FittedSpace:
         sample, labels = stored["vectors"], stored["labels"]
     if not len(sample):
         raise DistilwatchError(
-            "no event has a vector or a text",
-            "history",
-            "give events with embedding or prompt_text",
+            "no event of the history was accepted with a vector or a text",
+            "--input",
+            "`distilwatch doctor` with the same --input says what its first records lack; what "
+            "is normal is learnt from embedding or prompt_text",
         )
     space = _space_of(options)
     if space is None:

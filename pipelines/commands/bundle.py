@@ -65,5 +65,7 @@ def list_(folder: Path, as_json: bool) -> None:
     for one in found:
         mark = "*" if one["current"] else " "
         click.echo(f"{mark} {one['name']}  {one.get('bundle_version') or one['problem']}")
-    if not found:
-        click.echo("No bundles.")
+    if not found and (folder / "manifest.json").exists():
+        click.echo(f"No bundles in it: {folder} is one itself. Give the folder that it is in.")
+    elif not found:
+        click.echo("No bundles; `distilwatch train --bundle FOLDER/NAME` makes one.")
