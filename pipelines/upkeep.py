@@ -152,8 +152,10 @@ def ask(path: Path, query: str) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
             result = connection.execute(query)
             return [c[0] for c in result.description], result.fetchall()
         except duckdb.Error as error:
+            said = [line.strip() for line in str(error).splitlines()]
+            near = next((f"; {line}" for line in said if line.startswith("Did you mean")), "")
             raise DistilwatchError(
-                f"the query cannot be answered: {str(error).splitlines()[0]}",
+                f"the query cannot be answered: {said[0].rstrip('!')}{near}",
                 "the query",
                 "docs/views.md and docs/contracts.md list the views, tables and columns",
             ) from error

@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from pipelines.commands import options
+from pipelines.commands.groups import Group
 
 
-@click.group(short_help="Choose which bundle of a folder counts.")
+@click.group(cls=Group, short_help="Choose which bundle of a folder counts.")
 def bundle() -> None:
     """Choose which bundle of a folder counts, also for a stream that runs.
 
