@@ -14,7 +14,7 @@
 | unknown_schema_version | not 1 |
 | time_unparseable, time_in_future, time_too_old | event_time |
 | vector_undecodable, vector_wrong_length, vector_not_finite | embedding |
-| forgotten | of an account that was to be forgotten, or unread and naming one; its bytes are not kept |
+| forgotten | of an account that was to be forgotten, or unread and naming one; no bytes are kept |
 | late | older than the partition's watermark minus the allowed lateness |
 
 An empty record, which in Kafka takes an older one of its key back, says nothing of a request: it is
