@@ -61,7 +61,7 @@ bench: $(BENCH)/.installed services ## Compare with other engines: a table and a
 	$(BENCH)/bin/python -m bench $(BENCH_ARGS)
 
 docs: install-dev ## Build the pages as a site, offline, into build/site
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "build/site/index.html"
 
 sbom: install-dev ## List what is locked, with versions and hashes, as CycloneDX; offline

@@ -243,12 +243,15 @@ class Connection:
         return storage.BigQueryReadClient(credentials=self._credentials)
 
 
-def in_ms(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """A row with times in milliseconds UTC, as rows are made."""
-    return {
-        name: round(value.timestamp() * 1000) if isinstance(value, datetime) else value
-        for name, value in items
-    }
+def in_ms(rows: Iterable[api.Row]) -> list[dict[str, Any]]:
+    """Rows of an answer with times in milliseconds UTC, as rows are made."""
+    return [
+        {
+            name: round(value.timestamp() * 1000) if isinstance(value, datetime) else value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]
 
 
 def _channel(address: str) -> Any:
