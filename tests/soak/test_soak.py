@@ -49,7 +49,24 @@ class Run:
 
     def __init__(self, world: Traffic, keep: Callable[..., subprocess.Popen[str]]) -> None:
         self._world, self._keep = world, keep
-        self.process = keep(world.detect())
+        self._start()
+
+    def _start(self, *how: str) -> None:
+        self._how = how
+        self.process = self._keep(self._world.detect(*how))
+
+    def look_after(self) -> None:
+        """Starts a command again that was refused for want of room, as a supervisor would.
+
+        One that is at work waits for room by itself; one that starts says so, and ends.
+        """
+        if self.process.poll() is None:
+            return
+        out, _ = self.process.communicate()
+        assert self.process.returncode == 2, out + self._world.errors()
+        assert "no space left" in out, out + self._world.errors()
+        say("the command found no room as it started; once more")
+        self._start(*self._how)
 
     def update(self) -> None:
         """Stops with a savepoint, and goes on from there with other settings."""
@@ -59,32 +76,32 @@ class Run:
         swap = {"commit_every: 1 s": "commit_every: 2 s", "commit_every: 2 s": "commit_every: 1 s"}
         old = next(text for text in swap if text in settings)
         self._world.settings.write_text(settings.replace(old, swap[old]))
-        how = ("--run-id", "endless", "--from-savepoint", json.loads(out)["savepoint"])
-        self.process = self._keep(self._world.detect(*how))
+        self._start("--run-id", "endless", "--from-savepoint", json.loads(out)["savepoint"])
 
     def command(self) -> None:
         """Kills the command; the next one finds the job at work."""
         self.process.kill()
         self.process.wait()
-        self.process = self._keep(self._world.detect())
+        self._start()
 
     def stop(self) -> str:
         """Asks the command to end, as Ctrl-C does; what it said."""
         while True:
+            self.look_after()
             self.process.send_signal(signal.SIGINT)
             out, _ = self.process.communicate(timeout=STOP_S)
             assert self.process.returncode == 130, out + self._world.errors()
             if "savepoint" in json.loads(out):
                 return out
             # It was still starting, and has left the job to the cluster.
-            self.process = self._keep(self._world.detect())
+            self._start()
             time.sleep(30)
 
     def until_read(self, records: int) -> None:
         """Waits until the tables have so many."""
         deadline = time.monotonic() + HOURS * 3600
         while (self._world.rows(BALANCE) or [(0, 0)])[0][0] < records:
-            assert self.process.poll() is None, self._world.errors()
+            self.look_after()
             assert time.monotonic() < deadline, self._world.errors()
             time.sleep(2)
 

@@ -16,6 +16,7 @@ from tests.support.small_disk import SmallDisk
 
 DOWN_S = 1.0  # how long a part stays away
 FULL_S = 5.0  # how long a disk stays full
+NO_WORKER_S = 300.0  # within which a job that was struck asks for workers again
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,10 @@ class Faults:
 
     def worker(self) -> None:
         """Flink asks the pool for another one."""
-        pids = self.workers.workers()
-        assert pids, "there is no worker to kill"
+        deadline = time.monotonic() + NO_WORKER_S
+        while not (pids := self.workers.workers()):  # as after a fault before this one
+            assert time.monotonic() < deadline, "there is no worker to kill"
+            time.sleep(0.2)
         with suppress(ProcessLookupError):
             os.kill(self.random.choice(pids), signal.SIGKILL)
 
