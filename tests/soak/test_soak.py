@@ -31,6 +31,8 @@ EVENTS = int(os.environ.get("SOAK_EVENTS") or 1_000_000)
 FAULTS = int(os.environ.get("SOAK_FAULTS") or 20)
 HOURS = 12.0
 STOP_S = 3_600
+# Said by a command that starts while there is a fault.
+NOT_THERE = ("no space left", "no Kafka broker answers", "no Flink cluster answers")
 UPDATE, COMMAND = "update", "command"
 
 
@@ -56,16 +58,17 @@ class Run:
         self.process = self._keep(self._world.detect(*how))
 
     def look_after(self) -> None:
-        """Starts a command again that was refused for want of room, as a supervisor would.
+        """Starts a command again that met a fault as it started, as a supervisor would.
 
-        One that is at work waits for room by itself; one that starts says so, and ends.
+        One that is at work waits by itself; one that starts says what is missing, and ends.
         """
         if self.process.poll() is None:
             return
         out, _ = self.process.communicate()
         assert self.process.returncode == 2, out + self._world.errors()
-        assert "no space left" in out, out + self._world.errors()
-        say("the command found no room as it started; once more")
+        missing = [words for words in NOT_THERE if words in out]
+        assert missing, out + self._world.errors()
+        say(f"the command is started again: {missing[0]}")
         self._start(*self._how)
 
     def update(self) -> None:
@@ -136,14 +139,14 @@ def test_faults_at_random_points_of_a_long_run_change_nothing(
         disk = disk_of(stack, tmp_path / "disk")
         if disk is not None:
             world.database = disk.folder / "out.duckdb"
-        faults = Faults(flink, workers, broker, chance, disk)
+        world.requests.produce(world.records)
+        run, began = Run(world, keep), time.monotonic()
+        faults = Faults(flink, workers, broker, chance, disk, run.look_after)
         # Each kind about as often as the others, in any order.
         all_kinds = [*faults.kinds, UPDATE, COMMAND]
         kinds = [all_kinds[i % len(all_kinds)] for i in range(FAULTS)]
         chance.shuffle(kinds)
         points = sorted(chance.sample(range(1, records), FAULTS))
-        world.requests.produce(world.records)
-        run, began = Run(world, keep), time.monotonic()
         for point, kind in zip(points, kinds, strict=True):
             run.until_read(point)
             time.sleep(chance.uniform(0, 5))
@@ -157,6 +160,7 @@ def test_faults_at_random_points_of_a_long_run_change_nothing(
         run.until_read(records)
         took = time.monotonic() - began
         say(f"all read, {records / took:,.0f} records/s with faults and new starts")
+        run.look_after()
         world.until_rows(world.wanted(), run.process)
         assert world.rows(BALANCE) == [(records, 0)]
         say("the tables are those of an undisturbed run")
