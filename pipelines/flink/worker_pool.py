@@ -5,7 +5,8 @@ the first worker of every job, and of every start of a job after a failure, is c
 who ends an old one may end a new one in its place; the job then waits for it for ever (seen with
 Beam 2.77 where a job went on from a savepoint, and two task managers shared a pool). Here nobody
 is ended by name: a worker leaves when its task manager closes the connection, and one that stays
-when nobody listens at the other end any more is killed.
+when nobody listens at the other end any more is killed. A worker that dies before it has reached
+its task manager is waited for in the same way, so it is started again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 import grpc
 from apache_beam.portability.api import beam_fn_api_pb2 as api
@@ -32,6 +32,8 @@ from apache_beam.utils import thread_pool_executor
 _log = logging.getLogger(__name__)
 
 LEFT_ALONE_S = 60.0  # that a worker may take to leave when its task manager is gone
+AGAIN_S = 10.0  # that a task manager may take to give up a job whose worker has died
+_TRIES = 5
 _LOOK_EVERY_S = 5.0
 _HARNESS = (
     "import sys; from apache_beam.runners.worker.sdk_worker import SdkHarness; "
@@ -44,10 +46,11 @@ class WorkerPool(services.BeamFnExternalWorkerPoolServicer):  # type: ignore[mis
 
     Args:
       left_alone_s: after so long without its task manager a worker is killed.
+      again_s: so long after its death a worker is started again, if its task manager still listens.
     """
 
-    def __init__(self, left_alone_s: float = LEFT_ALONE_S) -> None:
-        self._left_alone_s = left_alone_s
+    def __init__(self, left_alone_s: float = LEFT_ALONE_S, again_s: float = AGAIN_S) -> None:
+        self._left_alone_s, self._again_s = left_alone_s, again_s
         self._lock = threading.Lock()
         self._workers: list[_Worker] = []
 
@@ -55,17 +58,13 @@ class WorkerPool(services.BeamFnExternalWorkerPoolServicer):  # type: ignore[mis
         self, request: api.StartWorkerRequest, _: grpc.ServicerContext
     ) -> api.StartWorkerResponse:
         """Starts one."""
-        url = request.control_endpoint.url
+        worker = _Worker(request.worker_id, request.control_endpoint.url)
         try:
-            process = subprocess.Popen(
-                [sys.executable, "-c", _HARNESS, url, request.worker_id],
-                stdin=subprocess.DEVNULL,
-            )
+            worker.start()
         except OSError as error:
             return api.StartWorkerResponse(error=f"a worker cannot be started: {error}")
-        _log.info("worker %s for %s: process %d", request.worker_id, url, process.pid)
         with self._lock:
-            self._workers.append(_Worker(process, url, time.monotonic()))
+            self._workers.append(worker)
         return api.StartWorkerResponse()
 
     def StopWorker(  # noqa: N802
@@ -75,16 +74,31 @@ class WorkerPool(services.BeamFnExternalWorkerPoolServicer):  # type: ignore[mis
         return api.StopWorkerResponse()
 
     def look_after(self) -> None:
-        """Forgets workers that have left, and kills those that their task managers have left."""
+        """Forgets workers that have left, kills those that their task managers have left, and
+        starts those again that have died while they are waited for."""
         with self._lock:
-            workers = [worker for worker in self._workers if worker.process.poll() is None]
-            self._workers = workers
+            workers = list(self._workers)
         for worker in workers:
-            if _listens(worker.url):
-                worker.seen = time.monotonic()
-            elif time.monotonic() - worker.seen > self._left_alone_s:
-                _log.warning("process %d has no task manager at %s", worker.process.pid, worker.url)
-                worker.process.kill()
+            if not self._is_wanted(worker):
+                with self._lock:
+                    self._workers.remove(worker)
+
+    def _is_wanted(self, worker: _Worker) -> bool:
+        code, listens, now = worker.process.poll(), _listens(worker.url), time.monotonic()
+        if code is not None:
+            if code == 0 or not listens or worker.tries >= _TRIES:
+                return False
+            if worker.died is None:
+                worker.died = now
+            if now - worker.died >= self._again_s:
+                _log.warning("worker %s died (%d); once more", worker.name, code)
+                worker.start()
+        elif listens:
+            worker.seen = now
+        elif now - worker.seen > self._left_alone_s:
+            _log.warning("worker %s has no task manager at %s", worker.name, worker.url)
+            worker.process.kill()
+        return True
 
     def end(self) -> None:
         """Ends all workers."""
@@ -99,11 +113,25 @@ class WorkerPool(services.BeamFnExternalWorkerPoolServicer):  # type: ignore[mis
             worker.process.wait()
 
 
-@dataclass(slots=True)
 class _Worker:
+    """A worker, and the processes that it has been."""
+
     process: subprocess.Popen[bytes]
-    url: str  # of its task manager
-    seen: float  # when its task manager was there last; of the monotonic clock
+
+    def __init__(self, name: str, url: str) -> None:
+        self.name, self.url = name, url  # of its task manager
+        self.tries = 0
+        self.died: float | None = None  # of the monotonic clock, as the next
+        self.seen = time.monotonic()  # when its task manager was there last
+
+    def start(self) -> None:
+        """Starts its next process."""
+        self.tries += 1
+        self.died = None
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _HARNESS, self.url, self.name], stdin=subprocess.DEVNULL
+        )
+        _log.info("worker %s for %s: process %d", self.name, self.url, self.process.pid)
 
 
 def _listens(url: str) -> bool:

@@ -118,6 +118,54 @@ def test_a_worker_that_hangs_is_killed_when_its_task_manager_is_gone(
         pool.end()
 
 
+def test_a_worker_that_dies_is_started_again_while_it_is_waited_for(
+    task_managers: list[TaskManager],
+) -> None:
+    first, second = task_managers
+    pool = WorkerPool(again_s=0.0)
+    try:
+        with serving(pool) as address:
+            ask(address, first)
+            until(lambda: first.workers == ["1-1"])
+            pool._workers[0].process.kill()
+
+            def there_again() -> bool:
+                pool.look_after()
+                return first.workers == ["1-1", "1-1"]
+
+            until(there_again)
+            assert alive(pool) == 1
+            ask(address, second)
+            until(lambda: second.workers == ["1-1"])
+            second.end()  # as Flink does when a worker of a job has died
+
+            def alone() -> bool:
+                pool.look_after()
+                return [worker.url for worker in pool._workers] == [first.address]
+
+            until(alone)
+            assert second.workers == ["1-1"]
+    finally:
+        pool.end()
+
+
+def test_a_worker_that_dies_again_and_again_is_given_up(
+    task_managers: list[TaskManager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.flink.worker_pool._HARNESS", "raise SystemExit(3)")
+    pool = WorkerPool(again_s=0.0)
+    with serving(pool) as address:
+        ask(address, task_managers[0])
+        workers = list(pool._workers)
+
+        def given_up() -> bool:
+            pool.look_after()
+            return not pool._workers
+
+        until(given_up)
+    assert workers[0].tries == 5
+
+
 def test_a_worker_that_cannot_be_started_says_so(
     task_managers: list[TaskManager], monkeypatch: pytest.MonkeyPatch
 ) -> None:
