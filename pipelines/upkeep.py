@@ -153,7 +153,8 @@ def ask(path: Path, query: str) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
             return [c[0] for c in result.description], result.fetchall()
         except duckdb.Error as error:
             said = [line.strip() for line in str(error).splitlines()]
-            near = next((f"; {line}" for line in said if line.startswith("Did you mean")), "")
+            hints = ("Did you mean", "Candidate bindings")
+            near = next((f"; {line}" for line in said if line.startswith(hints)), "")
             raise DistilwatchError(
                 f"the query cannot be answered: {said[0].rstrip('!')}{near}",
                 "the query",

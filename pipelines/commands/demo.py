@@ -48,6 +48,7 @@ def demo(folder: Path, seed: int, as_json: bool) -> None:
         console.step("Check the folder")
         look = preflight.Preflight()
         look.check(partial(preflight.check_folder_target, folder, "--dir"))
+        look.finish()
         look.check(lambda: folder.mkdir(parents=True, exist_ok=True))
         look.finish()
 
