@@ -77,7 +77,8 @@ def test_other_events_stay_as_they_are_and_order_does_not_matter() -> None:
     some = leave_out(space, names, sample)
     order = np.random.default_rng(8).permutation(600)
     other = leave_out(space, names[order], sample[order])
-    assert (some.events == other.events).all() and (some.nearness == other.nearness).all()
+    assert (some.events == other.events).all()
+    assert (some.nearness == other.nearness).all()
     assert (some.correct(names[order], plain[order]) == some.correct(names, plain)[order]).all()
     assert (some.correct(names + np.uint64(10_000), plain) == plain).all()
     assert len(LeftOut().correct(names, plain)) == 600
