@@ -157,7 +157,8 @@ def fit_bundle(
     report(f"{CLUSTER}: {options.null_groups:,} groups of benign accounts")
     common = common_things(_each_once(profiles), options.links)
     own = _OwnPast(models[PROFILE], peers, references, two_parts)
-    models[CLUSTER], groups = _fit_clusters(_busiest(profiles), own, common, options)
+    # Also those that hardly asked: in a cluster nobody leaves them out.
+    models[CLUSTER], groups = _fit_clusters(_busiest(levels[PROFILE]), own, common, options)
     summary = {
         **training,
         "keys": {level: len(keys) for level, keys in kept.items()},
@@ -366,7 +367,11 @@ def _linked_groups(
 def _random_groups(
     groups: Sequence[str], count: int, rng: np.random.Generator, largest: int = 64
 ) -> list[list[int]]:
-    """Groups of 2 to `largest`, sizes uniform in the logarithm; half of them of one peer group."""
+    """Groups of 2 to `largest`, half of them of one peer group.
+
+    Of s and more accounts are 2 / s of them (Zipf's law): a third are pairs, as most of what is
+    linked is small, and the fewer the members, the farther from the middle is their mean by chance.
+    """
     by_group: dict[str, list[int]] = {}
     for i, name in enumerate(groups):
         by_group.setdefault(name, []).append(i)
@@ -379,7 +384,7 @@ def _random_groups(
         if turn % 2 and several:
             sizes = np.array([len(rows) for rows in several], float)
             pool = several[int(rng.choice(len(several), p=sizes / sizes.sum()))]
-        size = round(math.exp(rng.uniform(math.log(2), math.log(top))))
+        size = min(top, int(2 / (1 - rng.random())))
         chosen = rng.choice(len(pool), size=min(size, len(pool)), replace=False)
         out.append([pool[int(i)] for i in chosen])
     return out
