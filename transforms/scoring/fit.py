@@ -80,7 +80,7 @@ class BundleOptions:
 
     fit: FitOptions = field(default_factory=FitOptions)
     links: LinkOptions = field(default_factory=LinkOptions)
-    null_groups: int = 1_500
+    null_groups: int = 3_000
     least_events: int = 5
     seed: int = 7
     calibrating: frozenset[str] = frozenset()
