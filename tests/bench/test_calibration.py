@@ -1,4 +1,4 @@
-"""P-values of clusters in worlds where nobody attacks: linked accounts are not odd for being that."""
+"""P-values of clusters in worlds where nobody attacks: who is linked is not odd for being that."""
 
 from __future__ import annotations
 
