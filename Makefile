@@ -11,12 +11,14 @@ BENCH := .venv-bench
 # Two files at a time: much of the time is spent waiting for brokers, clusters and browsers.
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: help install install-dev services demo lint format types generate test soak fuzz bench docs sbom audit lock clean
+.PHONY: help install install-all install-dev services demo lint format types generate test soak fuzz bench docs sbom audit lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
-install: $(VENV)/.installed ## Make .venv with what running needs
+install: $(VENV)/.installed ## Make .venv with what running needs, and the triage pages
+
+install-all: $(VENV)/.installed-all ## Make .venv with BigQuery, Dataflow and sharing, too
 
 install-dev: $(VENV)/.installed-dev ## Make .venv with what testing needs, too
 
@@ -59,7 +61,7 @@ bench: $(BENCH)/.installed services ## Compare with other engines: a table and a
 	$(BENCH)/bin/python -m bench $(BENCH_ARGS)
 
 docs: install-dev ## Build the pages as a site, offline, into build/site
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "build/site/index.html"
 
 sbom: install-dev ## List what is locked, with versions and hashes, as CycloneDX; offline
@@ -75,7 +77,10 @@ lock: install-dev ## Resolve the locked versions anew, moving no more than asked
 	cd $(CURDIR) && COMPILE="$(BIN)/uv pip compile -q --python-version 3.11 --universal \
 	  --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-strip-extras $(LOCK_ARGS)" && \
 	  $$COMPILE setup.py --extra build --extra dev -o requirements-dev.lock && \
-	  $$COMPILE setup.py --extra build -c requirements-dev.lock -o requirements.lock && \
+	  $$COMPILE setup.py --extra build --extra triage --extra otlp -c requirements-dev.lock \
+	    -o requirements.lock && \
+	  $$COMPILE setup.py --extra build --extra triage --extra otlp --extra gcp --extra sharing \
+	    -c requirements-dev.lock -o requirements-all.lock && \
 	  $$COMPILE setup.py --extra build --extra gcp -c requirements-dev.lock -o infra/dataflow/requirements.lock && \
 	  $$COMPILE setup.py --extra build --extra bench -o bench/requirements.lock -c <(sed -n '/^[a-z]/p' \
 	    requirements-dev.lock | sed 's/ \\$$//' | grep -vE '^pydantic(-core)?==') && \
@@ -99,6 +104,11 @@ $(VENV)/.installed: requirements.lock requirements-pip.lock setup.py pyproject.t
 	@echo "Installing what is in requirements.lock; the first time takes a few minutes."
 	$(BIN)/python -m pip install --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed-all: requirements-all.lock $(VENV)/.installed
+	@echo "Installing what is in requirements-all.lock."
+	$(BIN)/python -m pip install --require-hashes -r requirements-all.lock
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed

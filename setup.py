@@ -15,7 +15,6 @@ EXTRAS = {
         "google-cloud-bigquery>=3.30",
         "google-cloud-bigquery-storage>=2.27",
     ],
-    "embeddings": ["sentence-transformers>=3"],
     # Needs nothing beyond the base; the name is kept so that the way to install a part does not
     # change when it comes to need something.
     "flink": [],

@@ -96,7 +96,7 @@ def _run(args: Sequence[str], as_json: bool) -> int:
         else:
             shown = io.StringIO()
             mistake.show(shown)
-            print(printable(shown.getvalue(), "\n"), end="", file=sys.stderr, flush=True)
+            print(printable(shown.getvalue(), "\n\t"), end="", file=sys.stderr, flush=True)
         return MISTAKE
     except click.ClickException as mistake:
         _say(as_json, "mistake", mistake.format_message())
@@ -107,10 +107,12 @@ def _run(args: Sequence[str], as_json: bool) -> int:
 
 
 def _failed(error: Exception, as_json: bool) -> int:
+    from pipelines.extras import missing_extra
     from schemas.errors import DistilwatchError, plain, told_by_a_worker
 
     for cause in _chain(error):
         ours = cause if isinstance(cause, DistilwatchError) else told_by_a_worker(cause)
+        ours = ours or missing_extra(cause)
         if ours is not None:
             _say(as_json, "mistake", plain(str(ours)))
             return MISTAKE

@@ -137,7 +137,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[Location, int], list[Mistake
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise DistilwatchError(
-            f"the configuration cannot be read ({error.strerror})", str(path), "check --config"
+            f"the configuration cannot be read ({error.strerror})", str(path), _near(path)
         ) from error
     except UnicodeDecodeError as error:
         raise DistilwatchError(
@@ -170,6 +170,15 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[Location, int], list[Mistake
     lines: dict[Location, int] = {}
     repeated = list(_walk(tree, (), lines))
     return raw, lines, repeated
+
+
+def _near(path: Path) -> str:
+    folder = path.parent
+    names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=1)
+    if near and near[0] != path.name:
+        return f"did you mean {folder / near[0]}?"
+    return "check the path; `distilwatch config show` prints a file to begin with"
 
 
 def _walk(node: Any, at: Location, lines: dict[Location, int]) -> Iterator[Mistake]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import shutil
 import sys
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _PLAIN_EVERY_S = 5.0
+_FAILED = "Error processing instruction"
+_FOLLOWS_S = 10.0
 # Beam warns of the first at every start, and of the second with every model that it loads; both
 # concern what is not used here.
 _BESIDE_THE_POINT = ("apitools not found", "memory usage cannot be fetched")
@@ -229,11 +232,25 @@ def as_called(text: str) -> str:
     return os.path.relpath(called) + text.removeprefix("distilwatch")
 
 
-def _worth_reading(record: logging.LogRecord) -> bool:
-    said = record.getMessage()
-    told = isinstance(record.exc_info[1], DistilwatchError) if record.exc_info else False
-    told |= f"{DistilwatchError.__module__}.{DistilwatchError.__name__}: " in said
-    return not told and not any(words in said for words in _BESIDE_THE_POINT)
+class _WorthReading(logging.Filter):
+    """Lets through what users should read of what Beam logs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told = -math.inf
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        said = record.getMessage()
+        told = isinstance(record.exc_info[1], DistilwatchError) if record.exc_info else False
+        told |= f"{DistilwatchError.__module__}.{DistilwatchError.__name__}: " in said
+        if told:
+            self._told = time.monotonic()
+        # What else a worker was about is cancelled then, which it tells with a traceback each.
+        follows = _FAILED in said and time.monotonic() - self._told < _FOLLOWS_S
+        return not (told or follows or any(words in said for words in _BESIDE_THE_POINT))
+
+
+_worth_reading = _WorthReading()
 
 
 def _shown(text: str) -> str:

@@ -46,6 +46,6 @@ class BigQueryTables:
             connection.locate()
             statement = sql.format(dataset=connection.uri.dataset_id)
             name = f"distilwatch-cluster-{uuid.uuid4().hex}"
-            return [in_ms(row.items()) for row in connection.answer(statement, name, parameters)]
+            return in_ms(connection.answer(statement, name, parameters))
         except Exception as error:
             raise refused(error, connection.uri, "the clusters cannot be read") from error

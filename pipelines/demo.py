@@ -22,10 +22,14 @@ _MOST_CLUSTERS = 8
 def run(folder: Path, seed: int, console: Console) -> None:
     """Simulates, trains, detects, compares with the truth and writes a report.
 
+    Args:
+      folder: there already; everything goes into it.
+      seed: of the traffic.
+      console: says what happens.
+
     Raises:
       DistilwatchError: when the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     history, live, labels = (
         folder / name for name in ("history.jsonl", "live.jsonl", "labels.jsonl")
     )
@@ -33,7 +37,7 @@ def run(folder: Path, seed: int, console: Console) -> None:
     config = load_config(None)
 
     made = simulate(SimulateOptions(str(live), str(history), labels, demo_scenario(seed)), console)
-    console.note(made.lines()[0])
+    console.note(made.lines()[0].rstrip(":"))
     trained = train(TrainOptions([str(history)], bundle, config, "direct", []), console)
     console.note(trained.lines()[0])
     database.unlink(missing_ok=True)  # of an earlier demo, perhaps with another seed

@@ -66,6 +66,7 @@ class Forgot:
       dry_run: whether nothing was changed.
       listed: whether the account's records are refused from now on.
       list_file: where that is written.
+      looked: whether any table or bundle was named.
       left: what people must do themselves.
     """
 
@@ -73,6 +74,7 @@ class Forgot:
     dry_run: bool = False
     listed: bool = False
     list_file: str = ""
+    looked: bool = True
     left: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -91,7 +93,11 @@ class Forgot:
             f"{place}: {number:,} of {table} {verb}."
             for place, tables in self.removed.items()
             for table, number in tables.items()
-        ] or [f"Nothing {verb}: no place tells of the account."]
+        ] or [
+            f"Nothing {verb}: no place tells of the account."
+            if self.looked
+            else f"Nothing {verb}: neither --output nor --bundle says where to look."
+        ]
         if self.dry_run:
             return lines
         if self.listed:
@@ -117,7 +123,8 @@ def forget(options: ForgetOptions, console: Console) -> Forgot:
     path = forgotten_file(config)
     key = load_key(config.ingest.hmac_key_env, config.ingest.hmac_key_file, home())
     left = _allowed_by_name(options)
-    result = Forgot({}, options.dry_run, not options.allow, str(path), left)
+    looked = bool(options.outputs or options.bundles)
+    result = Forgot({}, options.dry_run, not options.allow, str(path), looked, left)
     known = options.account in Forgotten.open(path, key)
     if options.allow:
         if known and not options.dry_run:

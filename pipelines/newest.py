@@ -154,4 +154,4 @@ class InBigQuery:
         connection = self._connection
         statement = sql.replace("{d}", connection.uri.dataset_id)
         found = connection.answer(statement, f"distilwatch-newest-{uuid.uuid4().hex}")
-        return [in_ms(row.items()) for row in found]
+        return in_ms(found)

@@ -152,8 +152,11 @@ def ask(path: Path, query: str) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
             result = connection.execute(query)
             return [c[0] for c in result.description], result.fetchall()
         except duckdb.Error as error:
+            said = [line.strip() for line in str(error).splitlines()]
+            hints = ("Did you mean", "Candidate bindings")
+            near = next((f"; {line}" for line in said if line.startswith(hints)), "")
             raise DistilwatchError(
-                f"the query cannot be answered: {str(error).splitlines()[0]}",
+                f"the query cannot be answered: {said[0].rstrip('!')}{near}",
                 "the query",
                 "docs/views.md and docs/contracts.md list the views, tables and columns",
             ) from error

@@ -23,6 +23,24 @@ class DistilwatchError(Exception):
         return f"{self.what}{place}" + (f": {self.mend}" if self.mend else "")
 
 
+def not_installed(use: str, extra: str, module: str) -> DistilwatchError:
+    """The error for a part that is installed only where it is wanted.
+
+    Args:
+      use: what it is needed for, such as "BigQuery".
+      extra: of setup.py that brings it.
+      module: that was not found.
+    """
+    return DistilwatchError(
+        f"what is needed for {use} is not installed", module, how_to_install(extra)
+    )
+
+
+def how_to_install(extra: str) -> str:
+    """What to type to have an extra."""
+    return f'`make install-all`, or pip install "distilwatch[{extra}]"'
+
+
 _WHILE = re.compile(r" \[while running '[^']*'\]")  # put by Beam into what a step raises
 
 

@@ -38,7 +38,7 @@ ROWS = (
         ("timeseries", "Records by what became of them", "A second", "short",
          ((f"sum by (outcome) (rate(distilwatch_records_total{{{_ON}}}[5m]))", "{{outcome}}"),)),
         ("timeseries", "Behind, by partition", "Records", "short",
-         ((f"distilwatch_lag_records{{{_ON}}}", "{{topic}} {{partition}}"),)),
+         ((f"distilwatch_lag_records{{{_ON}}}", "{{brokers}} {{topic}} {{partition}}"),)),
         ("timeseries", "Refused, by reason", "A second; distilwatch dlq list has each", "short",
          ((f"sum by (reason) (rate(distilwatch_dead_letters_total{{{_ON}}}[5m]))", "{{reason}}"),)),
         ("timeseries", "Rows written", "A second, new and changed", "short",

@@ -164,7 +164,7 @@ class _Java:
 
 
 class WorkerPool:
-    """A Beam worker pool: starts a Python worker for every task manager that asks for one.
+    """Our worker pool: starts a Python worker for every task manager that asks for one.
 
     Attributes:
       address: "127.0.0.1:port", for `flink.workers`.
@@ -174,9 +174,7 @@ class WorkerPool:
         self._port = free_ports(1)[0]
         self.address = f"127.0.0.1:{self._port}"
         self._log = folder / "workers.log"
-        # Workers are started as `python`, which must be this environment's.
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        self._environment = os.environ | {"PATH": path} | (environment or {})
+        self._environment = os.environ | (environment or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, wait_s: float = 120.0) -> None:
@@ -187,8 +185,7 @@ class WorkerPool:
         """
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main",
-                 f"--service_port={self._port}"],
+                [sys.executable, "-m", "pipelines.flink.worker_pool", f"--port={self._port}"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 env=self._environment, start_new_session=True,
             )  # fmt: skip
@@ -198,7 +195,7 @@ class WorkerPool:
                 if probe.connect_ex(("127.0.0.1", self._port)) == 0:
                     return
             time.sleep(0.1)
-        raise ServiceError(f"Beam's worker pool does not start: {self.tail()}")
+        raise ServiceError(f"the worker pool does not start: {self.tail()}")
 
     def workers(self) -> list[int]:
         """Process ids of the workers."""

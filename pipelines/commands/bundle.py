@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from pipelines.commands import options
+from pipelines.commands.groups import Group
 
 
-@click.group(short_help="Choose which bundle of a folder counts.")
+@click.group(cls=Group, short_help="Choose which bundle of a folder counts.")
 def bundle() -> None:
     """Choose which bundle of a folder counts, also for a stream that runs.
 
@@ -65,5 +66,7 @@ def list_(folder: Path, as_json: bool) -> None:
     for one in found:
         mark = "*" if one["current"] else " "
         click.echo(f"{mark} {one['name']}  {one.get('bundle_version') or one['problem']}")
-    if not found:
-        click.echo("No bundles.")
+    if not found and (folder / "manifest.json").exists():
+        click.echo(f"No bundles in it: {folder} is one itself. Give the folder that it is in.")
+    elif not found:
+        click.echo("No bundles; `distilwatch train --bundle FOLDER/NAME` makes one.")

@@ -18,6 +18,7 @@ def completion(shell: str) -> None:
 
     \b
     Examples:
+      mkdir -p ~/.local/share/bash-completion/completions
       distilwatch completion bash > ~/.local/share/bash-completion/completions/distilwatch
       source <(distilwatch completion zsh)
       distilwatch completion fish > ~/.config/fish/completions/distilwatch.fish

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from pipelines.commands import options
+from pipelines.commands.groups import Group
 
 
-@click.group(short_help="Show or check settings.")
+@click.group(cls=Group, short_help="Show or check settings.")
 def config() -> None:
     """Show or check settings.
 

@@ -21,6 +21,7 @@ from pipelines.commands import options
 )
 @click.option(
     "--seed",
+    metavar="N",
     type=click.IntRange(0, 2**31 - 1),
     default=7,
     show_default=True,
@@ -47,6 +48,8 @@ def demo(folder: Path, seed: int, as_json: bool) -> None:
         console.step("Check the folder")
         look = preflight.Preflight()
         look.check(partial(preflight.check_folder_target, folder, "--dir"))
+        look.finish()
+        look.check(lambda: folder.mkdir(parents=True, exist_ok=True))
         look.finish()
 
         from pipelines.demo import run

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pipelines.config import Config
     from pipelines.console import Console
-    from pipelines.detect import DetectOptions
+    from pipelines.detect import DetectOptions, DetectSummary
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -79,6 +79,20 @@ def _tell(asked: DetectOptions, costs: Sequence[str], console: Console) -> None:
     lines += ["", "Nothing was run or written. Without --dry-run, this would be done."]
     told = {"dry_run": True, "run_id": plan.run_id, "plan": as_dict(sections)}
     console.result(told | {"warnings": list(plan.warnings)}, lines)
+
+
+def _next(uri: str, summary: DetectSummary) -> list[str]:
+    """What to do with a database."""
+    then = []
+    if summary.health.get("refused"):
+        then.append(f"distilwatch dlq list --output {uri}")
+    if summary.rows.get("flagged_clusters"):
+        then += [
+            f"distilwatch explain --output {uri}",
+            f"distilwatch report --output {uri} --html report.html",
+            f"distilwatch triage --output {uri}",
+        ]
+    return then
 
 
 @click.command(short_help="Score requests and write the flagged clusters.")
@@ -208,6 +222,9 @@ def detect(
         console.log_as(config.observe.log_format)
         for cost in costs or ():
             console.note(cost.line())
+        for uri in inputs:
+            if strange := preflight.strange_records(config, uri):
+                console.warn(str(strange))
 
         from pipelines.detect import DetectOptions
         from pipelines.detect import detect as run
@@ -230,14 +247,7 @@ def detect(
             _tell(asked, [cost.line() for cost in costs or ()], console)
             return 0
         summary = run(asked, console)
-        then = []
-        for uri in outputs:
-            if uri.startswith("duckdb:"):
-                then += [
-                    f"distilwatch explain --output {uri}",
-                    f"distilwatch report --output {uri} --html report.html",
-                ]
-                break
+        then = next((_next(uri, summary) for uri in outputs if uri.startswith("duckdb:")), [])
         if summary.savepoint:
             then.append(
                 f"distilwatch detect … --runner flink --run-id {summary.run_id} "

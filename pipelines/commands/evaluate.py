@@ -89,6 +89,7 @@ class _How(NamedTuple):
 )
 @click.option(
     "--looks",
+    metavar="N",
     type=click.IntRange(1, 1_000),
     default=24,
     show_default=True,
@@ -96,6 +97,7 @@ class _How(NamedTuple):
 )
 @click.option(
     "--rounds",
+    metavar="N",
     type=click.IntRange(1, 200),
     default=20,
     show_default=True,
@@ -104,6 +106,7 @@ class _How(NamedTuple):
 @click.option(
     "--seed",
     "seeds",
+    metavar="N",
     type=click.IntRange(0),
     multiple=True,
     default=(11,),

@@ -19,6 +19,7 @@ from pipelines.commands.doctor import doctor
 from pipelines.commands.evaluate import evaluate
 from pipelines.commands.explain import explain
 from pipelines.commands.forget import forget
+from pipelines.commands.groups import Group
 from pipelines.commands.known_texts import known_texts
 from pipelines.commands.report import report
 from pipelines.commands.share import share
@@ -41,15 +42,8 @@ def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     context.exit()
 
 
-class _InOrder(click.Group):
-    """Lists commands in the order of use."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-
 @click.group(
-    cls=_InOrder,
+    cls=Group,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done; 1 unexpected failure; 2 a mistake in the command, its settings or "
     "its input, named in one message; 130 interrupted. Results go to standard output, progress and "

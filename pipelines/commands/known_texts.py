@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from pipelines.commands import options
+from pipelines.commands.groups import Group
 
 
-@click.group(name="known-texts", short_help="Make or show collections of known texts.")
+@click.group(cls=Group, name="known-texts", short_help="Make or show collections of known texts.")
 def known_texts() -> None:
     """Make or show collections of known texts, such as benchmarks and the prompts of a past
     extraction, for the setting ingest.known_texts.

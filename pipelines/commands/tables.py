@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from pipelines.commands import options
+from pipelines.commands.groups import Group
 
 
 def _moment(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
@@ -22,7 +23,7 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> int | N
     return round((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1e9)
 
 
-@click.group(short_help="Ask, open, compact and clear up the tables.")
+@click.group(cls=Group, short_help="Ask, open, compact and clear up the tables.")
 def tables() -> None:
     """Ask the tables, open Parquet files as a database, join small files, remove old rows.
 

@@ -84,6 +84,9 @@ def train(
         assert config is not None  # finish() would have raised
         for cost in costs or ():
             console.note(cost.line())
+        for uri in inputs:
+            if strange := preflight.strange_records(config, uri):
+                console.warn(str(strange))
 
         from pipelines.train import TrainOptions
         from pipelines.train import train as run

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pipelines.commands import options
+from pipelines.commands.groups import Group
 
 _tables = click.option(
     "--output",
@@ -18,13 +19,18 @@ _tables = click.option(
 
 
 @click.group(
-    invoke_without_command=True, short_help="Look at flagged clusters in a browser, and decide."
+    cls=Group,
+    invoke_without_command=True,
+    short_help="Look at flagged clusters in a browser, and decide.",
 )
 @click.option("--output", metavar="URI", help="What `detect` wrote: duckdb:///file.duckdb or "
               "bigquery://project/dataset")  # fmt: skip
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to listen at."
+)
 @click.option(
     "--port",
+    metavar="PORT",
     type=click.IntRange(0, 65_535),
     default=8350,
     show_default=True,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from pipelines.config import Config
-from schemas.errors import DistilwatchError
+from schemas.errors import DistilwatchError, not_installed
 
 _PLACES = {
     "project": "the project that it runs in",
@@ -24,11 +24,7 @@ def check_libraries() -> None:
         except ModuleNotFoundError:
             there = False
         if not there:
-            raise DistilwatchError(
-                f"Dataflow needs a library that is not installed ({name})",
-                "--runner dataflow",
-                "pip install 'distilwatch[gcp]'",
-            )
+            raise not_installed("--runner dataflow", "gcp", name)
 
 
 def check_places(config: Config, beam_args: Sequence[str]) -> None:

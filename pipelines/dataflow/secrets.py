@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.options.value_provider import RuntimeValueProvider
 
-from schemas.errors import DistilwatchError
+from schemas.errors import DistilwatchError, not_installed
 
 OPTION = "distilwatch_secrets"
 MODULE = __name__
@@ -52,11 +52,7 @@ def fetch(version: str) -> str:
     try:
         from google.cloud import secretmanager
     except ImportError as missing:
-        raise DistilwatchError(
-            f"secrets need a library that is not installed ({missing.name})",
-            "dataflow.secrets",
-            "pip install 'distilwatch[gcp]'",
-        ) from missing
+        raise not_installed("dataflow.secrets", "gcp", str(missing.name)) from missing
     try:
         client = secretmanager.SecretManagerServiceClient()
         answer = client.access_secret_version(name=version, timeout=60)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import apache_beam as beam
 
@@ -36,7 +39,7 @@ def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
         if plan.backfill is not None:
             console.note(plan.backfill.words())
         beam_run = beam_options(plan.runner, options.beam_args, run.parallelism)
-        with beam.Pipeline(options=beam_run) as pipeline:
+        with _collector_spared(), beam.Pipeline(options=beam_run) as pipeline:
             build(pipeline, plan, folder)
         console.step("Write the tables")
         # Tables first: an alert must not speak of what cannot be looked up.
@@ -51,6 +54,17 @@ def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
         health = {row["metric"]: row["value"] for row in staged(folder, "run_health").to_pylist()}
     told_at_the_end(plan, health, rows)
     return DetectSummary(plan.run_id, plan.bundle_version, health, rows, delivered=delivered)
+
+
+@contextmanager
+def _collector_spared() -> Iterator[None]:
+    """Lets the garbage collector pass over what is loaded by now, which is there to stay: a run
+    makes so many objects that it looks at all of them again and again."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _tell(plan: Plan, console: Console, folder: str) -> int:

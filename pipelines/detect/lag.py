@@ -31,7 +31,7 @@ class CommitBoth:
                 uri = parse_kafka_uri(text)
                 if not uri.bounded:
                     group = uri.group or f"distilwatch-{run_id}"
-                    self._topics.append((uri.topic, GroupOffsets(uri, group)))
+                    self._topics.append((uri, GroupOffsets(uri, group)))
 
     @property
     def written(self) -> Written:
@@ -40,7 +40,7 @@ class CommitBoth:
 
     def commit(self) -> bool:
         """Writes what is staged, then commits the offsets; returns whether no rows have to wait."""
-        noted = [(noted_positions(self._folder, topic), to) for topic, to in self._topics]
+        noted = [(noted_positions(self._folder, uri), to) for uri, to in self._topics]
         if not self._committer.commit():
             return False
         for positions, to in noted:

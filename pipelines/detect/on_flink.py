@@ -18,6 +18,7 @@ from pipelines.flink.job import FlinkJob
 from pipelines.flink.jobserver import find_job_server, job_server_running
 from pipelines.flink.options import flink_options
 from pipelines.flink.rest import GOING, Away, FlinkRest
+from pipelines.flink.worker_pool import ThreadPool, serving
 from schemas.errors import DistilwatchError
 
 _LISTED_S = 120.0
@@ -72,13 +73,17 @@ def on_flink(plan: Plan, staging: str, console: Console, running: str | None) ->
     rest = FlinkRest(_master(plan))
     server = plan.config.flink.job_server
     started = server is None and running is None
+    elsewhere = None if plan.config.flink.workers == "loopback" else plan.config.flink.workers
     try:
         with (
-            job_server_running(find_job_server(), rest.master) if started else nullcontext(server)
-        ) as endpoint:
+            nullcontext(elsewhere) if elsewhere else serving(ThreadPool()) as workers,
+            job_server_running(find_job_server(), rest.master)
+            if started
+            else nullcontext(server) as endpoint,
+        ):
             if running is None:
                 assert endpoint is not None
-                running = _submit(plan, staging, rest, endpoint)
+                running = _submit(plan, staging, rest, endpoint, workers)
             console.note(f"Flink's job {running}, {job_name(plan)}")
             job = FlinkJob(rest, running, console.warn)
             try:
@@ -89,12 +94,12 @@ def on_flink(plan: Plan, staging: str, console: Console, running: str | None) ->
         rest.close()
 
 
-def _submit(plan: Plan, staging: str, rest: FlinkRest, endpoint: str) -> str:
+def _submit(plan: Plan, staging: str, rest: FlinkRest, endpoint: str, workers: str) -> str:
     name = job_name(plan)
     before = {job.id for job in rest.jobs(name)}
     options = flink_options(
         plan.config.flink, endpoint, name, plan.options.beam_args, plan.endless,
-        plan.options.savepoint,
+        plan.options.savepoint, workers,
     )  # fmt: skip
     pipeline = beam.Pipeline(options=options)
     # Workers are elsewhere: relative paths would be of their own folders.

@@ -16,19 +16,14 @@ from importlib import metadata
 from pathlib import Path
 
 from pipelines.doctor.finding import FAIL, OK, SKIP, WARN, Finding
+from pipelines.extras import EXTRAS
+from schemas.errors import how_to_install
 
 _PART = "machine"
 _LEAST_FREE, _LOW_FREE = 1 << 30, 5 << 30
 _LEAST_MEMORY = 2 << 30
 _UNSYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
 _LOCKED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)(?:\s*;\s*([^\\]+))?")
-_EXTRAS = {
-    "gcp": ("google.cloud.bigquery", "BigQuery and Dataflow"),
-    "triage": ("starlette", "the triage page"),
-    "sharing": ("stix2", "sharing with other labs"),
-    "otlp": ("opentelemetry.proto", "OTLP in protobuf"),
-    "embeddings": ("sentence_transformers", "an embedder of sentences"),
-}
 
 
 def python() -> Finding:
@@ -85,16 +80,17 @@ def extras() -> Iterator[Finding]:
     """Parts that are installed only where they are wanted."""
     from importlib.util import find_spec
 
-    for extra, (module, use) in _EXTRAS.items():
+    for name, extra in EXTRAS.items():
         try:
-            there = find_spec(module) is not None
+            there = find_spec(extra.modules[0]) is not None
         except ModuleNotFoundError:
             there = False
         if there:
-            yield Finding(_PART, f"extra {extra}", OK, f"installed, for {use}")
+            yield Finding(_PART, f"extra {name}", OK, f"installed, for {extra.use}")
         else:
-            mend = f'pip install "distilwatch[{extra}]" if you want it'
-            yield Finding(_PART, f"extra {extra}", SKIP, f"not installed; is for {use}", mend)
+            said = f"not installed; is for {extra.use}"
+            mend = f"{how_to_install(name)}, if you want it"
+            yield Finding(_PART, f"extra {name}", SKIP, said, mend)
 
 
 def clock(there: tuple[str, float] | None = None, max_future_ms: int = 600_000) -> Finding:

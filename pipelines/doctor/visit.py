@@ -61,7 +61,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
     if subject.bundle is not None:
         yield looked("bundle", str(subject.bundle), partial(_bundle, subject.bundle))
     for uri in subject.inputs:
-        yield looked("input", _shown(uri), partial(_input, uri, subject.runner))
+        yield looked("input", _shown(uri), partial(_input, uri, subject.runner, config))
     if config is not None and any(uri.startswith("bigquery:") for uri in subject.inputs):
         yield looked("input", "cost of reading", partial(_cost, config, subject.inputs))
     for uri in subject.outputs:
@@ -162,9 +162,12 @@ def _bundle(folder: Path) -> Finding:
     return Finding("bundle", str(folder), OK, said)
 
 
-def _input(uri: str, runner: str | None) -> str | Finding:
+def _input(uri: str, runner: str | None, config: Config | None) -> str | Finding:
     preflight.check_input(uri, endless=True, far=runner == "dataflow")
     if not uri.startswith("kafka:"):
+        strange = preflight.strange_records(config, uri) if config is not None else None
+        if strange is not None:
+            return Finding("input", _shown(uri), WARN, strange.what, strange.mend)
         return "can be read"
     from transforms.ingest.kafka import parse_kafka_uri, spans
 

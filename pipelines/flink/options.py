@@ -35,6 +35,7 @@ def flink_options(
     args: Sequence[str],
     endless: bool,
     savepoint: str | None,
+    workers: str,
 ) -> PipelineOptions:
     """Options for a job.
 
@@ -45,6 +46,7 @@ def flink_options(
       args: Beam's own options, of the user.
       endless: whether input has no end.
       savepoint: to go on from.
+      workers: where task managers ask for Python workers, host:port.
     """
     own = [
         "--runner=PortableRunner",
@@ -52,11 +54,9 @@ def flink_options(
         f"--job_name={job_name}",
         f"--parallelism={config.parallelism}",
         "--attached_mode",
+        "--environment_type=EXTERNAL",
+        f"--environment_config={workers}",
     ]
-    if config.workers == "loopback":
-        own.append("--environment_type=LOOPBACK")
-    else:
-        own += ["--environment_type=EXTERNAL", f"--environment_config={config.workers}"]
     if endless:
         # The interval does not only say when: without it the runner takes it that nobody saves
         # anything, lets the first step end, and then Flink cannot save the others.

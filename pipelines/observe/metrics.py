@@ -56,8 +56,8 @@ class RunMetrics:
         self._newest = gauge("newest_event_timestamp_seconds", "Latest event time among the rows")
         self._flagged = gauge("last_flagged_timestamp_seconds", "When a cluster was last flagged "
                               "or grew")  # fmt: skip
-        self._lag = gauge("lag_records", "Records that are not committed yet", "topic", "partition")
-        self._waiting = gauge("waiting_files", "Files of results that wait to be committed")
+        self._lag = gauge("lag_records", "Records that are not committed yet", "brokers", "topic",
+                          "partition")  # fmt: skip
         self._done = gauge("run_completed_timestamp_seconds", "When the run ended with everything "
                            "in the outputs; 0 while it goes on")  # fmt: skip
         self._said: dict[str, float] = {}
@@ -71,7 +71,6 @@ class RunMetrics:
         members: Mapping[Any, int],
         newest: datetime | None,
         done: bool | None,
-        waiting: int = 0,
     ) -> None:
         """Takes over what a commit has left.
 
@@ -81,7 +80,6 @@ class RunMetrics:
           members: accounts by cluster.
           newest: event time.
           done: whether no rows have to wait; None: there was no commit of ours.
-          waiting: files that do.
         """
         now = time.time()
         for name, count in health.items():
@@ -97,7 +95,6 @@ class RunMetrics:
         if newest is not None:
             aware = newest if newest.tzinfo else newest.replace(tzinfo=UTC)
             self._newest.set(aware.timestamp())
-        self._waiting.set(waiting)
         if done:
             self._committed.set(now)
         elif done is not None:
@@ -108,9 +105,9 @@ class RunMetrics:
         self._clusters.set(clusters)
         self._accounts.set(accounts)
 
-    def lag(self, topic: str, partition: int, records: int) -> None:
+    def lag(self, brokers: str, topic: str, partition: int, records: int) -> None:
         """Records of a partition behind its end."""
-        self._lag.labels(topic, str(partition)).set(max(records, 0))
+        self._lag.labels(brokers, topic, str(partition)).set(max(records, 0))
 
     def completed(self) -> None:
         """The run has ended well."""

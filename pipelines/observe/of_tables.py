@@ -11,7 +11,19 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 Ask = Callable[[str], tuple[Sequence[str], Sequence[Sequence[Any]]]]
 """Answers a query: names of columns, and rows."""
 
-_BALANCE = "SELECT run_id, metric, value FROM run_health"
+_NEWEST_RUNS = 5
+# Each run has some twenty series, and there may be a run a day: the newest only. Runs without rows
+# in session_scores (nothing was scored) come last, by name, so that all tables give one answer.
+_BALANCE = f"""
+WITH newest AS (
+  SELECT health.run_id, MAX(scores.session_end) AS last_end
+  FROM (SELECT DISTINCT run_id FROM run_health) AS health
+  LEFT JOIN session_scores AS scores ON scores.run_id = health.run_id
+  GROUP BY health.run_id
+)
+SELECT run_id, metric, value FROM run_health WHERE run_id IN (
+  SELECT run_id FROM newest ORDER BY last_end DESC NULLS LAST, run_id LIMIT {_NEWEST_RUNS}
+)"""
 _CLUSTERS = (
     "SELECT status, severity, COUNT(*), MAX(first_alert) FROM current_clusters GROUP BY 1, 2"
 )

@@ -49,8 +49,9 @@ class Watched:
         self._commits, self._metrics, self._file = commits, metrics, file
         self._positions, self._looked = positions, 0.0
         self._readers: dict[str, TopicReader] = {}
+        # By place: two brokers may have topics of one name.
         self._topics = {
-            uri.topic: uri
+            uri.place: uri
             for uri in (parse_kafka_uri(text) for text in inputs if text.startswith("kafka://"))
             if not uri.bounded
         }
@@ -88,16 +89,19 @@ class Watched:
             reader.close()
 
     def _look_at_lag(self) -> None:
-        for name, uri in self._topics.items():
+        for place, uri in self._topics.items():
             # A broker that is away is the readers' trouble, and seen in the lag that stands still.
             with suppress(Exception):
-                reader = self._readers.get(name) or self._readers.setdefault(name, TopicReader(uri))
+                if place not in self._readers:
+                    self._readers[place] = TopicReader(uri)
+                reader = self._readers[place]
                 partitions = reader.partitions()
                 ends, starts = reader.end_offsets(partitions), reader.first_offsets(partitions)
-                noted = noted_positions(self._positions, name) if self._positions else {}
+                noted = noted_positions(self._positions, uri) if self._positions else {}
                 for partition in partitions:
                     at = max(noted.get(partition, starts[partition]), starts[partition])
-                    self._metrics.lag(name, partition, ends[partition] - at)
+                    behind = ends[partition] - at
+                    self._metrics.lag(",".join(uri.servers), uri.topic, partition, behind)
 
 
 @contextmanager

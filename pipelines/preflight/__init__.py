@@ -3,6 +3,7 @@
 Nothing here creates or changes anything.
 """
 
+from pipelines.preflight.first import strange_records
 from pipelines.preflight.inputs import (
     FILE_KINDS,
     check_folder,
@@ -56,4 +57,5 @@ __all__ = [
     "check_scratch",
     "check_span",
     "check_writable",
+    "strange_records",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pipelines.config import Config
     from transforms.ingest.bigquery import Estimate
 
+_BROKER = re.compile(r"[A-Za-z0-9.-]+:\d+/[^/]+$")
 FILE_KINDS = (".jsonl", ".jsonl.gz")
 
 
@@ -146,4 +148,6 @@ def _near_file(path: Path) -> str:
         if near:
             return f"did you mean {' or '.join(str(path.parent / name) for name in near)}?"
         return "check the name; `distilwatch simulate --out events.jsonl` makes some events"
+    if _BROKER.match(str(path)):
+        return f"write kafka://{path} if it is a topic"
     return f"there is no folder {path.parent}"

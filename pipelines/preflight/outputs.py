@@ -46,7 +46,12 @@ def check_event_target(uri: str, option: str) -> None:
             f"{option} {uri}",
             f"end it with {' or '.join(FILE_KINDS)}, or give kafka://host:port/topic",
         )
-    check_file_target(Path(uri), option)
+    path = Path(uri)
+    if not path.absolute().parent.exists():
+        raise DistilwatchError(
+            "the folder does not exist", f"{option} {uri}", f"make {path.parent}"
+        )
+    check_file_target(path, option)
 
 
 def check_file_target(path: Path, option: str) -> None:

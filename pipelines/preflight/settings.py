@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.errors import DistilwatchError
+from schemas.errors import DistilwatchError, how_to_install
 
 if TYPE_CHECKING:
     from pipelines.config import Config
@@ -85,7 +85,7 @@ def check_format(config: Config, inputs: Sequence[str]) -> None:
                 "OTLP on topics is protobuf unless its exporter says otherwise, and "
                 "opentelemetry-proto is not installed",
                 "ingest.format",
-                'pip install "distilwatch[otlp]"',
+                how_to_install("otlp"),
             )
 
 

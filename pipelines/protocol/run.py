@@ -19,9 +19,6 @@ from pipelines.protocol.report import CHOSEN_LEVEL, Results, write
 from pipelines.protocol.scorers import OURS
 from pipelines.protocol.windows import WindowOptions, run_windows
 
-BUDGETS = ("small", "full")
-ONLY = ("both", "windows", "accounts", "delay", "adaptive")
-
 
 @dataclass(frozen=True, slots=True)
 class ProtocolOptions:

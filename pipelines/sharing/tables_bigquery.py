@@ -87,7 +87,7 @@ class BigQueryShared:
         statement = sql.replace("{d}", connection.uri.dataset_id)
         try:
             name = f"distilwatch-share-{uuid.uuid4().hex}"
-            return [in_ms(row.items()) for row in connection.answer(statement, name, parameters)]
+            return in_ms(connection.answer(statement, name, parameters))
         except errors.NotFound:
             return []  # the dataset is there, as we know; an older version has no such table
         except Exception as error:

@@ -60,7 +60,6 @@ class Account:
       id: opaque id.
       kind: benign class or attack, as in the labels.
       campaign: id of its campaign, "" for benign accounts.
-      linked: whether it shares something rare with another member of its campaign.
       fields: values that are the same in all of its events, by field name.
       present: optional fields that its events carry.
       networks, clients: indices into the world, the usual one first.
@@ -74,7 +73,6 @@ class Account:
     kind: str
     cover: Cover
     campaign: str
-    linked: bool
     fields: dict[str, object]
     present: frozenset[str]
     networks: list[int]
@@ -162,7 +160,6 @@ class Builder:
             kind=kind,
             cover=cover,
             campaign=campaign,
-            linked=False,
             fields=known,
             present=frozenset(name for name, share in PRESENCE.items() if rng.random() < share),
             networks=self.world.networks(cover, country),

@@ -176,7 +176,6 @@ def _link(build: Builder, plan: _Plan, members: list[Account]) -> list[frozenset
             shared[index].add(channel)
         if rng.random() < 0.6:
             shared[index].add("hours")
-        members[index].linked = True
     groups = {name: [i for i in chosen if name in shared[i]] for name in CHANNELS}
     lonely = [i for i in chosen if all(len(groups[c]) < 2 for c in shared[i] & set(CHANNELS))]
     if lonely:  # everybody who is linked shares something with somebody

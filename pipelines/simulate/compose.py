@@ -136,12 +136,6 @@ class Simulation:
             )
         return sorted(found, key=lambda label: str(label["account_id"]))
 
-    def linked_accounts(self) -> dict[str, bool]:
-        """For each account of a campaign seen: whether it shares something with a member."""
-        return {
-            account.id: account.linked for account, _, _ in self._seen.values() if account.campaign
-        }
-
     def _day(self, population: Population, day: int, waiting: Rows) -> tuple[Rows, Rows]:
         """The requests of a day in the order of time, and those that run past midnight."""
         day_ms = self.scenario.start_ms + day * DAY_MS

@@ -167,7 +167,7 @@ class BigQueryStore:
             else:
                 kind = "INT64" if isinstance(value, int) else "STRING"
                 parameters.append(api.ScalarQueryParameter(name, kind, value))
-        return [in_ms(row.items()) for row in self._ask(sql, parameters)]
+        return in_ms(self._ask(sql, parameters))
 
     def _ask(self, sql: str, parameters: Sequence[Any]) -> Any:
         config = api.QueryJobConfig(query_parameters=list(parameters))

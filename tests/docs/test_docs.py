@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from playwright.sync_api import sync_playwright
 
 from pipelines import reference
 from pipelines.commands.group import cli
 from tests.docs import imports
+from tests.support.browser import CHROMIUM, chromium, page_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -95,18 +97,49 @@ def test_every_page_has_its_place_in_the_site() -> None:
     assert named == {str(p.relative_to(DOCS)) for p in DOCS.rglob("*.md")}
 
 
-@pytest.mark.slow
-def test_the_site_builds_without_a_network_and_without_a_broken_link(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All pages, built where there is no network; a broken link fails."""
+    folder = tmp_path_factory.mktemp("docs") / "site"
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
         cwd=ROOT, text=True, capture_output=True, check=False,
         env=os.environ | {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    index = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
-    fetched = re.findall(r'(?:src|href)="(https?://[^"]+\.(?:js|css|woff2?))"', index)
-    assert fetched == []
-    assert (tmp_path / "site" / "images" / "campaign.png").is_file()
+    return folder
+
+
+@pytest.mark.slow
+def test_pages_of_the_site_fetch_nothing(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > len(PAGES) - 1
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        loads = re.findall(r"<(?:script|img|iframe|link)\b[^>]*>", text)
+        assert [tag for tag in loads if "://" in tag and "canonical" not in tag] == [], page.name
+    assert (site / "images" / "campaign.png").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.parametrize("page", ["index.html", "reference/settings.html"])
+def test_the_site_is_searched_from_its_folder_without_a_network(site: Path, page: str) -> None:
+    found = chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=list(CHROMIUM))
+        tab, wrong = page_of(browser)
+        asked: list[str] = []
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto((site / page).as_uri())
+        tab.click(".md-search__input")
+        tab.keyboard.type("watermark", delay=20)
+        results = tab.locator(".md-search-result__item a")
+        results.first.wait_for(state="attached")
+        assert "streaming.html" in " ".join(results.evaluate_all("all => all.map(a => a.href)"))
+        assert [url for url in asked if not url.startswith("file:")] == []
+        assert wrong == []
+        browser.close()
 
 
 def test_the_drawing_of_the_architecture_is_what_is_imported() -> None:

@@ -88,7 +88,7 @@ def test_the_command_and_the_cluster_speak_of_the_same_places() -> None:
     assert settings.flink.savepoints == spec["flinkConfiguration"]["state.savepoints.dir"]
     pod = spec["taskManager"]["podTemplate"]["spec"]
     workers = next(c for c in pod["containers"] if c["name"] == "workers")
-    assert workers["args"] == [f"--service_port={settings.flink.workers.rpartition(':')[2]}"]
+    assert workers["args"] == [f"--port={settings.flink.workers.rpartition(':')[2]}"]
     command = rest["Deployment"]["spec"]["template"]["spec"]
     claims = {d["metadata"]["name"] for d in documents("detect.yaml")
               if d["kind"] == "PersistentVolumeClaim"}  # fmt: skip

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -84,6 +85,28 @@ def test_completion_knows_commands_options_and_values() -> None:
     assert {"detect", "demo"} <= complete("de")
     assert {"--dry-run"} <= complete("detect", "--dry")
     assert {"otlp", "kong"} <= complete("detect", "--input-format", "")
+
+
+def _all_commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    yield name, command
+    if isinstance(command, click.Group):
+        for below, one in command.commands.items():
+            yield from _all_commands(one, f"{name} {below}")
+
+
+@pytest.mark.parametrize(("name", "command"), _all_commands(group.cli, "distilwatch"))
+def test_help_leaves_nothing_open(name: str, command: click.Command) -> None:
+    assert command.help
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert option.help, option.name
+            chosen = option.is_flag or option.count or isinstance(option.type, click.Choice)
+            assert chosen or option.metavar, (
+                f"{option.opts} says of what type it is, not what it is"
+            )
+    if isinstance(command, click.Group):
+        context = click.Context(command, info_name=name, max_content_width=100)
+        assert "..." not in command.get_help(context).split("Commands:")[1], "a sentence is cut"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
+import sys
 
 import pytest
 
 from pipelines import cli
+from pipelines import console as console_module
 from pipelines.console import Console
 from schemas.errors import printable
 
@@ -53,3 +56,30 @@ def test_errors_too(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 def test_line_ends_stay_where_they_are_asked_for() -> None:
     assert printable("a\nb\r", "\n") == "a\nb\N{REPLACEMENT CHARACTER}"
     assert printable("a\nb") == "a\N{REPLACEMENT CHARACTER}b"
+
+
+def test_what_follows_from_our_own_error_is_not_told_with_a_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_000.0
+    monkeypatch.setattr(console_module.time, "monotonic", lambda: now)
+    log = logging.getLogger("apache_beam.runners.worker.sdk_worker")
+    handler = logging.StreamHandler(sys.stderr)
+    log.addHandler(handler)
+    failed = "Error processing instruction %s. Original traceback is\n%s\n"
+    try:
+        with Console():
+            log.error(failed, 1, "Traceback: RuntimeError: of a stranger")
+            log.error(failed, 2, "Traceback: schemas.errors.DistilwatchError: no room")
+            log.error(failed, 3, "Traceback: RuntimeError: cancelled")
+            log.error("something else")
+            now += 11
+            log.error(failed, 4, "Traceback: RuntimeError: later")
+    finally:
+        log.removeHandler(handler)
+    said = capsys.readouterr().err
+    assert "of a stranger" in said
+    assert "something else" in said
+    assert "later" in said
+    assert "no room" not in said
+    assert "cancelled" not in said

@@ -7,15 +7,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from pyarrow.dataset import dataset
 
+from infra.local.services import KafkaBroker
 from schemas.errors import DistilwatchError
 from tests.support.commands import result, run, table
 from tests.support.commit import Place, cluster, count, session, stage
+from tests.support.kafka import new_topic
 from tests.support.sketches import small_bundle
 from tests.support.small_disk import CannotMountError, SmallDisk, small_disk
 from tests.support.small_world import as_lines, requests, settings_file
+from tests.support.stream import PATIENCE_S, Stream
 from transforms.alerts.book import Book
 from transforms.scoring.bundle import save_bundle
 from transforms.sinks.spool import Spool
@@ -162,6 +166,52 @@ def test_a_bounded_run_on_a_full_disk_says_so_once_and_leaves_no_tables(
         result(*how, *output, home=home)
     for name in TABLES:
         assert table(disk.folder / "out.duckdb", name) == table(tmp_path / "out.duckdb", name)
+
+
+NEWEST = """
+    SELECT session_id, request_count, score, p_value FROM current_sessions
+    WHERE level <> 'profile' ORDER BY ALL"""
+
+
+@pytest.mark.kafka
+@pytest.mark.prism
+@pytest.mark.slow
+def test_a_stream_on_prism_whose_spool_is_full_ends_and_the_next_one_loses_nothing(
+    kafka: KafkaBroker, prism: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILWATCH_HOME", str(tmp_path / "home"))
+    save_bundle(small_bundle(), tmp_path / "bundle")
+    topic, settings = new_topic(kafka, 2), settings_file(tmp_path)
+    lines = as_lines(requests(30, 12, 4 * 3_600_000))
+    part, later = lines[: len(lines) // 2], lines[len(lines) // 2 :]
+    topic.produce((i % 2, line) for i, line in enumerate(part))
+    how = (f"{topic.uri}?bounded=false", tmp_path / "bundle", settings)
+    with ExitStack() as stack:
+        try:
+            disk = stack.enter_context(small_disk(tmp_path / "out.duckdb.spool", 48))
+        except CannotMountError as problem:
+            pytest.skip(str(problem))
+        with Stream(tmp_path, prism, *how) as stream:
+            stream.until_read(len(part))
+            disk.fill()
+            topic.produce((i % 2, line) for i, line in enumerate(later))
+            assert stream.process.wait(PATIENCE_S) == 2
+        said = stream.errors()
+        assert "Traceback" not in said, said
+        for word in ("o space left", str(disk.folder), "free some space"):
+            assert word in said
+        disk.free()
+        with Stream(tmp_path, prism, *how) as stream:
+            stream.until_read(len(lines))
+            there = tmp_path / "bounded.duckdb"
+            result(
+                "detect", "--input", topic.uri, "--bundle", tmp_path / "bundle", "--config",
+                settings, "--output", f"duckdb:///{there}", home=tmp_path / "home",
+            )  # fmt: skip
+            with duckdb.connect(str(there), read_only=True) as bounded:
+                wanted = bounded.execute(NEWEST).fetchall()
+            assert wanted
+            stream.until(lambda: stream.rows(NEWEST) == wanted)
 
 
 def test_a_book_that_has_no_room_to_be_opened_says_so(disk: SmallDisk) -> None:

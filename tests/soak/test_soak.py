@@ -31,6 +31,8 @@ EVENTS = int(os.environ.get("SOAK_EVENTS") or 1_000_000)
 FAULTS = int(os.environ.get("SOAK_FAULTS") or 20)
 HOURS = 12.0
 STOP_S = 3_600
+# Said by a command that starts while there is a fault.
+NOT_THERE = ("no space left", "no Kafka broker answers", "no Flink cluster answers")
 UPDATE, COMMAND = "update", "command"
 
 
@@ -49,7 +51,25 @@ class Run:
 
     def __init__(self, world: Traffic, keep: Callable[..., subprocess.Popen[str]]) -> None:
         self._world, self._keep = world, keep
-        self.process = keep(world.detect())
+        self._start()
+
+    def _start(self, *how: str) -> None:
+        self._how = how
+        self.process = self._keep(self._world.detect(*how))
+
+    def look_after(self) -> None:
+        """Starts a command again that met a fault as it started, as a supervisor would.
+
+        One that is at work waits by itself; one that starts says what is missing, and ends.
+        """
+        if self.process.poll() is None:
+            return
+        out, _ = self.process.communicate()
+        assert self.process.returncode == 2, out + self._world.errors()
+        missing = [words for words in NOT_THERE if words in out]
+        assert missing, out + self._world.errors()
+        say(f"the command is started again: {missing[0]}")
+        self._start(*self._how)
 
     def update(self) -> None:
         """Stops with a savepoint, and goes on from there with other settings."""
@@ -59,32 +79,32 @@ class Run:
         swap = {"commit_every: 1 s": "commit_every: 2 s", "commit_every: 2 s": "commit_every: 1 s"}
         old = next(text for text in swap if text in settings)
         self._world.settings.write_text(settings.replace(old, swap[old]))
-        how = ("--run-id", "endless", "--from-savepoint", json.loads(out)["savepoint"])
-        self.process = self._keep(self._world.detect(*how))
+        self._start("--run-id", "endless", "--from-savepoint", json.loads(out)["savepoint"])
 
     def command(self) -> None:
         """Kills the command; the next one finds the job at work."""
         self.process.kill()
         self.process.wait()
-        self.process = self._keep(self._world.detect())
+        self._start()
 
     def stop(self) -> str:
         """Asks the command to end, as Ctrl-C does; what it said."""
         while True:
+            self.look_after()
             self.process.send_signal(signal.SIGINT)
             out, _ = self.process.communicate(timeout=STOP_S)
             assert self.process.returncode == 130, out + self._world.errors()
             if "savepoint" in json.loads(out):
                 return out
             # It was still starting, and has left the job to the cluster.
-            self.process = self._keep(self._world.detect())
+            self._start()
             time.sleep(30)
 
     def until_read(self, records: int) -> None:
         """Waits until the tables have so many."""
         deadline = time.monotonic() + HOURS * 3600
         while (self._world.rows(BALANCE) or [(0, 0)])[0][0] < records:
-            assert self.process.poll() is None, self._world.errors()
+            self.look_after()
             assert time.monotonic() < deadline, self._world.errors()
             time.sleep(2)
 
@@ -119,14 +139,14 @@ def test_faults_at_random_points_of_a_long_run_change_nothing(
         disk = disk_of(stack, tmp_path / "disk")
         if disk is not None:
             world.database = disk.folder / "out.duckdb"
-        faults = Faults(flink, workers, broker, chance, disk)
+        world.requests.produce(world.records)
+        run, began = Run(world, keep), time.monotonic()
+        faults = Faults(flink, workers, broker, chance, disk, run.look_after)
         # Each kind about as often as the others, in any order.
         all_kinds = [*faults.kinds, UPDATE, COMMAND]
         kinds = [all_kinds[i % len(all_kinds)] for i in range(FAULTS)]
         chance.shuffle(kinds)
         points = sorted(chance.sample(range(1, records), FAULTS))
-        world.requests.produce(world.records)
-        run, began = Run(world, keep), time.monotonic()
         for point, kind in zip(points, kinds, strict=True):
             run.until_read(point)
             time.sleep(chance.uniform(0, 5))
@@ -140,6 +160,7 @@ def test_faults_at_random_points_of_a_long_run_change_nothing(
         run.until_read(records)
         took = time.monotonic() - began
         say(f"all read, {records / took:,.0f} records/s with faults and new starts")
+        run.look_after()
         world.until_rows(world.wanted(), run.process)
         assert world.rows(BALANCE) == [(records, 0)]
         say("the tables are those of an undisturbed run")

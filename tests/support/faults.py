@@ -16,18 +16,21 @@ from tests.support.small_disk import SmallDisk
 
 DOWN_S = 1.0  # how long a part stays away
 FULL_S = 5.0  # how long a disk stays full
+NO_WORKER_S = 300.0  # within which a job that was struck asks for workers again
 
 
 @dataclass(frozen=True)
 class Faults:
     """Strikes at a cluster, its workers, the broker, and the disk of spool and tables, where that
-    is one that can be filled; `random` says where and when."""
+    is one that can be filled; `random` says where and when. `meanwhile` is called while it waits
+    for what it is to strike."""
 
     cluster: FlinkCluster
     workers: WorkerPool
     broker: KafkaBroker
     random: random.Random
     disk: SmallDisk | None = None
+    meanwhile: Callable[[], None] = lambda: None
 
     @property
     def kinds(self) -> dict[str, Callable[[], None]]:
@@ -47,8 +50,11 @@ class Faults:
 
     def worker(self) -> None:
         """Flink asks the pool for another one."""
-        pids = self.workers.workers()
-        assert pids, "there is no worker to kill"
+        deadline = time.monotonic() + NO_WORKER_S
+        while not (pids := self.workers.workers()):  # as after a fault before this one
+            assert time.monotonic() < deadline, "there is no worker to kill"
+            self.meanwhile()
+            time.sleep(0.2)
         with suppress(ProcessLookupError):
             os.kill(self.random.choice(pids), signal.SIGKILL)
 

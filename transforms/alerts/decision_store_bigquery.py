@@ -76,7 +76,7 @@ class BigQueryDispositions(Decisions):
             f"SELECT {columns} FROM `{self._name}` ORDER BY decided_at",
             f"distilwatch-decisions-{uuid.uuid4().hex}",
         )
-        return [disposition_of(in_ms(row.items())) for row in found]
+        return [disposition_of(row) for row in in_ms(found)]
 
     def _insert(self, rows: Sequence[Disposition]) -> None:
         """In one statement, so all or none."""

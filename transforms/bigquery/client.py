@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
-from schemas.errors import DistilwatchError
+from schemas.errors import not_installed
 from transforms.bigquery.uri import BigQueryUri
 
 with warnings.catch_warnings():  # Google's libraries foretell the end of every Python version
@@ -24,11 +24,7 @@ with warnings.catch_warnings():  # Google's libraries foretell the end of every 
         from google.cloud import bigquery_storage_v1 as storage
         from google.cloud.bigquery_storage_v1 import types as storage_types
     except ImportError as missing:
-        raise DistilwatchError(
-            f"BigQuery needs a library that is not installed ({missing.name})",
-            "bigquery://",
-            "pip install 'distilwatch[gcp]'",
-        ) from missing
+        raise not_installed("BigQuery", "gcp", str(missing.name)) from missing
 
 from transforms.bigquery.refusal import (
     is_temporary,
@@ -247,12 +243,15 @@ class Connection:
         return storage.BigQueryReadClient(credentials=self._credentials)
 
 
-def in_ms(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """A row with times in milliseconds UTC, as rows are made."""
-    return {
-        name: round(value.timestamp() * 1000) if isinstance(value, datetime) else value
-        for name, value in items
-    }
+def in_ms(rows: Iterable[api.Row]) -> list[dict[str, Any]]:
+    """Rows of an answer with times in milliseconds UTC, as rows are made."""
+    return [
+        {
+            name: round(value.timestamp() * 1000) if isinstance(value, datetime) else value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]
 
 
 def _channel(address: str) -> Any:

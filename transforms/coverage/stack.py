@@ -24,6 +24,7 @@ from transforms.coverage.sketch import CoverageSketch, Int64, moments_of
 from transforms.embedding.space import AXES, FOURIER
 
 _NONE = np.empty(0, np.int64)
+_RADIX = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -249,7 +250,7 @@ def _merge_items(
     stack: SketchStack, group: Int64, count: int
 ) -> tuple[Int64, NDArray[np.uint64], Int64]:
     owner = np.repeat(group, stack.item_size)
-    order = np.lexsort((stack.item_key, owner))
+    order = _by_owner_and_key(owner, stack.item_key, count)
     key, owner = stack.item_key[order], owner[order]
     starts = _run_starts(owner, key)
     if not len(starts):
@@ -265,7 +266,7 @@ def _merge_conversations(
     stack: SketchStack, group: Int64, count: int
 ) -> tuple[Int64, NDArray[np.uint64], Int64, Int64]:
     owner = np.repeat(group, stack.group_size)
-    order = np.lexsort((stack.group_key, owner))
+    order = _by_owner_and_key(owner, stack.group_key, count)
     key, owner = stack.group_key[order], owner[order]
     starts = _run_starts(owner, key)
     if not len(starts):
@@ -275,6 +276,15 @@ def _merge_conversations(
     key, owner = key[starts], owner[starts]
     kept = _rank(owner) < layout.GROUPS
     return np.bincount(owner[kept], minlength=count), key[kept], counts[kept], sums[kept]
+
+
+def _by_owner_and_key(owner: Int64, key: NDArray[np.uint64], count: int) -> NDArray[np.intp]:
+    """Sorts by owner, one of `count`, then by key; equal pairs are in no particular order."""
+    if count > _RADIX:
+        return np.lexsort((key, owner))
+    # Numpy sorts 16 bits by radix, and keys fast where it need not keep their order.
+    order = np.argsort(key)
+    return order[np.argsort(owner[order].astype(np.uint16), kind="stable")]
 
 
 class Coordinates(NamedTuple):
@@ -298,8 +308,7 @@ def sort_coordinates(
       owner: of shape (m,), which of n sketches each belongs to.
       vectors: int64 of shape (n,), how many events with a vector each sketch has.
     """
-    words = np.ascontiguousarray(rows).view(np.uint64)
-    order = np.lexsort((*words.T, owner))  # the order of `sort_rows` within each sketch
+    order = _by_owner_and_row(np.ascontiguousarray(rows).view(np.uint64), owner)
     rows, owner = rows[order], owner[order]
     dense = np.flatnonzero(vectors > layout.MAX_ROWS)
     moments = [np.zeros((len(dense), n), np.int64) for n in (layout.MOMENT, AXES, FOURIER)]
@@ -311,6 +320,24 @@ def sort_coordinates(
     kept = vectors[owner] <= layout.MAX_ROWS
     size = np.bincount(owner[kept], minlength=len(vectors))
     return Coordinates(size, rows[kept], dense, *moments)
+
+
+def _by_owner_and_row(
+    words: NDArray[np.uint64], owner: NDArray[np.intp] | Int64
+) -> NDArray[np.intp]:
+    """Sorts by owner, then in the order of `sort_rows`: by the last of the eight words first.
+
+    Most rows differ there; the other words are only looked at where they do not.
+    """
+    first = words[:, -1]
+    order = np.lexsort((first, owner))
+    same = np.zeros(len(order) + 1, bool)
+    sorted_first, sorted_owner = first[order], owner[order]
+    same[1:-1] = (sorted_first[1:] == sorted_first[:-1]) & (sorted_owner[1:] == sorted_owner[:-1])
+    tied = np.flatnonzero(same[1:] | same[:-1])
+    some = order[tied]
+    order[tied] = some[np.lexsort((*words[some].T, owner[some]))]
+    return order
 
 
 def _merge_coordinates(stack: SketchStack, group: Int64, vectors: Int64) -> Coordinates:

@@ -24,7 +24,7 @@ class RecordBatch:
     Attributes:
       source: "kafka://topic" or a file's name.
       partition: 0 for a file.
-      offsets: int64 of shape (n,); line numbers for a file.
+      offsets: int64 of shape (n,); of a file the bytes at which lines begin.
       values: raw bytes, b"" for a tombstone.
       watermark_ms: no event older than this minus the allowed lateness is on time.
       lost: records before these that the broker deleted before they could be read.

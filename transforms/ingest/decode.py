@@ -14,7 +14,7 @@
 | unknown_schema_version | not 1 |
 | time_unparseable, time_in_future, time_too_old | event_time |
 | vector_undecodable, vector_wrong_length, vector_not_finite | embedding |
-| forgotten | of an account that was to be forgotten; nothing else of the record is kept |
+| forgotten | of an account that was to be forgotten, or unread and naming one; no bytes are kept |
 | late | older than the partition's watermark minus the allowed lateness |
 
 An empty record, which in Kafka takes an older one of its key back, says nothing of a request: it is
@@ -105,7 +105,10 @@ class Decoder:
             events, places = self._parse(batch.values, refusals)
         else:
             events, places, others = self._parse_adapted(self.adapter, batch.values, refusals)
+        self._forget_unread(batch.values, refusals)
         times, vectors, created, bad = self._check(events, batch.watermark_ms, places, refusals)
+        if self.adapter is not None:  # a document beside the refused one may be of the account
+            self._forget_unread(batch.values, refusals)
         if bad:
             kept = [i for i in range(len(events)) if i not in bad]
             events = [events[i] for i in kept]
@@ -128,6 +131,14 @@ class Decoder:
         accepted = columns_of(events, times, created, texts, vectors, self.pseudonymise, self.known)
         empty = len(refusals) - len(refused)
         return Decoded(accepted, texts, vectors.values, vectors.present, refused, empty, others)
+
+    def _forget_unread(self, values: list[bytes], refusals: dict[int, Refusal]) -> None:
+        """Looks for forgotten accounts in records that were refused before theirs was read."""
+        if not self.forgotten:
+            return
+        for place, refusal in refusals.items():
+            if refusal.reason not in (EMPTY, FORGOTTEN) and self.forgotten.named_in(values[place]):
+                refusals[place] = Refusal(FORGOTTEN, "")
 
     def _parse(
         self, values: list[bytes], refusals: dict[int, Refusal]

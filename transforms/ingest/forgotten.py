@@ -9,15 +9,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from schemas.errors import DistilwatchError
 from transforms.ingest.pseudonyms import Pseudonymiser
 
 _FORGET, _ALLOW = "forget", "allow"
+_LONGEST = 1_024
+_VALUES = re.compile(rb'"((?:[^"\\]|\\.)*)"|-?[0-9]+', re.DOTALL)
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+_RUNS = re.compile(rb"[^\x00-\x1f\x7f]+")
 
 
 class Forgotten:
@@ -54,6 +62,36 @@ class Forgotten:
 
     def __contains__(self, account: str) -> bool:
         return self._keyed is not None and self._keyed(f"forgotten\x1f{account}") in self._hashes
+
+    def named_in(self, raw: bytes) -> bool:
+        """Whether one of the accounts stands by itself somewhere in a record that nobody could
+        read: as a text or a number of JSON, even of broken JSON, or as a text of Avro or protobuf.
+        """
+        return bool(self._hashes) and any(word in self for word in _words(raw))
+
+
+def _words(raw: bytes) -> Iterator[str]:
+    """What could be an id in a record, each once."""
+    told: set[bytes] = set()
+    for found in _VALUES.finditer(raw):
+        word = found[1] if found[1] is not None else found[0]
+        if word in told or len(word) > _LONGEST:
+            continue
+        told.add(word)
+        if b"\\" in word:
+            with suppress(msgspec.DecodeError):
+                yield msgspec.json.decode(b'"' + word + b'"', type=str)
+        yield word.decode("utf-8", "replace")
+    if not _BINARY.search(raw):
+        return
+    for run in _RUNS.finditer(raw):
+        # Lengths and tags before and after a text may look like letters of it.
+        for start in range(3):
+            for stop in (len(run[0]), len(run[0]) - 1):
+                word = run[0][start:stop]
+                if word and word not in told and len(word) <= _LONGEST:
+                    told.add(word)
+                    yield word.decode("utf-8", "replace")
 
 
 def note(

@@ -7,6 +7,7 @@ profiles are in memory, and only reading the records again makes them whole.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -27,7 +28,7 @@ _DRAIN = "drain"
 
 def note_positions(folder: str, uri: KafkaUri, reader: int, positions: Mapping[int, int]) -> None:
     """Notes where a reader goes on, for `noted_positions`; whole or not at all."""
-    path = Path(folder) / f"{uri.topic}-{reader}.json"
+    path = Path(folder) / f"{_place(uri)}-{reader}.json"
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,11 +38,18 @@ def note_positions(folder: str, uri: KafkaUri, reader: int, positions: Mapping[i
         _log.warning("positions cannot be noted: %s", os.strerror(error.errno or 0))
 
 
-def noted_positions(folder: str, topic: str) -> dict[int, int]:
+def _place(uri: KafkaUri) -> str:
+    """Name of a topic among files: another broker may have one that is called the same."""
+    brokers = hashlib.sha256(",".join(uri.servers).encode()).hexdigest()[:8]
+    return f"{uri.topic}-{brokers}"
+
+
+def noted_positions(folder: str, uri: KafkaUri) -> dict[int, int]:
     """Where all readers of a topic go on, by partition."""
     found: dict[int, int] = {}
-    for path in Path(folder).glob(f"{topic}-*.json"):
-        if path.name[len(topic) + 1 : -len(".json")].isdigit():
+    place = _place(uri)
+    for path in Path(folder).glob(f"{place}-*.json"):
+        if path.name[len(place) + 1 : -len(".json")].isdigit():
             for partition, at in json.loads(path.read_text()).items():
                 found[int(partition)] = max(at, found.get(int(partition), 0))
     return found

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from schemas.errors import DistilwatchError
+from schemas.errors import DistilwatchError, not_installed
 from transforms.sharing.indicators import NAMESPACE, Indicator, Marking
 from transforms.sharing.stix import identity_id
 
@@ -40,9 +40,7 @@ def misp_event(indicators: Sequence[Indicator]) -> dict[str, Any]:
     try:
         from pymisp import MISPEvent, MISPOrganisation
     except ImportError as error:
-        raise DistilwatchError(
-            "pymisp is not installed", "MISP export", "install distilwatch[sharing]"
-        ) from error
+        raise not_installed("MISP export", "sharing", "pymisp") from error
     kept = sorted((i for i in indicators if not i.revoked), key=lambda i: i.indicator_id)
     if not kept:
         raise DistilwatchError("there are no indicators", "MISP export", "publish or poll first")

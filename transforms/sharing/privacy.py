@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import DistilwatchError
+from schemas.errors import DistilwatchError, not_installed
 
 _LEAST_SIGMA, _MOST_SIGMA = 0.05, 1e6
 _SCALE = 1 << 16  # σ is looked for in these steps
@@ -83,11 +83,8 @@ def _opendp() -> Any:
     try:
         import opendp.prelude as dp
     except ImportError as error:
-        raise DistilwatchError(
-            f"{error.name or 'opendp'} is not installed",
-            "coverage sketches for other labs",
-            "install distilwatch[sharing]",
-        ) from None
+        what = "coverage sketches for other labs"
+        raise not_installed(what, "sharing", error.name or "opendp") from None
     dp.enable_features("contrib")
     return dp
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES, VIEWS, Table
-from transforms.sinks.duckdb_refusal import RETRY_S, why_not
+from transforms.sinks.duckdb_refusal import RETRY_S, may_be_database, why_not
 from transforms.sinks.newest import newest
 from transforms.sinks.staging import staged
 
@@ -103,6 +103,8 @@ def opened(path: Path, patience_s: float, read_only: bool = False) -> duckdb.Duc
     Raises:
       duckdb.Error: the file cannot be used, or others had it open for as long.
     """
+    if not may_be_database(path):
+        raise duckdb.IOException(f"{path} is not a valid DuckDB database file")
     deadline = time.monotonic() + patience_s
     while True:
         try:

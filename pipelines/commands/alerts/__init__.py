@@ -8,11 +8,12 @@ from pipelines.commands.alerts.decide import decide, history, undo
 from pipelines.commands.alerts.drill import drill
 from pipelines.commands.alerts.outbox import outbox, send
 from pipelines.commands.alerts.policies import test_policy
+from pipelines.commands.groups import Group
 
 __all__ = ["alerts"]
 
 
-@click.group(short_help="Decide about clusters, try policies, look after what is sent.")
+@click.group(cls=Group, short_help="Decide about clusters, try policies, look after what is sent.")
 def alerts() -> None:
     """Decide about clusters, try policies on the past, look after what is sent."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pipelines.commands import options
+from pipelines.commands.groups import Group
 
 _STATES = ("pending", "sent", "dead", "dropped")
 
@@ -38,7 +39,7 @@ def send(output: str, config_path: Path | None, watch: bool, as_json: bool) -> N
         console.result(told.as_dict(), told.lines())
 
 
-@click.group(short_help="Look after what is to be sent.")
+@click.group(cls=Group, short_help="Look after what is to be sent.")
 def outbox() -> None:
     """Look after what is to be sent."""
 

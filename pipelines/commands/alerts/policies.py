@@ -15,6 +15,7 @@ from pipelines.commands import options
 @options.config_file
 @click.option(
     "--days",
+    metavar="N",
     type=click.IntRange(1, 3_650),
     default=30,
     show_default=True,

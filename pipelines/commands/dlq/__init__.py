@@ -7,11 +7,12 @@ import click
 from pipelines.commands.dlq.keys import rekey
 from pipelines.commands.dlq.look import list_, show
 from pipelines.commands.dlq.replay import replay
+from pipelines.commands.groups import Group
 
 __all__ = ["dlq"]
 
 
-@click.group(short_help="List, show and replay records that were refused.")
+@click.group(cls=Group, short_help="List, show and replay records that were refused.")
 def dlq() -> None:
     """List, show and replay dead letters: records that were refused, in the table dead_letters.
 

@@ -16,7 +16,9 @@ from pipelines.commands.dlq.which import selection
 @click.command("list")
 @options.any_tables
 @selection("Only letters of this status. Repeatable.")
-@click.option("--limit", default=20, show_default=True, help="Letters that are named, at most.")
+@click.option(
+    "--limit", metavar="N", default=20, show_default=True, help="Letters that are named, at most."
+)
 @options.as_json
 def list_(
     output: str,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from pipelines.commands.groups import Group
 from pipelines.commands.share.drill import drill
 from pipelines.commands.share.match import match
 from pipelines.commands.share.out import approve, propose, publish, reject, revoke
@@ -13,14 +14,7 @@ from pipelines.commands.share.take import poll
 from pipelines.commands.share.watch import try_, watch
 
 
-class _InOrder(click.Group):
-    """Lists commands in the order of use."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-
-@click.group(cls=_InOrder, short_help="Tell other labs of campaigns, and hear of theirs.")
+@click.group(cls=Group, short_help="Tell other labs of campaigns, and hear of theirs.")
 def share() -> None:
     """Tell other labs of confirmed campaigns, and hear of theirs.
 

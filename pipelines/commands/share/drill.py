@@ -35,13 +35,29 @@ from pipelines.commands import options
 )
 @click.option(
     "--attack",
+    metavar="NAME[:SETTING,…]",
     default=None,
     help="The campaign, as of `distilwatch simulate`; by default 18 accounts that share a wording.",
 )
-@click.option("--accounts", default=400, show_default=True, type=click.IntRange(50))
-@click.option("--events", default=32_000, show_default=True, type=click.IntRange(1_000))
+@click.option(
+    "--accounts",
+    default=400,
+    show_default=True,
+    type=click.IntRange(50),
+    metavar="N",
+    help="Customers of each lab.",
+)
+@click.option(
+    "--events",
+    default=32_000,
+    show_default=True,
+    type=click.IntRange(1_000),
+    metavar="N",
+    help="Requests of each lab.",
+)
 @click.option(
     "--seed",
+    metavar="N",
     default=99,
     show_default=True,
     type=click.IntRange(0),

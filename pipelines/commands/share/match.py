@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pipelines.commands import options
+from pipelines.commands.groups import Group
 
 _sealed = click.option(
     "--sealed",
@@ -31,7 +32,7 @@ _kind = click.option(
 )
 
 
-@click.group(short_help="Find what two labs both know of cards, devices and networks.")
+@click.group(cls=Group, short_help="Find what two labs both know of cards, devices and networks.")
 def match() -> None:
     """Find cards, devices and networks that two labs both know; neither learns the others.
 
@@ -142,8 +143,17 @@ def confirm(sealed: Path, state: Path, withdraw: bool, as_json: bool) -> None:
     metavar="NAME",
     help="Lab that may ask; its token is in DISTILWATCH_MATCH_TOKEN_<NAME>. Repeat for several.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8440, show_default=True, type=click.IntRange(1, 65535))
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to listen on."
+)
+@click.option(
+    "--port",
+    default=8440,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Port to listen on.",
+)
 @click.option("--tls-cert", type=click.Path(exists=True), metavar="FILE", help="Certificate, PEM.")
 @click.option("--tls-key", type=click.Path(exists=True), metavar="FILE", help="Its key, PEM.")
 @click.option(
@@ -154,6 +164,7 @@ def confirm(sealed: Path, state: Path, withdraw: bool, as_json: bool) -> None:
 )
 @click.option(
     "--batch",
+    metavar="N",
     default=256,
     show_default=True,
     type=click.IntRange(1, 4096),
@@ -161,6 +172,7 @@ def confirm(sealed: Path, state: Path, withdraw: bool, as_json: bool) -> None:
 )
 @click.option(
     "--quota",
+    metavar="N",
     default=4096,
     show_default=True,
     type=click.IntRange(1),
@@ -237,6 +249,7 @@ def serve(
 )
 @click.option(
     "--confidence",
+    metavar="N",
     default=90,
     show_default=True,
     type=click.IntRange(0, 100),
@@ -363,6 +376,7 @@ def rotate(state: Path, epoch: str, as_json: bool) -> None:
 @match.command()
 @click.option(
     "--quota",
+    metavar="N",
     default=4096,
     show_default=True,
     type=click.IntRange(1),
@@ -370,6 +384,7 @@ def rotate(state: Path, epoch: str, as_json: bool) -> None:
 )
 @click.option(
     "--peers",
+    metavar="N",
     default=1,
     show_default=True,
     type=click.IntRange(1),
@@ -377,6 +392,7 @@ def rotate(state: Path, epoch: str, as_json: bool) -> None:
 )
 @click.option(
     "--confirmed",
+    metavar="N",
     default=1000,
     show_default=True,
     type=click.IntRange(1),

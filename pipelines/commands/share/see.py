@@ -110,10 +110,18 @@ def log(head: str | None, store_path: Path | None, as_json: bool) -> None:
 @click.command(short_help="Write what has left, or was received, as a MISP event.")
 @shared.tables
 @click.option(
-    "--direction", type=click.Choice(["shared", "received"]), default="shared", show_default=True
+    "--direction",
+    type=click.Choice(["shared", "received"]),
+    default="shared",
+    show_default=True,
+    help="Indicators that have left, or that other labs told.",
 )
 @click.option(
-    "--file", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE"
+    "--file",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The event to write, JSON.",
 )
 @options.as_json
 def misp(output: str, direction: Direction, file: Path, as_json: bool) -> None:

@@ -11,8 +11,6 @@ from pipelines.protocol import charts
 from pipelines.protocol.charts import Line
 from pipelines.protocol.delay.measure import Delay, DelayResult
 
-WANTED_SHARE, WANTED_REQUESTS = 0.01, 50
-"""What is wanted: 1 % of a campaign's requests; 50 of a bulk account."""
 _FLOOR = 1e-3
 
 

@@ -175,8 +175,8 @@ def test_what_does_not_fit_is_refused_before_anything_starts(
 
 
 def test_options_say_what_the_runner_needs_to_keep_a_stream_whole() -> None:
-    config = FlinkConfig(workers="pool:50000", parallelism=3, checkpoint_every="7 s")
-    options = flink_options(config, "h:1", "name", [], True, "file:/s")
+    config = FlinkConfig(parallelism=3, checkpoint_every="7 s")
+    options = flink_options(config, "h:1", "name", [], True, "file:/s", "pool:50000")
     own = options.view_as(FlinkJobOptions)
     assert own.checkpointing_interval == 7_000
     assert own.finish_bundle_before_checkpointing is True
@@ -185,8 +185,8 @@ def test_options_say_what_the_runner_needs_to_keep_a_stream_whole() -> None:
     everything = options.get_all_options()
     assert everything["environment_config"] == "pool:50000"
     assert everything["parallelism"] == 3
-    bounded = flink_options(config, "h:1", "name", [], False, None).view_as(FlinkJobOptions)
-    assert bounded.checkpointing_interval is None
+    bounded = flink_options(config, "h:1", "name", [], False, None, "pool:50000")
+    assert bounded.view_as(FlinkJobOptions).checkpointing_interval is None
 
 
 @pytest.mark.parametrize("workers", ["loop", "host", "host:", "http://h:1"])

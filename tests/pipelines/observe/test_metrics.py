@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 import logging
 import urllib.request
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import duckdb
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from infra.local.services import KafkaBroker
 from pipelines import cli
 from pipelines.observe.metrics import RunMetrics, write_file
+from pipelines.observe.of_tables import table_metrics
 from pipelines.observe.watcher import Watched, served, told
 from pipelines.settings.observe import ObserveConfig
 from schemas.errors import DistilwatchError
 from tests.pipelines.conftest import SmallRun
 from tests.support.kafka import new_topic
+from transforms.ingest.kafka_group import note_positions
+from transforms.ingest.kafka_uri import parse_kafka_uri
 
 AT = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
@@ -117,17 +122,43 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
 def test_lag_is_what_is_not_committed(kafka: KafkaBroker, tmp_path: Path) -> None:
     topic = new_topic(kafka, 2)
     topic.produce((i % 2, b"{}") for i in range(10))
-    (tmp_path / f"{topic.name}-0.json").write_text(json.dumps({"0": 3}))
+    note_positions(str(tmp_path), parse_kafka_uri(topic.uri), 0, {0: 3})
+    # A topic of the same name elsewhere, whose readers are far ahead and whose broker is away.
+    away = f"kafka://127.0.0.1:1/{topic.name}?bounded=false"
+    note_positions(str(tmp_path), parse_kafka_uri(away), 0, {0: 90, 1: 90})
     plan = SimpleNamespace(
         config=SimpleNamespace(observe=ObserveConfig(metrics_file=str(tmp_path / "x.prom"))),
         run_id="r", bundle_version="b", runner="prism", positions=str(tmp_path),
-        options=SimpleNamespace(inputs=[topic.uri + "?bounded=false"]),
+        options=SimpleNamespace(inputs=[topic.uri + "?bounded=false", away]),
     )  # fmt: skip
     with told(plan, Commits((True, written(1, 0))), None) as watched:  # type: ignore[arg-type]
         watched.commit()
     found = samples((tmp_path / "x.prom").read_bytes())
     lags = {labels: v for (name, labels), v in found.items() if name == "distilwatch_lag_records"}
     assert sorted(lags.values()) == [2, 5]
+    assert {dict(labels)["brokers"] for labels in lags} == {kafka.address}
+
+
+def test_tables_tell_of_the_newest_runs_only() -> None:
+    """A run a day must not make a series a day, for ever."""
+    database = duckdb.connect()
+    database.execute("CREATE TABLE run_health (run_id TEXT, metric TEXT, value BIGINT)")
+    database.execute("CREATE TABLE session_scores (run_id TEXT, session_end TIMESTAMPTZ)")
+    for day in range(1, 29):
+        database.execute(f"INSERT INTO run_health VALUES ('r{day}', 'read', {day})")
+        for hour in (3, 9):
+            at = f"2026-06-{day:02} 0{hour}:00:00+00"
+            database.execute(f"INSERT INTO session_scores VALUES ('r{day}', '{at}')")
+    database.execute("INSERT INTO run_health VALUES ('a-run-that-scored-nothing', 'read', 0)")
+
+    def ask(query: str) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
+        if "run_health" not in query:
+            return (), ()
+        return (), database.execute(query).fetchall()
+
+    found = samples(table_metrics(ask))
+    runs = {dict(labels)["run_id"] for name, labels in found if name.endswith("_tables_health")}
+    assert runs == {"r24", "r25", "r26", "r27", "r28"}
 
 
 def test_tables_tell_drift_and_clusters(

@@ -12,8 +12,14 @@ from tests.support.events import random_events
 from tests.support.sketches import person, sketch_of
 from transforms.coverage.fold import fold
 from transforms.coverage.layout import DAY_MS
-from transforms.coverage.sketch import CoverageSketch, empty, encode, merge
-from transforms.coverage.stack import SketchStack, decode_stack, encode_stack, merge_groups
+from transforms.coverage.sketch import CoverageSketch, empty, encode, merge, sort_rows
+from transforms.coverage.stack import (
+    SketchStack,
+    decode_stack,
+    encode_stack,
+    merge_groups,
+    sort_coordinates,
+)
 
 MINUTE = 60_000
 
@@ -81,3 +87,24 @@ def test_another_layout_is_refused() -> None:
     data = encode_stack(SketchStack.of([empty()]))
     with pytest.raises(DistilwatchError, match="layout 9"):
         decode_stack(b"\x09" + data[1:])
+
+
+def test_more_groups_than_sixteen_bits_count_are_merged_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sketches = pieces(5)
+    stack, group = SketchStack.of(sketches), np.arange(len(sketches)) % 7
+    few = encode_stack(merge_groups(stack, group, 7))
+    monkeypatch.setattr("transforms.coverage.stack._RADIX", 6)
+    assert encode_stack(merge_groups(stack, group, 7)) == few
+
+
+def test_rows_that_agree_in_their_last_eight_axes_are_sorted_by_the_others() -> None:
+    rng = np.random.default_rng(3)
+    rows = rng.integers(-127, 128, (200, 64), dtype=np.int8)
+    rows[:, 56:] = rows[rng.integers(0, 5, 200), 56:]
+    rows[100:] = rows[:100][rng.permutation(100)]
+    owner = rng.integers(0, 4, 200)
+    found = sort_coordinates(rows, owner, np.ones(4, np.int64)).rows
+    alone = [sort_rows(rows[owner == i]) for i in range(4)]
+    assert np.array_equal(found, np.concatenate(alone))

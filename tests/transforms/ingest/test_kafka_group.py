@@ -87,8 +87,10 @@ def test_notes_of_topics_with_names_alike_are_kept_apart(tmp_path: Path) -> None
     note_positions(folder, parse_kafka_uri("kafka://h/a"), 0, {0: 5})
     note_positions(folder, parse_kafka_uri("kafka://h/a-1"), 0, {0: 7, 3: 1})
     note_positions(folder, parse_kafka_uri("kafka://h/a"), 1, {1: 6})
-    assert noted_positions(folder, "a") == {0: 5, 1: 6}
-    assert noted_positions(folder, "a-1") == {0: 7, 3: 1}
+    note_positions(folder, parse_kafka_uri("kafka://other/a"), 0, {0: 9, 8: 2})
+    assert noted_positions(folder, parse_kafka_uri("kafka://h/a")) == {0: 5, 1: 6}
+    assert noted_positions(folder, parse_kafka_uri("kafka://h/a-1")) == {0: 7, 3: 1}
+    assert noted_positions(folder, parse_kafka_uri("kafka://other/a")) == {0: 9, 8: 2}
 
 
 def test_records_that_retention_took_are_counted_or_an_error_as_the_address_says(

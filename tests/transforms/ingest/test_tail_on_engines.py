@@ -23,6 +23,7 @@ from infra.local.flink_cluster import FlinkCluster, flink_libs
 from infra.local.services import KafkaBroker
 from pipelines.flink.jobserver import job_server_running
 from pipelines.flink.options import flink_options
+from pipelines.flink.worker_pool import ThreadPool, serving
 from pipelines.parts import prism_options
 from pipelines.prism import prism_running
 from pipelines.settings.flink import FlinkConfig
@@ -81,7 +82,8 @@ def engine(name: str, request: pytest.FixtureRequest) -> Iterator[PipelineOption
             cluster: FlinkCluster = request.getfixturevalue("flink")
             endpoint = stack.enter_context(job_server_running(flink_libs(), cluster.master))
             config = FlinkConfig(checkpoint_every="2 s", parallelism=2)
-            yield flink_options(config, endpoint, "tail", [], True, None)
+            workers = stack.enter_context(serving(ThreadPool()))
+            yield flink_options(config, endpoint, "tail", [], True, None, workers)
             for job in cluster.rest("/jobs/overview")["jobs"]:
                 if job["state"] == "RUNNING":
                     cluster.rest(f"/jobs/{job['jid']}?mode=cancel", "PATCH")

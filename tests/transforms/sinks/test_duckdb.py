@@ -43,15 +43,22 @@ def test_a_locked_database_is_told_of_before_anything_starts(held: Path) -> None
     assert held.exists()
 
 
-def test_what_is_no_database_is_told_of_and_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "notes.duckdb"
-    path.write_text("precious\n")
+@pytest.mark.parametrize(
+    ("name", "text"), [("notes.duckdb", "precious\n"), ("events.jsonl", '{"n": 1}\n{"n": 2}\n')]
+)
+def test_what_is_no_database_is_told_of_and_left_alone(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
     for wait in (False, True):
         with pytest.raises(DistilwatchError, match="no DuckDB database"):
             check_sink(f"duckdb:///{path}", wait)
     with pytest.raises(DistilwatchError, match="no DuckDB database"):
         write_tables(path, {})
-    assert path.read_text() == "precious\n"
+    with pytest.raises(DistilwatchError, match="no DuckDB database"), connect(path):
+        pass
+    assert path.read_text() == text
     check_sink(f"duckdb:///{tmp_path}/new.duckdb")
     assert list(tmp_path.iterdir()) == [path]
 

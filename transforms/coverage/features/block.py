@@ -141,17 +141,40 @@ class SketchBlock:
         return flat.reshape(len(self), 24).astype(np.float64, copy=False)
 
     @cached_property
-    def trail(self) -> Float:
-        """Requests by day since the first and by coarse topic, float64 of shape (n, 32, 16).
-
-        A key of more than 32 days has the days that share a slot added up.
-        """
+    def _trail(self) -> Ragged:
+        """Requests by day and coarse topic; `index` is `day * TRAIL_TOPICS + topic`, days counted
+        from the first."""
         days, topics = layout.TRAIL_DAYS, layout.TRAIL_TOPICS
         found = self.histogram(Bins.TRAIL, Bins.CAPABILITY)
         day = (found.index // topics - self.first_ms[found.owner] // layout.DAY_MS) % days
-        place = (found.owner * days + day) * topics + found.index % topics
-        flat = np.bincount(place, weights=found.count, minlength=len(self) * days * topics)
-        return flat.reshape(len(self), days, topics).astype(np.float64, copy=False)
+        return Ragged(found.n, found.owner, found.count, day * topics + found.index % topics)
+
+    @cached_property
+    def daily(self) -> Float:
+        """Requests by day since the first, float64 of shape (n, 32).
+
+        A key of more than 32 days has the days that share a slot added up.
+        """
+        days, found = layout.TRAIL_DAYS, self._trail
+        place = found.owner * days + found.index // layout.TRAIL_TOPICS
+        flat = np.bincount(place, weights=found.count, minlength=len(self) * days)
+        return flat.reshape(len(self), days).astype(np.float64, copy=False)
+
+    def trail(self, some: NDArray[np.intp]) -> Float:
+        """`daily` of m keys, by coarse topic: float64 of shape (m, 32, 16).
+
+        Args:
+          some: which keys, each once. These are four kilobytes a key.
+        """
+        days, topics, found = layout.TRAIL_DAYS, layout.TRAIL_TOPICS, self._trail
+        row = np.full(len(self), -1)
+        row[some] = np.arange(len(some))
+        owner = row[found.owner]
+        asked = owner >= 0
+        place = owner[asked] * (days * topics) + found.index[asked]
+        size = len(some) * days * topics
+        flat = np.bincount(place, weights=found.count[asked], minlength=size)
+        return flat.reshape(len(some), days, topics).astype(np.float64, copy=False)
 
     # --- samples of items -------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from transforms.coverage.features.arrays import Float, divide, log
 from transforms.coverage.features.block import SketchBlock
 
 _SIDE = 8  # requests that either side of a split must have
+_AT_ONCE = 1_024  # keys whose days by topic are in memory at a time: some tens of megabytes
 
 
 def topic_shift(block: SketchBlock) -> Float:
@@ -23,7 +24,23 @@ def topic_shift(block: SketchBlock) -> Float:
     sides by topics: (χ² − degrees of freedom) / n, with Pearson's χ² of homogeneity. 0 when both
     sides are draws of one distribution, whatever their sizes.
     """
-    days = block.trail
+    earlier = np.cumsum(block.daily, axis=1)
+    enough = (earlier >= _SIDE) & (earlier[:, -1:] - earlier >= _SIDE)
+    # Few keys are there long enough, of sessions hardly any.
+    split = np.flatnonzero(enough.any(axis=1))
+    out = np.full(len(block), np.nan)
+    for start in range(0, len(split), _AT_ONCE):
+        some = split[start : start + _AT_ONCE]
+        out[some] = _largest_shift(block.trail(some))
+    return out
+
+
+def _largest_shift(days: Float) -> Float:
+    """`topic_shift` of keys with at least one split of which both sides have enough requests.
+
+    Args:
+      days: requests, of shape (m, 32, 16).
+    """
     before = np.cumsum(days, axis=1)[:, :-1]
     whole = days.sum(axis=1)
     after = whole[:, None] - before
@@ -34,8 +51,8 @@ def topic_shift(block: SketchBlock) -> Float:
     chi2 = m * n * (share**2 / asked).sum(axis=2)
     free = np.maximum((whole > 0).sum(axis=1) - 1, 1)[:, None]
     shift = np.where((m >= _SIDE) & (n >= _SIDE), (chi2 - free) / np.maximum(m + n, 1), -np.inf)
-    largest = shift.max(axis=1)
-    return np.where(np.isfinite(largest), np.maximum(largest, 0.0), np.nan)
+    largest: Float = np.maximum(shift.max(axis=1), 0.0)
+    return largest
 
 
 def surge(block: SketchBlock) -> Float:
@@ -43,7 +60,7 @@ def surge(block: SketchBlock) -> Float:
 
     Only of keys with a past: with three days or more from the first request to the busiest day.
     """
-    requests = block.trail.sum(axis=2)
+    requests = block.daily
     busiest = requests.argmax(axis=1)
     rows = np.arange(len(block))
     earlier = np.cumsum(requests, axis=1)[rows, busiest] - requests[rows, busiest]
@@ -57,7 +74,7 @@ def days_to_peak(block: SketchBlock) -> Float:
 
     Low for a new account that goes straight to its maximum.
     """
-    busiest = block.trail.sum(axis=2).argmax(axis=1)
+    busiest = block.daily.argmax(axis=1)
     known = (block.created_ms < layout.NEVER_MS) & (block.events > 0)
     day = block.first_ms // layout.DAY_MS + busiest
     opened = np.where(known, block.created_ms, 0) // layout.DAY_MS

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.errors import DistilwatchError
+from schemas.errors import DistilwatchError, how_to_install
 from transforms.ingest.formats import messages
 from transforms.ingest.formats.reading import Fields, Read
 from transforms.ingest.formats.values import milliseconds, whole
@@ -214,7 +214,7 @@ def _protobuf_spans(raw: bytes) -> Iterator[_Parts | Refused]:
         raise DistilwatchError(
             "OTLP in protobuf cannot be read: opentelemetry-proto is not installed",
             "ingest.format: otlp",
-            'pip install "distilwatch[otlp]", or let the exporter write otlp_json',
+            f"{how_to_install('otlp')}, or let the exporter write otlp_json",
         ) from error
     try:
         request = ExportTraceServiceRequest.FromString(raw)

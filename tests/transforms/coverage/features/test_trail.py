@@ -43,7 +43,9 @@ def test_the_trail_counts_each_request_on_its_day() -> None:
     events = one_account(300, 5, span_ms=9 * DAY_MS)
     block = f.SketchBlock([sketch_of(events)])
     day = (events.time_ms - events.time_ms.min() // DAY_MS * DAY_MS) // DAY_MS
-    assert block.trail.sum(axis=2)[0].tolist() == np.bincount(day, minlength=32).tolist()
+    expected = np.bincount(day, minlength=32).tolist()
+    assert block.daily[0].tolist() == expected
+    assert block.trail(np.array([0])).sum(axis=2)[0].tolist() == expected
 
 
 def test_who_goes_on_as_before_does_not_shift_whatever_the_volume() -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from schemas.errors import DistilwatchError
 from schemas.events import EVENT_FIELDS
 from tests.support import gateways
-from transforms.ingest.batch import Decoded, Events, RecordBatch
+from transforms.ingest.batch import DeadLetter, Decoded, Events, RecordBatch
 from transforms.ingest.decode import Decoder
 from transforms.ingest.forgotten import Forgotten, note
 from transforms.ingest.formats import adapter_of, defaults_of, names
@@ -257,6 +257,50 @@ def test_nothing_is_kept_of_a_record_with_a_forgotten_account(tmp_path: Path) ->
     assert (letter.reason, letter.raw) == (FORGOTTEN, b"")
     assert "acct-1" not in found.events.account.tolist()
     assert len(found.events) == 5
+
+
+@pytest.mark.parametrize("form", ["events", *names()])
+@pytest.mark.parametrize("how", ["cut off", "no time", "escaped"])
+def test_nor_of_one_that_was_refused_before_its_account_was_read(
+    tmp_path: Path, form: str, how: str
+) -> None:
+    """Broken JSON, a field of a wrong type, an id written with an escape: the bytes go all the
+    same. Of an account whose id is only longer, they stay."""
+    note(tmp_path / "list", KEY, "acct-1", "test", {})
+    forgotten = Forgotten.open(tmp_path / "list", KEY)
+    decoding = Decoder(
+        Pseudonymiser(KEY), "model", 4, forgotten=forgotten,
+        adapter=adapter_of(form, {}),
+    )  # fmt: skip
+
+    def letter(account: str) -> DeadLetter:
+        event = EVENTS[1] | {"account_id": account}
+        if how == "no time" and form == "events":
+            event["event_time"] = [1]
+        raw = orjson.dumps(event) if form == "events" else records(form, [event])[0]
+        if how == "cut off":
+            raw = raw[:-2]
+        elif how == "escaped":
+            raw = raw.replace(b'"acct', b'"\\u0061cct')[:-2]
+        elif form != "events":
+            raw = raw[: raw.rindex(b"}")]
+        (found,) = decoding.decode(RecordBatch("t", 0, np.arange(1), [raw])).refused
+        return found
+
+    assert (letter("acct-1").reason, letter("acct-1").raw) == (FORGOTTEN, b"")
+    assert letter("acct-12").reason != FORGOTTEN
+    assert letter("acct-12").raw
+
+
+@pytest.mark.parametrize("name", ["acct-1", "a", "é1", "x" * 40, '"quoted"', "4711"])
+@pytest.mark.parametrize("before", [b"", b"\x0a\x06", b"\x02\x48\x50", b'"(', b"\x00"])
+def test_names_are_found_in_binary_records(tmp_path: Path, name: str, before: bytes) -> None:
+    note(tmp_path / "list", KEY, name, "test", {})
+    forgotten = Forgotten.open(tmp_path / "list", KEY)
+    raw = b"\x00\x01" + before + name.encode() + b"\x12\x08whatever"
+    assert forgotten.named_in(raw)
+    assert not forgotten.named_in(raw.replace(name.encode(), b"other"))
+    assert not Forgotten().named_in(raw)
 
 
 @pytest.mark.parametrize("form", names())
