@@ -2,8 +2,8 @@
 
 While this process has the file open, no other process can write to it. It stays open from one page
 to the next, since opening it costs as much as reading a case does; but only for a stretch. After
-some two seconds, or when nobody has read for half a second, it is let go, and rests for longer than
-writers wait between two tries. Who writes in this process goes before who reads.
+three seconds, or when nobody has read for one, it is let go, and rests for longer than writers wait
+between two tries. Who writes in this process goes before who reads.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from threading import Condition, Thread
 
 _AT_ONCE = 4  # readers; more would only wait for each other
-_STRETCH_S = 2.2
-_IDLE_S = 0.5
+_STRETCH_S = 3.0
+_IDLE_S = 1.0
+_SHORT_REST_S = 0.03  # after a pause that was nobody's need
 _REST_S = 0.1  # writers try every 0.02 s (`duckdb_refusal.RETRY_S`)
 
 
@@ -34,6 +35,7 @@ class Turns:
         self._since: float | None = None  # when the stretch of reading began; None at rest
         self._read_last = 0.0
         self._closed = 0.0
+        self._rest_s = 0.0
 
     @contextmanager
     def read(self) -> Iterator[None]:
@@ -75,7 +77,7 @@ class Turns:
             return None
         now = time.monotonic()
         if self._since is None:
-            return max(_REST_S - (now - self._closed), 0)
+            return max(self._rest_s - (now - self._closed), 0)
         tired = now - self._since >= _STRETCH_S
         return None if tired or self._reading >= _AT_ONCE else 0
 
@@ -96,6 +98,8 @@ class Turns:
     def _rest(self) -> None:
         """With the lock held, and nobody reading."""
         if self._since is not None:
+            tired = time.monotonic() - self._since >= _STRETCH_S
+            self._rest_s = _REST_S if tired else _SHORT_REST_S
             self._since = None
             self._let_go()
             self._closed = time.monotonic()
