@@ -22,7 +22,7 @@ _SHARED = {
     "credential": "a credential",
     "organization": "an organization",
     "network": "a network",
-    "client": "a client",
+    "client": "a client program",
     "system_prompt": "a system prompt",
     "prefix_scaffold": "the wording of their prompts",
     "suffix_scaffold": "the wording of their prompts",
@@ -98,7 +98,7 @@ def notice(
         "what": sentence(news, what),
         "unusual": list(what.get("reasons", ())),
         "sure": how_sure(news),
-        "cost": costs(news, what),
+        "cost": costs(news, what, over=state == "resolved"),
         "check": list(policy.check) if policy and state != "resolved" else [],
         "case_url": case_url.format(**names) if case_url else "",
         "runbook_url": runbook_url.format(**names) if runbook_url and policy else "",
@@ -198,9 +198,12 @@ def dollars(usd: float) -> str:
     return f"${usd:,.2f}" if usd < 10 else f"${usd:,.0f}"
 
 
-def costs(news: Observation, what: Mapping[str, Any]) -> str:
-    """What it has cost, and what waiting costs."""
-    text = f"answers worth {dollars(news.exposure_usd)} at list price so far"
+def costs(news: Observation, what: Mapping[str, Any], over: bool = False) -> str:
+    """What it has cost, and, where it is not over, what waiting costs."""
+    text = f"answers worth {dollars(news.exposure_usd)} at list price"
+    if over:
+        return f"{text}."
+    text += " so far"
     first, last = what.get("first_seen"), what.get("last_seen")
     if first is not None and last is not None and last - first >= _HOUR_MS:
         a_day = news.exposure_usd * _DAY_MS / (last - first)
@@ -230,7 +233,7 @@ def body(message: Mapping[str, Any]) -> list[str]:
     lines = [f"{why[:1].upper()}{why[1:].rstrip('.')}."] if why not in ("", "flagged") else []
     for label, text in (
         ("", message.get("what")),  # one of an older version has none
-        ("How sure", message["sure"]),
+        ("How sure", message["sure"] if message["state"] != "resolved" else ""),
         ("Cost", message["cost"]),
     ):
         if text:

@@ -73,7 +73,7 @@ def test_messages_may_lead_to_the_runbook_on_the_pages(tables: Path, rows: list[
     house = House(replace(USUAL, runbook_url="http://127.0.0.1/runbook/{runbook}"))
     client = client_of(tables, config, house=house)
     name = next(r.cluster_id for r in rows if r.accounts > 1 and r.severity != "low")
-    assert "Do they divide a subject" in client.get(f"/case/{name}").text
+    assert "they divide the subjects: side by side" in client.get(f"/case/{name}").text
     page = client.get("/runbook/runbook.md").text
     for part in runbook():
         assert f'id="{part}"' in page

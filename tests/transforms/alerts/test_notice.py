@@ -76,7 +76,8 @@ def test_what_is_over_asks_nothing() -> None:
         == "Over: the alert about 4 accounts that share a payment method and a network"
     )
     assert not any(
-        line.startswith(("Check first", "You can", "What is unusual")) for line in body(told)
+        line.startswith(("Check first", "You can", "What is unusual", "How sure"))
+        for line in body(told)
     )
 
 
@@ -95,6 +96,10 @@ def test_what_is_over_asks_nothing() -> None:
 )
 def test_the_title_fits_the_policy(tactic: str, accounts: int, words: str) -> None:
     assert message(accounts, tactics=[tactic])["title"].startswith(f"High: {words}")
+
+
+def test_what_is_over_costs_no_more() -> None:
+    assert "Cost: answers worth $1,234 at list price." in body(message(over=True))
 
 
 def test_messages_of_an_older_version_are_still_told() -> None:
