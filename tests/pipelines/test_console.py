@@ -62,6 +62,7 @@ def test_what_follows_from_our_own_error_is_not_told_with_a_traceback(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1_000.0
+    monkeypatch.setattr(console_module._worth_reading, "_told", 0.0)
     monkeypatch.setattr(console_module.time, "monotonic", lambda: now)
     log = logging.getLogger("apache_beam.runners.worker.sdk_worker")
     handler = logging.StreamHandler(sys.stderr)
