@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from transforms.coverage import layout
 from transforms.coverage.layout import Bins, Items, Sum
+from transforms.coverage.merging import sort_coordinates
 from transforms.coverage.sketch import CoverageSketch, Int64
-from transforms.coverage.stack import SketchStack, sort_coordinates
+from transforms.coverage.stack import SketchStack
 from transforms.embedding.space import AXES, NO_CELL
 from transforms.ingest.batch import Events
 from transforms.ingest.hashing import hash64

@@ -17,8 +17,9 @@ import orjson
 from numpy.typing import NDArray
 
 from transforms.coverage.fold import Folded, Partial
+from transforms.coverage.merging import merge_groups
 from transforms.coverage.sketch import CoverageSketch, Int64
-from transforms.coverage.stack import SketchStack, decode_stack, encode_stack, merge_groups
+from transforms.coverage.stack import SketchStack, decode_stack, encode_stack
 from transforms.sessions.identity import ACCOUNT, PAYMENT, SessionKey
 
 # A block of time has this many shards: enough to spread over workers, few enough to be large.

@@ -12,13 +12,12 @@ from tests.support.events import random_events
 from tests.support.sketches import person, sketch_of
 from transforms.coverage.fold import fold
 from transforms.coverage.layout import DAY_MS
+from transforms.coverage.merging import merge_groups, sort_coordinates
 from transforms.coverage.sketch import CoverageSketch, empty, encode, merge, sort_rows
 from transforms.coverage.stack import (
     SketchStack,
     decode_stack,
     encode_stack,
-    merge_groups,
-    sort_coordinates,
 )
 
 MINUTE = 60_000
@@ -95,7 +94,7 @@ def test_more_groups_than_sixteen_bits_count_are_merged_alike(
     sketches = pieces(5)
     stack, group = SketchStack.of(sketches), np.arange(len(sketches)) % 7
     few = encode_stack(merge_groups(stack, group, 7))
-    monkeypatch.setattr("transforms.coverage.stack._RADIX", 6)
+    monkeypatch.setattr("transforms.coverage.merging._RADIX", 6)
     assert encode_stack(merge_groups(stack, group, 7)) == few
 
 
