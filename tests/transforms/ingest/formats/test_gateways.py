@@ -20,7 +20,7 @@ from schemas.events import EVENT_FIELDS
 from tests.support import gateways
 from transforms.ingest.batch import DeadLetter, Decoded, Events, RecordBatch
 from transforms.ingest.decode import Decoder
-from transforms.ingest.forgotten import Forgotten, note
+from transforms.ingest.forgotten import Forgotten, _words, note
 from transforms.ingest.formats import adapter_of, defaults_of, names
 from transforms.ingest.formats.values import prefix
 from transforms.ingest.pseudonyms import Pseudonymiser
@@ -301,6 +301,12 @@ def test_names_are_found_in_binary_records(tmp_path: Path, name: str, before: by
     assert forgotten.named_in(raw)
     assert not forgotten.named_in(raw.replace(name.encode(), b"other"))
     assert not Forgotten().named_in(raw)
+
+
+def test_a_text_that_never_ends_takes_no_square_of_time() -> None:
+    """With quotes in it, as a gateway that cuts long records off leaves it: hours, otherwise."""
+    raw = b'{"account_id": "acct-1", "prompt_text": "' + b'\\"' * 2_000_000
+    assert list(_words(raw)) == ["account_id", "acct-1", "prompt_text"]
 
 
 @pytest.mark.parametrize("form", names())
