@@ -70,7 +70,9 @@ class LiveRules:
         self._every_s = every_s
         self._lock = Lock()
         self._looked = time.monotonic()
-        self._mark, self._channels_mark = self._marks()
+        # What changed between reading the rules and now is found at the first look.
+        self._mark: Mark | None = None
+        _, self._channels_mark = self._marks()
         self._now = InForce(rules, version_of(rules), int(time.time() * 1000))
 
     def look(self) -> InForce:

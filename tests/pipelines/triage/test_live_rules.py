@@ -126,6 +126,16 @@ def test_other_channels_wait_for_a_restart_and_that_is_said(files: Files) -> Non
     assert live.look().channels_changed
 
 
+def test_what_changed_while_the_first_ones_were_read_is_found(files: Files) -> None:
+    rules = rules_of(files.settings)
+    files.policy(owner="team two")
+    told: list[str] = []
+    live = LiveRules(files.settings, rules, told.append, every_s=0)
+    assert owner(live) == "team two"
+    assert owner(live) == "team two"
+    assert len(told) == 1
+
+
 def test_it_looks_now_and_then_only(files: Files) -> None:
     live = LiveRules(files.settings, rules_of(files.settings), every_s=3_600)
     files.policy(owner="team two")
