@@ -92,7 +92,8 @@ class WorkerPool(services.BeamFnExternalWorkerPoolServicer):  # type: ignore[mis
                 worker.died = now
             if now - worker.died >= self._again_s:
                 _log.warning("worker %s died (%d); once more", worker.name, code)
-                worker.start()
+                with suppress(OSError):  # no memory for one: tried again, and counted as a try
+                    worker.start()
         elif listens:
             worker.seen = now
         elif now - worker.seen > self._left_alone_s:

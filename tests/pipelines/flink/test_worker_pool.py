@@ -166,6 +166,29 @@ def test_a_worker_that_dies_again_and_again_is_given_up(
     assert workers[0].tries == 5
 
 
+def test_the_pool_outlives_a_worker_that_cannot_be_started_again(
+    task_managers: list[TaskManager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = task_managers
+    pool = WorkerPool(again_s=0.0)
+    try:
+        with serving(pool) as address:
+            ask(address, first)
+            ask(address, second)
+            until(lambda: first.workers == second.workers == ["1-1"])
+            dead, other = pool._workers
+            dead.process.kill()
+            dead.process.wait()
+            with monkeypatch.context() as broken:
+                broken.setattr("sys.executable", "/no/python")
+                pool.look_after()
+                assert (dead.tries, alive(pool)) == (2, 1)
+            pool.look_after()
+            assert (dead.tries, other.tries, alive(pool)) == (3, 1, 2)
+    finally:
+        pool.end()
+
+
 def test_a_worker_that_cannot_be_started_says_so(
     task_managers: list[TaskManager], monkeypatch: pytest.MonkeyPatch
 ) -> None:
