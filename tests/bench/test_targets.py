@@ -132,15 +132,20 @@ def test_the_page_has_a_part_for_every_bench() -> None:
     assert publish.as_lines("linking", "| a |\n")[2:] == ["| a |"]
 
 
-def test_a_start_is_told_from_what_events_cost_by_two_sizes() -> None:
-    # A start of 20 s CPU and 30 s on the clock; 100 µs an event, and with two slots half the time.
+def test_slots_are_compared_by_the_larger_size() -> None:
+    # A start of 20 s CPU for each slot, and 30 s on the clock; 100 µs an event.
     found = {
         count: [
-            (n, Timing(30 + n * 1e-4 / count, 20 + n * 1e-4, 100, 9, "a")) for n in (10_000, 50_000)
+            (n, Timing(30 + n * 1e-4 / count, 20 * count + n * 1e-4, 100, 9, "a"))
+            for n in (10_000, 800_000)
         ]
         for count in slots.SLOTS
     }
     assert slots.table(found)[2:] == [
-        "| 1 | 20 | 30 | 100 | 10,000 |",
-        "| 2 | 20 | 30 | 100 | 20,000 |",
+        "| 1 | 10,000 | 21 | 31 | 476 | 323 | 100 |",
+        "| 1 | 800,000 | 100 | 110 | 8,000 | 7,273 | 100 |",
+        "| 2 | 10,000 | 41 | 30 | 244 | 328 | 100 |",
+        "| 2 | 800,000 | 120 | 70 | 6,667 | 11,429 | 100 |",
+        "",
+        "Over 800,000 events 2 slots keep 83% of the events/s/core of 1.",
     ]
