@@ -23,7 +23,7 @@ from transforms.ingest.pseudonyms import Pseudonymiser
 
 _FORGET, _ALLOW = "forget", "allow"
 _LONGEST = 1_024
-# A text that never ends counts, too: looked for anew at each quote in it, it takes a square of time.
+# A text that never ends counts, too: looked for anew at each quote in it, it takes long squared.
 _VALUES = re.compile(rb'"((?:[^"\\]|\\.)*+)"?|-?[0-9]+', re.DOTALL)
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _RUNS = re.compile(rb"[^\x00-\x1f\x7f]+")
