@@ -17,14 +17,11 @@ from tests.support.stream import Stream
 from transforms.scoring.bundle import save_bundle
 
 HOUR = 3_600_000
-# On Prism the last row of a profile keeps the pane "early": docs/streaming.md.
 NEWEST = (
-    "SELECT session_id, pane, request_count, score, p_value FROM current_sessions "
-    "WHERE level <> 'profile' ORDER BY ALL",
-    "SELECT session_id, request_count, score, p_value FROM current_sessions ORDER BY ALL",
+    "SELECT session_id, pane, request_count, score, p_value FROM current_sessions ORDER BY ALL",
     "SELECT account_id, request_count FROM cluster_members ORDER BY ALL",
 )
-OPEN = "SELECT count(*) FROM current_sessions WHERE pane = 'early' AND level <> 'profile'"
+OPEN = "SELECT count(*) FROM current_sessions WHERE pane = 'early'"
 
 
 @pytest.mark.kafka

@@ -33,6 +33,7 @@ _TIMINGS = {
     LATE: PaneInfoTiming.LATE,
 }
 _TOLD, _CLOSED = 1, 2
+_STEPS = 16  # that may close a window one after the other
 _SPARE_MS = 1_000
 _TIME = struct.Struct("<q")  # microseconds
 
@@ -201,9 +202,12 @@ class CombineNowAndThen(beam.PTransform):  # type: ignore[misc]
         that ends, where Beam's own combining does the same for less.
       allowed_lateness_ms: how far behind the watermark an element still counts.
       key: type of the keys.
-      order: of such steps that follow each other, 0 for the first. Each closes its windows a
-        millisecond after the one before it: at one and the same time a runner may close the later
-        one first, and what the earlier one says then would be late.
+      order: of such steps that follow each other, 0 for the first, below 16. Each closes its
+        windows a millisecond after the one before it: at one and the same time a runner may close
+        the later one first, and what the earlier one says then would be late. All close within
+        their window, the first of them 16 ms before its end: Prism 2.77 forgets a window's state
+        when its end has passed, whatever lateness is allowed, and a timer after the end finds
+        nothing. A request of those milliseconds makes a report that is late.
       holds: whether what follows takes elements back to times before the end of their window, which
         must not be late then. A report has the time of the oldest that it is news of, and not that
         of its window's end.
@@ -236,6 +240,16 @@ class CombineNowAndThen(beam.PTransform):  # type: ignore[misc]
         )
 
 
+def closing_time(end: Timestamp, order: int) -> Timestamp:
+    """When the step of this order closes a window that ends then, and the time of its reports.
+
+    On Prism the elements and timers of a key go in the order of their times: what has a later time
+    than the step that it comes to closes its window at, waits there until it is closed.
+    """
+    assert order < _STEPS
+    return end - Duration(micros=(_STEPS - order) * 1000)
+
+
 def stream_windows(window_ms: int, allowed_lateness_ms: int) -> beam.PTransform:
     """The windows of `CombineNowAndThen` in a stream, for what is to be flattened with its input.
 
@@ -263,7 +277,7 @@ class _CombineFn(beam.DoFn):  # type: ignore[misc]
         self._coder = combine.get_accumulator_coder()
         self._period_ms = period_ms
         self._lateness_ms = lateness_ms
-        self._order_ms = order
+        self._order = order
         self._holds = holds
 
     def process(
@@ -282,7 +296,7 @@ class _CombineFn(beam.DoFn):  # type: ignore[misc]
         tag = str(time_of.micros) if self._holds else ""
         report.set(next_tick(self._period_ms, time.time()), dynamic_timer_tag=tag)
         if not isinstance(at, window.GlobalWindow):
-            close.set(at.end + Duration(micros=self._order_ms * 1000))
+            close.set(closing_time(at.end, self._order))
 
     @userstate.on_timer(REPORT)  # type: ignore[untyped-decorator]
     def tell(
@@ -306,7 +320,7 @@ class _CombineFn(beam.DoFn):  # type: ignore[misc]
     ) -> Iterator[Any]:
         blobs = list(pieces.read())
         if blobs and not any(blob[0] & _CLOSED for blob in blobs):
-            forget.set(at.end + Duration(micros=(self._lateness_ms + self._order_ms) * 1000))
+            forget.set(at.end + Duration(micros=(self._lateness_ms + self._order) * 1000))
             yield self._report(key, at, pieces, blobs, ON_TIME)
 
     @userstate.on_timer(FORGET)  # type: ignore[untyped-decorator]
@@ -326,8 +340,9 @@ class _CombineFn(beam.DoFn):  # type: ignore[misc]
         merged = self._combine.compact(merged)
         pieces.clear()
         closed = _CLOSED if pane != EARLY else 0
-        # At the window's end, so that it is never late to whoever groups it next.
-        time_of = at.max_timestamp()
+        # When the window closes here, so that it is never late to whoever closes it next.
+        forever = isinstance(at, window.GlobalWindow)
+        time_of = at.max_timestamp() if forever else closing_time(at.end, self._order)
         if self._holds:
             # On its way to a step with state of its own, it is what holds the watermark there.
             untold = [_TIME.unpack_from(b, 1)[0] for b in blobs if not b[0] & _TOLD]
