@@ -178,8 +178,9 @@ class KafkaBroker:
             return
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         command = self._java(
-            "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties)
-        )
+            "kafka.tools.StorageTool", "format", "-c", str(self._properties),
+            f"--cluster-id={cluster}",  # one argument: every 64th begins with a hyphen
+        )  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ServiceError(f"Kafka could not format {self.folder}: {done.stderr[-2000:]}")

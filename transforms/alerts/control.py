@@ -20,7 +20,7 @@ from apache_beam.utils.timestamp import Timestamp
 
 from transforms.alerts.discoveries import BatchBH, Float, adjusted
 from transforms.clusters.newest import NewestByName, Versioned
-from transforms.sessions.endless import CombineNowAndThen, closing_time, stream_windows
+from transforms.sessions.endless import CombineNowAndThen, stream_windows
 
 
 class Verdict(NamedTuple):
@@ -124,7 +124,7 @@ class ControlDiscoveries(beam.PTransform):  # type: ignore[misc]
         found.element_type = typehints.Tuple[int, Any]
         return (
             found
-            | "Decide" >> beam.ParDo(_DecideAgainFn(self.rate, self.order))
+            | "Decide" >> beam.ParDo(_DecideAgainFn(self.rate))
             | "TheirWindows" >> stream_windows(self.window_ms, late)
         )
 
@@ -170,10 +170,6 @@ class _DecideAgainFn(_DecideFn):
 
     SAID = userstate.BagStateSpec("said", coders.PickleCoder())
 
-    def __init__(self, rate: float, order: int) -> None:
-        super().__init__(rate)
-        self._order = order
-
     def process(
         self, element: _Windows, said: Any = beam.DoFn.StateParam(SAID)
     ) -> Iterator[TimestampedValue]:
@@ -185,8 +181,7 @@ class _DecideAgainFn(_DecideFn):
             words = repr([(name, verdict.cut, verdict.q_value) for name, verdict in own])
             now[window.end_ms] = blake2b(words.encode(), digest_size=16).digest()
             if now[window.end_ms] != before.get(window.end_ms):
-                # As what the tests came with: see `closing_time`.
-                at = closing_time(Timestamp(micros=window.end_ms * 1000), self._order)
+                at = Timestamp(micros=(window.end_ms - 1) * 1000)
                 yield from (TimestampedValue(pair, at) for pair in own)
         if now != before:
             said.clear()

@@ -207,7 +207,8 @@ class CombineNowAndThen(beam.PTransform):  # type: ignore[misc]
         the later one first, and what the earlier one says then would be late. All close within
         their window, the first of them 16 ms before its end: Prism 2.77 forgets a window's state
         when its end has passed, whatever lateness is allowed, and a timer after the end finds
-        nothing. A request of those milliseconds makes a report that is late.
+        nothing. What has a later time than that, as all has that comes from Beam's RunInference,
+        is taken back to it.
       holds: whether what follows takes elements back to times before the end of their window, which
         must not be late then. A report has the time of the oldest that it is news of, and not that
         of its window's end.
@@ -229,6 +230,9 @@ class CombineNowAndThen(beam.PTransform):  # type: ignore[misc]
         if not self.early_firing_ms:
             return windowed | "Combine" >> beam.CombinePerKey(self.combine)
         windowed.element_type = typehints.Tuple[self.key, Any]
+        if self.window_ms:
+            windowed |= "BeforeTheyClose" >> beam.ParDo(_BeforeTheyCloseFn(self.order))
+            windowed.element_type = typehints.Tuple[self.key, Any]
         return windowed | "Combine" >> beam.ParDo(
             _CombineFn(
                 self.combine,
@@ -238,16 +242,6 @@ class CombineNowAndThen(beam.PTransform):  # type: ignore[misc]
                 self.holds,
             )
         )
-
-
-def closing_time(end: Timestamp, order: int) -> Timestamp:
-    """When the step of this order closes a window that ends then, and the time of its reports.
-
-    On Prism the elements and timers of a key go in the order of their times: what has a later time
-    than the step that it comes to closes its window at, waits there until it is closed.
-    """
-    assert order < _STEPS
-    return end - Duration(micros=(_STEPS - order) * 1000)
 
 
 def stream_windows(window_ms: int, allowed_lateness_ms: int) -> beam.PTransform:
@@ -262,6 +256,32 @@ def aligned_windows(window_ms: int, allowed_lateness_ms: int) -> beam.PTransform
     """Windows of a length, or for length 0 the one that never ends."""
     windows = window.FixedWindows(window_ms / 1000) if window_ms else window.GlobalWindows()
     return beam.WindowInto(windows, allowed_lateness=Duration(micros=allowed_lateness_ms * 1000))
+
+
+def _closing_time(at: window.IntervalWindow, order: int) -> Timestamp:
+    """When the step of this order closes the window, and the time of its reports."""
+    assert order < _STEPS
+    return at.end - Duration(micros=(_STEPS - order) * 1000)
+
+
+class _BeforeTheyCloseFn(beam.DoFn):  # type: ignore[misc]
+    """Takes what has a later time than the closing of its window back to just before it.
+
+    On Prism elements and timers of a key go in the order of their times: once a window has a timer
+    that closes it, what is later than that would wait for it.
+    """
+
+    def __init__(self, order: int) -> None:
+        self._order = order
+
+    def process(
+        self,
+        element: Any,
+        at: Any = beam.DoFn.WindowParam,
+        time_of: Any = beam.DoFn.TimestampParam,
+    ) -> Iterator[Any]:
+        latest = _closing_time(at, self._order) - Duration(micros=1000)
+        yield element if time_of <= latest else window.TimestampedValue(element, latest)
 
 
 class _CombineFn(beam.DoFn):  # type: ignore[misc]
@@ -296,7 +316,7 @@ class _CombineFn(beam.DoFn):  # type: ignore[misc]
         tag = str(time_of.micros) if self._holds else ""
         report.set(next_tick(self._period_ms, time.time()), dynamic_timer_tag=tag)
         if not isinstance(at, window.GlobalWindow):
-            close.set(closing_time(at.end, self._order))
+            close.set(_closing_time(at, self._order))
 
     @userstate.on_timer(REPORT)  # type: ignore[untyped-decorator]
     def tell(
@@ -342,7 +362,7 @@ class _CombineFn(beam.DoFn):  # type: ignore[misc]
         closed = _CLOSED if pane != EARLY else 0
         # When the window closes here, so that it is never late to whoever closes it next.
         forever = isinstance(at, window.GlobalWindow)
-        time_of = at.max_timestamp() if forever else closing_time(at.end, self._order)
+        time_of = at.max_timestamp() if forever else _closing_time(at, self._order)
         if self._holds:
             # On its way to a step with state of its own, it is what holds the watermark there.
             untold = [_TIME.unpack_from(b, 1)[0] for b in blobs if not b[0] & _TOLD]

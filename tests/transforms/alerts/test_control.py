@@ -13,7 +13,6 @@ import numpy as np
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
-from apache_beam.utils.timestamp import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +26,6 @@ from transforms.alerts.control import (
 )
 from transforms.alerts.discoveries import BatchBH, adjusted
 from transforms.clusters.newest import Versioned
-from transforms.sessions.endless import closing_time
 
 DAY_MS = 86_400_000
 RATE, CAP = 0.2, 0.05
@@ -118,19 +116,14 @@ def test_through_beam_a_test_has_one_verdict_whatever_the_order_and_repeats(tmp_
 
 
 def test_a_verdict_is_said_once_and_again_by_whoever_goes_on_after_a_failure() -> None:
-    one, other = _DecideAgainFn(RATE, 4), _DecideAgainFn(RATE, 4)
+    one, other = _DecideAgainFn(RATE), _DecideAgainFn(RATE)
     days = windows([[1e-4] * 3 + [0.9] * 20, [2e-4] * 2 + [0.9] * 20])
     first = 0, [Versioned("1", 1, days[0])]
     both = 0, [*first[1], Versioned("2", 1, days[1])]
     bag = Bag()
 
     def said(decide: _DecideAgainFn, element: Any) -> list[str]:
-        found = list(decide.process(element, bag))
-        for timed in found:  # what follows must not have closed the window by then
-            day_ms = (int(timed.value[0].split("/")[0]) + 1) * DAY_MS
-            end = Timestamp(micros=day_ms * 1000)
-            assert end - 1 < timed.timestamp < closing_time(end, 5)
-        return [timed.value[0] for timed in found]
+        return [timed.value[0] for timed in decide.process(element, bag)]
 
     assert said(one, first) == ["0/t00", "0/t01", "0/t02"]
     assert said(other, first) == []

@@ -107,4 +107,5 @@ def test_verdicts_come_while_their_window_is_open(prism: Path, tmp_path: Path) -
         )
     reports = [json.loads(line) for line in out.read_text().splitlines()]
     early = [q for name, q, _, pane in reports if (name, pane) == ("k", PaneInfoTiming.EARLY)]
+    # A verdict has the last time of its window, as what comes of RunInference has.
     assert early[:3] == [0.001, 0.002, 0.003]
