@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 import apache_beam as beam
+import grpc
 from apache_beam.runners.worker import sdk_worker
 
 from pipelines.bundles import BundleKeeper, last_good, staged_counts, watched
@@ -39,6 +40,7 @@ _LAST_TRIES_S = 30.0
 _SAY_EVERY_S = 10.0
 # On Flink, where timers of the clock may be left when the last window has closed.
 _QUIET_COMMITS = 5
+_CONNECTED = ("data_plane", "sdk_worker")  # modules of Beam's that say when a connection is gone
 
 
 def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
@@ -306,13 +308,34 @@ def stopped_by_signals() -> Iterator[threading.Event]:
 
 @contextmanager
 def _told_once() -> Iterator[None]:
-    """Beam's worker prints the traceback of a failure, and logs it as well: here it only logs."""
+    """A failure is told by the job that failed; here workers do not tell it, too.
+
+    Beam's worker prints its traceback, and logs it as well: it only logs. The runner then closes
+    its connections, and every thread of the worker that reads one tells that it is gone.
+    """
     names = vars(sdk_worker)
     names["print"] = lambda *_, **__: None
+    before = threading.excepthook
+
+    def tell(failure: threading.ExceptHookArgs) -> None:
+        if not issubclass(failure.exc_type, grpc.RpcError):
+            before(failure)
+
+    threading.excepthook = tell
+    loggers = [logging.getLogger(f"apache_beam.runners.worker.{name}") for name in _CONNECTED]
+    for logger in loggers:
+        logger.addFilter(_no_lost_connection)
     try:
         yield
     finally:
+        for logger in loggers:
+            logger.removeFilter(_no_lost_connection)
+        threading.excepthook = before
         del names["print"]
+
+
+def _no_lost_connection(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], grpc.RpcError))
 
 
 @contextmanager

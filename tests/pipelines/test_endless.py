@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import grpc
 import orjson
 import pytest
 
@@ -362,3 +365,37 @@ def test_a_time_is_only_for_what_has_no_end(
     assert "only an endless topic" in capsys.readouterr().err
     assert cli.run([*options, "--for", "10 apples"]) == 2
     assert "unknown unit" in capsys.readouterr().err
+
+
+def test_connections_that_a_failed_job_has_closed_are_not_told_of(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log = logging.getLogger("apache_beam.runners.worker.data_plane")
+    handler = logging.StreamHandler(sys.stderr)
+
+    def fail(error: Exception) -> None:
+        try:
+            raise error
+        except Exception:
+            log.exception("Failed to read inputs")
+            raise
+
+    def in_a_thread(error: Exception) -> None:
+        thread = threading.Thread(target=fail, args=(error,))
+        thread.start()
+        thread.join()
+
+    before = threading.excepthook
+    threading.excepthook = threading.__excepthook__  # not pytest's
+    log.addHandler(handler)
+    try:
+        with endless._told_once():
+            in_a_thread(grpc.RpcError("gone"))
+            assert capsys.readouterr().err == ""
+            in_a_thread(ValueError("of a stranger"))
+            assert capsys.readouterr().err.count("Traceback") == 2
+        in_a_thread(grpc.RpcError("gone"))
+        assert capsys.readouterr().err.count("Traceback") == 2
+    finally:
+        log.removeHandler(handler)
+        threading.excepthook = before
