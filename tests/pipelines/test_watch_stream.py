@@ -34,7 +34,7 @@ sessions: {early_firing: 2 s}
 run: {commit_every: 1 s}
 watch: {list: WATCH, refresh: 1 s}
 """
-PATIENCE_S = 480  # reached on failure only; a busy machine takes its time
+PATIENCE_S = 240  # reached on failure only; a busy machine takes its time
 
 
 def until(holds: Callable[[], bool], run: subprocess.Popen[str]) -> None:
@@ -80,8 +80,12 @@ def test_an_update_of_the_list_is_picked_up_while_it_runs(
     campaign = {x["account_id"] for x in labels if x["label"] == "attack"}
     events = [orjson.loads(x) for x in (tmp_path / "live.jsonl").read_bytes().splitlines()]
     own = {(thing, e["account_id"]) for e in events for thing in things_of(e)}
-    shared = Counter(thing for thing, account in own if account in campaign)
-    kind, value = min(shared, key=lambda thing: (-shared[thing], thing))
+    # What the history shares already is never matched, and of two endings one may be ordinary.
+    past = (tmp_path / "history.jsonl").read_bytes().splitlines()
+    ordinary = {thing for x in past for thing in things_of(orjson.loads(x))}
+    shared = Counter(t for t, account in own if account in campaign and t not in ordinary)
+    (kind, value), carriers = shared.most_common(1)[0]
+    assert carriers > 2
 
     def send(some: list[dict[str, object]]) -> None:
         topic.produce((zlib.crc32(e["account_id"].encode()) % 2, orjson.dumps(e)) for e in some)
@@ -103,7 +107,6 @@ def test_an_update_of_the_list_is_picked_up_while_it_runs(
         write_watch_list(
             listed, [Watched("indicator--1", kind, value, "lab-b", 0.9, 0, None, QUARANTINED)]
         )
-        time.sleep(2)  # a worker that has looked at the list just now does so again in a second
         send(events[-50:])  # whoever asks anything makes all of the window be looked at again
         until(lambda: bool(rows(database, "SELECT 1 FROM sightings")), run)
         wanted = {account for thing, account in own if thing == (kind, value)} & campaign

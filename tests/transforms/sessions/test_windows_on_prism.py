@@ -1,4 +1,4 @@
-"""Windows that close on Prism when the watermark leaps, as it does where a past is caught up."""
+"""Windows of streams on Prism: they close however the watermark leaps, and not before."""
 
 from __future__ import annotations
 
