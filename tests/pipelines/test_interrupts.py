@@ -18,7 +18,8 @@ from pipelines.detect.endless import stopped_by_signals
 
 @pytest.fixture(autouse=True)
 def handler() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGINT)
+    # Tests that run in the background of a shell have been started to ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     interrupts.remember()
     yield
     signal.signal(signal.SIGINT, before)
