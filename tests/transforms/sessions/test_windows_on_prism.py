@@ -42,13 +42,28 @@ def at(key: str, second: float) -> TimestampedValue:
     return TimestampedValue((key, 1), START + second)
 
 
+def counted(prism: Path, folder: Path, stream: TestStream) -> list[list[Any]]:
+    """Key, count, day and pane of what is reported of elements that are counted by day."""
+    out = folder / "reports"
+    with (
+        prism_running(prism) as endpoint,
+        beam.Pipeline(options=prism_options(endpoint, [], endless=True)) as pipeline,
+    ):
+        _ = (
+            pipeline
+            | stream.advance_watermark_to_infinity().with_output_types(tuple[str, int])
+            | CombineNowAndThen(beam.combiners.CountCombineFn(), DAY * 1_000, 1_000, LATENESS_MS)
+            | beam.ParDo(Keep(str(out)))
+        )
+    return [json.loads(line) for line in out.read_text().splitlines()]
+
+
 @pytest.mark.prism
 @pytest.mark.slow
 @pytest.mark.parametrize("to_the_end", [False, True])
 def test_a_window_that_was_told_of_closes_however_far_the_watermark_leaps(
     prism: Path, tmp_path: Path, to_the_end: bool
 ) -> None:
-    out = tmp_path / "reports"
     # The clock is far ahead of every report's timer; all was told before the window is over.
     stream = (
         TestStream()
@@ -60,22 +75,31 @@ def test_a_window_that_was_told_of_closes_however_far_the_watermark_leaps(
     )
     if not to_the_end:  # past the window's expiry, too
         stream = stream.advance_watermark_to(START + 4 * DAY).add_elements([at("x", 4 * DAY + 5)])
-    with (
-        prism_running(prism) as endpoint,
-        beam.Pipeline(options=prism_options(endpoint, [], endless=True)) as pipeline,
-    ):
-        _ = (
-            pipeline
-            | stream.advance_watermark_to_infinity().with_output_types(tuple[str, int])
-            | CombineNowAndThen(beam.combiners.CountCombineFn(), DAY * 1_000, 1_000, LATENESS_MS)
-            | beam.ParDo(Keep(str(out)))
-        )
-    reports = [json.loads(line) for line in out.read_text().splitlines()]
+    reports = counted(prism, tmp_path, stream)
     assert [r for r in reports if r[0] == "k"] == [
         ["k", 1, 0, PaneInfoTiming.EARLY],
         ["k", 1, 0, PaneInfoTiming.ON_TIME],
     ]
     assert (["x", 1, 4, PaneInfoTiming.ON_TIME] in reports) == (not to_the_end)
+
+
+@pytest.mark.prism
+@pytest.mark.slow
+def test_prism_has_forgotten_a_window_that_is_over(prism: Path, tmp_path: Path) -> None:
+    """A limit of Prism's that docs/streaming.md tells of; where this fails, Prism has mended it."""
+    stream = (
+        TestStream()
+        .advance_watermark_to(START)
+        .add_elements([at("k", 100), at("k", 110)])
+        .advance_processing_time(1_000)
+        .advance_watermark_to(START + DAY + 60)
+        .advance_processing_time(1_000)
+        .add_elements([at("k", 200)])  # well within the allowed lateness
+        .advance_watermark_to(START + DAY + 120)
+        .advance_processing_time(1_000)
+    )
+    counts = [report[1] for report in counted(prism, tmp_path, stream)]
+    assert counts[-2:] == [2, 1]  # and not 3; with 1 it replaces no row that has 2
 
 
 @pytest.mark.prism
