@@ -1,9 +1,12 @@
 """A Bloom filter in numpy: whether each of many hashes was put in, no false "no".
 
 Bloom, "Space/time trade-offs in hash coding with allowable errors" (CACM 1970). The probes of a
-hash are steps of one length from one beginning, which serve as well as independent ones (Kirsch and
-Mitzenmacher, "Less hashing, same performance", ESA 2006). A batch is asked probe by probe, and what
-is found missing is asked no more: a hash that is not in costs about two probes, not all.
+hash are steps from one beginning, which serve as well as independent ones (Kirsch and Mitzenmacher,
+"Less hashing, same performance", ESA 2006). Steps of one length would meet the same bits over and
+over where the length is near a simple fraction of a small filter, so each is longer than the one
+before (enhanced double hashing: Dillinger and Manolios, "Bloom filters in probabilistic
+verification", FMCAD 2004). A batch is asked probe by probe, and what is found missing is asked no
+more: a hash that is not in costs about two probes, not all.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from transforms.ingest.known.shingles import mix
 
 MOST_BITS = 1 << 32  # half a gigabyte
 MOST_PROBES = 64
+_LONGER = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ over the golden ratio: multiples of it spread evenly
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +50,7 @@ class BloomFilter:
             there = np.flatnonzero(self.bits[place >> 3] >> (place & 7).astype(np.uint8) & 1)
             left, step = left[there], step[there]
             at = at[there] + step
+            step = step + _LONGER
         found[left] = True
         return found
 
@@ -69,6 +74,7 @@ def bloom_filter(hashes: NDArray[np.uint64], false_positives: float) -> BloomFil
         place = _places(at, size)
         np.bitwise_or.at(bits, place >> 3, np.uint8(1) << (place & 7).astype(np.uint8))
         at = at + step
+        step = step + _LONGER
     return BloomFilter(bits, probes)
 
 

@@ -34,7 +34,7 @@ from transforms.ingest.known.shingles import LEAST_BYTES, NORMAL_FORM, SHINGLE_B
 
 Kind = Literal["benchmark", "extraction", "other"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-VERSION = 1
+VERSION = 2
 MOST_FILES = 16  # a sketch counts so many
 NAME = re.compile(r"\w[\w. -]{0,63}")
 

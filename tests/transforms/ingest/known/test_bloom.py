@@ -32,6 +32,15 @@ def test_false_positives_are_as_few_as_wanted(false_positives: float) -> None:
     assert found > asked * false_positives / 2
 
 
+def test_false_positives_of_small_filters_are_as_few_as_wanted() -> None:
+    """Where steps are simple fractions of so few bits, steps of one length find ten times more."""
+    asked, filters, wanted = random_hashes(100_000, 3), 50, 1e-4
+    small = [bloom_filter(random_hashes(9, 100 + i), wanted) for i in range(filters)]
+    assert small[0].size == 192
+    found = sum(int(bloom.has(asked).sum()) for bloom in small)
+    assert found < 2 * wanted * len(asked) * filters
+
+
 def test_size_is_that_of_theory() -> None:
     bloom = bloom_filter(random_hashes(10_000, 3), 0.01)
     assert 9.58 <= bloom.size / 10_000 < 9.6

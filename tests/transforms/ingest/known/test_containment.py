@@ -187,6 +187,6 @@ def by_hand(text: str, known: str) -> Fraction:
 )
 def test_shares_are_those_of_sets_of_strings(text: list[str], known: list[str]) -> None:
     expected = by_hand(" ".join(text), ", ".join(known))
-    found = containment([" ".join(text)], collection([", ".join(known)], 1e-6).bloom)[0]
+    found = containment([" ".join(text)], collection([", ".join(known)], 1e-9).bloom)[0]
     # A window may hold enough where the whole does not; below that, shares are of the whole.
     assert found == pytest.approx(float(expected)) or found >= CONTAINED > expected
