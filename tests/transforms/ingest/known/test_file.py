@@ -90,7 +90,7 @@ def test_a_file_of_another_version_says_so(path: Path) -> None:
     changed = bytearray(path.read_bytes())
     struct.pack_into("<I", changed, 8, 7)
     path.write_bytes(changed)
-    with pytest.raises(DistilwatchError, match="version 7, and this one reads 1"):
+    with pytest.raises(DistilwatchError, match="version 7, and this one reads 2"):
         open_collection(path)
 
 
