@@ -18,6 +18,7 @@ from pipelines.labels import Label, read_labels
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from transforms.sinks import duckdb_path
+from transforms.sinks.duckdb_gate import connect_to_read
 from transforms.sinks.duckdb_refusal import why_not
 from transforms.sinks.parquet_views import has_tables, make_views
 
@@ -139,7 +140,7 @@ def _when_free(path: Path) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            return duckdb.connect(str(path), read_only=True)
+            return connect_to_read(path)
         except duckdb.Error as error:
             if not why_not(error).locked or time.monotonic() >= deadline:
                 raise _unreadable(path, error) from error

@@ -30,6 +30,7 @@ from transforms.sharing.watch.listing import (
     write_watch_list,
 )
 from transforms.sinks import duckdb_path
+from transforms.sinks.duckdb_gate import connect_to_read
 
 UNSEEN, HARMLESS, COMMON, TOO_COMMON, FLAGS, APART = (
     "unseen", "harmless", "common before", "too common", "flags", "not comparable",
@@ -92,7 +93,7 @@ def received(uri: str) -> list[Indicator]:
         return [Indicator.from_row(row) for row in rows if row.get("direction") == "received"]
     columns = ", ".join(f'"{c.name}"' for c in TABLES["indicators"].columns)
     try:
-        with duckdb.connect(str(duckdb_path(uri)), read_only=True) as connection:
+        with connect_to_read(duckdb_path(uri)) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             found = connection.execute(
                 f"SELECT {columns} FROM indicators WHERE direction = 'received'"
@@ -278,7 +279,7 @@ def _detect(
 
 
 def _query(uri: str, sql: str) -> list[tuple[Any, ...]]:
-    with duckdb.connect(str(duckdb_path(uri)), read_only=True) as connection:
+    with connect_to_read(duckdb_path(uri)) as connection:
         return connection.execute(sql).fetchall()
 
 

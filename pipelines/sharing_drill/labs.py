@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import yaml
 
+from transforms.sinks.duckdb_gate import connect_to_read
 from transforms.sinks.kafka import RecordProducer
 
 NAMES = ("lab-a", "lab-b", "lab-c")
@@ -171,7 +171,7 @@ def together(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[st
 
 def query(database: Path, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
     """Rows of a query."""
-    with duckdb.connect(str(database), read_only=True) as connection:
+    with connect_to_read(database) as connection:
         return connection.execute(sql, list(parameters)).fetchall()
 
 

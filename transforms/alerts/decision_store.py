@@ -14,6 +14,7 @@ import duckdb
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from transforms.alerts.dispositions import WITHDRAW, Disposition, disposition_of, holding
+from transforms.sinks.duckdb_gate import connect_to_read, connected_to_write
 from transforms.sinks.duckdb_refusal import RETRY_S, why_not
 
 _TABLE = TABLES["dispositions"]
@@ -157,9 +158,10 @@ class DispositionStore(Decisions):
         self, work: Callable[[duckdb.DuckDBPyConnection], list[Disposition]], read_only: bool
     ) -> list[Disposition]:
         deadline = time.monotonic() + _LOCKED_S
+        connect = connect_to_read if read_only else connected_to_write
         while True:
             try:
-                with duckdb.connect(str(self._path), read_only=read_only) as connection:
+                with connect(self._path) as connection:
                     connection.execute("SET TimeZone = 'UTC'")
                     return work(connection)
             except duckdb.Error as error:

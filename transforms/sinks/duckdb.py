@@ -8,7 +8,8 @@ key and changes nothing. The file is open only while it is written, so that othe
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import duckdb
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES, VIEWS, Table
+from transforms.sinks.duckdb_gate import connect_to_read, connected_to_write
 from transforms.sinks.duckdb_refusal import RETRY_S, may_be_database, why_not
 from transforms.sinks.newest import newest
 from transforms.sinks.staging import staged
@@ -97,7 +99,10 @@ def write_tables(
         ) from error
 
 
-def opened(path: Path, patience_s: float, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+@contextmanager
+def opened(
+    path: Path, patience_s: float, read_only: bool = False
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection, once no other process has the file open.
 
     Raises:
@@ -106,13 +111,17 @@ def opened(path: Path, patience_s: float, read_only: bool = False) -> duckdb.Duc
     if not may_be_database(path):
         raise duckdb.IOException(f"{path} is not a valid DuckDB database file")
     deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            return duckdb.connect(str(path), read_only=read_only)
-        except duckdb.Error as error:
-            if not why_not(error).locked or time.monotonic() > deadline:
-                raise
-            time.sleep(RETRY_S)
+    connect = connect_to_read if read_only else connected_to_write
+    with ExitStack() as stack:
+        while True:
+            try:
+                connection = stack.enter_context(connect(path))
+                break
+            except duckdb.Error as error:
+                if not why_not(error).locked or time.monotonic() > deadline:
+                    raise
+                time.sleep(RETRY_S)
+        yield connection
 
 
 def _upgrade(connection: duckdb.DuckDBPyConnection, table: Table) -> None:

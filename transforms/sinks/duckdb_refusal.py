@@ -11,6 +11,7 @@ from typing import NamedTuple
 import duckdb
 
 from schemas.errors import DistilwatchError
+from transforms.sinks.duckdb_gate import connected_to_write
 
 
 class Refusal(NamedTuple):
@@ -80,8 +81,8 @@ def check_database(path: Path, wait: bool = False) -> None:
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            duckdb.connect(str(path)).close()
-            return
+            with connected_to_write(path):
+                return
         except duckdb.Error as error:
             refused = why_not(error)
             if refused.locked and wait:

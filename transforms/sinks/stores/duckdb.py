@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -12,6 +13,7 @@ import duckdb
 from schemas.errors import DistilwatchError
 from schemas.model import quoted, sql_text
 from transforms.sinks.duckdb import write_tables
+from transforms.sinks.duckdb_gate import connected_to_write
 from transforms.sinks.duckdb_refusal import RETRY_S, why_not
 from transforms.sinks.stores import mentions, quote
 
@@ -28,6 +30,7 @@ class DuckDBStore:
         self._path = path
         self._patience_s = patience_s
         self._changed = rewrite
+        self._open = ExitStack()
 
     @property
     def name(self) -> str:
@@ -38,7 +41,7 @@ class DuckDBStore:
         while True:
             try:
                 write_tables(self._path, {})  # one of an older version gets what it lacks
-                self._connection = duckdb.connect(str(self._path))
+                self._connection = self._open.enter_context(connected_to_write(self._path))
                 break
             except DistilwatchError:
                 if time.monotonic() >= deadline:
@@ -61,7 +64,7 @@ class DuckDBStore:
                 if self._changed:
                     self._rewrite()
         finally:
-            self._connection.close()
+            self._open.close()
 
     def _rewrite(self) -> None:
         """Makes the file anew: what was deleted is gone from the disk, and the file is small."""
