@@ -30,6 +30,7 @@ from schemas.errors import DistilwatchError
 from transforms.alerts.dispositions import Disposition, accounts_of
 from transforms.coverage.sketch import CoverageSketch, decode, encode
 from transforms.embedding.labels import CapabilityTable, count_labels
+from transforms.embedding.left_out import LeftOut, leave_out
 from transforms.embedding.space import EmbeddingSpace, fit_space
 from transforms.ingest.batch import Events
 from transforms.ingest.hashing import hash64
@@ -129,9 +130,9 @@ def train(options: TrainOptions, console: Console) -> TrainSummary:
     config = options.config
     with tempfile.TemporaryDirectory(prefix="distilwatch-train-", dir=config.run.tmp) as folder:
         console.step("Fit the embedding space to the history")
-        fitted = _fit_space(options, folder)
+        fitted, left_out = _fit_space(options, folder)
         console.step("Sketch the history")
-        levels, peers, parts = _sketch_history(options, fitted, folder)
+        levels, peers, parts = _sketch_history(options, fitted, left_out, folder)
     console.step("Fit and calibrate the detectors")
     profiles = levels.get(PROFILE, [])
     events = sum(key.sketch.events for key in profiles)
@@ -173,8 +174,9 @@ def train(options: TrainOptions, console: Console) -> TrainSummary:
     )  # fmt: skip
 
 
-def _fit_space(options: TrainOptions, folder: str) -> FittedSpace:
-    """Fits the space to a sample of the history, and counts what is asked for in its cells."""
+def _fit_space(options: TrainOptions, folder: str) -> tuple[FittedSpace, LeftOut]:
+    """Fits the space to a sample of the history, and counts what is asked for in its cells; and
+    what of the sample looks nearer than it is."""
     config = options.config
     with beam.Pipeline(options=beam_options(options.runner, options.beam_args, 1)) as pipeline:
         _ = (
@@ -191,7 +193,7 @@ def _fit_space(options: TrainOptions, folder: str) -> FittedSpace:
             | "KeepSample" >> beam.Map(_save_sample, folder)
         )
     with np.load(Path(folder) / "sample.npz") as stored:
-        sample, labels = stored["vectors"], stored["labels"]
+        hashes, sample, labels = (stored[name] for name in ("hashes", "vectors", "labels"))
     if not len(sample):
         raise DistilwatchError(
             "no event of the history was accepted with a vector or a text",
@@ -199,12 +201,13 @@ def _fit_space(options: TrainOptions, folder: str) -> FittedSpace:
             "`distilwatch doctor` with the same --input says what its first records lack; what "
             "is normal is learnt from embedding or prompt_text",
         )
-    space = _space_of(options)
+    space, left_out = _space_of(options), LeftOut()
     if space is None:
         space = fit_space(
             sample, config.embedding.model, config.coverage.cells, config.scoring.seed
         )
-    return FittedSpace(space, _count_capabilities(space, sample, labels))
+        left_out = leave_out(space, hashes, sample)
+    return FittedSpace(space, _count_capabilities(space, sample, labels)), left_out
 
 
 def _space_of(options: TrainOptions) -> EmbeddingSpace | None:
@@ -235,7 +238,7 @@ def _count_capabilities(
 
 def _save_sample(sample: _Sample, folder: str) -> None:
     try:
-        np.savez(Path(folder) / "sample.npz", vectors=sample[1], labels=sample[2])
+        np.savez(Path(folder) / "sample.npz", hashes=sample[0], vectors=sample[1], labels=sample[2])
     except OSError as error:
         raise cannot_keep(folder, error) from error
 
@@ -280,7 +283,7 @@ class SmallestHashes(beam.CombineFn):  # type: ignore[misc]
 
 
 def _sketch_history(
-    options: TrainOptions, fitted: FittedSpace, folder: str
+    options: TrainOptions, fitted: FittedSpace, left_out: LeftOut, folder: str
 ) -> tuple[dict[str, list[KeyedSketch]], list[str], dict[str, list[Part]]]:
     """Training keys by level, the peer groups, and the parts of every account's history."""
     config = options.config
@@ -290,7 +293,7 @@ def _sketch_history(
         clean = read_events(
             pipeline,
             options.inputs,
-            DecodeAndPlace(decoder(config), fitted, embeds_texts(config)),
+            DecodeAndPlace(decoder(config), fitted, embeds_texts(config), left_out=left_out),
             _reading(config),
         ) | "Clean" >> CleanEvents(config.ingest.dedupe_horizon_ms, gathers=True)
         events = clean.events

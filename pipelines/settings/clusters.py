@@ -123,7 +123,7 @@ class ClustersConfig(Section):
         le=0.5,
     )
     null_groups: int = Field(
-        1_500,
+        3_000,
         description="random groups of history accounts that say what is normal for a cluster",
         ge=50,
         le=100_000,

@@ -59,7 +59,8 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
         "simulate", "--out", small.inputs / "live.jsonl",
         "--history", small.inputs / "history.jsonl", "--labels", small.inputs / "labels.jsonl",
         "--accounts", 100, "--events", 7000, "--days", 8, "--history-days", 5, "--mutate", 0.05,
-        "--attack", "hydra-disjoint:m=12,rate=46,links=1", "--attack", "bulk:rate=600",
+        "--attack", "hydra-disjoint:m=12,rate=46,links=1",
+        "--attack", "reasoning:m=10,rate=60,links=1",
         home=small.home,
     )  # fmt: skip
     bundle, uri = small.made / "bundle", f"duckdb:///{small.database}"

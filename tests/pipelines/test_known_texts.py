@@ -216,7 +216,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Run:
         )  # fmt: skip
     (folder / "settings.yaml").write_text(
         f"ingest:\n  known_texts: [{folder}/exam.known, {folder}/leak.known]\n"
-        "alerts: {max_p: 1.0, pages_per_day: 100000}\n"
+        "alerts: {max_p: 1.0, pages_per_day: 100000, control: budget}\n"
         "clusters: {null_groups: 100}\n"
     )
     with_settings = ("--config", folder / "settings.yaml")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import apache_beam as beam
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from transforms.embedding.embed import place, vectors_of
 from transforms.embedding.hashing import HashingEmbedder
 from transforms.embedding.labels import CapabilityTable, read_labels
+from transforms.embedding.left_out import LeftOut
 from transforms.embedding.space import EmbeddingSpace
 from transforms.ingest.batch import DeadLetter, Events, RecordBatch
 from transforms.ingest.decode import Decoder
@@ -85,12 +86,14 @@ class DecodeAndPlace:
       embed_texts: whether texts of events without a vector are embedded.
       span: of event time; what lies outside is only counted. None: all of it. A refused record
         without a time counts as inside, so that it is not lost.
+      left_out: what the space was fitted to, where its own history is placed.
     """
 
     decoder: Decoder
     bundle: SpaceSource
     embed_texts: bool
     span: Span | None = None
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def __post_init__(self) -> None:
         self._space: Any = None
@@ -103,6 +106,8 @@ class DecodeAndPlace:
         decoded = self.decoder.decode(batch)
         embedder = HashingEmbedder() if self.embed_texts else None
         events = place(decoded, self._space, embedder, self._labels)
+        nearness = self.left_out.correct(events.event_hash, events.nearness)
+        events = replace(events, nearness=nearness)
         refused, read = decoded.refused, len(batch.values) - decoded.empty
         if self.decoder.adapter is not None:  # a gateway's record may hold many requests
             read = len(decoded.events) + len(refused)

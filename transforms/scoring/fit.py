@@ -29,7 +29,7 @@ from transforms.coverage.features import (
     column_index,
 )
 from transforms.coverage.layout import Items
-from transforms.coverage.sketch import CoverageSketch
+from transforms.coverage.sketch import CoverageSketch, merge
 from transforms.embedding.space import FOURIER, EmbeddingSpace, fourier_mean
 from transforms.ingest.hashing import hash64
 from transforms.scoring.bundle import Bundle
@@ -80,7 +80,7 @@ class BundleOptions:
 
     fit: FitOptions = field(default_factory=FitOptions)
     links: LinkOptions = field(default_factory=LinkOptions)
-    null_groups: int = 1_500
+    null_groups: int = 3_000
     least_events: int = 5
     seed: int = 7
     calibrating: frozenset[str] = frozenset()
@@ -155,9 +155,10 @@ def fit_bundle(
             options.fit,
         )
     report(f"{CLUSTER}: {options.null_groups:,} groups of benign accounts")
-    common = common_things([k.sketch for k in profiles], options.links)
+    common = common_things(_each_once(profiles), options.links)
     own = _OwnPast(models[PROFILE], peers, references, two_parts)
-    models[CLUSTER], groups = _fit_clusters(profiles, own, common, options)
+    # Also those that hardly asked: in a cluster nobody leaves them out.
+    models[CLUSTER], groups = _fit_clusters(_busiest(levels[PROFILE]), own, common, options)
     summary = {
         **training,
         "keys": {level: len(keys) for level, keys in kept.items()},
@@ -258,13 +259,38 @@ def _references(profiles: Sequence[KeyedSketch], peer_names: Sequence[str]) -> d
     return found
 
 
+def _each_once(profiles: Sequence[KeyedSketch]) -> list[CoverageSketch]:
+    """What each account did in all windows, in the order of the accounts' ids."""
+    found: dict[str, list[CoverageSketch]] = {}
+    for key in profiles:
+        found.setdefault(key.key, []).append(key.sketch)
+    return [merge(found[account]) for account in sorted(found)]
+
+
+def _busiest(profiles: Sequence[KeyedSketch]) -> list[KeyedSketch]:
+    """Each account once, in the window in which it asked most; of equal ones in the newest.
+
+    An account that is in several windows is no group, though its profiles share everything.
+    """
+    found: dict[str, KeyedSketch] = {}
+    for key in profiles:
+        before = found.get(key.key)
+        if before is None or _volume(before) < _volume(key):
+            found[key.key] = key
+    return [found[account] for account in sorted(found)]
+
+
+def _volume(key: KeyedSketch) -> tuple[int, int]:
+    return key.sketch.events, key.sketch.first_ms
+
+
 def _fit_clusters(
     profiles: Sequence[KeyedSketch],
     own: _OwnPast,
     common: NDArray[np.uint64],
     options: BundleOptions,
 ) -> tuple[ScoringModel, Excuses]:
-    """Fits the cluster level to linked and to random groups of benign accounts.
+    """Fits the cluster level to linked and to random groups of benign accounts, each of them once.
 
     A company, a household and a reseller are linked groups of the history; they are few, so random
     groups of the same kinds of account stand beside them. Groups are made within the training and
@@ -341,7 +367,11 @@ def _linked_groups(
 def _random_groups(
     groups: Sequence[str], count: int, rng: np.random.Generator, largest: int = 64
 ) -> list[list[int]]:
-    """Groups of 2 to `largest`, sizes uniform in the logarithm; half of them of one peer group."""
+    """Groups of 2 to `largest`, half of them of one peer group.
+
+    Of s and more accounts are 2 / s of them (Zipf's law): a third are pairs, as most of what is
+    linked is small, and the fewer the members, the farther from the middle is their mean by chance.
+    """
     by_group: dict[str, list[int]] = {}
     for i, name in enumerate(groups):
         by_group.setdefault(name, []).append(i)
@@ -354,7 +384,7 @@ def _random_groups(
         if turn % 2 and several:
             sizes = np.array([len(rows) for rows in several], float)
             pool = several[int(rng.choice(len(several), p=sizes / sizes.sum()))]
-        size = round(math.exp(rng.uniform(math.log(2), math.log(top))))
+        size = min(top, int(2 / (1 - rng.random())))
         chosen = rng.choice(len(pool), size=min(size, len(pool)), replace=False)
         out.append([pool[int(i)] for i in chosen])
     return out
