@@ -23,8 +23,8 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,9 @@ _NONE_U16 = np.empty(0, np.uint16)
 @dataclass(frozen=True, slots=True, eq=False)
 class CoverageSketch:
     """State of one key. Treat every array as read-only: sketches share them.
+
+    One that was pickled stays encoded until somebody looks at it: in a stream most are only carried
+    from one step to the next.
 
     Attributes:
       sums: int64 of shape (len(Sum),).
@@ -75,9 +78,22 @@ class CoverageSketch:
     moment: Int64
     vector_sum: Int64
     fourier_sum: Int64
+    _encoded: bytes | None = field(default=None, init=False, repr=False)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return decode, (encode(self),)
+        return _still_encoded, (encode(self),)
+
+    if not TYPE_CHECKING:  # or every name would be taken for an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """Fills a sketch that is still encoded; a slot that is filled is found without this."""
+            if name not in self.__slots__ or name == "_encoded":
+                raise AttributeError(f"a coverage sketch has no {name}")
+            own = decode(self._encoded)
+            for slot in own.__slots__:
+                if slot != "_encoded":
+                    object.__setattr__(self, slot, getattr(own, slot))
+            return getattr(own, name)
 
     @property
     def events(self) -> int:
@@ -261,6 +277,8 @@ _PEAKS = tuple(int(np.iinfo(dtype).max) for dtype in _WIDTHS)
 def encode(sketch: CoverageSketch) -> bytes:
     """Compact, deterministic bytes: equal sketches give equal bytes. Integers take the width they
     need."""
+    if sketch._encoded is not None:
+        return sketch._encoded
     parts = [
         _HEADER.pack(
             layout.LAYOUT_VERSION,
@@ -315,12 +333,19 @@ def _integer_parts(sketch: CoverageSketch) -> tuple[Int64, ...]:
     return always
 
 
-def decode(data: bytes) -> CoverageSketch:
-    """Reads what `encode` wrote.
+def _still_encoded(data: bytes) -> CoverageSketch:
+    """What `encode` wrote, to be read when it is needed.
 
     Raises:
-      DistilwatchError: when the bytes were written under another layout.
+      DistilwatchError: as of `decode`.
     """
+    _check_layout(data)
+    sketch = object.__new__(CoverageSketch)
+    object.__setattr__(sketch, "_encoded", data)
+    return sketch
+
+
+def _check_layout(data: bytes) -> None:
     if not data or data[0] != layout.LAYOUT_VERSION:
         raise DistilwatchError(
             f"a coverage sketch of layout {data[0] if data else 'none'}, expected "
@@ -328,6 +353,15 @@ def decode(data: bytes) -> CoverageSketch:
             where="stored or transported sketch",
             mend="drain the old job before starting this version, or train the bundle again",
         )
+
+
+def decode(data: bytes) -> CoverageSketch:
+    """Reads what `encode` wrote.
+
+    Raises:
+      DistilwatchError: when the bytes were written under another layout.
+    """
+    _check_layout(data)
     _, first_ms, last_ms, created_ms, bins, items, groups, rows = _HEADER.unpack_from(data)
     at = _HEADER.size
 

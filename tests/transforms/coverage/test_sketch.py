@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,6 +64,27 @@ def test_empty_is_neutral_and_merging_nothing_is_empty() -> None:
     assert encode(merge([empty(), sketch, empty()])) == encode(sketch)
     assert encode(merge([])) == encode(empty())
     assert empty().events == 0
+
+
+def test_a_pickled_sketch_stays_encoded_until_somebody_looks_at_it() -> None:
+    sketch = sketch_of(random_events(40))
+    carried = pickle.loads(pickle.dumps(sketch))
+    again = pickle.dumps(carried)
+    with pytest.raises(AttributeError):
+        CoverageSketch.sums.__get__(carried)  # type: ignore[attr-defined]
+    assert again == pickle.dumps(sketch)
+    assert carried.last_ms == sketch.last_ms
+    np.testing.assert_array_equal(CoverageSketch.sums.__get__(carried), sketch.sums)  # type: ignore[attr-defined]
+    assert encode(merge([carried, sketch])) == encode(merge([sketch, sketch]))
+    newer = replace(carried, last_ms=sketch.last_ms + 1)
+    assert decode(encode(newer)).last_ms == sketch.last_ms + 1
+    assert not hasattr(carried, "lats_ms")
+
+
+def test_a_pickled_sketch_of_another_layout_is_refused_at_once() -> None:
+    function, (data,) = sketch_of(random_events(40)).__reduce__()
+    with pytest.raises(DistilwatchError, match="layout 200"):
+        function(bytes([200]) + data[1:])  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("n", [1, 20, layout.MAX_ROWS, layout.MAX_ROWS + 1, 400])
