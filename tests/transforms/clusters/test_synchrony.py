@@ -52,7 +52,7 @@ def job(rng: np.random.Generator, plan: int, days: int = 14, length: int = 4) ->
 
 def crowd(seed: int, count: int) -> list[Activity]:
     rng = np.random.default_rng(seed)
-    people = [independent(rng, int(rng.lognormal(3.5, 1))) for _ in range(count // 2)]
+    people = [independent(rng, 1 + int(rng.lognormal(3.5, 1))) for _ in range(count // 2)]
     clocks = [timetable(rng) for _ in range(count // 4)]
     return people + clocks + [job(rng, 1_000 * seed + i) for i in range(count // 4)]
 
