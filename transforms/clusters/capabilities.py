@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -137,22 +138,51 @@ def is_clearly_above(requests: int, labelled: int, usual: float) -> bool:
     return low * (1 - usual) > _ODDS * usual * (1 - low)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Places:
+    """Where the history's requests of each capability lie: only what is not 0, n pairs of them.
+
+    Attributes:
+      capability: int64 of shape (n,).
+      share: p_cj of the module, float64 of shape (n,).
+      log_missed: ln(1 − h_cj / H), float64 of shape (n,).
+      shares: the same as `share`, by cell and capability: float64 of shape (cells, 16).
+      total: h_c of the history, float64 of shape (17,).
+    """
+
+    capability: NDArray[np.int64]
+    share: Float
+    log_missed: Float
+    shares: Float
+    total: Float
+
+
+@lru_cache(maxsize=4)
+def _places(history: CapabilityTable) -> _Places:
+    counts = history.counts.astype(np.float64)
+    total = counts.sum(axis=0)
+    shares = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)[:, :-1]
+    cell, capability = np.nonzero(shares)
+    with np.errstate(divide="ignore"):  # where all of the history lies in one place
+        log_missed = np.log1p(-counts[cell, capability] / max(float(total.sum()), 1.0))
+    return _Places(capability, shares[cell, capability], log_missed, shares, total)
+
+
 def coverage(sketch: CoverageSketch, history: CapabilityTable) -> tuple[Float, Float]:
     """`covered` and `expected` of the module, by capability: two float64 arrays of shape (16,).
 
     Both are 0 for capabilities that the history does not have.
     """
-    counts = history.counts.astype(np.float64)
-    total = counts.sum(axis=0)
-    place = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)[:, :-1]
+    places, (cells, visits) = _places(history), sketch.cells_visited(len(history.counts))
     asked = sketch.histogram(Bins.CAPABILITY, Bins.INTENT)[: SLOTS - 1].astype(np.float64)
     mix = np.append(asked, max(sketch.events - asked.sum(), 0.0))
-    weight = np.divide(mix, total, out=np.zeros(SLOTS), where=total > 0)
-    chance = counts * weight
+    weight = np.divide(mix, places.total, out=np.zeros(SLOTS), where=places.total > 0)
+    chance = history.counts[cells] * weight
     in_cell = chance.sum(axis=1, keepdims=True)
     chance = np.divide(chance, in_cell, out=np.zeros_like(chance), where=in_cell > 0)[:, :-1]
-    visits = sketch.histogram(Bins.CELL, Bins.CELL + len(counts)).astype(np.float64)
-    covered = (place * (1 - (1 - chance) ** visits[:, None])).sum(axis=0)
-    drawn = counts[:, :-1] / max(float(total.sum()), 1.0)
-    expected = (place * (1 - (1 - drawn) ** float(visits.sum()))).sum(axis=0)
-    return covered, expected
+    covered = (places.shares[cells] * (1 - (1 - chance) ** visits[:, None])).sum(axis=0)
+    drawn = int(visits.sum())
+    if not drawn:
+        return covered, np.zeros(SLOTS - 1)
+    found = places.share * -np.expm1(drawn * places.log_missed)
+    return covered, np.bincount(places.capability, found, SLOTS - 1).astype(np.float64)

@@ -97,7 +97,9 @@ class CoverageSketch:
 
     @property
     def events(self) -> int:
-        return int(self.sums[Sum.EVENTS])
+        # Also of one that is only carried: where two meet, it says which is the newer.
+        encoded = self._encoded
+        return int(self.sums[Sum.EVENTS]) if encoded is None else _events_in(encoded)
 
     @property
     def vectors(self) -> int:
@@ -113,6 +115,11 @@ class CoverageSketch:
     def cell_counts(self) -> Int64:
         """Counts of the cells that were visited, int64 of shape (visited,)."""
         return self.bin_count[: np.searchsorted(self.bin_index, layout.MAX_CELLS)]
+
+    def cells_visited(self, cells: int) -> tuple[NDArray[np.uint16], Int64]:
+        """Which of the first so many cells were visited, ascending, and how often."""
+        first = slice(0, int(np.searchsorted(self.bin_index, min(cells, layout.MAX_CELLS))))
+        return self.bin_index[first], self.bin_count[first]
 
     def items(self, kind: Items) -> tuple[NDArray[np.uint64], Int64]:
         """Sampled hashes of one set, ascending, and their exact counts."""
@@ -269,6 +276,7 @@ def _merge_coordinates(
 # --- encoding -----------------------------------------------------------------------------------
 
 _HEADER = struct.Struct("<BqqqHHBB")
+_DENSE = 255  # instead of a number of rows
 _WIDTHS = ("<i1", "<i2", "<i4", "<i8")
 _WIDTH_BYTES = tuple(bytes((i,)) for i in range(len(_WIDTHS)))
 _PEAKS = tuple(int(np.iinfo(dtype).max) for dtype in _WIDTHS)
@@ -288,7 +296,7 @@ def encode(sketch: CoverageSketch) -> bytes:
             len(sketch.bin_index),
             len(sketch.item_key),
             len(sketch.group_key),
-            len(sketch.rows) if not len(sketch.moment) else 255,
+            len(sketch.rows) if not len(sketch.moment) else _DENSE,
         ),
         sketch.bin_index.astype("<u2", copy=False).tobytes(),
         sketch.item_key.astype("<u8", copy=False).tobytes(),
@@ -345,6 +353,15 @@ def _still_encoded(data: bytes) -> CoverageSketch:
     return sketch
 
 
+def _events_in(data: bytes) -> int:
+    """How many events an encoded sketch has, without decoding the rest."""
+    *_, bins, items, groups, rows = _HEADER.unpack_from(data)
+    at = _HEADER.size + 2 * bins + 8 * items + 8 * groups + (0 if rows == _DENSE else rows * AXES)
+    width = 1 << data[at]
+    start = at + 1 + Sum.EVENTS * width
+    return int.from_bytes(data[start : start + width], "little", signed=True)
+
+
 def _check_layout(data: bytes) -> None:
     if not data or data[0] != layout.LAYOUT_VERSION:
         raise DistilwatchError(
@@ -380,7 +397,7 @@ def decode(data: bytes) -> CoverageSketch:
     bin_index = take("<u2", bins).astype(np.uint16)
     item_key = take("<u8", items).astype(np.uint64)
     group_key = take("<u8", groups).astype(np.uint64)
-    dense = rows == 255
+    dense = rows == _DENSE
     kept = _NO_ROWS if dense else take("<i1", rows * AXES).astype(np.int8).reshape(-1, AXES)
     sums, bin_count, item_count = integers(len(Sum)), integers(bins), integers(items)
     group_count, group_sum = integers(groups), integers(groups * AXES).reshape(-1, AXES)

@@ -73,6 +73,9 @@ def test_a_pickled_sketch_stays_encoded_until_somebody_looks_at_it() -> None:
     with pytest.raises(AttributeError):
         CoverageSketch.sums.__get__(carried)  # type: ignore[attr-defined]
     assert again == pickle.dumps(sketch)
+    assert carried.events == 40
+    with pytest.raises(AttributeError):
+        CoverageSketch.sums.__get__(carried)  # type: ignore[attr-defined]
     assert carried.last_ms == sketch.last_ms
     np.testing.assert_array_equal(CoverageSketch.sums.__get__(carried), sketch.sums)  # type: ignore[attr-defined]
     assert encode(merge([carried, sketch])) == encode(merge([sketch, sketch]))
@@ -93,6 +96,7 @@ def test_encoding_pickle_and_coder_round_trip(n: int) -> None:
     data = encode(sketch)
     assert encode(decode(data)) == data
     assert encode(pickle.loads(pickle.dumps(sketch))) == data
+    assert pickle.loads(pickle.dumps(sketch)).events == n
     coder = SketchCoder()
     assert coder.encode(coder.decode(coder.encode(sketch))) == data
 
