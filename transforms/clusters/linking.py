@@ -25,6 +25,7 @@ from transforms.clusters.membership import (
     Remembered,
     Report,
     assign,
+    only_news,
 )
 from transforms.clusters.newest import Versioned
 from transforms.clusters.reports import Watching, with_hits
@@ -68,8 +69,7 @@ class _LinkFn(beam.DoFn):  # type: ignore[misc]
     def start_bundle(self) -> None:
         self._bundle = self._verified.now(self._bundle)
 
-    def _report(self, entries: list[Versioned[Linkable]], before: Remembered) -> Report:
-        accounts = [entry.value for entry in entries]
+    def _report(self, accounts: list[Linkable], before: Remembered) -> Report:
         linked = find_components(accounts, self._options)
         matched = with_matches(accounts, linked, self._bundle.background, self._options)
         report = assign(accounts, matched, before)
@@ -87,12 +87,13 @@ class MembershipsFn(_LinkFn):
     ) -> Iterator[tuple[str, Membership]]:
         # Of other events of the window than an earlier run had, all that there are.
         before = self._known.of(window.start.micros // 1000)._replace(requests=0)
-        yield from self._report(element[1], before).memberships
+        yield from self._report([entry.value for entry in element[1]], before).memberships
 
 
 @dataclass(eq=False)
 class LinkAgain(beam.PTransform):  # type: ignore[misc]
-    """Links whenever accounts have changed; one memory for all windows, so that names go on."""
+    """Links whenever accounts have changed, and says what is new; one memory for all windows, so
+    that names go on."""
 
     memberships: beam.DoFn
     window_ms: int
@@ -130,7 +131,8 @@ class MembershipsAgainFn(_LinkFn):
         _, (start_ms, entries) = element
         memory = next(iter(said.read()), Memory(self._known))
         before = memory.of(start_ms)
-        report = self._report(entries, before)
+        accounts = [entry.value for entry in entries]
+        report = only_news(self._report(accounts, before), accounts, before)
         if report.remembered.version >= before.version:
             said.clear()
             said.add(memory.with_report(start_ms, report.remembered))

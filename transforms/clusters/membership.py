@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from itertools import chain
 from typing import NamedTuple
 
@@ -54,6 +55,7 @@ class Remembered(NamedTuple):
       revisions: of names that may have been flagged, the newest.
       gone: names that nobody has any more: to that of the cluster which has most of the accounts,
         and the revision with which it ended.
+      said: of the names in that report, a digest of all that it said of them.
     """
 
     version: int = 0
@@ -62,6 +64,7 @@ class Remembered(NamedTuple):
     gone: Mapping[str, tuple[str, int]] = {}
     alone: Mapping[str, str] = {}
     requests: int = 0
+    said: Mapping[str, bytes] = {}
 
 
 NOTHING_KNOWN = Remembered()
@@ -182,6 +185,39 @@ def assign(
                 apart[account] = name
             memberships.append((account, Membership(version, name, len(group), shared, taken_over)))
     return Report(memberships, Remembered(version, ids, revisions, gone, apart, before.requests))
+
+
+def only_news(report: Report, accounts: Iterable[Linkable], before: Remembered) -> Report:
+    """A report without the clusters and accounts alone of which it says what was said last.
+
+    What is said of a name is said of all its accounts or of none, so that whoever pools them finds
+    them under one version. An account that asked anything since is news, though it is where it was.
+
+    Args:
+      report: of `assign`, with whatever was added to it.
+      accounts: that it was made of.
+      before: what was said last. Of an older report than that everything is passed on: there
+        the state of a window was lost, or it was overtaken and is dropped further on.
+    """
+    if report.remembered.version < before.version:
+        return report
+    events = {account.account: account.events for account in accounts}
+    groups: dict[str, list[tuple[str, Membership]]] = {}
+    for account, membership in report.memberships:
+        groups.setdefault(membership.cluster_id, []).append((account, membership))
+    said = {
+        name: _digest([(a, events[a], m._replace(version=0)) for a, m in sorted(group)])
+        for name, group in groups.items()
+    }
+    news = [
+        m for name, group in groups.items() if said[name] != before.said.get(name) for m in group
+    ]
+    return Report(news, report.remembered._replace(said=said))
+
+
+def _digest(values: object) -> bytes:
+    """Of plain values: the same in every process."""
+    return blake2b(repr(values).encode(), digest_size=8).digest()
 
 
 def _gone(

@@ -190,7 +190,8 @@ class _PoolFn(beam.DoFn):  # type: ignore[misc]
 
     def process(self, element: tuple[str, list[Versioned[ClusterMember]]]) -> Iterator[Cluster]:
         cluster_id, entries = element
-        # Linking reports every membership anew: what the newest report left out has moved away.
+        # Linking reports all members of a cluster or none: whom the newest report left out has
+        # moved away.
         newest = max(entry.version for entry in entries)
         current = [entry.value for entry in entries if entry.version == newest]
         current.sort(key=lambda m: (m.scored.item.sketch.first_ms, m.account))

@@ -6,14 +6,16 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.clusters.links import Component, Linkable
+from transforms.clusters.links import Component, Link, Linkable
 from transforms.clusters.membership import (
     NOTHING_KNOWN,
     Absorbed,
     KnownIds,
+    Membership,
     Memory,
     Remembered,
     assign,
+    only_news,
 )
 from transforms.clusters.names import cluster_id
 
@@ -121,3 +123,67 @@ def test_every_report_names_every_account_once_and_a_repeat_changes_nothing(
         again = report(list(groups.values()), said["kept"], 10 + number)
         assert {a: again[a] for a in "abcdefgh"} == {a: said[a] for a in "abcdefgh"}
         before = said["kept"]
+
+
+LINKS = st.sampled_from([(), (Link("payment", "x", 2, 0.5),), (Link("payment", "x", 3, 0.4),)])
+
+
+@st.composite
+def a_stream(draw: st.DrawFn) -> list[tuple[list[Linkable], list[Component]]]:
+    """Reports of a window: accounts come, ask more or not, and are linked anew each time."""
+    events: dict[str, int] = {}
+    found = []
+    for _ in range(draw(st.integers(1, 6))):
+        for account in draw(st.sets(st.sampled_from("abcdef"), max_size=3)):
+            events[account] = events.get(account, 0) + draw(st.integers(1, 9))
+        place = {a: draw(st.integers(0, 3)) for a in sorted(events)}
+        groups = [[a for a in sorted(events) if place[a] == i] for i in range(4)]
+        accounts = [Linkable(a, ord(a), n, NO_THINGS) for a, n in sorted(events.items())]
+        components = [
+            Component(cluster_id(g[0]), tuple(g), tuple(draw(LINKS) for _ in g))
+            for g in groups
+            if len(g) > 1
+        ]
+        found.append((accounts, components))
+    return found
+
+
+@given(a_stream())
+def test_who_hears_only_the_news_knows_what_who_hears_all_knows(
+    stream: list[tuple[list[Linkable], list[Component]]],
+) -> None:
+    everything, news = NOTHING_KNOWN, NOTHING_KNOWN
+    knows_all: dict[str, Membership] = {}
+    knows_news: dict[str, Membership] = {}
+    events: dict[str, int] = {}
+    for accounts, components in stream:
+        full = assign(accounts, components, everything)
+        less = only_news(assign(accounts, components, news), accounts, news)
+        everything, news = full.remembered, less.remembered
+        knows_all.update(full.memberships)
+        knows_news.update(less.memberships)
+        heard = {account for account, _ in less.memberships}
+        now = {account.account: account.events for account in accounts}
+        assert {a for a in now if now[a] != events.get(a)} <= heard
+        events = now
+        assert {a: m._replace(version=0) for a, m in knows_news.items()} == {
+            a: m._replace(version=0) for a, m in knows_all.items()
+        }
+        # Whoever pools a cluster finds all its members under one version, and no others.
+        for account, own in knows_news.items():
+            together = [m for m in knows_news.values() if m.cluster_id == own.cluster_id]
+            assert {m.version for m in together} == {own.version}, account
+            assert len(together) == own.size
+
+
+def test_what_was_said_is_not_said_again_and_an_older_report_is_passed_on() -> None:
+    accounts = [Linkable(a, ord(a), 10, NO_THINGS) for a in "abc"]
+    pair = [Component(cluster_id("a"), ("a", "b"), ((), ()))]
+    first = only_news(assign(accounts, pair, NOTHING_KNOWN), accounts, NOTHING_KNOWN)
+    assert {account for account, _ in first.memberships} == set("abc")
+    said = first.remembered
+    assert not only_news(assign(accounts, pair, said), accounts, said).memberships
+    more = [*accounts[:2], Linkable("c", ord("c"), 11, NO_THINGS)]
+    assert [a for a, _ in only_news(assign(more, pair, said), more, said).memberships] == ["c"]
+    older = accounts[2:]
+    assert [a for a, _ in only_news(assign(older, [], said), older, said).memberships] == ["c"]
