@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import DistilwatchError
 from schemas.versions import BUNDLE_FORMAT
-from transforms.clusters.features import CLUSTER_FEATURES
+from transforms.clusters.feature_table import CLUSTER_FEATURES
 from transforms.clusters.signatures import Background
 from transforms.coverage import layout
 from transforms.coverage.features import COLUMNS, Reference

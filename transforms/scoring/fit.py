@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import DistilwatchError
-from transforms.clusters.features import CLUSTER_FEATURES, Member, group_row
+from transforms.clusters.feature_table import CLUSTER_FEATURES
+from transforms.clusters.features import Member, group_row
 from transforms.clusters.links import (
     LinkOptions,
     common_things,
