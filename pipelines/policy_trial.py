@@ -17,7 +17,7 @@ from transforms.alerts.decision_store import DispositionStore
 from transforms.alerts.desk import observe
 from transforms.alerts.dispositions import Disposition, holding
 from transforms.alerts.life import Alert, Observation, advance
-from transforms.alerts.notice import dollars
+from transforms.alerts.wording import dollars
 from transforms.alerts.paging import Growth, Policies, Policy
 from transforms.alerts.standing import GrowthRule, Standings
 
