@@ -61,6 +61,7 @@ def templates() -> Environment:
     made.filters["date"] = lambda ms: charts.time_text(ms)[:10]
     made.filters["ago"] = ago
     made.filters["ties"] = ties
+    made.filters["heading"] = heading
     made.globals.update(
         asset=asset,
         severities=SEVERITIES,
@@ -146,6 +147,12 @@ def ties(member: Member) -> list[tuple[str, int]]:
     for thing in member.shared:
         found.setdefault(_SHORT.get(thing.kind, thing.kind.replace("_", " ")), thing.accounts)
     return list(found.items())
+
+
+def heading(runbook: str) -> str:
+    """A place in a runbook as people read it."""
+    place = runbook.rpartition("#")[2].replace("-", " ")
+    return f"{place[:1].upper()}{place[1:]}"
 
 
 def ago(seconds: float) -> str:

@@ -1,5 +1,5 @@
-"""What is feared of whom, how sure we are, and what it costs: in the same words in a message, on the
-page of a case, and in its file."""
+"""What is feared of whom, how sure we are, and what it costs: in the same words in a message, on
+the page of a case, and in its file."""
 
 from __future__ import annotations
 
