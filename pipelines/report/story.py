@@ -35,11 +35,11 @@ CAPABILITIES = {
 }
 
 LINKS = {
-    "payment": "same payment fingerprint",
+    "payment": "same payment method",
     "credential": "same credential",
     "organization": "same organization",
     "network": "same network",
-    "client": "same client fingerprint",
+    "client": "same client program",
     "system_prompt": "same system prompt",
     "prefix_scaffold": "same wording before what is asked",
     "suffix_scaffold": "same wording after what is asked",
@@ -108,7 +108,8 @@ class AskedCapability:
         """How much of it, in one sentence."""
         name = CAPABILITIES.get(self.name, self.name.replace("_", " "))
         times = "one request" if self.requests == 1 else f"{self.requests:,} requests"
-        text = f"{name[:1].upper()}{name[1:]}: {times}, {self.share:.0%} of those that tell"
+        text = f"{name[:1].upper()}{name[1:]}: {times}, "
+        text += f"{self.share:.0%} of those whose subject is known"
         if self.lift is not None:
             text += f", {self.lift:.2g} times the usual share"
             text += " (clearly above it)" if self.taken else ""
@@ -229,18 +230,24 @@ class Cluster:
         """From the first request to the last."""
         return (self.last_seen_ms - self.first_seen_ms) / 86_400_000
 
-    def sentence(self, worth: bool = True) -> str:
+    def sentence(self, worth: bool = True, named: bool = True) -> str:
         """What happened, in one sentence.
 
         Args:
           worth: whether it says what the answers are worth.
+          named: whether it says who; else it follows a sentence that did.
         """
-        who = "One account" if self.accounts == 1 else f"{self.accounts:,} accounts"
+        on = ""
         if self.accounts > 1 and self.payments:
-            cards = (
+            on = (
                 "one payment method" if self.payments == 1 else f"{self.payments:,} payment methods"
             )
-            who += f" on {cards}"
+            on = f" on {on}"
+        if named:
+            who = "One account" if self.accounts == 1 else f"{self.accounts:,} accounts"
+            who += on
+        else:
+            who = "It" if self.accounts == 1 else f"{on[1:].capitalize()} they" if on else "They"
         text = f"{who} made {self.requests:,} requests within {_length(self.days)}"
         if worth and self.exposure_usd:
             text += f" and took answers worth about {dollars(self.exposure_usd)} at list price"

@@ -153,7 +153,7 @@ def test_the_file_needs_nothing_else(tables: Path, tmp_path: Path) -> None:
     html = tmp_path / "case.html"
     write_case(case, store.name, html, None)
     text = html.read_text()
-    assert case.told.cluster.sentence(worth=False) in text
+    assert case.told.cluster.sentence(worth=False, named=False) in text
     for words in told_of_it(tables, case.told.cluster.cluster_id):
         assert words in text
     assert "<form" not in text
