@@ -229,8 +229,8 @@ def test_commands_over_the_tables(
     assert cli.run(["explain", "c-a", "--output", uri, "--labels", labels]) == 0
     out, _ = capsys.readouterr()
     for words in ("Cluster c-aa", "2 accounts on one payment method",
-                  "Different topics it asks about: 148; normal is 3 to 7", "Cost: answers worth $12",
-                  "same payment method", "drip, k1"):  # fmt: skip
+                  "Different topics it asks about: 148; normal is 3 to 7",
+                  "Cost: answers worth $12", "same payment method", "drip, k1"):  # fmt: skip
         assert words in out
     assert cli.run(["explain", "--output", uri]) == 0
     assert "2 clusters" in capsys.readouterr().out

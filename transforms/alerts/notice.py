@@ -19,6 +19,18 @@ from transforms.scoring.explain import words_of
 _TACTICS = 3
 _CAPABILITIES = 3
 _REASONS = 2
+_HEADLINE = {
+    "opened": "{}",
+    "raised": "now {}",
+    "updated": "growing ({})",
+    "acknowledged": "in hand",
+    "resolved": "over",
+}
+_STORM = (
+    "So many at once are more often our fault than an attack. Look first whether something changed "
+    "at our end: a new bundle, settings, a new region."
+)
+DRILL = "This is a drill. Nothing is happening to customers."
 _LONGEST_REASON = 300  # people may write thousands of letters; the case has them
 
 
@@ -115,6 +127,7 @@ def storm_notice(
     policy: Policy,
     severity: str,
     size: int,
+    usd: float,
     why: str,
     now_ms: int,
     *,
@@ -123,11 +136,22 @@ def storm_notice(
     runbook_url: str = "",
     namespace: str = "",
 ) -> dict[str, Any]:
-    """A message about many alerts at once; arguments as of `notice`."""
+    """A message about many alerts at once.
+
+    Args:
+      size: alerts in it.
+      usd: list price of what their clusters had taken when they were opened.
+      why: it is one.
+      step, state, policy, severity, now_ms, and what follows: as of `notice`.
+    """
     names = {"cluster_id": "", "alert_id": storm_id, "runbook": policy.runbook}
-    title = f"Storm of {policy.name}: {size:,} more alerts, told together"
-    if state == "resolved":
-        title = f"Over: the storm of {policy.name}, {size:,} alerts"
+    over = state == "resolved"
+    title = f"{_HEADLINE[step].format(severity)}: " + (
+        f"the storm of {size:,} alerts by policy {policy.name}"
+        if over
+        else f"a storm of {size:,} more alerts by policy {policy.name}, told together"
+    )
+    title = f"{title[:1].upper()}{title[1:]}"
     return {
         "alert_id": storm_id,
         "revision": revision,
@@ -138,12 +162,11 @@ def storm_notice(
         "cluster_id": storm_id,
         "policy": policy.name,
         "title": f"[{namespace.upper()}] {title}" if namespace else title,
-        "what": "Look first whether something changed at our end: a new bundle, settings, a new "
-        "region.",
+        "what": "" if over else _STORM,
         "unusual": [],
         "sure": "",
-        "cost": "",
-        "check": list(policy.check) if state != "resolved" else [],
+        "cost": costs(usd, None, None, over=True),
+        "check": [] if over else list(policy.check),
         "case_url": case_url.format(**names) if case_url else "",
         "runbook_url": runbook_url.format(**names) if runbook_url else "",
         "accounts": 0,
@@ -187,19 +210,28 @@ def body(message: Mapping[str, Any]) -> list[str]:
         lines.append("Check first:")
         lines += [f"- {line}" for line in message["check"]]
     lines += [f"You can: {line}" for line in you_can(message)]
-    if message["case_url"]:
-        lines.append(f"Case: {message['case_url']}")
-    if message["runbook_url"]:
-        lines.append(f"Runbook: {message['runbook_url']}")
+    lines += [f"{text}: {href}" for text, href in links(message)]
     if message["namespace"]:
-        lines.append("This is a drill. Nothing is happening to customers.")
+        lines.append(DRILL)
     return lines
+
+
+def links(message: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where to go on, with what is there."""
+    there = "Case" if message.get("accounts", 1) else "Cases"
+    found = [(there, message["case_url"]), ("Runbook", message["runbook_url"])]
+    return [(text, href) for text, href in found if href]
 
 
 def you_can(message: Mapping[str, Any]) -> list[str]:
     """What whoever is told can do; nothing where nothing is left to do."""
-    if message["state"] == "resolved" or not message.get("accounts"):  # a storm has no case
+    if message["state"] == "resolved" or "accounts" not in message:
         return []
+    if not message["accounts"]:  # a storm has no case
+        return [
+            "begin at the top of the queue, where the gravest are, and decide on each. Nothing is "
+            "blocked by itself."
+        ]
     if message["case_url"]:
         how = "on the case page"
     else:
@@ -208,14 +240,8 @@ def you_can(message: Mapping[str, Any]) -> list[str]:
 
 
 def _headline(step: Step) -> str:
-    severity = step.alert.observation.severity
-    return {
-        "opened": severity.capitalize(),
-        "raised": f"Now {severity}",
-        "updated": f"Growing ({severity})",
-        "acknowledged": "In hand",
-        "resolved": "Over",
-    }[step.kind]
+    head = _HEADLINE[step.kind].format(step.alert.observation.severity)
+    return f"{head[:1].upper()}{head[1:]}"
 
 
 _NO_MORE = ("acknowledged", "resolved")
