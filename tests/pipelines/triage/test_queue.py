@@ -14,7 +14,7 @@ from pipelines.triage.duckdb_store import DuckDBStore
 from pipelines.triage.queue import Queue
 from pipelines.triage.queue_page import QueueFilter, QueueRow
 from pipelines.triage.states import GROUP
-from tests.support.triage import writing
+from tests.support.triage import client_of, writing
 from transforms.alerts.dispositions import decide
 
 ANY = QueueFilter(state="any")
