@@ -48,6 +48,7 @@ from transforms.scoring.past import (
     past_of,
 )
 from transforms.scoring.rows import PeerGroups, account_rows, sketch_rows
+from transforms.scoring.usual import usual_of
 
 ACCOUNT_SESSION = "session_account"
 PAYMENT_SESSION = "session_payment"
@@ -166,7 +167,10 @@ def fit_bundle(
     }
     background = background_of([(k.key, k.sketch) for k in profiles])
     past = own.of(accounts, options.least_events)
-    return Bundle("", space, references, models, summary, common, background, past, groups=groups)
+    usual = usual_of((k.sketch for k in profiles), references, len(space.codebook))
+    return Bundle(
+        "", space, references, models, summary, common, background, past, groups=groups, usual=usual
+    )
 
 
 def held_out(keys: Sequence[str], share: float) -> NDArray[np.bool_]:
