@@ -112,7 +112,7 @@ COVERAGE = many(
     may(
         "expected",
         "FLOAT64",
-        "of as many requests of its peer groups in the history, those in the cell; empty where that "
+        "of as many requests of its peer groups in the history, those in the cell; empty where it "
         "is not known, of the whole history where the bundle is of an older version",
         "requests",
     ),

@@ -110,5 +110,5 @@ def listed(names: Sequence[str]) -> str:
 
 def _rounded(odds: float) -> int:
     """To two digits: more would look surer than it is."""
-    digits = max(math.floor(math.log10(odds)) - 1, 0)
-    return round(odds / 10**digits) * 10**digits
+    step = int(10 ** max(math.floor(math.log10(odds)) - 1, 0))
+    return round(odds / step) * step

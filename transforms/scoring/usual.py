@@ -46,7 +46,8 @@ class Usual:
             return np.zeros(0)
         hashes, counts = sketch.items(Items.PEER)
         if not len(hashes):
-            return self.shares[0]
+            everyone: Float = self.shares[0]
+            return everyone
         at = {peer_hash(name): i for i, name in enumerate(self.names) if name}
         rows = [at.get(int(one), 0) for one in hashes]
         weights = np.asarray(counts, np.float64)
