@@ -17,6 +17,7 @@ from transforms.scoring.rows import PeerGroups, peer_hash
 
 Float = NDArray[np.float64]
 _MOST = 200.0  # requests up to which an account counts: the busiest must not be the norm
+_BORROW = 60.0  # accounts' worth of weight that everyone has in a group's usual
 
 
 def _nothing() -> Float:
@@ -55,18 +56,27 @@ class Usual:
         return found
 
 
-def usual_of(sketches: Iterable[CoverageSketch], names: Iterable[str], cells: int) -> Usual:
+def usual_of(
+    sketches: Iterable[CoverageSketch],
+    names: Iterable[str],
+    cells: int,
+    borrow: float = _BORROW,
+) -> Usual:
     """What was usual in the history.
+
+    A few dozen accounts leave most cells out by chance, so a group borrows from everyone, the less
+    the larger it is.
 
     Args:
       sketches: one for each account.
       names: of the peer groups that are large enough to have a usual of their own.
       cells: of the codebook.
+      borrow: accounts that everyone counts as in a group's usual.
     """
     names = ("", *sorted(name for name in names if name))
     index = {name: i for i, name in enumerate(names)}
     peers = PeerGroups(names)
-    totals = np.zeros((len(names), cells))
+    totals, sizes = np.zeros((len(names), cells)), np.zeros((len(names), 1))
     for sketch in sketches:
         visits = sketch.histogram(Bins.CELL, Bins.CELL + cells).astype(np.float64)
         if not visits.sum():
@@ -74,13 +84,15 @@ def usual_of(sketches: Iterable[CoverageSketch], names: Iterable[str], cells: in
         part = visits * (min(visits.sum(), _MOST) / visits.sum())
         for row in {0, index[peers.of(sketch)]}:
             totals[row] += part
+            sizes[row] += 1
     if not totals[0].sum():
         return Usual()
     # A group of whom nobody came with a vector has no usual of its own.
     there = totals.sum(axis=1) > 0
     kept = tuple(name for name, known in zip(names, there, strict=True) if known)
-    totals = totals[there]
-    return Usual(kept, totals / totals.sum(axis=1, keepdims=True))
+    totals, sizes = totals[there], sizes[there]
+    shares = totals / totals.sum(axis=1, keepdims=True)
+    return Usual(kept, (sizes * shares + borrow * shares[0]) / (sizes + borrow))
 
 
 def usual_of_everyone(visits: NDArray[np.int64]) -> Usual:

@@ -34,7 +34,7 @@ def asking(cell: int, requests: int, peer: str = "") -> CoverageSketch:
 
 def test_a_map_is_compared_with_accounts_of_the_same_kind() -> None:
     history = [asking(0, 50, "api"), asking(1, 50, "api"), asking(2, 100, "consumer")]
-    usual = usual_of(history, ["", "api", "consumer"], CELLS)
+    usual = usual_of(history, ["", "api", "consumer"], CELLS, 0)
     assert usual.names == ("", "api", "consumer")
     assert usual.shares.sum(axis=1) == pytest.approx(1)
     assert usual.of(asking(5, 10, "api")) == pytest.approx([0.5, 0.5, *[0] * 6])
@@ -42,20 +42,32 @@ def test_a_map_is_compared_with_accounts_of_the_same_kind() -> None:
 
 
 def test_a_cluster_of_several_kinds_is_compared_with_all_of_them_in_its_parts() -> None:
-    usual = usual_of([asking(0, 50, "api"), asking(2, 50, "consumer")], ["api", "consumer"], CELLS)
+    usual = usual_of(
+        [asking(0, 50, "api"), asking(2, 50, "consumer")], ["api", "consumer"], CELLS, 0
+    )
     pool = merge([asking(5, 30, "api"), asking(6, 10, "consumer")])
     assert usual.of(pool) == pytest.approx([0.75, 0, 0.25, *[0] * 5])
 
 
 @pytest.mark.parametrize("peer", ["", "a-kind-that-nobody-knows"])
 def test_whose_kind_is_not_known_is_compared_with_everyone(peer: str) -> None:
-    usual = usual_of([asking(0, 50, "api"), asking(2, 150, "consumer")], ["api"], CELLS)
+    usual = usual_of([asking(0, 50, "api"), asking(2, 150, "consumer")], ["api"], CELLS, 0)
     assert usual.of(asking(5, 9, peer)) == pytest.approx([0.25, 0, 0.75, *[0] * 5])
 
 
 def test_the_busiest_is_not_the_norm() -> None:
     usual = usual_of([asking(0, 1_000_000), *(asking(1, 200) for _ in range(3))], [""], CELLS)
     assert usual.of(asking(5, 9)) == pytest.approx([0.25, 0.75, *[0] * 6])
+
+
+def test_a_small_group_borrows_from_everyone() -> None:
+    def usual(accounts: int) -> np.ndarray:
+        history = [asking(0, 50, "api") for _ in range(accounts)]
+        others = [asking(1, 50, "consumer") for _ in range(accounts)]
+        return usual_of([*history, *others], ["api", "consumer"], CELLS).of(asking(5, 9, "api"))
+
+    assert usual(60) == pytest.approx([0.75, 0.25, *[0] * 6])  # as much its own as everyone's
+    assert usual(20)[0] < usual(60)[0] < usual(600)[0]
 
 
 def test_of_a_history_without_vectors_nothing_is_known() -> None:
