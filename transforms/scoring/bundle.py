@@ -7,7 +7,7 @@ bundle/
   capabilities.npz  what the history asked for in each cell
   links.npz       what benign accounts share, and what they ask
   space.npz       projection, centre and codebook of the embedding space
-  peers.npz       mean Fourier features of each peer group, models that were asked
+  peers.npz       mean Fourier features of each peer group, where it asks, and models asked
   past.npz        what each account did in the history
   <level>.npz     kinds of use, normal values and calibration scores of a level
   <level>.joblib  fitted detectors of a level
