@@ -17,9 +17,9 @@ from transforms.alerts.decision_store import DispositionStore
 from transforms.alerts.desk import observe
 from transforms.alerts.dispositions import Disposition, holding
 from transforms.alerts.life import Alert, Observation, advance
-from transforms.alerts.notice import dollars
 from transforms.alerts.paging import Growth, Policies, Policy
 from transforms.alerts.standing import GrowthRule, Standings
+from transforms.alerts.wording import dollars
 
 DAY_MS = 86_400_000
 NEEDED = ("flagged_clusters", "cluster_members", "dispositions")  # tables that are read

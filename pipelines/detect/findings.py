@@ -20,6 +20,7 @@ from transforms.coverage.cell_map import cell_tiles, coverage_records
 from transforms.embedding.labels import CapabilityTable
 from transforms.scoring.bundle import Bundle
 from transforms.scoring.handler import Scored, VerifiedBundle
+from transforms.scoring.usual import Usual
 from transforms.sharing.coverage import space_name
 from transforms.sharing.evidence import evidence_row
 from transforms.sinks.commit import RESOLVED
@@ -32,7 +33,8 @@ class Judge:
     Attributes:
       policy: decides what is flagged, and how severe it is.
       run_id: for the rows.
-      history: that capabilities and coverage are compared with.
+      history: that capabilities are compared with.
+      usual: that coverage is compared with.
       tiles: int64 of shape (cells, 2), where the cells are on the map of coverage.
       space, embedding_model: that sketches are made in.
     """
@@ -40,6 +42,7 @@ class Judge:
     policy: AlertPolicy
     run_id: str
     history: CapabilityTable
+    usual: Usual = field(default_factory=Usual)
     tiles: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     space: str = ""
     embedding_model: str = ""
@@ -50,7 +53,7 @@ class Judge:
         if self.policy.flags(scored.p_value):
             finding = finding_of(scored, self.policy, self.run_id, self.history)
             pool = pool_of(scored.item)
-            finding.cluster.update(coverage=coverage_records(pool, self.history, self.tiles))
+            finding.cluster.update(coverage=coverage_records(pool, self.usual.of(pool), self.tiles))
             if isinstance(scored.item, Cluster):
                 row = evidence_row(scored, self.run_id, self.space, self.embedding_model)
                 finding = finding._replace(evidence=(row,))
@@ -133,6 +136,7 @@ class JudgeFn(beam.DoFn):  # type: ignore[misc]
             self._judge,
             policy=policy,
             history=bundle.capabilities,
+            usual=bundle.usual,
             tiles=cell_tiles(bundle.space.codebook),
             space=space_name(bundle.space),
             embedding_model=bundle.space.embedding_model,

@@ -11,7 +11,8 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipelines.report import charts
-from pipelines.report.story import Cluster, Member, Session, Story, money, p_text
+from pipelines.report.story import Cluster, Member, Session, Story, p_text
+from transforms.alerts.wording import dollars
 
 _LANES = 24
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
@@ -110,7 +111,7 @@ def _capital(text: str) -> str:
 
 _FILTERS: dict[str, Callable[..., Any]] = {
     "time": charts.time_text,
-    "money": money,
+    "money": dollars,
     "p": p_text,
     "anchor": lambda name: "cluster-" + _UNSAFE.sub("-", name),
     "words": lambda text: text.replace("_", " "),

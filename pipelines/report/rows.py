@@ -17,6 +17,7 @@ from pipelines.report.story import (
     Session,
     Truth,
 )
+from transforms.scoring.explain import words_of
 
 Row = Mapping[str, Any]
 
@@ -56,9 +57,7 @@ def cluster_of(
         row["exposure_method"] or "",
         tuple(row["tactics"] or ()),
         tuple(
-            Reason(
-                r["feature"], r["words"] or r["feature"], _float(r["z"]), _float(r["contribution"])
-            )
+            Reason(r["feature"], words_of(r), _float(r["z"]), _float(r["contribution"]))
             for r in row["reasons"] or ()
         ),
         tuple(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipelines.report.evidence import CoveredCell, SharedThing
 from pipelines.report.meanings import meaning_of
+from transforms.alerts.wording import costs, dollars, how_sure
 
 SEVERITIES = ("critical", "high", "medium", "low")
 
@@ -34,11 +35,11 @@ CAPABILITIES = {
 }
 
 LINKS = {
-    "payment": "same payment fingerprint",
+    "payment": "same payment method",
     "credential": "same credential",
     "organization": "same organization",
     "network": "same network",
-    "client": "same client fingerprint",
+    "client": "same client program",
     "system_prompt": "same system prompt",
     "prefix_scaffold": "same wording before what is asked",
     "suffix_scaffold": "same wording after what is asked",
@@ -60,7 +61,7 @@ class Reason:
 
     Attributes:
       feature: its column name.
-      words: one line with value and what is normal.
+      words: one line with value and what is normal, as `scoring.explain` says it today.
       z: robust standard deviations from the peers' median.
       contribution: by how much the score falls when this feature alone is made normal.
     """
@@ -107,7 +108,8 @@ class AskedCapability:
         """How much of it, in one sentence."""
         name = CAPABILITIES.get(self.name, self.name.replace("_", " "))
         times = "one request" if self.requests == 1 else f"{self.requests:,} requests"
-        text = f"{name[:1].upper()}{name[1:]}: {times}, {self.share:.0%} of those that tell"
+        text = f"{name[:1].upper()}{name[1:]}: {times}, "
+        text += f"{self.share:.0%} of those whose subject is known"
         if self.lift is not None:
             text += f", {self.lift:.2g} times the usual share"
             text += " (clearly above it)" if self.taken else ""
@@ -228,19 +230,41 @@ class Cluster:
         """From the first request to the last."""
         return (self.last_seen_ms - self.first_seen_ms) / 86_400_000
 
-    def sentence(self) -> str:
-        """What happened, in one sentence."""
-        who = "One account" if self.accounts == 1 else f"{self.accounts:,} accounts"
+    def sentence(self, worth: bool = True, named: bool = True) -> str:
+        """What happened, in one sentence.
+
+        Args:
+          worth: whether it says what the answers are worth.
+          named: whether it says who; else it follows a sentence that did.
+        """
+        on = ""
         if self.accounts > 1 and self.payments:
-            cards = (
+            on = (
                 "one payment method" if self.payments == 1 else f"{self.payments:,} payment methods"
             )
-            who += f" on {cards}"
+            on = f" on {on}"
+        if named:
+            who = "One account" if self.accounts == 1 else f"{self.accounts:,} accounts"
+            who += on
+        else:
+            who = "It" if self.accounts == 1 else f"{on[1:].capitalize()} they" if on else "They"
         text = f"{who} made {self.requests:,} requests within {_length(self.days)}"
-        if self.exposure_usd:
-            text += f" and took answers worth about {money(self.exposure_usd)} at list price"
+        if worth and self.exposure_usd:
+            text += f" and took answers worth about {dollars(self.exposure_usd)} at list price"
         doing = [TACTICS.get(t, t.replace("_", " ")) for t in self.tactics]
         return f"{text}; what stands out: {', '.join(doing)}." if doing else f"{text}."
+
+    def how_sure(self) -> str:
+        """What the numbers say of chance, as messages say it."""
+        return how_sure(self.p_value, self.q_value, self.accounts)
+
+    def costs(self, over: bool = False) -> str:
+        """What it has cost and what a day costs, as messages say it.
+
+        Args:
+          over: whether it is to be looked at no more.
+        """
+        return costs(self.exposure_usd, self.first_seen_ms, self.last_seen_ms, over)
 
     def asked_for(self) -> tuple[AskedCapability, ...]:
         """The capabilities to tell of: those it took first."""
@@ -344,7 +368,7 @@ class Story:
         if self.requests:
             text += f", with {requests / self.requests:.1%} of the requests"
         worth = sum(c.exposure_usd or 0.0 for c in self.clusters)
-        return f"{text}, about {money(worth)} at list price." if worth else f"{text}."
+        return f"{text}, about {dollars(worth)} at list price." if worth else f"{text}."
 
     def balance_sentence(self) -> str:
         """Whether every record that was read is accounted for."""
@@ -356,11 +380,6 @@ class Story:
             return f"All {read:,} records that were read are accounted for."
         what = "not accounted for" if missing > 0 else "counted more than once"
         return f"{abs(missing):,} of {read:,} records that were read are {what}: look into the log."
-
-
-def money(usd: float) -> str:
-    """Dollars, with cents below a hundred."""
-    return f"${usd:,.0f}" if usd >= 100 else f"${usd:,.2f}"
 
 
 def _length(days: float) -> str:

@@ -10,9 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.report.charts import time_text
-from pipelines.report.story import Cluster, Member, Session, Story, money, p_text
+from pipelines.report.story import Cluster, Member, Session, Story, p_text
+from transforms.alerts.wording import dollars
 
 _COLOURS = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "cyan"}
+_OVER = ("resolved", "dismissed")
 _MEMBERS = 20
 _WIDTH = 48
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -33,7 +35,7 @@ def clusters_list(story: Story, most: int | None = None) -> Iterator[RenderableT
             c.cluster_id,
             f"{c.accounts:,}",
             f"{c.requests:,}",
-            money(c.exposure_usd) if c.exposure_usd is not None else "–",
+            dollars(c.exposure_usd) if c.exposure_usd is not None else "–",
             p_text(c.p_value),
         )
         for c in shown
@@ -94,7 +96,9 @@ def cluster_story(cluster: Cluster) -> Iterator[RenderableType]:
         "dim",
     )
     yield title
-    yield Text(cluster.sentence())
+    yield Text(cluster.sentence(worth=False))
+    yield Text(f"How sure: {cluster.how_sure()}")
+    yield Text(f"Cost: {cluster.costs(over=cluster.status in _OVER)}")
     for also in filter(None, (cluster.known(), cluster.lowered())):
         yield Text(also)
     if cluster.truth():

@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -59,6 +59,8 @@ def make_app(
     about = HousePages(triage, house)
     routes = [
         Route("/", triage.show_queue),
+        # Where a message about many alerts leads, which has no cluster of its own.
+        Route("/case/", lambda request: RedirectResponse("/")),
         Route("/case/{cluster_id}", triage.show_case),
         Route("/case/{cluster_id}/file", triage.show_file),
         Route("/case/{cluster_id}/decide", triage.decide, methods=["POST"]),

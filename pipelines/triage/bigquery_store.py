@@ -121,6 +121,7 @@ class BigQueryStore:
                 "links": sorted(kinds.get(row["cluster_id"], ())),
                 "capabilities": [c["name"] for c in row["capabilities"] or () if c["taken"]],
                 "reason": row["reasons"][0]["words"] if row["reasons"] else None,
+                "feature": row["reasons"][0]["feature"] if row["reasons"] else None,
             }
             for row in self._rows(_INDEX)
         ]

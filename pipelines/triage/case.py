@@ -18,11 +18,13 @@ from pipelines.triage.house import House
 from pipelines.triage.queue import Queue, now_of
 from pipelines.triage.runbook import Guide, guide_of
 from pipelines.triage.similar import Similar
-from pipelines.triage.states import Stands
+from pipelines.triage.states import GROUP, Stands
 from pipelines.triage.store import Store
 from transforms.alerts.book import Book
 from transforms.alerts.dispositions import WITHDRAW, Disposition, holding
+from transforms.alerts.notice import about
 from transforms.alerts.outbox import Message
+from transforms.alerts.wording import suspicion
 
 MOST_MEMBERS = 500
 _REMEMBERED = 256
@@ -48,9 +50,14 @@ class AlertStep:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What follows from the rows alone, and can be kept while these stay the same."""
+    """What follows from the rows alone, and can be kept while these stay the same.
+
+    Attributes:
+      feared: what is feared of whom, in the words of messages; the rest as of their types.
+    """
 
     cluster: Cluster
+    feared: str
     coverage: CoverageMap | None
     graph: Graph
     hand_overs: tuple[HandOver, ...]
@@ -91,6 +98,11 @@ class Case:
     similar: tuple[Similar, ...]
     history: tuple[Past, ...]
     untold: tuple[Message, ...] = ()
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody needs to look at it any more."""
+        return GROUP[self.stands.state] == GROUP["resolved"]
 
 
 class Cases:
@@ -148,7 +160,9 @@ class Cases:
             return None
         policies = tuple(row["policy"] or "" for row in reversed(rows.alerts))
         guide = guide_of(rows.cluster, policies, house.rules, self._public_url)
-        told = told_of(cluster_of(rows.cluster, rows.members, rows.sessions), rows.alerts, guide)
+        shared = about(rows.cluster)["shared"]
+        cluster = cluster_of(rows.cluster, rows.members, rows.sessions)
+        told = told_of(cluster, rows.alerts, guide, shared)
         with self._lock:
             self._kept[key] = told
             while len(self._kept) > _REMEMBERED:
@@ -157,7 +171,10 @@ class Cases:
 
 
 def told_of(
-    cluster: Cluster, alerts: Sequence[Mapping[str, Any]] = (), guide: Guide | None = None
+    cluster: Cluster,
+    alerts: Sequence[Mapping[str, Any]] = (),
+    guide: Guide | None = None,
+    shared: Sequence[str] = (),
 ) -> Told:
     """Everything about a cluster that follows from its rows.
 
@@ -165,10 +182,12 @@ def told_of(
       cluster: with all its rows.
       alerts: rows of the table `alerts` about it, oldest first.
       guide: of the policy that it falls under.
+      shared: kinds of links between its members, as `notice.about` has them.
     """
     graph = graph_of(cluster.members)
     return Told(
         cluster,
+        suspicion(cluster.accounts, shared, cluster.tactics),
         coverage_map(cluster.coverage),
         graph,
         hand_overs(cluster.members),

@@ -67,7 +67,9 @@ def decision_of(cluster: Cluster, draft: Draft, person: Person, queue: Queue) ->
     """
     now_ms = int(time.time() * 1000)
     if draft.decision not in DECISIONS:
-        raise DistilwatchError("nothing was chosen", "decision", "use one of the buttons")
+        raise DistilwatchError(
+            "nothing was decided", "decision", "press the button of what you decide"
+        )
     if draft.seen != mark_of(cluster):
         raise DistilwatchError(
             f"this cluster has changed since the page was loaded: it is of severity "

@@ -38,7 +38,7 @@ _INDEX = """
       coalesce(kinds, []) AS links,
       list_transform(list_filter(coalesce(capabilities, []), lambda c: c.taken), lambda c: c.name)
         AS capabilities,
-      reasons[1].words AS reason
+      reasons[1].words AS reason, reasons[1].feature AS feature
     FROM flagged_clusters LEFT JOIN (
       SELECT cluster_id, list_sort(list_distinct(flatten(list(
           list_transform(coalesce(links, []), lambda l: l.kind))))) AS kinds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,21 @@ from pipelines.triage.queue import now_of
 from pipelines.triage.runbook import PAGE, runbook, runbook_url
 from transforms.alerts.book import Book
 from transforms.alerts.dispositions import QUIETING, holding
+from transforms.alerts.outbox import Message
 
 _WEEKS_SHOWN = 26
 _QUIET_SHOWN = 200
 _MESSAGES_SHOWN = 100
+
+
+def together(messages: Sequence[Message]) -> list[tuple[Message, list[str]]]:
+    """Messages in their order, those of one step that fared alike as one, with their channels."""
+    found: dict[tuple[object, ...], tuple[Message, list[str]]] = {}
+    for one in messages:
+        step = one.key.rpartition("/")[0]
+        alike = step, one.notice.get("title"), one.state, one.attempts, one.not_before, one.error
+        found.setdefault(alike, (one, []))[1].append(one.channel)
+    return [(first, sorted(channels)) for first, channels in found.values()]
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,12 @@ class HousePages:
             waiting = book.outbox.messages(["dead", "pending"], _MESSAGES_SHOWN)
             others = book.outbox.messages(["sent", "dropped"], _MESSAGES_SHOWN)
         return page(
-            request, "messages.html.j2", there=True, counts=counts, messages=(waiting, others)
+            request,
+            "messages.html.j2",
+            there=True,
+            counts=counts,
+            messages=(together(waiting), together(others)),
+            most=_MESSAGES_SHOWN,
         )
 
     async def replay(self, request: Request) -> Response:

@@ -25,6 +25,7 @@ from pipelines.triage.graph import MOST_ACCOUNTS, MOST_THINGS, kind_class
 from pipelines.triage.hand_overs import MOST as MOST_HAND_OVERS
 from pipelines.triage.states import STATES
 from transforms.alerts.dispositions import HOLDS_DAYS
+from transforms.alerts.wording import IN_HAND
 
 LANES = 24
 _MOST_STEPS = 12  # of alerts
@@ -60,6 +61,7 @@ def templates() -> Environment:
     made.filters["date"] = lambda ms: charts.time_text(ms)[:10]
     made.filters["ago"] = ago
     made.filters["ties"] = ties
+    made.filters["heading"] = heading
     made.globals.update(
         asset=asset,
         severities=SEVERITIES,
@@ -77,7 +79,8 @@ def templates() -> Environment:
         most_untold=_MOST_UNTOLD,
         kind_class=kind_class,
         hand_over_marks=hand_over_marks,
-        chance=chance,
+        ago=ago,
+        in_hand=IN_HAND,
         may_undo=may_undo,
         mark_of=mark_of,
         address=lambda path, **q: f"{path}?{urlencode({k: v for k, v in q.items() if v})}",
@@ -127,22 +130,6 @@ def hand_over_marks(case: Case) -> Markup | None:
     return charts.marks([h.at_ms for h in found], start, end, f"Over time: {times}")
 
 
-def chance(p: float, accounts: int = 2) -> str:
-    """A p-value in words.
-
-    Args:
-      p: of a cluster.
-      accounts: that it has.
-    """
-    kind = "ordinary accounts look" if accounts == 1 else "ordinary groups look"
-    if p >= 0.1:
-        return f"about {round(10 * p)} in 10 {kind} at least as unusual by chance"
-    size = 100
-    while p * size < 1 and size < 10**9:
-        size *= 10
-    return f"about {round(p * size)} in {size:,} {kind} at least as unusual by chance"
-
-
 _SHORT = {
     "payment": "payment",
     "prefix_scaffold": "wording before",
@@ -162,6 +149,12 @@ def ties(member: Member) -> list[tuple[str, int]]:
     return list(found.items())
 
 
+def heading(runbook: str) -> str:
+    """A place in a runbook as people read it."""
+    place = runbook.rpartition("#")[2].replace("-", " ")
+    return f"{place[:1].upper()}{place[1:]}"
+
+
 def ago(seconds: float) -> str:
     """How long ago a time was."""
     gone = max(time.time() - seconds, 0)
@@ -169,4 +162,7 @@ def ago(seconds: float) -> str:
         return "just now"
     if gone < 90:
         return f"{gone:.0f} seconds ago"
-    return f"{gone / 60:.0f} minutes ago" if gone < 5400 else f"{gone / 3600:.0f} hours ago"
+    if gone < 5_400:
+        return f"{gone / 60:.0f} minutes ago"
+    hours = gone / 3_600
+    return f"{hours:.0f} hours ago" if hours < 48 else f"{hours / 24:.0f} days ago"

@@ -18,11 +18,12 @@ import duckdb
 
 from pipelines.report.story import SEVERITIES
 from pipelines.triage.states import STATES
+from transforms.scoring.explain import name_of
 
 _ORDER = "grp, grave, cheap, p_value, cluster_id"
 _SHOWN = (
     "cluster_id, state, severity, p_value, exposure_usd, accounts, requests, first_seen, "
-    "last_seen, tactics, reason, why"
+    "last_seen, tactics, reason, feature, why"
 )
 
 
@@ -72,7 +73,7 @@ class QueueFilter:
 
 @dataclass(frozen=True, slots=True)
 class QueueRow:
-    """A line of the queue; see `store.INDEX` and `states.Stands`."""
+    """A line of the queue; see `store.INDEX` and `states.Stands`. The reason is without figures."""
 
     cluster_id: str
     state: str
@@ -168,7 +169,8 @@ def page_of(
 
 
 def _row(values: dict[str, Any]) -> QueueRow:
-    tactics, reason = tuple(values.pop("tactics") or ()), values.pop("reason") or ""
+    tactics, stored = tuple(values.pop("tactics") or ()), values.pop("reason") or ""
+    reason = name_of(values.pop("feature") or "") or stored.partition(":")[0]
     return QueueRow(**values, tactics=tactics, reason=reason)
 
 

@@ -29,10 +29,11 @@ INDEX = pa.schema(
         ("links", pa.list_(pa.string())),
         ("capabilities", pa.list_(pa.string())),
         ("reason", pa.string()),
+        ("feature", pa.string()),
     ]
 )
 """The newest row of every cluster, as far as the queue shows it: times are milliseconds UTC,
-capabilities those clearly taken, the reason the first in words."""
+capabilities those clearly taken, the reason the first in the words of then, with its feature."""
 
 MEMBERS = pa.schema([("account_id", pa.string()), ("cluster_id", pa.string())])
 """Which account is in which cluster by its newest revision."""

@@ -104,7 +104,7 @@ KNOWN = many(
 )
 COVERAGE = many(
     "coverage",
-    "cells of the codebook where it was, or where as many requests of the history would be",
+    "cells of the codebook where it was, or where as many requests of its peer groups would be",
     may("cell", "INT64", "cell of the bundle's codebook", "number from 0"),
     may("x", "INT64", "column of the cell's tile on a map where alike cells are near", "tiles"),
     may("y", "INT64", "row of the tile", "tiles"),
@@ -112,7 +112,8 @@ COVERAGE = many(
     may(
         "expected",
         "FLOAT64",
-        "of as many requests of the history, those in the cell; empty where that is not known",
+        "of as many requests of its peer groups in the history, those in the cell; empty where it "
+        "is not known, of the whole history where the bundle is of an older version",
         "requests",
     ),
 )

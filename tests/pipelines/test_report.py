@@ -113,11 +113,14 @@ def test_the_page_tells_the_story() -> None:
 def test_a_capability_is_told_in_one_plain_sentence() -> None:
     code = AskedCapability("code", 412, 0.71, 6.2, 0.842, 0.347, True)
     assert code.sentence() == (
-        "Code: 412 requests, 71% of those that tell, 6.2 times the usual share (clearly above it); "
-        "they reach 84% of what is usually asked for, where as many usual requests reach 35%."
+        "Code: 412 requests, 71% of those whose subject is known, 6.2 times the usual share "
+        "(clearly above it); they reach 84% of what is usually asked for, where as many usual "
+        "requests reach 35%."
     )
     unknown = AskedCapability("languages", 1, 0.2)
-    assert unknown.sentence() == ("Translation and grammar: one request, 20% of those that tell.")
+    assert unknown.sentence() == (
+        "Translation and grammar: one request, 20% of those whose subject is known."
+    )
 
 
 def test_page_and_terminal_say_what_a_cluster_asked_for() -> None:

@@ -150,7 +150,7 @@ def test_the_story_has_newest_revisions_and_gravest_first(run: tuple[Path, Path]
     assert [m.account for m in first.members] == ["a1", "a2"]
     assert [s.requests for s in first.members[0].sessions] == [120, 180]
     assert first.members[0].links == (
-        "same payment fingerprint (2 accounts)",
+        "same payment method (2 accounts)",
         "same network (2 accounts) and 1 more such",
     )
     assert first.reasons[0].z == 6.0
@@ -228,8 +228,9 @@ def test_commands_over_the_tables(
     capsys.readouterr()
     assert cli.run(["explain", "c-a", "--output", uri, "--labels", labels]) == 0
     out, _ = capsys.readouterr()
-    for words in ("Cluster c-aa", "2 accounts on one payment method", "Topics used evenly: 148",
-                  "same payment fingerprint", "drip, k1"):  # fmt: skip
+    for words in ("Cluster c-aa", "2 accounts on one payment method",
+                  "Different topics it asks about: 148; normal is 3 to 7",
+                  "Cost: answers worth $12", "same payment method", "drip, k1"):  # fmt: skip
         assert words in out
     assert cli.run(["explain", "--output", uri]) == 0
     assert "2 clusters" in capsys.readouterr().out

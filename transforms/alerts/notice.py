@@ -13,28 +13,24 @@ from urllib.parse import quote
 
 from transforms.alerts.life import Observation, Step
 from transforms.alerts.paging import Policy
+from transforms.alerts.wording import IN_HAND, costs, how_sure, listed, suspicion
+from transforms.scoring.explain import words_of
 
 _TACTICS = 3
 _CAPABILITIES = 3
 _REASONS = 2
-_SHARED = {
-    "payment": "a payment method",
-    "credential": "a credential",
-    "organization": "an organization",
-    "network": "a network",
-    "client": "a client program",
-    "system_prompt": "a system prompt",
-    "prefix_scaffold": "the wording of their prompts",
-    "suffix_scaffold": "the wording of their prompts",
-    "content": "questions that nobody else asks",
-    "synchrony": "the minutes in which they work",
-    "hand_over": "work that one took over from another",
+_HEADLINE = {
+    "opened": "{}",
+    "raised": "now {}",
+    "updated": "growing ({})",
+    "acknowledged": "in hand",
+    "resolved": "over",
 }
-_DOING = {
-    "replay": "ask the prompts of a known extraction again",
-    "benchmark_evaluation": "ask the questions of public benchmarks",
-}
-_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
+_STORM = (
+    "So many at once are more often our fault than an attack. Look first whether something changed "
+    "at our end: a new bundle, settings, a new region."
+)
+DRILL = "This is a drill. Nothing is happening to customers."
 _LONGEST_REASON = 300  # people may write thousands of letters; the case has them
 
 
@@ -48,7 +44,7 @@ def about(row: Mapping[str, Any]) -> dict[str, Any]:
         "shared": [
             str(link["kind"]) for link in row.get("links") or () if (link["shared"] or 0) > 0
         ][:_TACTICS],
-        "reasons": [str(reason["words"]) for reason in row.get("reasons") or ()][:_REASONS],
+        "reasons": [words_of(reason) for reason in row.get("reasons") or ()][:_REASONS],
         "first_seen": row.get("first_seen"),
         "last_seen": row.get("last_seen"),
         "severity_reason": row.get("severity_reason") or "",
@@ -82,7 +78,13 @@ def notice(
         "alert_id": alert_id,
         "runbook": policy.runbook if policy else "",
     }
-    title = f"{_headline(step)}: {suspicion(news, what, over=step.kind in _NO_MORE)}"
+    feared = suspicion(
+        news.account_count,
+        what.get("shared", ()),
+        what.get("tactics", ()),
+        over=step.kind in _NO_MORE,
+    )
+    title = f"{_headline(step)}: {feared}"
     if namespace:
         title = f"[{namespace.upper()}] {title}"
     return {
@@ -97,8 +99,13 @@ def notice(
         "title": title,
         "what": sentence(news, what),
         "unusual": list(what.get("reasons", ())),
-        "sure": how_sure(news),
-        "cost": costs(news, what, over=state == "resolved"),
+        "sure": how_sure(news.p_value, news.q_value, news.account_count),
+        "cost": costs(
+            news.exposure_usd,
+            what.get("first_seen"),
+            what.get("last_seen"),
+            over=state == "resolved",
+        ),
         "check": list(policy.check) if policy and state != "resolved" else [],
         "case_url": case_url.format(**names) if case_url else "",
         "runbook_url": runbook_url.format(**names) if runbook_url and policy else "",
@@ -120,6 +127,7 @@ def storm_notice(
     policy: Policy,
     severity: str,
     size: int,
+    usd: float,
     why: str,
     now_ms: int,
     *,
@@ -128,11 +136,22 @@ def storm_notice(
     runbook_url: str = "",
     namespace: str = "",
 ) -> dict[str, Any]:
-    """A message about many alerts at once; arguments as of `notice`."""
+    """A message about many alerts at once.
+
+    Args:
+      size: alerts in it.
+      usd: list price of what their clusters had taken when they were opened.
+      why: it is one.
+      step, state, policy, severity, now_ms, and what follows: as of `notice`.
+    """
     names = {"cluster_id": "", "alert_id": storm_id, "runbook": policy.runbook}
-    title = f"Storm of {policy.name}: {size:,} more alerts, told together"
-    if state == "resolved":
-        title = f"Over: the storm of {policy.name}, {size:,} alerts"
+    over = state == "resolved"
+    title = f"{_HEADLINE[step].format(severity)}: " + (
+        f"the storm of {size:,} alerts by policy {policy.name}"
+        if over
+        else f"a storm of {size:,} more alerts by policy {policy.name}, told together"
+    )
+    title = f"{title[:1].upper()}{title[1:]}"
     return {
         "alert_id": storm_id,
         "revision": revision,
@@ -143,12 +162,11 @@ def storm_notice(
         "cluster_id": storm_id,
         "policy": policy.name,
         "title": f"[{namespace.upper()}] {title}" if namespace else title,
-        "what": "Look first whether something changed at our end: a new bundle, settings, a new "
-        "region.",
+        "what": "" if over else _STORM,
         "unusual": [],
         "sure": "",
-        "cost": "",
-        "check": list(policy.check) if state != "resolved" else [],
+        "cost": costs(usd, None, None, over=True),
+        "check": [] if over else list(policy.check),
         "case_url": case_url.format(**names) if case_url else "",
         "runbook_url": runbook_url.format(**names) if runbook_url else "",
         "accounts": 0,
@@ -162,68 +180,15 @@ def storm_notice(
     }
 
 
-def suspicion(news: Observation, what: Mapping[str, Any], over: bool = False) -> str:
-    """What is feared of whom, in a few words.
-
-    Args:
-      news: about the cluster.
-      what: as `about` gives it.
-      over: whether it is to be looked at no more.
-    """
-    who = "1 account" if news.account_count == 1 else f"{news.account_count:,} accounts"
-    kinds = (_SHARED.get(name, name.replace("_", " ")) for name in what.get("shared", ()))
-    shared = _listed(list(dict.fromkeys(kinds))) if news.account_count > 1 else ""
-    if over:
-        return f"the alert about {who}" + (f" that share {shared}" if shared else "")
-    doing = next((_DOING[t] for t in what.get("tactics", ()) if t in _DOING), "")
-    if doing and news.account_count == 1:  # one account asks
-        doing = doing.replace("ask", "asks", 1)
-    text = f"{who} {doing or 'may be copying the model'}"
-    return text + (f"; they share {shared}" if shared else "")
-
-
 def sentence(news: Observation, what: Mapping[str, Any]) -> str:
     """What was asked, how much, and when, in one sentence."""
-    taking = _listed([str(name).replace("_", " ") for name in what.get("capabilities", ())])
+    taking = listed([str(name).replace("_", " ") for name in what.get("capabilities", ())])
     text = f"{news.request_count:,} requests"
     text += f", above all for {taking}" if taking else ", about many things"
     first, last = what.get("first_seen"), what.get("last_seen")
     if first is not None and last is not None:
         text += f", from {_minute(first)} to {_minute(last)} UTC"
     return f"{text}."
-
-
-def dollars(usd: float) -> str:
-    """An amount; cents only where they matter."""
-    return f"${usd:,.2f}" if usd < 10 else f"${usd:,.0f}"
-
-
-def costs(news: Observation, what: Mapping[str, Any], over: bool = False) -> str:
-    """What it has cost, and, where it is not over, what waiting costs."""
-    text = f"answers worth {dollars(news.exposure_usd)} at list price"
-    if over:
-        return f"{text}."
-    text += " so far"
-    first, last = what.get("first_seen"), what.get("last_seen")
-    if first is not None and last is not None and last - first >= _HOUR_MS:
-        a_day = news.exposure_usd * _DAY_MS / (last - first)
-        text += f", about {dollars(a_day)} for each day that it goes on"
-    return f"{text}."
-
-
-def how_sure(news: Observation) -> str:
-    """What the numbers say of chance."""
-    parts = []
-    if news.p_value is not None:
-        odds = round(1 / max(news.p_value, 1e-9))
-        kind = "accounts" if news.account_count == 1 else "groups of accounts"
-        parts.append(f"among {odds:,} harmless {kind} about 1 looks this unusual by chance")
-    if news.q_value is not None:
-        false = round(100 * news.q_value)
-        parts.append(
-            f"of 100 alerts like this {f'up to {false}' if false else 'fewer than 1'} may be false"
-        )
-    return f"{'; '.join(parts)}." if parts else ""
 
 
 def body(message: Mapping[str, Any]) -> list[str]:
@@ -245,45 +210,41 @@ def body(message: Mapping[str, Any]) -> list[str]:
         lines.append("Check first:")
         lines += [f"- {line}" for line in message["check"]]
     lines += [f"You can: {line}" for line in you_can(message)]
-    if message["case_url"]:
-        lines.append(f"Case: {message['case_url']}")
-    if message["runbook_url"]:
-        lines.append(f"Runbook: {message['runbook_url']}")
+    lines += [f"{text}: {href}" for text, href in links(message)]
     if message["namespace"]:
-        lines.append("This is a drill. Nothing is happening to customers.")
+        lines.append(DRILL)
     return lines
+
+
+def links(message: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where to go on, with what is there."""
+    there = "Case" if message.get("accounts", 1) else "Cases"
+    found = [(there, message["case_url"]), ("Runbook", message["runbook_url"])]
+    return [(text, href) for text, href in found if href]
 
 
 def you_can(message: Mapping[str, Any]) -> list[str]:
     """What whoever is told can do; nothing where nothing is left to do."""
-    if message["state"] == "resolved" or not message.get("accounts"):  # a storm has no case
+    if message["state"] == "resolved" or "accounts" not in message:
         return []
+    if not message["accounts"]:  # a storm has no case
+        return [
+            "begin at the top of the queue, where the gravest are, and decide on each. Nothing is "
+            "blocked by itself."
+        ]
     if message["case_url"]:
         how = "on the case page"
     else:
         how = f"with `distilwatch alerts decide {message['cluster_id']} --as … --why … --output …`"
-    return [
-        f"confirm, dismiss, permit or watch it {how}. If you need time, watch it: it is in hand "
-        "then, and told again only if it gets graver. Nothing is blocked by itself."
-    ]
+    return [f"confirm, dismiss, permit or watch it {how}. {IN_HAND}"]
 
 
 def _headline(step: Step) -> str:
-    severity = step.alert.observation.severity
-    return {
-        "opened": severity.capitalize(),
-        "raised": f"Now {severity}",
-        "updated": f"Growing ({severity})",
-        "acknowledged": "In hand",
-        "resolved": "Over",
-    }[step.kind]
+    head = _HEADLINE[step.kind].format(step.alert.observation.severity)
+    return f"{head[:1].upper()}{head[1:]}"
 
 
 _NO_MORE = ("acknowledged", "resolved")
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _minute(ms: Any) -> str:

@@ -82,6 +82,7 @@ class Storms:
             "live": storm["live"] + 1,
             "joined": now_ms,
             "severity": max(storm["severity"], severity, key=SEVERITIES.index),
+            "usd": storm.get("usd", 0.0) + step.alert.observation.exposure_usd,
         }
         self._touched[name] = storm
         return str(name)
@@ -119,7 +120,8 @@ class Storms:
         }
         state = "resolved" if over else "open"
         message = storm_notice(
-            name, step, state, policy, storm["severity"], storm["size"], storm["why"], now_ms,
+            name, step, state, policy, storm["severity"], storm["size"],
+            storm.get("usd", 0.0), storm["why"], now_ms,
             revision=storm["revision"], case_url=rules.case_url, runbook_url=rules.runbook_url,
             namespace=rules.namespace,
         )  # fmt: skip

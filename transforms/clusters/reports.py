@@ -14,7 +14,7 @@ from transforms.clusters.links import Linkable
 from transforms.clusters.membership import Membership
 from transforms.clusters.signatures import content_of
 from transforms.scoring.handler import Scored
-from transforms.scoring.model import Reason
+from transforms.scoring.reason import Reason
 from transforms.sharing.watch.evidence import (
     Reported,
     best_by_source,

@@ -18,7 +18,8 @@ import numpy as np
 from apache_beam.ml.inference.base import RunInference
 
 from transforms.clusters.elements import AccountProfile, Cluster, ClusterMember
-from transforms.clusters.features import CLUSTER_FEATURES, Member, group_row
+from transforms.clusters.feature_table import CLUSTER_FEATURES
+from transforms.clusters.features import Member, group_row
 from transforms.clusters.linking import (
     LinkableFn,
     LinkAgain,

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from transforms.coverage.layout import Bins
 from transforms.coverage.sketch import CoverageSketch
-from transforms.embedding.labels import CapabilityTable
 
 _WORTH_SHOWING = 0.5  # expected requests below which an unvisited cell says nothing
 
@@ -51,23 +50,23 @@ def cell_tiles(codebook: NDArray[np.int8]) -> NDArray[np.int64]:
 
 
 def coverage_records(
-    sketch: CoverageSketch, history: CapabilityTable, tiles: NDArray[np.int64]
+    sketch: CoverageSketch, usual: NDArray[np.float64], tiles: NDArray[np.int64]
 ) -> list[dict[str, Any]]:
-    """Where a cluster was, beside where as many requests of the history would be.
+    """Where a cluster was, beside where as many requests of others would be.
 
     Args:
       sketch: of all the cluster's requests.
-      history: requests by cell; without them nothing is expected anywhere.
+      usual: float64 of shape (cells,), the part of the requests of others in each cell; of shape
+        (0,) where that is not known, and nothing is expected anywhere.
       tiles: of `cell_tiles`.
 
     Returns:
       As the tables hold it, by cell: those that were visited, and those where at least half a
-      request of the history would be.
+      request of others would be.
     """
     visits = sketch.histogram(Bins.CELL, Bins.CELL + len(tiles)).astype(np.int64)
-    usual = history.counts.sum(axis=1).astype(np.float64)
     known = len(usual) == len(tiles) and usual.sum() > 0
-    expected = usual / usual.sum() * visits.sum() if known else np.zeros(len(tiles))
+    expected = usual * visits.sum() if known else np.zeros(len(tiles))
     shown = np.flatnonzero((visits > 0) | (expected >= _WORTH_SHOWING))
     return [
         {

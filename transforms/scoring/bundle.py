@@ -7,7 +7,7 @@ bundle/
   capabilities.npz  what the history asked for in each cell
   links.npz       what benign accounts share, and what they ask
   space.npz       projection, centre and codebook of the embedding space
-  peers.npz       mean Fourier features of each peer group, models that were asked
+  peers.npz       mean Fourier features of each peer group, where it asks, and models asked
   past.npz        what each account did in the history
   <level>.npz     kinds of use, normal values and calibration scores of a level
   <level>.joblib  fitted detectors of a level
@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import DistilwatchError
 from schemas.versions import BUNDLE_FORMAT
-from transforms.clusters.features import CLUSTER_FEATURES
+from transforms.clusters.feature_table import CLUSTER_FEATURES
 from transforms.clusters.signatures import Background
 from transforms.coverage import layout
 from transforms.coverage.features import COLUMNS, Reference
@@ -51,6 +51,7 @@ from transforms.scoring.evidence import Evidence
 from transforms.scoring.kinds import Kinds
 from transforms.scoring.model import ScoringModel
 from transforms.scoring.past import Excuses, Past
+from transforms.scoring.usual import Usual, usual_of_everyone
 
 FORMAT = BUNDLE_FORMAT
 _LIBRARIES = ("numpy", "pyod", "scikit-learn", "joblib")
@@ -71,6 +72,7 @@ class Bundle:
       past: what each account did in the history.
       capabilities: what the history asked for in each cell.
       groups: what was usual for the groups of linked accounts in the history.
+      usual: where accounts of each peer group asked; in an older bundle, where everyone did.
     """
 
     version: str
@@ -83,6 +85,7 @@ class Bundle:
     past: Past = field(default_factory=Past)
     capabilities: CapabilityTable = field(default_factory=CapabilityTable)
     groups: Excuses = field(default_factory=Excuses)
+    usual: Usual = field(default_factory=Usual)
 
     def reference(self, peer_group: str) -> Reference | None:
         """The peer group's mean features, everyone's where it has none."""
@@ -107,6 +110,8 @@ def _pack(bundle: Bundle) -> dict[str, bytes]:
             means=np.stack([r.mean for r in bundle.references.values()]),
             events=np.array([r.events for r in bundle.references.values()]),
             models=bundle.references[""].models,
+            usual_names=np.array(bundle.usual.names, dtype=str),
+            usual_shares=bundle.usual.shares.astype(np.float32),
         ),
         "past.npz": _npz(
             account=bundle.past.account, vectors=bundle.past.vectors, mean=bundle.past.mean,
@@ -387,6 +392,12 @@ def unpack(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
             stored["benign"] if "benign" in stored else np.empty((0, 0), np.float32),
             int(stored["linked"]) if "linked" in stored else 0,
         )
+    capabilities = CapabilityTable(arrays("capabilities.npz")["counts"])
+    if "usual_names" in peers:
+        names = tuple(str(name) for name in peers["usual_names"])
+        usual = Usual(names, peers["usual_shares"].astype(np.float64))
+    else:  # of before
+        usual = usual_of_everyone(capabilities.counts.sum(axis=1))
     return Bundle(
         manifest["bundle_version"],
         EmbeddingSpace(
@@ -409,6 +420,7 @@ def unpack(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
             links["background_sizes"], links["background_cells"], links["background_counts"]
         ),
         Past(past["account"], past["excuse"], past["vectors"], past["mean"]),
-        CapabilityTable(arrays("capabilities.npz")["counts"]),
+        capabilities,
         Excuses(past["grouped"], past["group_excuse"]),
+        usual,
     )

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from transforms.clusters.features import CLUSTER_FEATURES
+from transforms.clusters.feature_table import CLUSTER_FEATURES
 from transforms.coverage.features import COLUMNS
-from transforms.scoring.model import Reason
+from transforms.scoring.reason import Reason
 
+_NUMBERS = ("value", "normal_low", "normal_high", "z")
 _CLEARLY, _FAR = 2.5, 5.0  # robust standard deviations from the peers' median
 
 
@@ -20,6 +21,25 @@ def _vocabulary() -> Mapping[str, tuple[str, str]]:
     words.update({feature.name: (feature.words, feature.scale) for feature in CLUSTER_FEATURES})
     words["reported"] = "accounts that fit what other labs report", "share"
     return words
+
+
+def words_of(row: Mapping[str, Any]) -> str:
+    """Today's words for a reason as the tables hold it; the stored ones where it lacks what they
+    need, or is about a feature that is not known here any more.
+
+    Args:
+      row: of `reasons` of `flagged_clusters`.
+    """
+    feature = str(row.get("feature") or "")
+    value, low, high, z = numbers = [_number(row.get(name)) for name in _NUMBERS]
+    if feature not in _vocabulary() or any(map(math.isnan, numbers)):
+        return str(row.get("words") or feature)
+    return phrase(Reason(feature, value, low, high, z, 0.0))
+
+
+def name_of(feature: str) -> str:
+    """Words for a feature, without figures; "" for one that is not known here."""
+    return _vocabulary().get(feature, ("", ""))[0]
 
 
 def shown(feature: str, value: float, digits: int = 0) -> str:
@@ -66,6 +86,10 @@ def _degree(reason: Reason) -> str:
     size = abs(reason.z)
     how = "far" if size >= _FAR else "clearly" if size >= _CLEARLY else "a little"
     return f"{how} {way} than is normal"
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def reason_record(reason: Reason) -> dict[str, Any]:

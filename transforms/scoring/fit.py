@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import DistilwatchError
-from transforms.clusters.features import CLUSTER_FEATURES, Member, group_row
+from transforms.clusters.feature_table import CLUSTER_FEATURES
+from transforms.clusters.features import Member, group_row
 from transforms.clusters.links import (
     LinkOptions,
     common_things,
@@ -47,6 +48,7 @@ from transforms.scoring.past import (
     past_of,
 )
 from transforms.scoring.rows import PeerGroups, account_rows, sketch_rows
+from transforms.scoring.usual import usual_of
 
 ACCOUNT_SESSION = "session_account"
 PAYMENT_SESSION = "session_payment"
@@ -166,7 +168,10 @@ def fit_bundle(
     }
     background = background_of([(k.key, k.sketch) for k in profiles])
     past = own.of(accounts, options.least_events)
-    return Bundle("", space, references, models, summary, common, background, past, groups=groups)
+    usual = usual_of((k.sketch for k in profiles), references, len(space.codebook))
+    return Bundle(
+        "", space, references, models, summary, common, background, past, groups=groups, usual=usual
+    )
 
 
 def held_out(keys: Sequence[str], share: float) -> NDArray[np.bool_]:

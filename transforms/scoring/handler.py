@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from schemas.errors import DistilwatchError
 from transforms.pickling import pickled_by_fields
 from transforms.scoring.bundle import Bundle, read_verified
-from transforms.scoring.model import FeatureRows, Reason
+from transforms.scoring.model import FeatureRows
+from transforms.scoring.reason import Reason
 from transforms.scoring.rows import PeerGroups
 
 _ITEM_BYTES = 2_000  # of a usual session's sketch

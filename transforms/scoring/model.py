@@ -20,6 +20,7 @@ from transforms.scoring.conditioning import Conditioner, fit_conditioner
 from transforms.scoring.detectors import DEFAULT_DETECTORS, DetectorSpec, Ensemble, fit_ensemble
 from transforms.scoring.evidence import ACCOUNT_LINES, Evidence, Line, fit_evidence
 from transforms.scoring.kinds import Kinds, fit_kinds
+from transforms.scoring.reason import Reason
 
 Float = NDArray[np.float64]
 
@@ -66,26 +67,6 @@ class FeatureRows:
 
 
 @pickled_by_fields
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why a key scored as it did, one feature.
-
-    Attributes:
-      feature: column name.
-      value: the key's own value.
-      low, high: the middle two thirds of what peers have at this volume.
-      z: robust standard deviations from the peers' median.
-      contribution: by how much the score falls when this feature alone is made normal.
-    """
-
-    feature: str
-    value: float
-    low: float
-    high: float
-    z: float
-    contribution: float
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
     """Result for n keys: score and p-value of shape (n,); z, low, high of shape (n, f)."""

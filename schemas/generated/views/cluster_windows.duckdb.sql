@@ -38,4 +38,4 @@ COMMENT ON COLUMN "cluster_windows"."known_texts" IS 'collections of known texts
 COMMENT ON COLUMN "cluster_windows"."severity_reason" IS 'why the severity was lowered; empty where it was not';
 COMMENT ON COLUMN "cluster_windows"."p_value_alone" IS 'without what other labs report; empty where that changes nothing [probability]';
 COMMENT ON COLUMN "cluster_windows"."reported_by" IS 'feeds whose indicators made the p-value smaller';
-COMMENT ON COLUMN "cluster_windows"."coverage" IS 'cells of the codebook where it was, or where as many requests of the history would be';
+COMMENT ON COLUMN "cluster_windows"."coverage" IS 'cells of the codebook where it was, or where as many requests of its peer groups would be';

@@ -189,7 +189,7 @@ def test_a_token_of_another_session_is_refused(tables: Path) -> None:
         ("permitted", {}, "needs an end"),
         ("permitted", {"until": "2001-01-01"}, "run out already"),
         ("permitted", {"until": "soon"}, "no date"),
-        ("explode", {}, "nothing was chosen"),
+        ("explode", {}, "nothing was decided"),
         ("split", {}, "names some accounts"),
         ("merge", {"other": ""}, "no other cluster"),
         ("merge", {"other": "c-nothing"}, "no clusters begin"),

@@ -53,12 +53,12 @@ def test_a_case_says_who_was_told_of_it_and_nothing_of_drills(
     page = client.get(f"/case/{name}").text
     assert "made up" not in page
     assert "<b>high" not in page
-    assert "Alert: raised" in page
+    assert "Alert:</strong> raised" in page
     assert "&lt;b&gt;high&lt;/b&gt; before, critical now); for pager, room" in page
     assert page.index("Raised <span") < page.index("Opened <span")
     assert "in a storm" in client.get(f"/case/{names[1]}").text
     assert "nobody was told: no channel" in client.get(f"/case/{names[2]}").text
-    assert "Alert: raised" in client.get(f"/case/{name}/file").text
+    assert "Alert:</strong> raised" in client.get(f"/case/{name}/file").text
 
 
 def test_precision_by_policy_is_told_week_by_week(tables: Path, names: list[str]) -> None:

@@ -233,6 +233,58 @@ def _check(page: Page, path: str) -> None:
     assert across <= 0, f"{path} is {across} pixels too wide"
 
 
+# Links in the midst of a sentence are as high as its lines.
+_SMALL = """() => [...document.querySelectorAll('a,button,input,select,textarea,summary')]
+  .map(e => e.closest('label.pick, label.check') || e)
+  .map(e => [e, e.getBoundingClientRect()])
+  .filter(([e, box]) => box.width > 1 && (box.height < 43.5 || box.width < 43.5))
+  .filter(([e]) => !(e.tagName == 'A' && getComputedStyle(e).display == 'inline' &&
+    e.parentElement.innerText.trim().length > e.innerText.trim().length + 20))
+  .map(([e, box]) => `${e.outerHTML.slice(0, 90)} ${box.width} x ${box.height}`)"""
+
+
+def test_a_thumb_finds_whatever_can_be_touched(browser: Browser, url: str) -> None:
+    page, _ = page_of(browser, viewport=PHONE, has_touch=True, is_mobile=True)
+    page.goto(url)
+    case = page.locator("a.case").first.get_attribute("href")
+    other = page.locator("a.case").nth(3).get_attribute("href")
+    token = page.locator("input[name=csrf]").first.get_attribute("value")
+    form = {"csrf": str(token), "decision": "watch", "why": "looking", "seen": ""}
+    page.request.post(f"{url}{other}/decide", form=form)
+    for path in (
+        "/", "/?text=nothing-fits", str(case), f"{other}", "/quiet", "/messages", "/policies",
+        "/runbook", "/audit", "/keys", "/case/none",
+    ):  # fmt: skip
+        page.goto(url + path)
+        page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        assert page.evaluate(_SMALL) == [], path
+        across = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        assert across <= 0, f"{path} is {across} pixels too wide"
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
+def test_enter_in_a_field_decides_nothing(
+    browser: Browser, url: str, tables_: Path, scripts: bool
+) -> None:
+    """Whoever types a cluster's id and presses Enter has not said what to do with it."""
+    page, _ = page_of(browser, java_script_enabled=scripts)
+    page.goto(url)
+    link = page.locator("a.case").nth(2)
+    name = link.inner_text()
+    link.click()
+    for field in ("The same campaign as cluster", "Until which day"):
+        page.get_by_label("Why", exact=True).fill("one crew")
+        if not page.get_by_label("The same campaign as cluster").is_visible():
+            page.get_by_text("Split or merge").click()
+        page.get_by_label("The same campaign as cluster").fill("c-1")
+        page.get_by_label(field).press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("Nothing was decided.")
+        expect(page.get_by_label("The same campaign as cluster")).to_have_value("c-1")
+        expect(page.get_by_label("Why", exact=True)).to_have_value("one crew")
+        page.goto(page.url.replace("/decide", ""))
+    assert DispositionStore(tables_).history(name) == []
+
+
 def test_the_theme_can_be_chosen(browser: Browser, url: str) -> None:
     page, wrong = page_of(browser, color_scheme="light")
     page.goto(url)

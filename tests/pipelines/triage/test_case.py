@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,17 +15,22 @@ import pytest
 
 from pipelines.report.evidence import CoveredCell, SharedThing
 from pipelines.report.story import Member, Session
+from pipelines.tables import connect, current_clusters
 from pipelines.triage.case import Cases
 from pipelines.triage.coverage_map import coverage_map
 from pipelines.triage.duckdb_store import DuckDBStore
 from pipelines.triage.export import find_case, write_case
 from pipelines.triage.graph import MOST_ACCOUNTS, MOST_THINGS, graph_of, layout
 from pipelines.triage.hand_overs import hand_overs
-from pipelines.triage.pages import chance
 from pipelines.triage.queue import Queue
 from pipelines.triage.queue_page import QueueFilter
 from schemas.errors import DistilwatchError
 from tests.support.browser import chromium
+from tests.support.triage import client_of, send_decision, writing
+from transforms.alerts.desk import observe
+from transforms.alerts.life import Standing, advance
+from transforms.alerts.notice import about, notice
+from transforms.alerts.paging import Growth, read_policies
 
 MINUTE = 60_000
 ANY = QueueFilter(state="any")
@@ -119,13 +126,6 @@ def test_a_hand_over_is_the_next_beginning_within_the_hour() -> None:
     assert found.pause == "3 minutes later"
 
 
-@pytest.mark.parametrize(
-    ("p", "words"), [(0.5, "5 in 10"), (0.0028, "3 in 1,000"), (0.012, "1 in 100"), (1e-6, "1 in")]
-)
-def test_a_p_value_in_words(p: float, words: str) -> None:
-    assert words in chance(p)
-
-
 def test_a_case_is_told_from_its_newest_rows(tables: Path) -> None:
     store = DuckDBStore(tables)
     queue = Queue(store, 0)
@@ -153,11 +153,72 @@ def test_the_file_needs_nothing_else(tables: Path, tmp_path: Path) -> None:
     html = tmp_path / "case.html"
     write_case(case, store.name, html, None)
     text = html.read_text()
-    assert case.told.cluster.sentence() in text
+    assert case.told.cluster.sentence(worth=False, named=False) in text
+    for words in told_of_it(tables, case.told.cluster.cluster_id):
+        assert words in text
     assert "<form" not in text
     assert "<script" not in text
     assert not re.findall(r'(?:src|href)="(?!#)', text)
     assert "default-src 'none'" in text
+
+
+def told_of_it(tables: Path, cluster_id: str) -> list[str]:
+    """What a message about a cluster says of what is feared, how sure it is, and what it costs."""
+    with connect(tables) as connection:
+        (row,) = (r for r in current_clusters(connection) if r["cluster_id"] == cluster_id)
+    seen = observe(row, read_policies(None))
+    _, (step,) = advance(None, seen, Standing(), Growth(), 0)
+    message = notice(step, "a-1", about(row), None, 0)
+    return [message["title"].partition(": ")[2], message["sure"], message["cost"]]
+
+
+def test_the_page_says_it_in_the_words_of_the_message(tables: Path) -> None:
+    store = DuckDBStore(tables)
+    queue = Queue(store, 0)
+    queue.refresh()
+    several = next(r for r in queue.page(ANY, 50).rows if r.accounts > 3)
+    client = client_of(tables)
+    page = client.get(f"/case/{several.cluster_id}").text
+    feared, sure, cost = told_of_it(tables, several.cluster_id)
+    assert "for each day that it goes on" in cost
+    for words in (feared, sure, cost):
+        assert words in page
+    assert send_decision(client, several.cluster_id, "dismiss").status_code == 303
+    over = client.get(f"/case/{several.cluster_id}").text
+    assert feared not in over
+    assert cost not in over
+    assert cost.partition(" so far")[0] in over
+
+
+def test_reasons_are_told_in_the_words_of_today(tables: Path) -> None:
+    """Tables of an older version hold its words; what they lack, or nobody knows, stays so."""
+    queue = Queue(DuckDBStore(tables), 0)
+    queue.refresh()
+    name = queue.page(ANY, 1).rows[0].cluster_id
+    old = [
+        reason("hill_cells", math.log(310), "topics used evenly: 310, where 20 to 41 is normal"),
+        reason("hill_cells", None, "words of a row without a value: 3, where 1 to 2 is normal"),
+        reason("gone_since", 1.0, "a feature of the past: 1, where 2 to 3 is normal"),
+    ]
+    with writing(tables) as connection:
+        connection.execute(
+            "UPDATE flagged_clusters SET reasons = ?, tactics = [] WHERE cluster_id = ?",
+            [old, name],
+        )
+    client = client_of(tables)
+    page = client.get(f"/case/{name}").text
+    assert "Different topics it asks about: 310; normal is 20 to 41." in page
+    assert "topics used evenly" not in page
+    assert "Words of a row without a value: 3, where 1 to 2 is normal." in page
+    assert "A feature of the past: 1, where 2 to 3 is normal." in page
+    assert "Different topics it asks about<" in client.get(f"/?text={name}").text
+
+
+def reason(feature: str, value: float | None, words: str) -> dict[str, Any]:
+    return {
+        "feature": feature, "value": value, "normal_low": math.log(20),
+        "normal_high": math.log(41), "z": 5.0, "contribution": 1.0, "words": words,
+    }  # fmt: skip
 
 
 def test_a_case_that_is_not_there_is_named(tables: Path) -> None:

@@ -11,6 +11,7 @@ from pipelines.settings.triage import ProxyConfig, RolesConfig, TriageConfig
 from pipelines.triage.duckdb_store import DuckDBStore
 from pipelines.triage.export import find_case, write_case
 from pipelines.triage.house import House
+from pipelines.triage.house_pages import together
 from pipelines.triage.queue import Queue
 from pipelines.triage.queue_page import QueueFilter, QueueRow
 from pipelines.triage.runbook import runbook
@@ -18,7 +19,7 @@ from tests.pipelines.triage.test_alert_steps import add, step
 from tests.support.triage import audit_file, client_of, send_decision, token_in
 from transforms.alerts.allowlist import Allowed, Allowlist
 from transforms.alerts.book import Book
-from transforms.alerts.outbox import Backoff
+from transforms.alerts.outbox import Backoff, Message
 from transforms.alerts.paging import read_policies
 from transforms.alerts.routing import Channels, QuietHours
 from transforms.alerts.rules import Rules
@@ -146,6 +147,24 @@ def book(tmp_path: Path) -> Path:
         own.outbox.failed(pager, "<b>no such key</b>", T0, Backoff(limit=1))
         own.outbox.sent(room, None, T0)
     return path
+
+
+def test_what_several_channels_took_alike_is_one_line() -> None:
+    def message(key: str, title: str = "High: 4 accounts", error: str = "") -> Message:
+        state = "dead" if error else "sent"
+        channel = key.rpartition("/")[2]
+        return Message(key, "a-1", channel, {"title": title}, state, 1, T0, T0, T0, error)
+
+    found = together(
+        [
+            message("a-1/2/mail"), message("a-1/2/pager"), message("a-1/2/room", error="refused"),
+            message("a-1/1/pager"), message("a-2/1/hook"), message("a-1/1/hook"),
+        ]
+    )  # fmt: skip
+    assert [(first.key, channels) for first, channels in found] == [
+        ("a-1/2/mail", ["mail", "pager"]), ("a-1/2/room", ["room"]),
+        ("a-1/1/pager", ["hook", "pager"]), ("a-2/1/hook", ["hook"]),
+    ]  # fmt: skip
 
 
 def test_messages_that_could_not_be_sent_are_listed_and_tried_again(

@@ -14,7 +14,7 @@ from pipelines.triage.duckdb_store import DuckDBStore
 from pipelines.triage.queue import Queue
 from pipelines.triage.queue_page import QueueFilter, QueueRow
 from pipelines.triage.states import GROUP
-from tests.support.triage import writing
+from tests.support.triage import client_of, writing
 from transforms.alerts.dispositions import decide
 
 ANY = QueueFilter(state="any")
@@ -191,3 +191,9 @@ def test_similar_cases_are_decided_ones_and_those_with_the_same_accounts_come_fi
     assert found[0].shared_accounts == 1
     assert all(s.state not in ("open", "watched") and s.likeness >= 0.5 for s in found)
     assert [s.likeness for s in found] == sorted((s.likeness for s in found), reverse=True)
+
+
+def test_a_message_about_many_alerts_leads_to_the_queue(tables: Path) -> None:
+    """Its link is that of a case without a name."""
+    answer = client_of(tables).get("/case/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/")

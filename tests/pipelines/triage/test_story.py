@@ -22,6 +22,7 @@ from tests.support.commands import query, result
 from tests.support.receivers import HOOK_SECRET, Receiver, heard, hook_file, receiver, signed
 from tests.support.triage import served
 from transforms.alerts.paging import PACKAGED
+from transforms.alerts.wording import dollars
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 READERS = 4
@@ -53,6 +54,13 @@ class House:
     def heard(self, after: int = 0) -> list[tuple[str, str]]:
         """Step and cluster of what the receiver took, after so many."""
         return heard(self.server)[after:]
+
+    def message(self, step: str, cluster: str) -> dict[str, Any]:
+        """The message of a step, as the receiver took it."""
+        sent = [request.json["data"] for request in self.server.taken()]
+        found: dict[str, Any]
+        (found,) = (m for m in sent if (m["step"], m["cluster_id"]) == (step, cluster))
+        return found
 
 
 def _without_storms(folder: Path) -> Path:
@@ -134,9 +142,15 @@ def test_a_person_is_paged_decides_and_is_left_in_peace_until_they_change_their_
             "SELECT account_count, request_count, exposure_usd FROM current_clusters "
             f"WHERE cluster_id = '{worst}'",
         )
-        for said in (f"{accounts} accounts", f"{requests:,} requests", f"${exposure:,.2f}"):
+        for said in (f"{accounts} accounts", f"{requests:,} requests"):
             assert said in sentence
-        expect(page.locator(".sure")).to_contain_text("by chance")
+        # The page says how sure it is and what it costs in the words of the message.
+        message = house.message("opened", worst)
+        assert message["title"].partition(": ")[2] in sentence
+        sure, cost = page.locator(".sure").all_inner_texts()
+        assert sure.startswith(f"How sure: {message['sure']}")
+        assert cost == f"Cost: {message['cost']}"
+        assert dollars(exposure) in cost
         expect(page.locator("svg.map")).to_be_visible()
         expect(page.locator("table.members tbody tr")).to_have_count(accounts)
 

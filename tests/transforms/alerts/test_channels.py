@@ -24,7 +24,7 @@ from transforms.alerts.channels.topic import Topic
 from transforms.alerts.channels.webhook import Webhook, verify
 from transforms.alerts.life import Observation, advance
 from transforms.alerts.life import Standing as Said
-from transforms.alerts.notice import notice
+from transforms.alerts.notice import body, notice
 from transforms.alerts.paging import Growth, read_policies
 from transforms.alerts.routing import Channels, Secret
 
@@ -135,6 +135,20 @@ def test_pagerduty_has_one_incident_an_alert(server: Receiver) -> None:
         jsonschema.Draft202012Validator(schema).validate(event)
 
 
+def test_pagerduty_says_what_the_others_say(server: Receiver) -> None:
+    channel = PagerDuty(server.url, KEY)
+    for notice_ in (told(), told("raised"), told() | {"namespace": "drill"}):
+        channel.tell("k", notice_, None)
+    first, raised, drill = (r.json["payload"]["custom_details"] for r in server.requests)
+    assert list(first) == ["what", "how sure", "cost", "check first", "you can"]
+    said = body(told())
+    assert f"How sure: {first['how sure']}" in said
+    assert f"Cost: {first['cost']}" in said
+    assert f"You can: {first['you can']}" in said
+    assert raised["why now"] == "medium before, critical now"
+    assert drill["drill"] == "This is a drill. Nothing is happening to customers."
+
+
 def _slack(_: str, headers: dict[str, str], content: bytes) -> Answer:
     if headers.get("authorization") != f"Bearer {TOKEN}":
         return Answer(content=b'{"ok": false, "error": "invalid_auth"}')
@@ -156,7 +170,10 @@ def test_slack_keeps_an_alert_in_one_thread() -> None:
         assert first["text"] == (
             "Medium: 14 accounts may be copying the model; they share a payment method"
         )
-        assert "https://t.example/c/c-8d1f" in first["attachments"][0]["text"]
+        (block,) = first["attachments"][0]["blocks"]
+        assert block["expand"] is True  # or the first lines would be all that is seen
+        assert block["text"]["text"] == "\n".join(body(told()))
+        assert "https://t.example/c/c-8d1f" in block["text"]["text"]
         with pytest.raises(Refused, match="invalid_auth") as caught:
             SlackBot(server.url, "xoxb-wrong", "C1").tell("k", told(), None)
         assert "xoxb" not in str(caught.value)
@@ -166,6 +183,16 @@ def test_slack_keeps_an_alert_in_one_thread() -> None:
         with pytest.raises(TryLater) as later:
             channel.tell("k", told(), None)
         assert later.value.after_ms == 7_000
+
+
+def test_slack_takes_what_is_long_in_parts(server: Receiver) -> None:
+    checks = [f"{i} " + "&" * 1_200 for i in range(4)]
+    SlackWebhook(server.url).tell("k", told() | {"check": [*checks, "x" * 9_000]}, None)
+    blocks = server.requests[0].json["attachments"][0]["blocks"]
+    texts = [block["text"]["text"] for block in blocks]
+    assert all(0 < len(text) <= 3_000 for text in texts)
+    assert "https://t.example/c/c-8d1f" in texts[-1]
+    assert "".join(texts).count("- ") >= 5
 
 
 def test_names_cannot_steer_slacks_markup(server: Receiver) -> None:

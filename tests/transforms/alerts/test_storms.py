@@ -10,6 +10,7 @@ from tests.support.desk import (
     Office,
     cluster,
 )
+from transforms.alerts.notice import body
 from transforms.alerts.restore import restored
 
 
@@ -20,14 +21,25 @@ def test_a_storm_is_one_message_that_is_told_again_when_it_doubles(
     steps = desk.look(*(cluster(f"c-{i:02}") for i in range(12)))
     assert len(steps) == 13  # twelve alerts, and the storm
     titles = [
-        m.notice["title"] for m in desk.book.outbox.messages() if "Storm" in m.notice["title"]
+        m.notice["title"] for m in desk.book.outbox.messages() if "storm" in m.notice["title"]
     ]
-    assert titles == ["Storm of campaign: 8 more alerts, told together"]
+    assert titles == ["Medium: a storm of 8 more alerts by policy campaign, told together"]
     assert len(desk.book.outbox.messages()) == 5
     assert len(desk.look(cluster("c-20"))) == 1  # the alert lives, and nobody is told
     grown = desk.look(*(cluster(f"c-{i:02}") for i in range(30, 40)))
     assert len(grown) == 11
-    assert desk.book.outbox.messages()[0].notice["title"].startswith("Storm of campaign: 19 more")
+    told = desk.book.outbox.messages()[0].notice
+    assert told["title"].startswith(
+        "Growing (medium): a storm of 19 more alerts by policy campaign"
+    )
+    assert body(told)[:4] == [
+        "More than 4 in 60 minutes.",
+        "So many at once are more often our fault than an attack. Look first whether something "
+        "changed at our end: a new bundle, settings, a new region.",
+        "Cost: answers worth $228 at list price.",
+        "Check first:",
+    ]
+    assert any(line.startswith("You can: begin at the top of the queue") for line in body(told))
     # What becomes critical leaves the storm; what is over is not told one by one.
     assert desk.look(cluster("c-35", 20, "critical")) == ["raised c-35"]
     assert desk.book.outbox.messages()[0].notice["cluster_id"] == "c-35"
@@ -35,7 +47,8 @@ def test_a_storm_is_one_message_that_is_told_again_when_it_doubles(
     over = desk.look(*(cluster(n, 50, status="resolved") for n in rest))
     assert sum(step.startswith("resolved") for step in over) == len(rest) + 1
     assert (
-        desk.book.outbox.messages()[0].notice["title"] == "Over: the storm of campaign, 19 alerts"
+        desk.book.outbox.messages()[0].notice["title"]
+        == "Over: the storm of 19 alerts by policy campaign"
     )
     desk.now += 2 * HOUR
     assert desk.look(cluster("c-50")) == ["opened c-50"]

@@ -8,7 +8,6 @@ import pytest
 from tests.support.sketches import TOPICS, person, sketch_of
 from transforms.coverage.cell_map import cell_tiles, coverage_records
 from transforms.coverage.layout import Bins
-from transforms.embedding.labels import SLOTS, CapabilityTable
 
 
 def _codebook(cells: int) -> np.ndarray:
@@ -44,22 +43,20 @@ def test_alike_cells_are_near() -> None:
 
 def test_records_hold_all_visits_and_expect_as_many_requests() -> None:
     sketch = sketch_of(person("a", 1, 300))
-    counts = np.zeros((TOPICS, SLOTS), np.int64)
-    counts[:, 0] = np.arange(TOPICS)
-    records = coverage_records(sketch, CapabilityTable(counts), cell_tiles(_codebook(TOPICS)))
+    usual = np.arange(TOPICS) / np.arange(TOPICS).sum()
+    records = coverage_records(sketch, usual, cell_tiles(_codebook(TOPICS)))
     visits = sketch.histogram(Bins.CELL, Bins.CELL + TOPICS)
     assert sum(r["requests"] for r in records) == visits.sum() > 0
     assert {r["cell"]: r["requests"] for r in records if r["requests"]} == {
         int(c): int(visits[c]) for c in np.flatnonzero(visits)
     }
     for r in records:
-        share = counts[r["cell"], 0] / counts.sum()
-        assert r["expected"] == pytest.approx(share * visits.sum())
+        assert r["expected"] == pytest.approx(usual[r["cell"]] * visits.sum())
         assert r["requests"] or r["expected"] >= 0.5
 
 
-def test_without_a_labelled_history_nothing_is_expected() -> None:
+def test_where_nothing_is_known_nothing_is_expected() -> None:
     sketch = sketch_of(person("a", 1, 40))
-    records = coverage_records(sketch, CapabilityTable(), cell_tiles(_codebook(TOPICS)))
+    records = coverage_records(sketch, np.zeros(0), cell_tiles(_codebook(TOPICS)))
     assert records
     assert {r["expected"] for r in records} == {None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from transforms.clusters.features import CLUSTER_FEATURES
+from transforms.clusters.feature_table import CLUSTER_FEATURES
 from transforms.coverage.features import COLUMNS
 from transforms.scoring.detectors import EvidenceSum
 from transforms.scoring.evidence import ACCOUNT_LINES, CLUSTER_LINES, Line, fit_evidence

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
 from pipelines.report.meanings import MEANINGS, meaning_of
-from transforms.clusters.features import CLUSTER_FEATURES
+from transforms.clusters.feature_table import CLUSTER_FEATURES
 from transforms.coverage.features import COLUMNS
-from transforms.scoring.explain import phrase
-from transforms.scoring.model import Reason
+from transforms.scoring.explain import name_of, phrase, reason_record, words_of
+from transforms.scoring.reason import Reason
 
 NAMES = {feature.name for feature in (*COLUMNS, *CLUSTER_FEATURES)} | {"reported"}
 
@@ -35,6 +36,26 @@ NAMES = {feature.name for feature in (*COLUMNS, *CLUSTER_FEATURES)} | {"reported
 )  # fmt: skip
 def test_a_reason_says_what_is_normal_beside_it(reason: Reason, words: str) -> None:
     assert phrase(reason) == words
+
+
+def test_words_of_a_stored_reason_are_those_of_today() -> None:
+    made = Reason("hill_cells", math.log(164), math.log(26), math.log(124), 3.0, 1.0)
+    row = reason_record(made)
+    assert words_of(row | {"words": "topics used evenly: 164"}) == phrase(made)
+    assert name_of("hill_cells") == phrase(made).partition(":")[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"feature": "gone"}, {"feature": None}, {"value": None}, {"normal_low": None},
+     {"normal_high": math.nan}, {"z": None}],
+)  # fmt: skip
+def test_what_a_stored_reason_lacks_leaves_it_in_its_own_words(change: dict[str, Any]) -> None:
+    row = reason_record(Reason("hill_cells", 5.0, 3.0, 4.0, 3.0, 1.0)) | {"words": "as it was"}
+    assert words_of(row) != "as it was"
+    assert words_of(row | change) == "as it was"
+    assert words_of({"feature": "gone"}) == "gone"
+    assert name_of("gone") == ""
 
 
 def test_every_feature_says_why_it_counts_and_nothing_else_does() -> None:

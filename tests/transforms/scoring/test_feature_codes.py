@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transforms.clusters.features import CLUSTER_FEATURES
+from transforms.clusters.feature_table import CLUSTER_FEATURES
 from transforms.coverage.features import COLUMNS
 
 

@@ -9,7 +9,7 @@ import orjson
 
 from transforms.alerts.channels import Notice, Thread
 from transforms.alerts.channels.http import LIMITS, post
-from transforms.alerts.notice import you_can
+from transforms.alerts.notice import DRILL, links, you_can
 
 _SEVERITY = {"low": "info", "medium": "warning", "high": "error", "critical": "critical"}
 _LONGEST_SUMMARY = 1_024
@@ -35,7 +35,6 @@ class PagerDuty:
             "dedup_key": notice["alert_id"],
         }
         if event["event_action"] == "trigger":
-            links = [("Case", notice["case_url"]), ("Runbook", notice["runbook_url"])]
             event |= {
                 "client": "distilwatch",
                 "payload": {
@@ -46,20 +45,27 @@ class PagerDuty:
                     "component": notice["cluster_id"],
                     "group": notice["policy"],
                     "class": notice["step"],
-                    "custom_details": {
-                        "what": notice.get("what", ""),
-                        "unusual": notice.get("unusual", []),
-                        "how sure": notice["sure"],
-                        "cost": notice["cost"],
-                        "check": notice["check"],
-                        "you can": you_can(notice),
-                        "why now": notice["reason"],
-                    },
+                    "custom_details": _details(notice),
                 },
-                "links": [{"href": href, "text": text} for text, href in links if href],
+                "links": [{"href": href, "text": text} for text, href in links(notice)],
             }
         post(self._url, orjson.dumps(event), {}, "PagerDuty", self._limits)
         return None
+
+
+def _details(notice: Notice) -> dict[str, Any]:
+    """What the other channels say in lines, as far as there is something to say."""
+    details = {
+        "drill": DRILL if notice["namespace"] else "",
+        "why now": "" if notice["reason"] == "flagged" else notice["reason"],
+        "what": notice.get("what", ""),
+        "how sure": notice["sure"],
+        "cost": notice["cost"],
+        "unusual": notice.get("unusual", []),
+        "check first": notice["check"],
+        "you can": " ".join(you_can(notice)),
+    }
+    return {name: said for name, said in details.items() if said}
 
 
 def _action(notice: Notice) -> str:

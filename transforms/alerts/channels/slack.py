@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ from transforms.alerts.notice import body
 
 _COLOURS = {"low": "#5b7083", "medium": "#b58900", "high": "#cb4b16", "critical": "#b3152a"}
 _OVER = "#2e7d32"
+_LONGEST_TEXT = 3_000
 _PASSING = ("ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable",
             "request_timeout", "team_added_to_org")  # fmt: skip
 
@@ -76,13 +78,31 @@ class SlackBot:
 
 def _form(notice: Notice) -> dict[str, Any]:
     colour = _OVER if notice["state"] == "resolved" else _COLOURS[notice["severity"]]
-    # `&`, `<` and `>` steer Slack's markup.
-    title, text = (
-        said.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        for said in (str(notice["title"]), "\n".join(body(notice)))
-    )
+    title, *lines = (_escaped(line) for line in (str(notice["title"]), *body(notice)))
+    # As the text of an attachment Slack would fold all but the first lines.
+    blocks = [
+        {"type": "section", "expand": True, "text": {"type": "mrkdwn", "text": text}}
+        for text in _in_parts(lines)
+    ]
     return {
         "text": title,
-        "attachments": [{"color": colour, "text": text, "fallback": title}],
+        "attachments": [{"color": colour, "fallback": title, "blocks": blocks}],
         "unfurl_links": False,
     }
+
+
+def _escaped(said: str) -> str:
+    """`&`, `<` and `>` steer Slack's markup."""
+    return said.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _in_parts(lines: Iterable[str]) -> list[str]:
+    """Lines together, in as few texts as a section of Slack's may hold."""
+    parts: list[str] = []
+    for line in lines:
+        line = line[:_LONGEST_TEXT]
+        if parts and len(parts[-1]) + 1 + len(line) <= _LONGEST_TEXT:
+            parts[-1] += f"\n{line}"
+        else:
+            parts.append(line)
+    return parts

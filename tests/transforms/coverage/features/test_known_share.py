@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.features import value_of
 from tests.support.sketches import harvester, sketch_of
-from transforms.clusters.features import CLUSTER_FEATURES
+from transforms.clusters.feature_table import CLUSTER_FEATURES
 from transforms.coverage import features as f
 from transforms.coverage.sketch import merge
 from transforms.scoring.evidence import ACCOUNT_LINES, CLUSTER_LINES
