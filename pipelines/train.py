@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -166,12 +167,33 @@ def train(options: TrainOptions, console: Console) -> TrainSummary:
         _two_parts(profiles, parts, config.scoring.min_requests),
         ((name, whole(own)) for name, own in parts.items()),
     )
+    calibrating = len(bundle.models[PROFILE].calibration.scores[""])
+    if few := too_few(calibrating, config):
+        console.warn(few)
     bundle = replace(bundle, capabilities=fitted.capabilities)
     version = save_bundle(bundle, options.bundle)
     return TrainSummary(
         str(options.bundle), version, events, bundle.training["keys"], len(options.left_out),
         len(options.benign),
     )  # fmt: skip
+
+
+def too_few(calibrating: int, config: Config) -> str:
+    """What a history of few accounts cannot tell; "" where it is large enough.
+
+    Args:
+      calibrating: accounts that no model was fitted to.
+    """
+    if 1 / (calibrating + 1) <= config.alerts.max_p:
+        return ""
+    enough = math.ceil((1 / config.alerts.max_p - 1) / config.scoring.calibration_share)
+    return (
+        f"few accounts: {calibrating:,} of them calibrate, so that by chance alone 1 of "
+        f"{calibrating + 1:,} looks as odd as the oddest. An account that shares nothing is "
+        "flagged only where it lies far outside; groups are judged as ever. From about "
+        f"{enough:,} accounts with {config.scoring.min_requests:,} requests and more in the "
+        "history this is no more so"
+    )
 
 
 def _fit_space(options: TrainOptions, folder: str) -> tuple[FittedSpace, LeftOut]:

@@ -1,4 +1,4 @@
-"""The sample that the embedding space is fitted to."""
+"""The sample that the embedding space is fitted to, and what a small history is told."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.train import SmallestHashes
+from pipelines.config import Config
+from pipelines.train import SmallestHashes, too_few
 
 SIZE, DIM = 12, 3
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -57,3 +58,13 @@ def test_a_full_sample_still_takes_what_is_smaller(order: int) -> None:
     for low in range(0, 100, 10)[::order]:
         accumulator = combine.add_input(accumulator, batch(list(range(low, low + 10))))
     assert rows(combine.extract_output(accumulator)) == list(range(SIZE))
+
+
+def test_a_history_of_few_accounts_is_told_what_it_cannot_tell() -> None:
+    # At max_p 0.01, with two fifths that calibrate: 99 of 248.
+    config = Config()
+    assert (config.alerts.max_p, config.scoring.calibration_share) == (0.01, 0.4)
+    assert too_few(99, config) == ""
+    assert "98 of them calibrate" in too_few(98, config)
+    assert "1 of 99" in too_few(98, config)
+    assert "about 248 accounts" in too_few(98, config)
