@@ -20,8 +20,8 @@ from tests.support.sketches import (
     token,
     topic_coordinates,
 )
+from transforms.clusters.feature_table import CLUSTER_FEATURES
 from transforms.clusters.features import (
-    CLUSTER_FEATURES,
     Member,
     complementarity,
     group_row,
