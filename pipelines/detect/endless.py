@@ -310,11 +310,12 @@ def stopped_by_signals() -> Iterator[threading.Event]:
 def _told_once() -> Iterator[None]:
     """A failure is told by the job that failed; here workers do not tell it, too.
 
-    Beam's worker prints its traceback, and logs it as well: it only logs. The runner then closes
-    its connections, and every thread of the worker that reads one tells that it is gone.
+    Beam's worker prints its traceback, and logs it as well: it only logs, from here on, because a
+    thread of it that starts a bundle as the runner goes finds that out after all of this is over.
+    The runner then closes its connections, and every thread of the worker that reads one tells that
+    it is gone.
     """
-    names = vars(sdk_worker)
-    names["print"] = lambda *_, **__: None
+    vars(sdk_worker)["print"] = lambda *_, **__: None
     before = threading.excepthook
 
     def tell(failure: threading.ExceptHookArgs) -> None:
@@ -331,7 +332,6 @@ def _told_once() -> Iterator[None]:
         for logger in loggers:
             logger.removeFilter(_no_lost_connection)
         threading.excepthook = before
-        del names["print"]
 
 
 def _no_lost_connection(record: logging.LogRecord) -> bool:

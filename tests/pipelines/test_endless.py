@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from pathlib import Path
 import grpc
 import orjson
 import pytest
+from apache_beam.portability.api import beam_fn_api_pb2
+from apache_beam.runners.worker import sdk_worker
 
 from infra.local.services import KafkaBroker
 from pipelines import cli
@@ -399,3 +402,25 @@ def test_connections_that_a_failed_job_has_closed_are_not_told_of(
     finally:
         log.removeHandler(handler)
         threading.excepthook = before
+
+
+def test_a_worker_that_finds_its_runner_gone_when_all_is_over_prints_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(vars(sdk_worker), "print", print)
+    harness = object.__new__(sdk_worker.SdkHarness)
+    harness._responses = queue.Queue()
+
+    def start_a_bundle() -> None:
+        raise grpc.RpcError("the runner is gone")
+
+    def execute() -> str:
+        request = beam_fn_api_pb2.InstructionRequest(instruction_id="late")
+        harness._execute(start_a_bundle, request)
+        assert "the runner is gone" in harness._responses.get().error
+        return capsys.readouterr().err
+
+    assert "Traceback" in execute()
+    with endless._told_once():
+        pass
+    assert "Traceback" not in execute()
