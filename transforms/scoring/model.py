@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transforms.coverage.features import Suspicious
-from transforms.pickling import pickled_by_fields
 from transforms.scoring.calibration import Calibration, calibrate
 from transforms.scoring.conditioning import Conditioner, fit_conditioner
 from transforms.scoring.detectors import DEFAULT_DETECTORS, DetectorSpec, Ensemble, fit_ensemble
@@ -66,7 +65,6 @@ class FeatureRows:
         )
 
 
-@pickled_by_fields
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
     """Result for n keys: score and p-value of shape (n,); z, low, high of shape (n, f)."""
