@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.detectors import parts_of
 from pipelines.settings.clusters import ClustersConfig
 from pipelines.simulate.compose import Simulation
 from pipelines.simulate.scenario import Scenario, composed_scenario
@@ -32,10 +33,9 @@ from transforms.clusters.links import (
     with_matches,
 )
 from transforms.clusters.transforms import CLUSTER_LEVEL, cluster_rows
-from transforms.coverage.fold import fold
 from transforms.coverage.layout import DAY_MS
-from transforms.coverage.sketch import CoverageSketch, encode, merge
-from transforms.embedding.embed import place, vectors_of
+from transforms.coverage.sketch import CoverageSketch
+from transforms.embedding.embed import vectors_of
 from transforms.embedding.hashing import DIM, NAME, HashingEmbedder
 from transforms.embedding.left_out import LeftOut, leave_out
 from transforms.embedding.space import EmbeddingSpace, fit_space
@@ -109,24 +109,7 @@ def world(scenario: Scenario, cells: int = 1_024, sample: int = 60_000) -> World
     space = fit_space(vectors[chosen], NAME, cells, _SEED)
     left_out = leave_out(space, hashes[chosen], vectors[chosen])
     peers = sorted({str(peer) for batch in history for peer in set(batch.events.peer)})
-    return World(space, peers, _parts(history, space, left_out), _parts(live, space, LeftOut()))
-
-
-def _parts(
-    batches: Sequence[Decoded], space: EmbeddingSpace, left_out: LeftOut
-) -> dict[str, list[Part]]:
-    found: dict[tuple[str, int], list[CoverageSketch]] = {}
-    for batch in batches:
-        events = place(batch, space, HashingEmbedder())
-        nearness = left_out.correct(events.event_hash, events.nearness)
-        for piece in fold(replace(events, nearness=nearness), DAY_MS):
-            start = piece.sketch.first_ms // DAY_MS * DAY_MS
-            found.setdefault((piece.account, start), []).append(piece.sketch)
-    parts: dict[str, list[Part]] = {}
-    for (account, start), sketches in sorted(found.items()):
-        day = merge(sketches)
-        parts.setdefault(account, []).append(Part(account, start, day.events, encode(day)))
-    return parts
+    return World(space, peers, parts_of(history, space, left_out), parts_of(live, space, LeftOut()))
 
 
 def fitted(made: World, options: BundleOptions) -> Bundle:

@@ -31,6 +31,7 @@ from transforms.coverage.layout import DAY_MS
 from transforms.coverage.sketch import CoverageSketch, encode, merge
 from transforms.embedding.embed import place, vectors_of
 from transforms.embedding.hashing import DIM, NAME, HashingEmbedder
+from transforms.embedding.left_out import LeftOut, leave_out
 from transforms.embedding.space import EmbeddingSpace, fit_space
 from transforms.ingest.batch import Decoded, RecordBatch
 from transforms.ingest.decode import Decoder
@@ -116,7 +117,9 @@ def measure(scenario: Scenario) -> Population:
     vectors = np.concatenate([vectors_of(batch, embedder) for batch in past])
     chosen = np.random.default_rng(_SEED).permutation(len(vectors))[:_SAMPLE]
     space = fit_space(vectors[chosen], NAME, 1_024, _SEED)
-    before, after = (_parts(batches, space) for batches in (past, live))
+    hashes = np.concatenate([batch.events.event_hash for batch in past])
+    left_out = leave_out(space, hashes[chosen], vectors[chosen])
+    before, after = parts_of(past, space, left_out), parts_of(live, space, LeftOut())
     found = {account: whole(parts) for account, parts in after.items()}
     accounts = [Account(a, s) for a, s in found.items() if s.events >= _LEAST_REQUESTS]
     peers = sorted({str(peer) for batch in past for peer in set(batch.events.peer)})
@@ -137,10 +140,19 @@ def measure(scenario: Scenario) -> Population:
 _Parts = Mapping[str, Sequence[Part]]
 
 
-def _parts(batches: Sequence[Decoded], space: EmbeddingSpace) -> dict[str, list[Part]]:
+def parts_of(
+    batches: Sequence[Decoded], space: EmbeddingSpace, left_out: LeftOut
+) -> dict[str, list[Part]]:
+    """What each account did on each day.
+
+    Args:
+      batches: of its requests.
+      space: that they are placed in.
+      left_out: of them, what the space was fitted to.
+    """
     found: dict[tuple[str, int], list[CoverageSketch]] = {}
     for batch in batches:
-        for piece in fold(place(batch, space, HashingEmbedder()), DAY_MS):
+        for piece in fold(left_out.measured(place(batch, space, HashingEmbedder())), DAY_MS):
             start = piece.sketch.first_ms // DAY_MS * DAY_MS
             found.setdefault((piece.account, start), []).append(piece.sketch)
     parts: dict[str, list[Part]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from transforms.alerts.dispositions import Disposition, accounts_of
 from transforms.coverage.sketch import CoverageSketch, decode, encode
 from transforms.embedding.labels import CapabilityTable, count_labels
 from transforms.embedding.left_out import LeftOut, leave_out
+from transforms.embedding.sample import Sample, SmallestHashes
 from transforms.embedding.space import EmbeddingSpace, fit_space
 from transforms.ingest.batch import Events
 from transforms.ingest.hashing import hash64
@@ -258,50 +259,12 @@ def _count_capabilities(
     return count_labels(cells, labels, space.cells)
 
 
-def _save_sample(sample: _Sample, folder: str) -> None:
+def _save_sample(sample: Sample, folder: str) -> None:
+    hashes, vectors, labels = sample
     try:
-        np.savez(Path(folder) / "sample.npz", hashes=sample[0], vectors=sample[1], labels=sample[2])
+        np.savez(Path(folder) / "sample.npz", hashes=hashes, vectors=vectors, labels=labels)
     except OSError as error:
         raise cannot_keep(folder, error) from error
-
-
-_Sample = tuple[NDArray[np.uint64], NDArray[np.float32], NDArray[np.int8]]
-
-
-class SmallestHashes(beam.CombineFn):  # type: ignore[misc]
-    """A uniform sample of events that does not depend on their order: the k smallest hashes, with
-    the events' vectors and labels."""
-
-    def __init__(self, size: int, dim: int) -> None:
-        self._size = size
-        self._dim = dim
-
-    def create_accumulator(self) -> _Sample:
-        return np.empty(0, np.uint64), np.empty((0, self._dim), np.float32), np.empty(0, np.int8)
-
-    def add_input(self, accumulator: _Sample, element: _Sample) -> _Sample:
-        hashes, rows, labels = element
-        if len(accumulator[0]) == self._size:  # full: hardly anything gets in any more
-            smaller = hashes < accumulator[0][-1]
-            hashes, rows, labels = hashes[smaller], rows[smaller], labels[smaller]
-        if not len(hashes):
-            return accumulator
-        hashes, index = np.unique(np.concatenate([accumulator[0], hashes]), return_index=True)
-        index = index[: self._size]
-        return (
-            hashes[: self._size],
-            np.concatenate([accumulator[1], rows])[index],
-            np.concatenate([accumulator[2], labels])[index],
-        )
-
-    def merge_accumulators(self, accumulators: Iterable[_Sample]) -> _Sample:
-        merged = self.create_accumulator()
-        for accumulator in accumulators:
-            merged = self.add_input(merged, accumulator)
-        return merged
-
-    def extract_output(self, accumulator: _Sample) -> _Sample:
-        return accumulator
 
 
 def _sketch_history(

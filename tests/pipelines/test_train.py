@@ -1,63 +1,17 @@
-"""The sample that the embedding space is fitted to, and what a small history is told."""
+"""What a history is measured by, and what a small one is told."""
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipelines.config import Config
-from pipelines.train import SmallestHashes, too_few
-
-SIZE, DIM = 12, 3
-Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-def batch(hashes: list[int]) -> Batch:
-    """Events whose vectors and labels follow from their hashes."""
-    values = np.array(hashes, np.uint64)
-    rows = np.repeat(values[:, None], DIM, axis=1).astype(np.float32)
-    return values, rows, (values % 16).astype(np.int8)
-
-
-def smallest(batches: list[list[int]]) -> list[int]:
-    return sorted({h for hashes in batches for h in hashes})[:SIZE]
-
-
-def rows(sample: Batch) -> list[int]:
-    hashes, vectors, labels = sample
-    assert vectors.shape[1] == DIM
-    assert vectors[:, 0].tolist() == hashes.tolist()
-    assert labels.tolist() == (hashes % 16).tolist()
-    return [int(row[0]) for row in vectors]
-
-
-BATCHES = st.lists(st.lists(st.integers(0, 60), max_size=15), max_size=8)
-
-
-@given(BATCHES, BATCHES)
-def test_it_is_the_smallest_hashes_however_the_events_are_split(
-    one: list[list[int]], other: list[list[int]]
-) -> None:
-    combine = SmallestHashes(SIZE, DIM)
-    accumulators = []
-    for batches in (one, other):
-        accumulator = combine.create_accumulator()
-        for hashes in batches:
-            accumulator = combine.add_input(accumulator, batch(hashes))
-        accumulators.append(accumulator)
-    merged = combine.merge_accumulators(accumulators)
-    assert rows(combine.extract_output(merged)) == smallest([*one, *other])
-
-
-@pytest.mark.parametrize("order", [1, -1])
-def test_a_full_sample_still_takes_what_is_smaller(order: int) -> None:
-    combine = SmallestHashes(SIZE, DIM)
-    accumulator = combine.create_accumulator()
-    for low in range(0, 100, 10)[::order]:
-        accumulator = combine.add_input(accumulator, batch(list(range(low, low + 10))))
-    assert rows(combine.extract_output(accumulator)) == list(range(SIZE))
+from pipelines.train import TrainOptions, _fit_space, _sketch_history, too_few
+from tests.pipelines.conftest import SmallRun
+from transforms.coverage.layout import Sum
+from transforms.embedding.left_out import LeftOut
+from transforms.scoring.fit import PROFILE
 
 
 def test_a_history_of_few_accounts_is_told_what_it_cannot_tell() -> None:
@@ -68,3 +22,35 @@ def test_a_history_of_few_accounts_is_told_what_it_cannot_tell() -> None:
     assert "98 of them calibrate" in too_few(98, config)
     assert "1 of 99" in too_few(98, config)
     assert "about 248 accounts" in too_few(98, config)
+
+
+@pytest.mark.slow
+def test_the_history_is_measured_without_itself(
+    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its accounts look nearer to what is usual than they will a week later."""
+    monkeypatch.setenv("DISTILWATCH_HOME", str(small_run.home))
+    inputs = [str(small_run.inputs / "history.jsonl")]
+    options = TrainOptions(inputs, tmp_path / "bundle", Config(), "direct", [])
+    (tmp_path / "sample").mkdir()
+    fitted, left_out = _fit_space(options, str(tmp_path / "sample"))
+    near = []
+    for name, left in (("without", left_out), ("with", LeftOut())):
+        (tmp_path / name).mkdir()
+        levels, *_ = _sketch_history(options, fitted, left, str(tmp_path / name))
+        sums = sum(key.sketch.sums for key in levels[PROFILE])
+        near.append(sums[Sum.NEARNESS] / sums[Sum.VECTORS])
+    without, itself = near
+    assert without < itself - 20  # thousandths of a cosine
+
+
+@pytest.mark.slow
+def test_in_the_space_of_another_bundle_nothing_is_left_out(
+    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILWATCH_HOME", str(small_run.home))
+    inputs = [str(small_run.inputs / "history.jsonl")]
+    of = small_run.made / "bundle"
+    options = TrainOptions(inputs, tmp_path / "bundle", Config(), "direct", [], of)
+    _, left_out = _fit_space(options, str(tmp_path))
+    assert not len(left_out.events)

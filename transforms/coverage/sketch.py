@@ -114,10 +114,11 @@ class CoverageSketch:
 
     def cell_counts(self) -> Int64:
         """Counts of the cells that were visited, int64 of shape (visited,)."""
-        return self.bin_count[: np.searchsorted(self.bin_index, layout.MAX_CELLS)]
+        return self.cells_visited(layout.MAX_CELLS)[1]
 
     def cells_visited(self, cells: int) -> tuple[NDArray[np.uint16], Int64]:
-        """Which of the first so many cells were visited, ascending, and how often."""
+        """Which of the first so many cells were visited, ascending, and how often: uint16 and
+        int64 of shape (visited,)."""
         first = slice(0, int(np.searchsorted(self.bin_index, min(cells, layout.MAX_CELLS))))
         return self.bin_index[first], self.bin_count[first]
 

@@ -14,12 +14,13 @@ is still a little farther away.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from transforms.embedding.space import AXES, EmbeddingSpace
+from transforms.ingest.batch import Events
 
 _BLOCK_ROWS = 256
 
@@ -36,6 +37,16 @@ class LeftOut:
     events: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     nearness: NDArray[np.int16] = field(default_factory=lambda: np.empty(0, np.int16))
 
+    def measured(self, events: Events) -> Events:
+        """The same events, those of the sample without themselves.
+
+        Args:
+          events: placed in the space.
+        """
+        if not len(self.events):
+            return events
+        return replace(events, nearness=self.correct(events.event_hash, events.nearness))
+
     def correct(self, events: NDArray[np.uint64], nearness: NDArray[np.int16]) -> NDArray[np.int16]:
         """Nearness of n requests, for those of the sample without themselves: int16 of shape (n,).
 
@@ -43,7 +54,7 @@ class LeftOut:
           events: their hashes, uint64 of shape (n,).
           nearness: as of `EmbeddingSpace.nearest`, int16 of shape (n,).
         """
-        if not len(self.events) or not len(events):
+        if not len(self.events):
             return nearness
         at = np.minimum(np.searchsorted(self.events, events), len(self.events) - 1)
         return np.where(self.events[at] == events, self.nearness[at], nearness).astype(np.int16)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import apache_beam as beam
@@ -105,9 +105,7 @@ class DecodeAndPlace:
             self._space, self._labels = loaded.space, loaded.capabilities.labels
         decoded = self.decoder.decode(batch)
         embedder = HashingEmbedder() if self.embed_texts else None
-        events = place(decoded, self._space, embedder, self._labels)
-        nearness = self.left_out.correct(events.event_hash, events.nearness)
-        events = replace(events, nearness=nearness)
+        events = self.left_out.measured(place(decoded, self._space, embedder, self._labels))
         refused, read = decoded.refused, len(batch.values) - decoded.empty
         if self.decoder.adapter is not None:  # a gateway's record may hold many requests
             read = len(decoded.events) + len(refused)
