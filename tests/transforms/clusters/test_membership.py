@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+from apache_beam.utils.timestamp import Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.clusters.links import Component, Link, Linkable
+from tests.support.sketches import population, small_bundle, verified
+from transforms.clusters.linking import MembershipsAgainFn
+from transforms.clusters.links import Component, Link, Linkable, LinkOptions, linkable
 from transforms.clusters.membership import (
+    NO_IDS,
     NOTHING_KNOWN,
     Absorbed,
     KnownIds,
@@ -18,6 +26,9 @@ from transforms.clusters.membership import (
     only_news,
 )
 from transforms.clusters.names import cluster_id
+from transforms.clusters.newest import Versioned
+from transforms.clusters.reports import NOT_WATCHING
+from transforms.scoring.bundle import save_bundle
 
 NO_THINGS = np.empty(0, np.uint64)
 
@@ -187,3 +198,41 @@ def test_what_was_said_is_not_said_again_and_an_older_report_is_passed_on() -> N
     assert [a for a, _ in only_news(assign(more, pair, said), more, said).memberships] == ["c"]
     older = accounts[2:]
     assert [a for a, _ in only_news(assign(older, [], said), older, said).memberships] == ["c"]
+
+
+class Bag:
+    """State of a key, as a runner gives it."""
+
+    def __init__(self) -> None:
+        self.found: list[bytes] = []
+
+    def read(self) -> list[object]:
+        return [pickle.loads(one) for one in self.found]
+
+    def clear(self) -> None:
+        self.found.clear()
+
+    def add(self, value: object) -> None:
+        self.found.append(pickle.dumps(value))
+
+
+def test_a_stream_is_told_again_only_of_those_who_asked_since(tmp_path: Path) -> None:
+    save_bundle(small_bundle(), tmp_path / "bundle")
+    options = LinkOptions()
+    step = MembershipsAgainFn(verified(tmp_path / "bundle"), options, NO_IDS, NOT_WATCHING)
+    step.setup()
+    step.start_bundle()
+    accounts = [
+        linkable(name, sketch, options, np.empty(0, np.uint64))
+        for name, sketch in population(8, seed=3).items()
+    ]
+    bag = Bag()
+
+    def told(now: list[Linkable]) -> set[str]:
+        entries = [Versioned(one.account, one.events, one) for one in now]
+        return {one.value[0] for one in step.process((0, (0, entries)), Timestamp(0), bag)}
+
+    assert told(accounts) == {one.account for one in accounts}
+    assert told(accounts) == set()
+    busy, *others = accounts
+    assert told([replace(busy, events=busy.events + 1), *others]) == {busy.account}
