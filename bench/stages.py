@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import TypeVar
 
 from bench.case import Case
 from pipelines.parts import decoder, embeds_texts, session_options
+from transforms.clusters.capabilities import taken_capabilities
 from transforms.coverage.fold import Partial, fold
 from transforms.coverage.sketch import CoverageSketch, decode, encode, merge
 from transforms.embedding.embed import place
@@ -96,6 +98,10 @@ def stage_rates(case: Case) -> list[Stage]:
     sketches = [partial.sketch for partial in partials]
     encoded = clock.each("encode sketches", "sketches", encode, sketches)
     clock.each("decode sketches", "sketches", decode, encoded)
+    pickled = [pickle.dumps(sketch) for sketch in sketches]
+    clock.each(
+        "carry sketches on", "sketches", lambda one: pickle.dumps(pickle.loads(one)), pickled
+    )
     keys = _by_key(partials)
     began = time.process_time()
     merged = [merge(parts) for parts in keys.values()]
@@ -107,6 +113,12 @@ def stage_rates(case: Case) -> list[Stage]:
     began = time.process_time()
     bundle.models[PROFILE].score(rows)
     clock.note("score", "keys", len(merged), began)
+    clock.each(
+        "tell capabilities",
+        "keys",
+        lambda one: taken_capabilities(one, bundle.capabilities),
+        merged,
+    )
     return clock.stages
 
 
