@@ -52,7 +52,7 @@ test: install-dev services ## Style, types, then all tests
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 soak: install-dev services ## FAULTS (20) at random points of EVENTS (a million), hours; SEED=n repeats one
-	SOAK_EVENTS=$(EVENTS) SOAK_FAULTS=$(FAULTS) SEED=$(SEED) $(BIN)/pytest -m soak -s
+	SOAK_EVENTS=$(EVENTS) SOAK_ACCOUNTS=$(ACCOUNTS) SOAK_FAULTS=$(FAULTS) SEED=$(SEED) $(BIN)/pytest -m soak -s
 
 fuzz: install-dev ## Every parser with inputs that are nearly right, for an hour. MINUTES=5 for less
 	$(BIN)/python -W ignore -m tests.fuzz

@@ -1,6 +1,7 @@
 """Faults at random points of a long run: `make soak`, some hours for a million events.
 
-`make soak EVENTS=60000 FAULTS=8 SEED=3` makes it smaller, and repeats one.
+`make soak EVENTS=60000 FAULTS=8 SEED=3` makes it smaller, and repeats one; ACCOUNTS=n says of how
+many accounts the events are.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ pytestmark = [pytest.mark.soak, pytest.mark.flink, pytest.mark.kafka]
 
 EVENTS = int(os.environ.get("SOAK_EVENTS") or 1_000_000)
 FAULTS = int(os.environ.get("SOAK_FAULTS") or 20)
+# Whatever is scored again each minute is accounts and sessions, not events.
+ACCOUNTS = int(os.environ.get("SOAK_ACCOUNTS") or max(110, EVENTS // 500))
 HOURS = 12.0
 STOP_S = 3_600
 # Said by a command that starts while there is a fault.
@@ -37,19 +40,19 @@ UPDATE, COMMAND = "update", "command"
 
 
 class Traffic(FlinkWorld):
-    """As much as is asked for, of proportionally many accounts."""
+    """As much as is asked for."""
 
     # About half of what is simulated is history.
     traffic = (
-        "--accounts", max(110, EVENTS // 50), "--events", 2 * EVENTS, "--days", 8,
+        "--accounts", ACCOUNTS, "--events", 2 * EVENTS, "--days", 8,
         "--history-days", 4, "--attack", "hydra-disjoint:m=12,rate=60,links=1",
     )  # fmt: skip
 
     def as_by_default(self) -> None:
         """Scores and saves as often as a stream does where nobody asks for more.
 
-        The little worlds score every two seconds, so that their tests do not wait; with tens of
-        thousands of accounts that is all that a machine gets done.
+        The little worlds score every two seconds, so that their tests do not wait; with thousands
+        of accounts that is all that a machine gets done.
         """
         text = self.settings.read_text()
         for often, default in (
