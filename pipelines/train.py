@@ -273,7 +273,7 @@ def _sketch_history(
     """Training keys by level, the peer groups, and the parts of every account's history."""
     config = options.config
     sessions = session_options(config)
-    days = ProfileBounded(part_ms(config.profiles.window_ms), sessions.allowed_lateness_ms)
+    length_ms = part_ms(config.profiles.window_ms, sessions.max_length_ms)
     with beam.Pipeline(options=beam_options(options.runner, options.beam_args, 1)) as pipeline:
         clean = read_events(
             pipeline,
@@ -285,17 +285,18 @@ def _sketch_history(
         if options.left_out:
             left = beam.FlatMap(_without, options.left_out).with_output_types(Events)
             events |= "LeaveOut" >> left
-        folded = events | "Fold" >> FoldTogether(sessions)
+        together = (
+            events | "Fold" >> FoldTogether(sessions) | "Sessions" >> SessionizeBounded(sessions)
+        )
         of_sessions = (
-            folded
-            | "Sessions" >> SessionizeBounded(sessions)
+            together
             | "EachSession" >> beam.FlatMap(each_session).with_output_types(Session)
             | "SessionKeys" >> beam.Map(_of_session)
         )
         _ = of_sessions | "Keep" >> beam.ParDo(_KeepFn(folder))
         _ = (
-            folded
-            | "Profiles" >> days
+            together
+            | "Profiles" >> ProfileBounded(length_ms, sessions.allowed_lateness_ms)
             | "NameParts" >> beam.ParDo(_PartFn())
             | "LeaveWindows" >> beam.WindowInto(beam.window.GlobalWindows())
             | "KeepParts" >> beam.ParDo(_KeepFn(folder, "parts"))

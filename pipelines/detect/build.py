@@ -99,11 +99,11 @@ def build(pipeline: beam.Pipeline, plan: Plan, out: str | Outgoing) -> None:
     else:
         folded = clean.events | "Fold" >> FoldTogether(sessions)
         together = folded | "Sessions" >> SessionizeBounded(sessions)
+        keyed = together | "Profiles" >> ProfileBounded(config.profiles.window_ms, late_ms)
         if span is not None:
             together |= "SessionsOfSpan" >> beam.FlatMap(_of_span, span)
         scores = together | "ScoreSessions" >> ScoreSessions(bundle, run_id)
         out.put_columns("Stage_sessions", "session_scores", scores)
-        keyed = folded | "Profiles" >> ProfileBounded(config.profiles.window_ms, late_ms)
     named = keyed | "NameWindow" >> beam.ParDo(_ProfileFn())
     if span is not None:
         named |= "WindowsOfSpan" >> beam.Filter(

@@ -42,6 +42,18 @@ def between(config: Config) -> Iterator[tuple[list[Location], Finding]]:
                 f"make it {show(-(-sessions.max_length // sessions.slice) * sessions.slice)}",
             ),
         )
+    elif (window := config.profiles.window) % sessions.max_length:
+        wide = ("profiles", "window")
+        yield (
+            [wide, longest],
+            (
+                wide,
+                f"is no multiple of sessions.max_length: {show(window)} of sessions of at most "
+                f"{show(sessions.max_length)}",
+                f"make it {show(-(-window // sessions.max_length) * sessions.max_length)}, so that "
+                "a session lies in one window",
+            ),
+        )
     if sessions.max_length < sessions.gap:
         yield (
             [longest, gap],

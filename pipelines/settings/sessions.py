@@ -46,7 +46,11 @@ class SessionsConfig(Section):
 class ProfilesConfig(Section):
     """The longer memory of an account, for campaigns that are slow."""
 
-    window: Duration = Field(28 * DAY, description="length of the aligned windows", ge=DAY)
+    window: Duration = Field(
+        28 * DAY,
+        description="length of the aligned windows; a multiple of sessions.max_length",
+        ge=DAY,
+    )
 
     @property
     def window_ms(self) -> int:

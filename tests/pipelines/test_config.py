@@ -49,6 +49,7 @@ def test_all_mistakes_are_reported_at_once_with_path_line_and_mend(tmp_path: Pat
     [
         ({"sessions.gap": "2 min"}, "sessions.slice", "longer than the gap"),
         ({"sessions.max_length": "7 h 1 min"}, "sessions.max_length", "no multiple"),
+        ({"sessions.max_length": "5 h"}, "profiles.window", "28 d of sessions of at most 5 h"),
         ({"sessions.max_length": "20 min"}, "sessions.max_length", "shorter than the gap"),
         ({"sessions.gap": True}, "sessions.gap", "not a length of time"),
         ({"sessions.gap": -5}, "sessions.gap", "cannot be -5"),

@@ -7,6 +7,7 @@ whole history will be of what comes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -40,9 +41,15 @@ class TwoParts(NamedTuple):
     later: CoverageSketch
 
 
-def part_ms(window_ms: int) -> int:
-    """Length of a part: a day, or the whole window where days do not fill one."""
-    return DAY_MS if window_ms % DAY_MS == 0 else window_ms
+def part_ms(window_ms: int, longest_ms: int) -> int:
+    """Length of a part: a day, or the whole window where days do not fill one.
+
+    Args:
+      window_ms: length of a profile's window.
+      longest_ms: length of the blocks that end a session; a session lies in one part.
+    """
+    part = math.lcm(DAY_MS, longest_ms)
+    return part if window_ms % part == 0 else window_ms
 
 
 def middle_ms(parts: Iterable[Part]) -> int | None:

@@ -117,21 +117,27 @@ def cut_stack(parts: Named, gap_ms: int) -> Named:
     return Named(keys, merge_groups(parts.stack, session, count))
 
 
-def pack_accounts(folded: Folded, window_ms: int) -> Iterator[tuple[int, bytes]]:
+def pack_accounts(sessions: Named, window_ms: int) -> Iterator[tuple[int, bytes]]:
     """Shards, by number, of what each account did in an aligned window.
 
-    Sketches that meet here are merged before they travel. All of a window's sketches of an account
+    Sessions that meet here are merged before they travel. All of a window's sketches of an account
     are in shards of one number, and `window_of` says which window a number is of.
 
     Args:
-      folded: partial sketches.
-      window_ms: length of the windows.
+      sessions: under encoded `SessionKey`s; those of payment fingerprints do not count.
+      window_ms: length of the windows, a multiple of the blocks that end a session.
     """
-    window = folded.stack.first_ms // window_ms
-    both, group = np.unique(np.stack([window, folded.account], axis=1), axis=0, return_inverse=True)
-    merged = merge_groups(folded.stack, group.reshape(-1), len(both))
-    number = both[:, 0] * _SHARDS + _spread(folded.accounts)[both[:, 1]]
-    names = [folded.accounts[i] for i in both[:, 1].tolist()]
+    keys = [SessionKey.decode(name) for name in sessions.names]
+    at = np.flatnonzero([key.kind == ACCOUNT for key in keys])
+    if not len(at):
+        return
+    accounts, account = _codes([keys[i].key for i in at.tolist()])
+    stack = sessions.stack.take(at)
+    pairs = np.stack([stack.first_ms // window_ms, account], axis=1)
+    both, group = np.unique(pairs, axis=0, return_inverse=True)
+    merged = merge_groups(stack, group.reshape(-1), len(both))
+    number = both[:, 0] * _SHARDS + _spread(accounts)[both[:, 1]]
+    names = [accounts[i] for i in both[:, 1].tolist()]
     yield from _shards(merged, np.arange(len(both)), number, names)
 
 

@@ -333,10 +333,13 @@ class Profile(beam.PTransform):  # type: ignore[misc]
 
 @dataclass(eq=False)
 class ProfileBounded(beam.PTransform):  # type: ignore[misc]
-    """The profiles of `Profile` for input that ends: many accounts travel and are merged together.
+    """The profiles of `Profile` for input that ends, from the sessions of `SessionizeBounded`.
+
+    Many accounts travel and are merged together. A session lies in one window, and is fewer and
+    larger sketches than what it was merged from.
 
     Attributes:
-      window_ms: length of the aligned windows.
+      window_ms: length of the aligned windows, a multiple of `SessionOptions.max_length_ms`.
       allowed_lateness_ms: as of `Profile`; nothing is late here, but what is joined later must be
         in windows that say the same.
     """
@@ -345,10 +348,10 @@ class ProfileBounded(beam.PTransform):  # type: ignore[misc]
     allowed_lateness_ms: int
 
     def expand(
-        self, folded: beam.PCollection[Folded]
+        self, sessions: beam.PCollection[Named]
     ) -> beam.PCollection[tuple[str, CoverageSketch]]:
         return (
-            folded
+            sessions
             | "KeyByAccount"
             >> beam.FlatMap(pack_accounts, self.window_ms).with_output_types(tuple[int, bytes])
             | "AccountsOfShard" >> beam.GroupByKey()

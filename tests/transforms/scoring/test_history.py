@@ -65,5 +65,8 @@ def test_an_account_is_divided_only_when_both_sides_say_something() -> None:
 
 
 def test_a_window_that_is_no_number_of_days_is_one_part() -> None:
-    assert part_ms(28 * DAY_MS) == DAY_MS
-    assert part_ms(DAY_MS // 4) == DAY_MS // 4
+    assert part_ms(28 * DAY_MS, DAY_MS // 4) == DAY_MS
+    assert part_ms(DAY_MS // 4, DAY_MS // 4) == DAY_MS // 4
+    # A session of two days lies in one part.
+    assert part_ms(28 * DAY_MS, 2 * DAY_MS) == 2 * DAY_MS
+    assert part_ms(27 * DAY_MS, 2 * DAY_MS) == 27 * DAY_MS

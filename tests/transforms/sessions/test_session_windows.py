@@ -136,7 +136,12 @@ def test_a_profile_is_all_that_an_account_did_in_a_window(
     with TestPipeline() as pipeline:
         made = pipeline | beam.Create(pieces, reshuffle=False)
         if together:
-            profiles = made | FoldTogether(OPTIONS) | ProfileBounded(day, MINUTE)
+            profiles = (
+                made
+                | FoldTogether(OPTIONS)
+                | SessionizeBounded(OPTIONS)
+                | ProfileBounded(day, MINUTE)
+            )
         else:
             profiles = made | FoldEvents(OPTIONS) | Profile(day, 0, MINUTE)
         named = profiles | "WithWindow" >> beam.ParDo(_WithWindow())
