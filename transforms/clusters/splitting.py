@@ -8,6 +8,12 @@ conductance is within Cheeger's bound of the best.
 What many share is a hub that its accounts hang on, so that it counts like all their pairs and not
 like the chain that links them. A part must have links to spare: accounts that follow one another,
 card by card or block by block, are a thin component, not a loose one.
+
+Each cut looks at all that is left, so thousands of groups in one tangle would cost the square of
+their number. From a component that large all groups are taken off together first that come apart
+where links are threads: pairs with no account or hub in common (Easley and Kleinberg, "Networks,
+Crowds, and Markets", 2010, chapter 3: bridges have the least overlap). Each must be as well cut
+off, and as dense, as any other part.
 """
 
 from __future__ import annotations
@@ -28,6 +34,8 @@ Mask = NDArray[np.bool_]
 _LEAST_ACCOUNTS = 4
 _LINKS_AN_ACCOUNT = 1.5
 _HUB_LINK = 2.0  # what hangs on a hub is linked to all the others there
+_LARGE = 1_024  # nodes from which on groups are taken off together
+_AT_ONCE = 1 << 16  # links whose neighbours are looked at together
 _DENSE = 96  # nodes up to which all eigenvectors cost less than two
 
 
@@ -79,6 +87,12 @@ def dense_parts(accounts: int, graph: Graph, options: SplitOptions) -> Int:
         ]
         while waiting:
             part = waiting.pop()
+            groups = _groups(nodes, part, accounts, options.conductance)
+            if groups is not None:
+                label[part] = groups + count
+                count += int(groups.max()) + 1
+                waiting += [part[own] for own in _members(groups)]
+                continue
             side = _cut(nodes, part, accounts, options.conductance)
             if side is not None:
                 label[part[side]] = count
@@ -115,6 +129,79 @@ def _symmetric(left: Int, right: Int, values: Float, size: int) -> csr_matrix:
 def _members(label: Int) -> Iterator[Int]:
     order = np.argsort(label, kind="stable")
     yield from np.split(order, np.flatnonzero(np.diff(label[order])) + 1)
+
+
+def _groups(nodes: _Nodes, part: Int, accounts: int, conductance: float) -> Int | None:
+    """Labels from 0 of the pieces that a large part falls into at once; None: it stays whole.
+
+    What is left between groups keeps together where it is dense, and else goes to the group that
+    most of its weight hangs on.
+    """
+    if len(part) < _LARGE:
+        return None
+    weights, links = _inside(nodes.weights, part), _inside(nodes.links, part)
+    count, group = connected_components(_without_threads(weights, part >= accounts), directed=False)
+    if count == 1:
+        return None
+    group = group.astype(np.int64)
+    volume = np.asarray(weights.sum(axis=1)).ravel()
+    members = np.bincount(group, part < accounts, count)
+    total = np.bincount(group, volume, count)
+    crossing = total - _inner(weights, group, count)
+    good = crossing <= conductance * np.minimum(total, volume.sum() - total)
+    good &= _dense(members, _inner(links, group, count) / 2)
+    if not good.any():
+        return None
+    # The rest in its connected pieces.
+    rest = ~good[group]
+    edges = weights.tocoo()
+    kept = rest[edges.row] & rest[edges.col]
+    shape = weights.shape
+    _, piece = connected_components(
+        csr_matrix((edges.data[kept], (edges.row[kept], edges.col[kept])), shape), directed=False
+    )
+    found = np.where(rest, count + piece.astype(np.int64), group)
+    _, found = np.unique(found, return_inverse=True)
+    pieces = int(found.max()) + 1
+    members = np.bincount(found, part < accounts, pieces)
+    thin = ~_dense(members, _inner(links, found, pieces) / 2)
+    across = thin[found[edges.row]] & ~thin[found[edges.col]]
+    ends = found[edges.row[across]] * pieces + found[edges.col[across]]
+    pair, at = np.unique(ends, return_inverse=True)
+    weight = np.bincount(at, edges.data[across], len(pair))
+    by_weight = np.lexsort((-weight, pair // pieces))
+    most = by_weight[np.unique(pair[by_weight] // pieces, return_index=True)[1]]
+    goes_to = np.arange(pieces)
+    goes_to[pair[most] // pieces] = pair[most] % pieces
+    _, found = np.unique(goes_to[found], return_inverse=True)
+    return found.astype(np.int64) if found.max() else None
+
+
+def _without_threads(weights: csr_matrix, is_hub: Mask) -> csr_matrix:
+    """The links that are no threads: pairs with a neighbour in common, and all links of hubs."""
+    edges = weights.tocoo()
+    kept = is_hub[edges.row] | is_hub[edges.col]
+    pairs = np.flatnonzero(~kept & (edges.row < edges.col))
+    near = csr_matrix((np.ones(weights.nnz), weights.indices, weights.indptr), weights.shape)
+    common = [
+        near[edges.row[some]].multiply(near[edges.col[some]]).sum(axis=1)
+        for some in np.split(pairs, range(_AT_ONCE, len(pairs), _AT_ONCE))
+    ]
+    kept[pairs] = np.concatenate([np.asarray(c).ravel() for c in common]) > 0
+    return csr_matrix((edges.data[kept], (edges.row[kept], edges.col[kept])), weights.shape)
+
+
+def _inner(matrix: csr_matrix, group: Int, count: int) -> Float:
+    """Sum of what lies within each group, each link from both ends: float64 of shape (count,)."""
+    edges = matrix.tocoo()
+    own = group[edges.row]
+    same = own == group[edges.col]
+    return np.bincount(own[same], edges.data[same], count).astype(np.float64)
+
+
+def _dense(members: Float | Int, inner: Float) -> Mask:
+    """Whether parts of so many accounts and links between them have links to spare."""
+    return (members >= _LEAST_ACCOUNTS) & (inner >= _LINKS_AN_ACCOUNT * members)
 
 
 def _cut(nodes: _Nodes, part: Int, accounts: int, conductance: float) -> Mask | None:
@@ -221,6 +308,5 @@ def _whole(weights: csr_matrix, side: Mask) -> Mask:
 
 
 def _is_dense(links: csr_matrix, is_account: Float, side: Mask) -> bool:
-    members = float(is_account[side].sum())
-    inner = float(links[side][:, side].sum()) / 2
-    return members >= _LEAST_ACCOUNTS and inner >= _LINKS_AN_ACCOUNT * members
+    inner = links[side][:, side].sum() / 2
+    return bool(_dense(is_account[side].sum(), inner))
