@@ -160,6 +160,7 @@ def test_faults_at_random_points_of_a_long_run_change_nothing(
         if disk is not None:
             world.database = disk.folder / "out.duckdb"
         world.requests.produce(world.records)
+        say("all are in the topic")
         run, began = Run(world, keep), time.monotonic()
         faults = Faults(flink, workers, broker, chance, disk, run.look_after)
         # Each kind about as often as the others, in any order.

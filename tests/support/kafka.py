@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
 from infra.local.services import KafkaBroker
+
+T = TypeVar("T")
+_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
@@ -30,12 +35,19 @@ class Topic:
         return f"kafka://{self.broker.address}/{self.name}"
 
     def produce(self, records: Iterable[tuple[int, bytes | None]], **options: object) -> None:
-        """Writes (partition, value) in order and waits until all have arrived."""
+        """Writes (partition, value) in order and waits until all have arrived; raises KafkaError
+        when one has not."""
         producer = KafkaProducer(bootstrap_servers=self.broker.address, **options)
-        for partition, value in records:
-            # A record without value is a tombstone, which must have a key.
-            key = b"k" if value is None else None
-            producer.send(self.name, value, key=key, partition=partition)
+        for some in batched(records, _AT_ONCE):
+            # What waits for two minutes is dropped without a word, unless somebody asks for it.
+            sent = [
+                # A record without value is a tombstone, which must have a key.
+                producer.send(self.name, v, key=b"k" if v is None else None, partition=p)
+                for p, v in some
+            ]
+            producer.flush()
+            for one in sent:
+                one.get()
         producer.close()
 
     def transact(self, values: Iterable[bytes], partition: int = 0, commit: bool = True) -> None:
@@ -82,6 +94,13 @@ class Topic:
                 found += batch
         consumer.close()
         return sorted(found, key=lambda record: (record.partition, record.offset))
+
+
+def batched(records: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of so many, the last one of what is left."""
+    left = iter(records)
+    while some := list(islice(left, size)):
+        yield some
 
 
 def new_topic(
