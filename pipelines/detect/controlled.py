@@ -10,7 +10,7 @@ from typing import Any
 import apache_beam as beam
 
 from pipelines.detect.findings import Judge, JudgeFn, name_in, name_of
-from transforms.alerts.control import ControlDiscoveries, Verdict
+from transforms.alerts.control import ControlDiscoveries, Reported, Tested, Verdict
 from transforms.alerts.policy import AlertPolicy
 from transforms.clusters.elements import Cluster, version_of
 from transforms.clusters.newest import NewestPair, Pair, Versioned
@@ -73,7 +73,7 @@ class ControlledFindings(beam.PTransform):  # type: ignore[misc]
         return (judged, back) | "AndTakenBack" >> beam.Flatten()
 
 
-def hypotheses_of(scored: Scored[Any], endless: bool) -> Iterator[Versioned[float | None]]:
+def hypotheses_of(scored: Scored[Any], endless: bool) -> Iterator[Versioned[Tested]]:
     """The test of a cluster or of an account that is alone.
 
     In a stream a cluster's members may have been tested alone before, and so may clusters that are
@@ -81,7 +81,9 @@ def hypotheses_of(scored: Scored[Any], endless: bool) -> Iterator[Versioned[floa
     """
     item, version = scored.item, version_of(scored.item)
     own = name_of(item)
-    yield Versioned(own, version, scored.p_value)
+    alone = item.p_value_alone if isinstance(item, Cluster) else None
+    tested = scored.p_value if alone is None else Reported(scored.p_value, alone)
+    yield Versioned(own, version, tested)
     if endless:
         members = item.members if isinstance(item, Cluster) else ()
         before = {name_of(member.scored.item) for member in members}

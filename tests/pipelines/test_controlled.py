@@ -11,7 +11,7 @@ import pytest
 from pipelines.detect.controlled import JoinVerdicts, hypotheses_of, judged_by_both
 from pipelines.detect.findings import name_of
 from tests.pipelines.test_findings import JUDGE, cluster, profile
-from transforms.alerts.control import Verdict
+from transforms.alerts.control import Reported, Verdict
 from transforms.clusters.elements import version_of
 from transforms.clusters.membership import Absorbed
 from transforms.clusters.names import cluster_id
@@ -66,6 +66,13 @@ def test_members_of_a_cluster_are_tested_alone_no_more() -> None:
     alone = profile("b", 0.5).item
     (back,) = (t for t in hypotheses_of(grown, True) if t.name == name_of(alone))
     assert back.version > version_of(alone)
+
+
+def test_what_is_reported_is_tested_with_both_of_its_p_values() -> None:
+    grown = cluster("a", "b")
+    told = replace(grown, item=replace(grown.item, p_value_alone=0.008), p_value=0.001)
+    assert [t.value for t in hypotheses_of(told, False)] == [Reported(0.001, 0.008)]
+    assert [t.value for t in hypotheses_of(grown, False)] == [grown.p_value]
 
 
 def test_clusters_that_are_no_more_are_tested_no_more() -> None:

@@ -2,6 +2,14 @@
 
 Of a window's tests only names and p-values meet under one key, and of all windows only the small
 p-values, because a window's level depends on the windows that ended before it.
+
+What other labs report makes some p-values smaller. Benjamini and Hochberg's procedure admits the
+more of all tests the more is surely found, so a report of one cluster would flag another one that
+nobody has reported, and a lab that is mistaken, or lies, could flag whom it does not even know. So
+what nobody reported is decided as if nothing had been; what was reported is decided with all that
+is found then. Each discovery of a window has p ≤ level · discoveries / tests, and their number does
+not grow with a p-value; with that Benjamini and Hochberg's rate holds under the same conditions as
+before (Blanchard and Roquain, "Two simple sufficient conditions for FDR control", EJS 2008).
 """
 
 from __future__ import annotations
@@ -27,13 +35,24 @@ class Verdict(NamedTuple):
     """What the control says of a test; `version` grows with each report.
 
     Attributes:
-      cut: p-values up to this are discoveries of the window.
+      cut: up to this the p-value of this test makes it a discovery.
       q_value: the smallest level at which this test would be one, its window alone.
     """
 
     version: int
     cut: float
     q_value: float
+
+
+class Reported(NamedTuple):
+    """The p-value of what other labs report, with what they say and without."""
+
+    p_value: float
+    alone: float
+
+
+Tested = float | Reported | None
+"""p-value of a test; None for one that is tested no more."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +64,8 @@ class WindowTests:
       tests: in it.
       names: of those with small p-values.
       p_values, q_values: of these, float64 of shape (len(names),).
+      alone: their p-values without what other labs report, float64 of the same shape; None where
+        nothing is reported.
     """
 
     end_ms: int
@@ -52,21 +73,28 @@ class WindowTests:
     names: tuple[str, ...]
     p_values: Float
     q_values: Float
+    alone: Float | None = None
 
 
-def window_tests(end_ms: int, tests: Sequence[Versioned[float | None]], cap: float) -> WindowTests:
+def window_tests(end_ms: int, tests: Sequence[Versioned[Tested]], cap: float) -> WindowTests:
     """Sums a window up.
 
     Args:
       end_ms: of the window.
-      tests: p-value by name; None for a name that is tested no more.
+      tests: p-value by name.
       cap: larger p-values are never discoveries, and only counted.
     """
     live = [(test.name, test.value) for test in tests if test.value is not None]
-    p = np.array([value for _, value in live], np.float64)
+    pairs = [v if isinstance(v, Reported) else Reported(v, v) for _, v in live]
+    p = np.array([pair.p_value for pair in pairs], np.float64)
+    alone = np.array([pair.alone for pair in pairs], np.float64)
     small = np.flatnonzero(p <= cap)
     names = tuple(live[int(i)][0] for i in small)
-    return WindowTests(end_ms, len(live), names, p[small], adjusted(p)[small])
+    if np.array_equal(p, alone):
+        return WindowTests(end_ms, len(live), names, p[small], adjusted(p)[small])
+    q = np.where(p < alone, adjusted(p), adjusted(alone))
+    without = np.where(alone <= cap, alone, 1.0)
+    return WindowTests(end_ms, len(live), names, p[small], q[small], without[small])
 
 
 def verdicts(windows: Sequence[WindowTests], rate: float, version: int = 0) -> dict[str, Verdict]:
@@ -77,18 +105,27 @@ def verdicts(windows: Sequence[WindowTests], rate: float, version: int = 0) -> d
       rate: of false discoveries over all windows, at most.
       version: of what they are made from.
     """
-    state, found = BatchBH(rate), {}
+    state = unaided = BatchBH(rate)
+    found = {}
     for window in sorted(windows, key=lambda w: w.end_ms):
-        batch = state.test(window.p_values, window.tests)
-        state = state.after(batch)
-        for name, q_value in zip(window.names, window.q_values, strict=True):
-            found[name] = Verdict(version, batch.cut, float(q_value))
+        alone = getattr(window, "alone", None)  # which the state of older jobs has not
+        alone = window.p_values if alone is None else alone
+        batch = unaided.test(alone, window.tests)
+        unaided = unaided.after(batch)
+        reported = window.p_values < alone
+        # What nobody reported and is no discovery by itself is none, as if its p-value were 1.
+        aided = np.where(reported | (alone <= batch.cut), window.p_values, 1.0)
+        with_reports = state.test(aided, window.tests)
+        state = state.after(with_reports)
+        cuts = np.where(reported, max(batch.cut, with_reports.cut), batch.cut)
+        for name, cut, q_value in zip(window.names, cuts, window.q_values, strict=True):
+            found[name] = Verdict(version, float(cut), float(q_value))
     return found
 
 
 @dataclass(eq=False)
 class ControlDiscoveries(beam.PTransform):  # type: ignore[misc]
-    """From named tests, `Versioned` p-values in profile windows, to (name, Verdict).
+    """From named tests, `Versioned` values `Tested` in profile windows, to (name, Verdict).
 
     A name is of one test in one window. What was found out of it later has a larger version; None
     instead of a p-value takes the test back. Names of p-values above `cap` get no verdict.
@@ -109,7 +146,7 @@ class ControlDiscoveries(beam.PTransform):  # type: ignore[misc]
     allowed_lateness_ms: int
     order: int = 0
 
-    def expand(self, tests: beam.PCollection[Versioned[float | None]]) -> beam.PCollection[Any]:
+    def expand(self, tests: beam.PCollection[Versioned[Tested]]) -> beam.PCollection[Any]:
         period, late = self.early_firing_ms, self.allowed_lateness_ms
         found = (
             tests
@@ -135,7 +172,7 @@ class _SumUpFn(beam.DoFn):  # type: ignore[misc]
 
     def process(
         self,
-        element: tuple[int, list[Versioned[float | None]]],
+        element: tuple[int, list[Versioned[Tested]]],
         window: Any = beam.DoFn.WindowParam,
     ) -> Iterator[tuple[int, Versioned[WindowTests]]]:
         end_ms = window.end.micros // 1000

@@ -19,20 +19,24 @@ from hypothesis import strategies as st
 from tests.support.state import Bag
 from transforms.alerts.control import (
     ControlDiscoveries,
+    Reported,
+    Tested,
     Verdict,
+    WindowTests,
     _DecideAgainFn,
     verdicts,
     window_tests,
 )
 from transforms.alerts.discoveries import BatchBH, adjusted
 from transforms.clusters.newest import Versioned
+from transforms.sharing.watch.evidence import combine_with_reported
 
 DAY_MS = 86_400_000
 RATE, CAP = 0.2, 0.05
 TESTS = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
 
-def named(day: int, p_values: Iterable[float | None]) -> list[Versioned[float | None]]:
+def named(day: int, p_values: Iterable[float | None]) -> list[Versioned[Tested]]:
     return [Versioned(f"{day}/t{i:02d}", 1, p) for i, p in enumerate(p_values)]
 
 
@@ -56,6 +60,98 @@ def test_windows_are_decided_in_the_order_of_their_end(
         for i in np.flatnonzero(p <= CAP):
             assert found[f"{day}/t{i:02d}"] == Verdict(0, batch.cut, float(adjusted(p)[i]))
     assert len(found) == sum(p <= CAP for values in days for p in values)
+
+
+# --- what other labs report -----------------------------------------------------------------------
+
+# A p-value, and what reports make of it: at most ten times as small, or not reported.
+AIDED = st.lists(
+    st.tuples(st.floats(0, 1), st.none() | st.floats(0.1, 0.9)), min_size=1, max_size=30
+)
+
+
+def aided(day: int, tests: list[tuple[float, float | None]]) -> list[Versioned[Tested]]:
+    values = [p if gain is None else Reported(p * gain, p) for p, gain in tests]
+    return [Versioned(f"{day}/t{i:02d}", 1, value) for i, value in enumerate(values)]
+
+
+@given(st.lists(AIDED, min_size=1, max_size=4))
+def test_what_nobody_reported_is_decided_as_if_nothing_had_been(
+    days: list[list[tuple[float, float | None]]],
+) -> None:
+    reported = verdicts(
+        [window_tests((d + 1) * DAY_MS, aided(d, tests), CAP) for d, tests in enumerate(days)], RATE
+    )
+    without = verdicts(windows([[p for p, _ in tests] for tests in days]), RATE)
+    for day, tests in enumerate(days):
+        for i, (p, gain) in enumerate(tests):
+            name = f"{day}/t{i:02d}"
+            if gain is None or not p:
+                assert reported.get(name) == without.get(name)
+            elif p <= CAP and p <= without[name].cut:
+                assert p * gain <= reported[name].cut  # reports excuse nobody
+
+
+@given(AIDED)
+def test_a_discovery_is_one_at_the_level_of_all_that_are(
+    tests: list[tuple[float, float | None]],
+) -> None:
+    """What Benjamini and Hochberg's rate rests on."""
+    found = verdicts([window_tests(DAY_MS, aided(0, tests), CAP)], RATE)
+    p = {f"0/t{i:02d}": p * (1 if gain is None else gain) for i, (p, gain) in enumerate(tests)}
+    discovered = [p[name] for name, verdict in found.items() if p[name] <= verdict.cut]
+    level = BatchBH(RATE).level(len(tests))
+    assert all(value <= level * len(discovered) / len(tests) + 1e-12 for value in discovered)
+
+
+def test_a_report_of_one_cluster_flags_no_other_one() -> None:
+    """Two pairs of customers and a campaign, none of them a discovery alone. Benjamini and
+    Hochberg would take all three once the campaign's p-value is a tenth."""
+    level = BatchBH(RATE).level(250) / 250
+    pair, campaign = 2.5 * level, 9 * level
+    usual = [(0.5, None)] * 247
+    tests = [(pair, None), (pair, None), (campaign, 0.1), *usual]
+    assert BatchBH(RATE).test(np.array([pair, pair, campaign, *[0.5] * 247])).rejected == 0
+    assert BatchBH(RATE).test(np.array([pair, pair, campaign / 10, *[0.5] * 247])).rejected == 3
+    found = verdicts([window_tests(DAY_MS, aided(0, tests), CAP)], RATE)
+    cuts = [found[f"0/t{i:02d}"].cut for i in range(3)]
+    assert [cut >= p for cut, p in zip(cuts, (pair, pair, campaign / 10), strict=True)] == [
+        False, False, True,
+    ]  # fmt: skip
+
+
+def test_with_reports_the_rate_holds() -> None:
+    rng = np.random.default_rng(4)
+    n, signals, trials = 60, 6, 400
+    false, found = [], 0
+    for _ in range(trials):
+        p = rng.random(n)
+        p[:signals] = rng.uniform(0, 0.002, signals)
+        tests: list[tuple[float, float | None]] = [(float(value), None) for value in p]
+        for i in rng.choice(n, 20, replace=False):  # of which most are benign, by chance
+            by_reports = float(rng.random() if i >= signals else rng.uniform(0, 0.01))
+            now = combine_with_reported(float(p[i]), by_reports, 0.5, 10.0)
+            tests[i] = float(p[i]), min(now / float(p[i]), 1.0)
+        verdict = verdicts([window_tests(DAY_MS, aided(0, tests), 1.0)], RATE)
+        taken = [
+            i for i, (value, gain) in enumerate(tests)
+            if value * (1 if gain is None else gain) <= verdict[f"0/t{i:02d}"].cut
+        ]  # fmt: skip
+        false.append(sum(i >= signals for i in taken) / max(len(taken), 1))
+        found += sum(i < signals for i in taken)
+    spread = float(np.std(false)) / trials**0.5
+    assert np.mean(false) <= RATE + 3 * spread
+    assert found > trials * signals / 2
+
+
+def test_state_of_a_job_that_knew_no_reports_can_be_read() -> None:
+    made = windows([[1e-4] * 3 + [0.9] * 20])[0]
+    old = object.__new__(WindowTests)
+    for name in ("end_ms", "tests", "names", "p_values", "q_values"):
+        object.__setattr__(old, name, getattr(made, name))
+    assert verdicts([old], RATE) == verdicts([made], RATE)
+    again = pickle.loads(pickle.dumps(made))
+    assert verdicts([again], RATE) == verdicts([made], RATE)
 
 
 def test_a_test_that_was_taken_back_counts_no_more() -> None:
