@@ -86,13 +86,28 @@ def serve(
             )
         variable = calls.token_variable(peer)
         tokens[peer] = calls.checked_token(os.environ.get(variable, ""), variable)
+    if len(set(tokens.values())) < len(tokens):
+        raise DistilwatchError(
+            "two peers have the same token, so that each could ask in the other's name",
+            ", ".join(map(calls.token_variable, tokens)),
+            "give each its own",
+        )
+    if options.quota < options.batch:
+        raise DistilwatchError(
+            f"a quota of {options.quota:,} never reaches for a batch of {options.batch:,}",
+            "--quota, --batch",
+            "give a larger quota or smaller batches",
+        )
     if host not in ("127.0.0.1", "localhost", "::1") and tls_cert is None:
         raise DistilwatchError(
             "outside this machine the server needs TLS",
             f"--host {host}",
             "add --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy that has them",
         )
-    server = MatchServer(Ledger(state), own_sealer(), options)
+    sealer, ledger = own_sealer(), Ledger(state)
+    ledger.bind(sealer.mark)
+    server = MatchServer(ledger, sealer, options)
+    server.begin()
     uvicorn.run(
         match_app(server, tokens), host=host, port=port, log_level="warning", lifespan="off",
         ws="none", server_header=False, ssl_certfile=tls_cert, ssl_keyfile=tls_key,
@@ -111,6 +126,7 @@ def ask(
     valid_ms: int,
     ca: str | None = None,
     cert: str | None = None,
+    least_batch: int = 256,
 ) -> Matches:
     """Asks another lab, and adds what it has confirmed to a watch list.
 
@@ -122,13 +138,20 @@ def ask(
     token = calls.checked_token(os.environ.get(TOKEN, ""), TOKEN)
     sealer = own_sealer()
     identifiers = read_sealed(sealed, sealer)
-    context = ssl.create_default_context(cafile=ca)
-    if cert:
-        context.load_cert_chain(cert)
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if cert:
+            context.load_cert_chain(cert)
+    except OSError as error:  # ssl.SSLError is one
+        raise DistilwatchError(
+            f"certificates cannot be read ({error.strerror or error})",
+            ", ".join(filter(None, (ca, cert))),
+            "give PEM files: --ca an authority, --cert our certificate with its key",
+        ) from error
     with httpx.Client(verify=context) as client:
         peer = HttpPeer(url, name, token, client)
         pins = home() / "match-pins.json"
-        found = find_matches(peer, kind, identifiers, sealer, _pinned(pins, url))
+        found = find_matches(peer, kind, identifiers, sealer, _pinned(pins, url), least_batch)
         _pin(pins, url, found.epoch, found.public_key)
     if listed is not None:
         _add(listed, found, kind, source, confidence, valid_ms)
@@ -136,7 +159,18 @@ def ask(
 
 
 def _pins(path: Path) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.exists() else {}
+    found: dict[str, dict[str, str]] = {}
+    try:
+        found = json.loads(path.read_text()) if path.exists() else {}
+        for keys in found.values():
+            for epoch, key in keys.items():
+                int(epoch), bytes.fromhex(key)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DistilwatchError(
+            f"the keys that other labs have shown cannot be read ({type(error).__name__})",
+            str(path),
+            "restore it from a copy; without it no change of a key within its epoch is seen",
+        ) from error
     return found
 
 

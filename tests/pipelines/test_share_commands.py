@@ -243,7 +243,7 @@ def test_two_labs_find_the_cards_that_both_know(
     monkeypatch.setenv("DISTILWATCH_MATCH_TOKEN", TOKEN)
     asked = (
         "share", "match", "query", "--sealed", sealed, "--url", serving.url, "--as", "lab-b",
-        "--from", "lab-a", "--list", listed,
+        "--from", "lab-a", "--list", listed, "--least-batch", 64,
     )  # fmt: skip
     found = result(*asked, home=world.home)
     assert len(found["matches"]) == 3

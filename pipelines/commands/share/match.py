@@ -123,7 +123,9 @@ def confirm(sealed: Path, state: Path, withdraw: bool, as_json: bool) -> None:
     from transforms.sharing.private.sealed import read_sealed
 
     with Console(as_json) as console:
-        found, ledger = read_sealed(sealed, own_sealer()), Ledger(state)
+        sealer = own_sealer()
+        found, ledger = read_sealed(sealed, sealer), Ledger(state)
+        ledger.bind(sealer.mark)
         if withdraw:
             count = ledger.withdraw({one.local for one in found})
         else:
@@ -274,6 +276,14 @@ def serve(
     metavar="FILE",
     help="Our certificate and key in one file, PEM.",
 )
+@click.option(
+    "--least-batch",
+    metavar="N",
+    default=256,
+    show_default=True,
+    type=click.IntRange(1, 4096),
+    help="Refuse a server that wants smaller batches, which tell it how much we ask.",
+)
 @options.as_json
 def query(
     sealed: Path,
@@ -286,6 +296,7 @@ def query(
     valid_for: str,
     ca: str | None,
     cert: str | None,
+    least_batch: int,
     as_json: bool,
 ) -> None:
     """Ask which of our sealed identifiers another lab has confirmed.
@@ -305,7 +316,10 @@ def query(
         raise click.BadParameter(str(error)) from None
     with Console(as_json) as console:
         console.step("Ask the other lab")
-        found = ask(sealed, url, name, source, kind, listed, confidence / 100, valid_ms, ca, cert)
+        found = ask(
+            sealed, url, name, source, kind, listed, confidence / 100, valid_ms, ca, cert,
+            least_batch,
+        )  # fmt: skip
         left = f", {found.left:,} wait for the next period" if found.left else ""
         console.result(
             {
@@ -326,9 +340,16 @@ def query(
 
 @match.command()
 @_state
+@click.option(
+    "--head",
+    metavar="HEX",
+    help="End of the log as it was once shown; fails when it is in there no more.",
+)
 @options.as_json
-def log(state: Path, as_json: bool) -> None:
+def log(state: Path, head: str | None, as_json: bool) -> None:
     """Verify the log of the server and show it.
+
+    The end that it prints, kept elsewhere and given with --head, shows whether the log was cut off.
 
     \b
     Example:
@@ -337,16 +358,29 @@ def log(state: Path, as_json: bool) -> None:
     import time
 
     from pipelines.console import Console
+    from schemas.errors import DistilwatchError
     from transforms.sharing.private.ledger import Ledger
 
     with Console(as_json) as console:
+        if not state.exists():
+            raise DistilwatchError(
+                "there is no such file", str(state), "give the --state of the server"
+            )
         entries = Ledger(state).log()
+        if head and not any(e.digest.startswith(head) for e in entries):
+            raise DistilwatchError(
+                f"the log has no row {head}: its end was cut off, or it is another log",
+                str(state),
+                "find out who did that, and restore it from a copy",
+            )
         lines = [
             f"{time.strftime('%F %T', time.gmtime(e.at_ms / 1000))}  epoch {e.epoch:<4} "
             f"{e.act:<9} {e.peer or '-':<12} {e.kind or '-':<8} {e.elements:>7,}"
             + (f"  refused: {e.reason}" if not e.granted else "")
             for e in entries
         ]
+        if entries:
+            lines += ["", f"The chain holds. Its end: {entries[-1].digest}"]
         console.result({"entries": [e._asdict() for e in entries]}, lines or ["Nothing yet."])
 
 

@@ -12,6 +12,8 @@ from transforms.sharing.private.identifiers import Sealed
 from transforms.sharing.private.sealed import Sealer
 from transforms.sharing.private.server import Answer, Terms
 
+MOST_BATCH = 4_096
+
 
 class Peer(Protocol):
     """The other lab, however it is reached."""
@@ -51,6 +53,7 @@ def find_matches(
     identifiers: Sequence[Sealed],
     sealer: Sealer,
     pinned: Mapping[int, bytes] | None = None,
+    least_batch: int = 256,
 ) -> Matches:
     """Which of our identifiers the other lab has confirmed; it does not learn which, nor how many.
 
@@ -60,13 +63,23 @@ def find_matches(
       identifiers: sealed by `sealer`; only those of the kind are asked, the first ones first.
       sealer: of this lab.
       pinned: public keys that the other lab has shown us before, by epoch.
+      least_batch: points of one request at least. The fewer the server may have, the better it
+        knows how many identifiers we ask.
 
     Raises:
       DistilwatchError: when the other lab's key has changed within its epoch, its epochs go
-        backwards, or its proof is wrong.
+        backwards, it wants batches that tell too much or are too large, or its proof is wrong.
     """
     terms = peer.terms()
     _check_key(terms, pinned or {})
+    if not least_batch <= terms.batch <= MOST_BATCH:
+        raise DistilwatchError(
+            f"the other lab wants batches of {terms.batch:,} points, not of {least_batch:,} to "
+            f"{MOST_BATCH:,}",
+            "private matching",
+            "ask it for `serve --batch 256`: smaller ones tell it how many identifiers we ask; "
+            "--least-batch takes them nevertheless",
+        )
     own = [one for one in dict.fromkeys(identifiers) if one.kind == kind]
     batches = min(-(-len(own) // terms.batch), terms.quota_left // terms.batch)
     asked = own[: batches * terms.batch]

@@ -32,6 +32,7 @@ _TABLES = """
         elements INTEGER, granted INTEGER, reason TEXT, previous TEXT, digest TEXT);
     CREATE TRIGGER IF NOT EXISTS log_stays BEFORE UPDATE ON log
         BEGIN SELECT RAISE(ABORT, 'the log only grows'); END;
+    CREATE TABLE IF NOT EXISTS sealed_by (mark TEXT);
     CREATE TRIGGER IF NOT EXISTS log_keeps BEFORE DELETE ON log
         BEGIN SELECT RAISE(ABORT, 'the log only grows'); END;
 """
@@ -57,6 +58,8 @@ class Entry(NamedTuple):
       epoch, kind, elements: of what was asked; padding counts.
       granted: whether it was answered.
       reason: why not.
+      digest: of this row and, through it, of all before; who has kept one sees whether rows that
+        came before it were changed or cut off.
     """
 
     number: int
@@ -68,6 +71,7 @@ class Entry(NamedTuple):
     elements: int
     granted: int
     reason: str
+    digest: str
 
 
 class Ledger:
@@ -131,6 +135,28 @@ class Ledger:
         db.execute("INSERT INTO epochs VALUES (?, ?, ?, ?)", found)
         _append(db, now_ms, "", "rotate", found.number, "", 0, True, "")
         return found
+
+    def bind(self, mark: str) -> None:
+        """Ties the file to the key that its identifiers are sealed with.
+
+        Args:
+          mark: of the key; see `Sealer.mark`.
+
+        Raises:
+          DistilwatchError: they were sealed with another one: evaluated with this one they would
+            match nothing, and nobody would know.
+        """
+        with self._transaction() as db:
+            known = db.execute("SELECT mark FROM sealed_by").fetchone()
+            if known is None:
+                db.execute("INSERT INTO sealed_by VALUES (?)", (mark,))
+        if known is not None and known[0] != mark:
+            raise DistilwatchError(
+                "the identifiers in it were sealed with another key",
+                str(self._path),
+                "give the DISTILWATCH_SEAL_KEY that sealed them; or begin with another --state, "
+                "and confirm what was sealed anew",
+            )
 
     def confirm(self, identifiers: Iterable[Sealed]) -> None:
         """Adds identifiers to those that peers may find."""
@@ -216,7 +242,7 @@ class Ledger:
                     "find out who changed it; a copy from before shows what it was",
                 )
             previous = row[-1]
-        return [Entry(*row[:-2]) for row in rows]
+        return [Entry._make((*row[:-2], row[-1])) for row in rows]
 
 
 def _statements(script: str) -> list[str]:

@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -50,6 +51,11 @@ class Sealer:
     def __reduce__(self) -> tuple[object, ...]:
         return Sealer, (self._key,)
 
+    @property
+    def mark(self) -> str:
+        """Tells this key from others, and nothing of it; 32 hex digits."""
+        return _derived(self._key, b"mark").hex()[:32]
+
     def seal(self, kind: str, value: str) -> bytes:
         """s·H(x) of an identifier, 32 bytes.
 
@@ -82,9 +88,15 @@ def load_seal_key(variable: str, home: Path) -> bytes:
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as out:
-                out.write(secrets.token_hex(32).encode())
+            partial = path.with_name(f"{path.name}.{os.getpid()}")
+            try:
+                handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+                with os.fdopen(handle, "wb") as out:
+                    out.write(secrets.token_hex(32).encode())
+                with suppress(FileExistsError):  # another process made it meanwhile
+                    os.link(partial, path)
+            finally:
+                partial.unlink(missing_ok=True)
         return path.read_bytes().strip()
     except OSError as error:
         raise DistilwatchError(

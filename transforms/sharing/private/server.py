@@ -82,6 +82,10 @@ class MatchServer:
     options: MatchOptions = field(default_factory=MatchOptions)
     now_ms: Callable[[], int] = _now_ms
 
+    def begin(self) -> None:
+        """Ends an epoch that was over while nobody served, and destroys its seed."""
+        self._epoch()
+
     def terms(self, peer: str) -> Terms:
         """Of the present epoch."""
         epoch, now = self._epoch(), self.now_ms()
@@ -108,7 +112,9 @@ class MatchServer:
             except voprf.BadPoint:
                 raise Refused("point", "there is something that is no point", 400) from None
         except Refused as refused:
-            self.ledger.note(peer, "evaluate", own.number, kind, 0, now, refused.reason)
+            # A kind that there is not is the peer's own text, of any length.
+            known = kind if kind in KINDS else ""
+            self.ledger.note(peer, "evaluate", own.number, known, 0, now, refused.reason)
             raise
         if not self.ledger.spend(
             peer, kind, len(points), own.number, now, self.options.period_ms, self.options.quota

@@ -6,7 +6,8 @@ import json
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from infra.local.services import free_ports
 from pipelines import matching
 from schemas.errors import DistilwatchError
 from transforms.sharing.private import calls, voprf
+from transforms.sharing.private import peer as peer_module
 from transforms.sharing.private.client import Matches, find_matches
 from transforms.sharing.private.identifiers import (
     DEVICE,
@@ -89,7 +91,9 @@ class Two:
         self.peer = Direct(self.server)
 
     def ask(self, *values: str, kind: str = PAYMENT) -> Matches:
-        return find_matches(self.peer, kind, self.b.sealed(*values, kind=kind), self.b.sealer)
+        return find_matches(
+            self.peer, kind, self.b.sealed(*values, kind=kind), self.b.sealer, least_batch=8
+        )
 
 
 @pytest.fixture
@@ -158,7 +162,7 @@ def test_quotas_hold_per_peer_and_period_and_are_logged(two: Two) -> None:
     with pytest.raises(Refused, match="quota"):
         two.server.evaluate("lab-b", 1, PAYMENT, [point_of(PAYMENT, "x")] * 8)
     assert find_matches(
-        Direct(two.server, "lab-c"), PAYMENT, two.b.sealed("card-1"), two.b.sealer
+        Direct(two.server, "lab-c"), PAYMENT, two.b.sealed("card-1"), two.b.sealer, None, 8
     ).found
     two.clock.now += OPTIONS.period_ms + 1
     assert two.ask("card-1").found
@@ -180,6 +184,96 @@ def test_quotas_hold_when_many_ask_at_once(two: Two) -> None:
     for thread in threads:
         thread.join()
     assert sorted(granted) == [False] * 8 + [True] * 4
+
+
+def test_quotas_the_log_and_the_epoch_outlive_a_restart(two: Two, tmp_path: Path) -> None:
+    two.ask(*(f"card-{i}" for i in range(24)))
+    before, end = two.server.terms("lab-b"), two.ledger.log()[-1].digest
+    again = MatchServer(Ledger(tmp_path / "ledger.sqlite"), two.a.sealer, OPTIONS, two.clock)
+    again.begin()
+    assert again.terms("lab-b") == before
+    assert before.quota_left == 8
+    two.peer = Direct(again)
+    assert two.ask(*(f"card-{i}" for i in range(24))).left == 16
+    assert end in [e.digest for e in again.ledger.log()]
+
+
+def test_the_seed_of_an_epoch_that_ended_while_nobody_served_is_destroyed(
+    two: Two, tmp_path: Path
+) -> None:
+    public = two.server.terms("lab-b").public_key
+    path = tmp_path / "ledger.sqlite"
+    with closing(sqlite3.connect(path)) as db:
+        [(seed,)] = db.execute("SELECT seed FROM epochs").fetchall()
+    assert seed in path.read_bytes()
+    two.clock.now += OPTIONS.epoch_ms
+    MatchServer(Ledger(path), two.a.sealer, OPTIONS, two.clock).begin()
+    assert seed not in path.read_bytes()
+    assert two.server.terms("lab-b").public_key != public
+
+
+def test_another_sealing_key_is_found_out_before_it_matches_nothing(
+    two: Two, tmp_path: Path
+) -> None:
+    two.ledger.bind(two.a.sealer.mark)
+    Ledger(tmp_path / "ledger.sqlite").bind(two.a.sealer.mark)
+    with pytest.raises(DistilwatchError, match="sealed with another key"):
+        Ledger(tmp_path / "ledger.sqlite").bind(Lab().sealer.mark)
+    assert two.a.sealer.mark not in (two.a.sealer.scalar.hex(), two.a.sealer._key.hex())
+
+
+@pytest.mark.parametrize("batch", [0, 1, 7, 4_097, 1 << 40, -8])
+def test_a_server_does_not_choose_how_much_is_told(two: Two, batch: int) -> None:
+    """A batch of one would tell how many identifiers are asked; a huge one would never end."""
+
+    class Greedy(Direct):
+        def terms(self) -> Terms:
+            return super().terms()._replace(batch=batch, quota_left=1 << 50)
+
+    two.peer = Greedy(two.server)
+    with pytest.raises(DistilwatchError, match="wants batches of"):
+        two.ask("card-1")
+    assert two.peer.seen == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda answer: answer._replace(points=answer.points[:7]),
+        lambda answer: answer._replace(points=[*answer.points, answer.points[0]]),
+        lambda answer: answer._replace(points=[]),
+        lambda answer: answer._replace(points=[point[:31] for point in answer.points]),
+        lambda answer: answer._replace(proof=answer.proof[:-1]),
+        lambda answer: answer._replace(proof=b""),
+    ],
+)
+def test_answers_of_other_sizes_prove_nothing(two: Two, change: Callable[[Answer], Answer]) -> None:
+    class Short(Direct):
+        def evaluate(self, epoch: int, kind: str, points: Sequence[bytes]) -> Answer:
+            return change(super().evaluate(epoch, kind, points))
+
+    two.peer = Short(two.server)
+    with pytest.raises(DistilwatchError, match="does not prove"):
+        two.ask("card-1")
+
+
+@pytest.mark.parametrize("size", [31, 0, 33])
+def test_a_key_of_another_size_proves_nothing(two: Two, size: int) -> None:
+    class Odd(Direct):
+        def terms(self) -> Terms:
+            found = super().terms()
+            return found._replace(public_key=(found.public_key * 2)[:size])
+
+    two.peer = Odd(two.server)
+    with pytest.raises(DistilwatchError, match="does not prove"):
+        two.ask("card-1")
+
+
+def test_a_peers_own_words_do_not_fill_the_log(two: Two) -> None:
+    for kind in ("x" * 100_000, "\ud800"):
+        with pytest.raises(Refused, match="the kinds are"):
+            two.server.evaluate("lab-b", 1, kind, [])
+    assert [e.kind for e in two.ledger.log() if e.reason == "kind"] == ["", ""]
 
 
 @pytest.mark.parametrize("batch", [[b"\xff" * 32] * 8, [bytes(32)] * 8])
@@ -220,14 +314,14 @@ def test_a_server_with_two_keys_is_found_out(two: Two) -> None:
 def test_a_key_that_changes_within_its_epoch_is_found_out(two: Two) -> None:
     own, other = (two.server.terms(name).public_key for name in ("lab-b", "lab-c"))
     asked = PAYMENT, two.b.sealed("card-1"), two.b.sealer
-    found = find_matches(two.peer, *asked, {1: own})
+    found = find_matches(two.peer, *asked, {1: own}, 8)
     assert (found.epoch, found.public_key) == (1, own)
     with pytest.raises(DistilwatchError, match="another key"):
-        find_matches(two.peer, *asked, {1: other})
+        find_matches(two.peer, *asked, {1: other}, 8)
     with pytest.raises(DistilwatchError, match="back in epoch 1, after 2"):
-        find_matches(two.peer, *asked, {2: own})
+        find_matches(two.peer, *asked, {2: own}, 8)
     two.clock.now += OPTIONS.epoch_ms
-    assert find_matches(two.peer, *asked, {1: own}).epoch == 2
+    assert find_matches(two.peer, *asked, {1: own}, 8).epoch == 2
 
 
 def test_the_key_that_is_remembered_is_the_one_that_was_used(
@@ -246,7 +340,19 @@ def test_the_key_that_is_remembered_is_the_one_that_was_used(
     peer = TwoFaced(two.server)
     monkeypatch.setattr(matching, "HttpPeer", lambda *_: peer)
     write_sealed(tmp_path / "own.sealed", two.b.sealed("card-1"), two.b.sealer)
-    asked = (tmp_path / "own.sealed", "https://lab-a", "lab-b", "lab-a", PAYMENT, None, 0.9, 1_000)
+    asked = (
+        tmp_path / "own.sealed",
+        "https://lab-a",
+        "lab-b",
+        "lab-a",
+        PAYMENT,
+        None,
+        0.9,
+        1_000,
+        None,
+        None,
+        8,
+    )
     with pytest.raises(DistilwatchError, match="does not prove"):
         matching.ask(*asked)
     assert matching.ask(*asked).found
@@ -336,10 +442,10 @@ def url(two: Two) -> Iterator[str]:
 
 def test_over_http(two: Two, url: str) -> None:
     peer = HttpPeer(url, "lab-b", TOKEN)
-    found = find_matches(peer, PAYMENT, two.b.sealed("card-2", "card-8"), two.b.sealer)
+    found = find_matches(peer, PAYMENT, two.b.sealed("card-2", "card-8"), two.b.sealer, None, 8)
     assert found.found == two.b.sealed("card-2")
     many = two.b.sealed(*(f"c{i}" for i in range(60)))
-    assert find_matches(peer, PAYMENT, many, two.b.sealer).left == 60 - 24
+    assert find_matches(peer, PAYMENT, many, two.b.sealer, None, 8).left == 60 - 24
     with pytest.raises(DistilwatchError, match="quota"):
         peer.evaluate(1, PAYMENT, [point_of(PAYMENT, "x")] * 8)
 
@@ -372,10 +478,61 @@ def test_answers_of_somebody_else_are_not_believed(two: Two) -> None:
         return httpx.Response(200, json=said, headers={calls.SIGNATURE: "0" * 64})
 
     peer = HttpPeer(
-        "http://lab-a", "lab-b", TOKEN, httpx.Client(transport=httpx.MockTransport(forge))
+        "https://lab-a", "lab-b", TOKEN, httpx.Client(transport=httpx.MockTransport(forge))
     )
     with pytest.raises(DistilwatchError, match="not signed with our token"):
         peer.terms()
+
+
+ODD = (
+    b'{"epoch":1,"ends_ms":2,"public_key":"zz","batch":8,"quota_left":8,"points":7,"proof":"",'
+    b'"outputs":[1]}'
+)
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"[]", b"{}", b"\xff", b'{"epoch":"x"}', b"[" * 100_000, ODD]
+)
+def test_an_answer_that_is_signed_and_none_is_told(said: bytes) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        right = calls.answer_signature(TOKEN, request.headers[calls.NONCE], 200, said)
+        return httpx.Response(200, content=said, headers={calls.SIGNATURE: right})
+
+    client = httpx.Client(transport=httpx.MockTransport(answer))
+    peer = HttpPeer("https://lab-a", "lab-b", TOKEN, client)
+    for ask in (peer.terms, lambda: peer.evaluate(1, PAYMENT, []), lambda: peer.published(1, "x")):
+        with pytest.raises(DistilwatchError, match="answer cannot be read"):
+            ask()
+
+
+def test_an_endless_answer_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer_module, "_MOST_BYTES", 1_000)
+    reply = httpx.MockTransport(lambda _: httpx.Response(200, content=b" " * 2_000))
+    peer = HttpPeer("https://lab-a", "lab-b", TOKEN, httpx.Client(transport=reply))
+    with pytest.raises(DistilwatchError, match="more than 1,000 bytes"):
+        peer.terms()
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://lab-a.example", "not reached by https"), ("lab-a", "no URL"), ("", "no URL"),
+        ("https://", "no URL"), ("ftp://lab-a", "no URL"), ("https://lab-a:port", "no URL"),
+    ],
+)  # fmt: skip
+def test_addresses_that_nobody_should_ask_are_refused(url: str, said: str) -> None:
+    with pytest.raises(DistilwatchError, match=said):
+        HttpPeer(url, "lab-b", TOKEN)
+
+
+def test_peers_are_told_apart_and_can_ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for peer in ("lab-b", "lab-c"):
+        monkeypatch.setenv(calls.token_variable(peer), TOKEN)
+    with pytest.raises(DistilwatchError, match="the same token"):
+        matching.serve(tmp_path / "s", ["lab-b", "lab-c"], OPTIONS, "127.0.0.1", 1)
+    few = replace(OPTIONS, quota=7)
+    with pytest.raises(DistilwatchError, match="never reaches"):
+        matching.serve(tmp_path / "s", ["lab-b"], few, "127.0.0.1", 1)
 
 
 @pytest.mark.parametrize(
