@@ -108,19 +108,29 @@ def received(uri: str) -> list[Indicator]:
 
 
 def update_watch_list(path: Path, watched: Sequence[Watched]) -> dict[str, int]:
-    """Replaces what a watch list has; what was let out of quarantine before stays out.
+    """Replaces what a watch list has; what was let out of quarantine before stays out, as long as
+    it says the same: a version with another payload, or that is surer of itself, was not tried.
 
     Private matches stay as well: they come from nowhere else. Returns how many are in each state.
     """
     before = read_watch_list(path).watched if path.exists() else ()
-    released = {one.indicator_id for one in before if one.state == LIVE}
+    released = {one.indicator_id: one for one in before if one.state == LIVE}
     kept = [one for one in before if one.indicator_id.startswith("match--")]
     now = [
-        one if one.state == LIVE or one.indicator_id not in released else _with_state(one, LIVE)
+        _with_state(one, LIVE) if _was_tried(one, released.get(one.indicator_id)) else one
         for one in watched
     ]
     write_watch_list(path, [*kept, *now])
     return _states(read_watch_list(path).watched)
+
+
+def _was_tried(one: Watched, before: Watched | None) -> bool:
+    return (
+        before is not None
+        and (one.kind, one.value, one.source) == (before.kind, before.value, before.source)
+        and one.payload == before.payload
+        and one.confidence <= before.confidence
+    )
 
 
 def _with_state(one: Watched, state: str) -> Watched:

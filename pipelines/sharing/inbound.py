@@ -11,11 +11,14 @@ from pipelines.sharing.policy import Policy
 from pipelines.sharing.store import ShareStore
 from pipelines.sharing.tables import tables_at
 from schemas.errors import DistilwatchError
-from transforms.sharing.indicators import Indicator, newest
-from transforms.sharing.receive import Received, Refusal, receive
+from transforms.sharing.indicators import MAX_TEXT, Indicator, newest
+from transforms.sharing.receive import TOO_EARLY, Received, Refusal, receive
 
-_MOST_LOGGED = 200  # refusals of one poll
+_MOST_LOGGED = 200  # refusals of one poll, and as many of what others say
+_MOST_ABOUT = 20  # objects that one of those is about
 _MOST_FILE_BYTES = 32 << 20
+MENDABLE = ("unknown_source", "bad_signature", "marking_too_strict")
+"""Reasons for refusing what another policy would take."""
 
 
 class PollResult(NamedTuple):
@@ -25,11 +28,14 @@ class PollResult(NamedTuple):
       objects: that the feed had.
       received: what was taken, and what was refused.
       changed: indicators that are new here, or newer than what was.
+      waits: whether the next poll asks for the same again, because some of it is from the future
+        by our clock.
     """
 
     objects: int
     received: Received
     changed: list[Indicator]
+    waits: bool
 
 
 def poll(
@@ -38,12 +44,14 @@ def poll(
 ) -> PollResult:  # fmt: skip
     """Fetches what a feed has since the last time, and puts what is believed into `indicators`.
 
-    Rows are written before the log says how far the poll came: what is interrupted comes again.
+    Rows are written before the log says how far the poll came: what is interrupted comes again. So
+    does what is from the future by no more than a day: our clock may be late, and then it would be
+    lost.
 
     Args:
       policy, store: of this lab.
       feed_name: in the policy.
-      output: duckdb:///file or bigquery://project/dataset.
+      output: duckdb:///file, which is made where there is none, or bigquery://project/dataset.
       again: everything from the beginning.
       file: a bundle that was handed over, instead of the feed's collection.
 
@@ -52,14 +60,15 @@ def poll(
     """
     from transforms.sharing import taxii
 
-    tables = tables_at(output)
+    tables = tables_at(output, new_will_do=True)
     place, feed = policy.feed(feed_name)
-    cursor = store.cursor(feed_name)
+    begun = cursor = store.cursor(feed_name, place.url, output)
     if file is None:
         objects, cursor = taxii.poll(place, "" if again else cursor)
     else:
         objects = read_bundle(file)
     received = receive(objects, feed, store.now_ms())
+    waits = file is None and any(refusal.reason == TOO_EARLY for refusal in received.refused)
     before = newest(tables.indicators("received"))
     after = newest([*before.values(), *received.indicators])
     changed = [one for name, one in after.items() if before.get(name) != one]
@@ -70,22 +79,28 @@ def poll(
         store.now_ms(),
         feed=feed_name,
         where=str(file) if file is not None else place.url,
+        output=output,
         objects=len(objects),
         changed=[one.indicator_id for one in changed],
         said=[
             {
                 "type": obj["type"], "id": obj["id"], "by": obj["created_by_ref"],
-                "about": obj.get("object_refs") or [obj.get("sighting_of_ref")],
-                "says": obj.get("opinion") or obj.get("abstract") or obj.get("count"),
+                "about": (obj.get("object_refs") or [obj.get("sighting_of_ref")])[:_MOST_ABOUT],
+                "says": _short(obj.get("opinion") or obj.get("abstract") or obj.get("count")),
             }
-            for obj in received.said
+            for obj in received.said[:_MOST_LOGGED]
         ],
+        said_count=len(received.said),
         refused=[refusal._asdict() for refusal in received.refused[:_MOST_LOGGED]],
         refused_count=len(received.refused),
-        added_after=cursor,
+        added_after=begun if waits else cursor,
         policy=policy.digest,
     )  # fmt: skip
-    return PollResult(len(objects), received, changed)
+    return PollResult(len(objects), received, changed, waits)
+
+
+def _short(said: object) -> object:
+    return said[:MAX_TEXT] if isinstance(said, str) else said
 
 
 def read_bundle(file: Path) -> list[object]:

@@ -7,6 +7,7 @@ from pipelines.sharing.policy import Policy
 from pipelines.sharing.store import Proposal, ShareStore
 from pipelines.sharing.tables import SharedTables, tables_at
 from schemas.errors import DistilwatchError
+from transforms.sharing.gate import words_of
 from transforms.sharing.indicators import Indicator
 from transforms.sharing.stix import (
     Agreement,
@@ -66,7 +67,8 @@ def propose_opinion(
     """Proposes to tell what we think of an indicator, with a note that says why.
 
     Raises:
-      DistilwatchError: the recipient's collection has not brought it.
+      DistilwatchError: the recipient's collection has not brought it, or the reason names an
+        account of ours.
     """
     tables, terms = tables_at(output), policy.terms(to)
     found = [
@@ -85,7 +87,9 @@ def propose_opinion(
         opinion_object(policy.lab, name, agreement, why, terms.marking, now_ms, now_ms),
         note_object(policy.lab, [name], agreement, why, terms.marking, now_ms),
     ]
-    return put_forward(policy, store, objects, terms, name, by, output)
+    # What people write may name somebody; what we make ourselves has no names in it.
+    named = tables.account_names(sorted(words_of(why)))
+    return put_forward(policy, store, objects, terms, name, by, output, named)
 
 
 def _from_there(policy: Policy, tables: SharedTables, to: str) -> list[Indicator]:

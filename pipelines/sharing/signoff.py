@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from pipelines.sharing.outbound import check_name, put_forward
 from pipelines.sharing.policy import Policy, place_of
-from pipelines.sharing.store import APPROVED, PROPOSED, SENDING, Proposal, ShareStore
+from pipelines.sharing.store import (
+    APPROVED,
+    PROPOSED,
+    SENDING,
+    SENT,
+    Proposal,
+    ShareStore,
+    write_whole,
+)
 from pipelines.sharing.tables import tables_if_there
 from schemas.errors import DistilwatchError
 from transforms.sharing.gate import check_outgoing
 from transforms.sharing.indicators import Indicator, newest
 from transforms.sharing.receive import indicator_of
-from transforms.sharing.stix import objects_of
+from transforms.sharing.stix import is_constant, objects_of
 
 
 def approve(policy: Policy, store: ShareStore, name: str, digest: str, by: str) -> Proposal:
@@ -40,13 +51,7 @@ def approve(policy: Policy, store: ShareStore, name: str, digest: str, by: str) 
             str(store.folder),
             f"look at `distilwatch share preview {proposal.name}`, and give the SHA-256 it shows",
         )
-    two = policy.recipient(proposal.to).two_people
-    if two and by.casefold() == proposal.proposed_by.casefold():
-        raise DistilwatchError(
-            f"{by} has proposed it, and somebody else must approve it",
-            f"{policy.file}, recipients.{proposal.to}.two_people",
-            "ask a colleague to look at the preview",
-        )
+    _check_two_people(policy, proposal, by)
     terms = policy.terms(proposal.to)
     check_outgoing(store.read(proposal.digest), terms, now_ms=store.now_ms())
     return _decided(
@@ -77,7 +82,8 @@ def publish(
       file: write the bytes there instead of to the recipient's collection.
 
     Raises:
-      DistilwatchError: nobody has approved it, the gate stops it, or the server does not take it.
+      DistilwatchError: nobody has approved it, or nobody who may by today's policy, the gate stops
+        it, or the server does not take it.
     """
     from transforms.sharing import taxii
 
@@ -87,6 +93,8 @@ def publish(
         raise _wrong_state(proposal, "published")
     data = store.read(proposal.digest)
     objects = check_outgoing(data, policy.terms(proposal.to), now_ms=store.now_ms())
+    if not _takes_back(objects):
+        _check_two_people(policy, proposal, proposal.approved_by)
     collection = policy.recipient(proposal.to).taxii
     if file is None and collection is None:
         raise DistilwatchError(
@@ -100,7 +108,7 @@ def publish(
         policy=policy.digest,
     )  # fmt: skip
     if file is not None:
-        file.write_bytes(data)
+        write_whole(file, data)
     elif collection is not None:
         taxii.publish(place_of(proposal.to, collection), objects)
     ours = [indicator_of(o, policy.lab) for o in objects if o["type"] == "indicator"]
@@ -111,11 +119,40 @@ def publish(
     return store.proposal(proposal.name)
 
 
+def _check_two_people(policy: Policy, proposal: Proposal, by: str) -> None:
+    """Raises DistilwatchError when who approves has proposed, and the policy wants two people."""
+    if policy.recipient(proposal.to).two_people and same_person(by, proposal.proposed_by):
+        raise DistilwatchError(
+            f"{proposal.proposed_by} has proposed it, and somebody else must approve it",
+            f"{policy.file}, recipients.{proposal.to}.two_people",
+            f"ask a colleague to look at `distilwatch share preview {proposal.name}`"
+            if proposal.state == PROPOSED
+            else f"`distilwatch share reject {proposal.name}`, propose again, and let a colleague "
+            "approve it",
+        )
+
+
+def same_person(one: str, other: str) -> bool:
+    """Whether two names differ by no more than blanks, case, or how their letters are encoded."""
+    return _plain_name(one) == _plain_name(other)
+
+
+def _plain_name(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def _takes_back(objects: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a bundle says nothing but that what has left holds no more."""
+    said = [o for o in objects if not is_constant(o) and o["type"] != "identity"]
+    return all(o.get("revoked") is True for o in said)
+
+
 def revoke(policy: Policy, store: ShareStore, what: str, why: str, by: str) -> list[Proposal]:
     """Proposals that take back what has left, approved already: taking back needs no second person.
 
     Args:
-      what: an indicator's id, a campaign, a proposal or a cluster, or the first letters of one.
+      what: an indicator's id, a campaign, a proposal or a cluster, or letters that only one of
+        these begins with.
       why: for the log; does not leave.
       by: who takes it back.
 
@@ -123,12 +160,13 @@ def revoke(policy: Policy, store: ShareStore, what: str, why: str, by: str) -> l
       A proposal for each recipient that had it, to be published.
 
     Raises:
-      DistilwatchError: nothing of that has left.
+      DistilwatchError: nothing of that has left, or several of these begin so.
     """
     check_name(by)
+    what = _one_of(store, policy.lab, what)
     about = {p.digest: p for p in store.proposals()}
-    campaigns = {store.campaign(p.about) for p in about.values() if p.about.startswith(what)}
-    names = {p.name for p in about.values() if p.name.startswith(what)}
+    campaigns = {store.campaign(p.about) for p in about.values() if p.about == what}
+    names = {p.name for p in about.values() if p.name == what}
     found = []
     for to, versions in store.sent(policy.lab).items():
         in_named = {
@@ -142,10 +180,10 @@ def revoke(policy: Policy, store: ShareStore, what: str, why: str, by: str) -> l
             for one in newest(versions).values()
             if not one.revoked
             and (
-                one.indicator_id.startswith(what)
+                one.indicator_id == what
                 or one.indicator_id in in_named
                 or one.campaign in campaigns
-                or one.campaign.startswith(what)
+                or one.campaign == what
             )
         ]
         if not hit:
@@ -166,12 +204,41 @@ def revoke(policy: Policy, store: ShareStore, what: str, why: str, by: str) -> l
             )  # fmt: skip
         found.append(store.proposal(proposal.name))
     if not found:
-        raise DistilwatchError(
-            f"nothing that begins with {what} has left, or all of it was taken back",
-            str(store.folder),
-            "`distilwatch share list` shows what has left",
-        )
+        raise _nothing(store, what)
     return found
+
+
+def _one_of(store: ShareStore, lab: str, what: str) -> str:
+    """The whole name of what is to be taken back, which is for ever: no guess will do."""
+    named: set[str] = set()
+    for proposal in store.proposals():
+        if proposal.state in (SENDING, SENT):
+            named.add(proposal.name)
+            if proposal.about.startswith("c-"):
+                named.add(proposal.about)
+    for versions in store.sent(lab).values():
+        for one in versions:
+            named |= {one.indicator_id, one.campaign} - {""}
+    found = sorted(name for name in named if what and name.startswith(what))
+    if what in named:
+        return what
+    if len(found) > 1:
+        raise DistilwatchError(
+            f"{len(found)} begin with {what}: {', '.join(found[:4])}{', …' if found[4:] else ''}",
+            str(store.folder),
+            "taking back is for ever: give more letters",
+        )
+    if not found:
+        raise _nothing(store, what)
+    return found[0]
+
+
+def _nothing(store: ShareStore, what: str) -> DistilwatchError:
+    return DistilwatchError(
+        f"nothing that begins with {what or 'nothing'} has left, or all of it was taken back",
+        str(store.folder),
+        "`distilwatch share list` shows what has left",
+    )
 
 
 def _indicators(store: ShareStore, proposal: Proposal, lab: str) -> list[Indicator]:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import hmac
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -30,6 +31,7 @@ from transforms.sharing.log import ShareLog
 from transforms.sharing.receive import indicator_of
 
 PROPOSED, APPROVED, REJECTED, SENDING, SENT = "proposed", "approved", "rejected", "sending", "sent"
+_SECRET_BYTES = 32
 _STATES = {"approve": APPROVED, "reject": REJECTED, "send": SENDING, "sent": SENT}
 
 
@@ -91,13 +93,17 @@ class ShareStore:
     # --- bytes ---------------------------------------------------------------------------------
 
     def keep(self, data: bytes) -> str:
-        """Keeps bytes and returns their SHA-256."""
+        """Keeps bytes and returns their SHA-256.
+
+        Raises:
+          DistilwatchError: they cannot be written.
+        """
         name = digest(data)
         path = self.folder / "objects" / name
         if not path.exists():
-            partial = path.with_suffix(f".{os.getpid()}")
-            partial.write_bytes(data)
-            partial.replace(path)
+            with self._writing(path) as partial:
+                partial.write_bytes(data)
+                partial.replace(path)
         return name
 
     def read(self, name: str) -> bytes:
@@ -133,13 +139,42 @@ class ShareStore:
     def _secret(self) -> bytes:
         path = self.folder / "secret.key"
         if not path.exists():
-            try:
-                handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with self._writing(path) as partial:
+                handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
                 with os.fdopen(handle, "wb") as out:
-                    out.write(os.urandom(32))
-            except FileExistsError:
-                pass  # another process made it meanwhile
-        return path.read_bytes()
+                    out.write(os.urandom(_SECRET_BYTES))
+                with suppress(FileExistsError):  # another process made it meanwhile
+                    os.link(partial, path)
+        try:
+            found = path.read_bytes()
+        except OSError as error:
+            raise self._unusable(path, "read", error) from error
+        if len(found) < _SECRET_BYTES:  # names under a key that can be guessed would hide nobody
+            raise DistilwatchError(
+                f"the key that names campaigns has {len(found)} bytes, not {_SECRET_BYTES}",
+                str(path),
+                "restore it from a copy; without one, delete it: campaigns get new names then",
+            )
+        return found
+
+    @contextmanager
+    def _writing(self, path: Path) -> Iterator[Path]:
+        """A name to write under first: a file is there as a whole, or not at all."""
+        partial = path.with_suffix(f".{os.getpid()}")
+        try:
+            yield partial
+        except OSError as error:
+            raise self._unusable(path, "written", error) from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @staticmethod
+    def _unusable(path: Path, how: str, error: OSError) -> DistilwatchError:
+        return DistilwatchError(
+            f"a file of the store of sharing cannot be {how} ({error.strerror})",
+            str(path),
+            "make room, or give this user the right, then repeat it",
+        )
 
     # --- what the log says -----------------------------------------------------------------------
 
@@ -168,11 +203,12 @@ class ShareStore:
         Raises:
           DistilwatchError: there is none, or there are several.
         """
-        proposals = self.proposals()
-        found = [p for p in proposals if p.name.startswith(name)]
+        found = [p for p in self.proposals() if name and p.name.startswith(name)]
         if len(found) != 1:
             raise DistilwatchError(
-                f"{'no proposal' if not found else f'{len(found)} proposals'} begin with {name}",
+                f"{len(found)} proposals begin with {name}"
+                if found
+                else f"no proposal begins with {name or 'nothing'}",
                 str(self.folder),
                 "`distilwatch share list` shows them all",
             )
@@ -204,10 +240,41 @@ class ShareStore:
                     found[tag] = found.get(tag, 0.0) + entry["rho"]
         return found
 
-    def cursor(self, feed: str) -> str:
-        """Where the last poll of a feed ended; "" before the first."""
+    def cursor(self, feed: str, where: str, output: str) -> str:
+        """Where the last poll of a feed ended; "" before the first.
+
+        A feed that has moved to another collection, or whose indicators go to other tables than
+        before, begins anew.
+
+        Args:
+          feed: its name.
+          where: URL of its collection.
+          output: tables that its indicators go to.
+        """
         ended = ""
         for entry in self.log.entries():
-            if entry["action"] == "poll" and entry["feed"] == feed:
+            # What older versions have logged says nothing of tables.
+            known = (entry.get("feed"), entry.get("where"), entry.get("output", output))
+            if entry["action"] == "poll" and known == (feed, where, output):
                 ended = entry["added_after"]
         return ended
+
+
+def write_whole(file: Path, data: bytes) -> None:
+    """Writes what is to be handed over; the file is there as a whole, or as it was before.
+
+    Raises:
+      DistilwatchError: when it cannot be written.
+    """
+    partial = file.with_name(f"{file.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(data)
+        partial.replace(file)
+    except OSError as error:
+        raise DistilwatchError(
+            f"the file cannot be written ({error.strerror})",
+            str(file),
+            "give another --file, and repeat the command",
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -42,6 +42,9 @@ class SharedTables(Protocol):
     def payment_names(self, words: Sequence[str]) -> list[str]:
         """Which of some words are pseudonyms of payment instruments."""
 
+    def account_names(self, words: Sequence[str]) -> list[str]:
+        """Which of some words are names of accounts."""
+
     def indicators(self, direction: Direction) -> list[Indicator]:
         """Indicators by id; none where there is no such table."""
 
@@ -56,12 +59,13 @@ class SharedTables(Protocol):
         """
 
 
-def tables_at(output: str, folder_will_do: bool = False) -> SharedTables:
+def tables_at(output: str, folder_will_do: bool = False, new_will_do: bool = False) -> SharedTables:
     """The tables of an output.
 
     Args:
       output: duckdb:///file or bigquery://project/dataset.
       folder_will_do: also parquet:///folder, of which only what `detect` wrote can be read.
+      new_will_do: also a duckdb:///file that is not there yet, which is made, without rows.
 
     Raises:
       DistilwatchError: it holds none, or keeps no decisions.
@@ -70,6 +74,8 @@ def tables_at(output: str, folder_will_do: bool = False) -> SharedTables:
         from pipelines.sharing.tables_bigquery import BigQueryShared
 
         return BigQueryShared(output)
+    if new_will_do and urlsplit(output).scheme == "duckdb" and not duckdb_path(output).exists():
+        write_tables(duckdb_path(output), {})
     path = check_tables(output)
     if path.is_dir() and not folder_will_do:
         raise DistilwatchError(
@@ -180,11 +186,17 @@ class LocalShared:
         return [row[0] for row in found]
 
     def payment_names(self, words: Sequence[str]) -> list[str]:
+        return self._keys("payment", words)
+
+    def account_names(self, words: Sequence[str]) -> list[str]:
+        return self._keys("account", words)
+
+    def _keys(self, kind: str, words: Sequence[str]) -> list[str]:
         with connect(self._path) as connection:
             found = connection.execute(
                 "SELECT DISTINCT key FROM session_scores "
-                "WHERE key_kind = 'payment' AND list_contains(?, key)",
-                [list(words)],
+                "WHERE key_kind = ? AND list_contains(?, key)",
+                [kind, list(words)],
             ).fetchall()
         return [row[0] for row in found]
 

@@ -22,9 +22,9 @@ _EVIDENCE = """
 _MEMBERS = """
     SELECT DISTINCT account_id FROM `{d}.cluster_members`
     WHERE cluster_id = @cluster AND revision = IFNULL(@revision, revision) ORDER BY account_id"""
-_PAYMENTS = """
+_KEYS = """
     SELECT DISTINCT `key` FROM `{d}.session_scores`
-    WHERE key_kind = 'payment' AND `key` IN UNNEST(@words)"""
+    WHERE key_kind = @kind AND `key` IN UNNEST(@words)"""
 _INDICATORS = "SELECT * FROM `{d}.indicators` WHERE direction = @direction ORDER BY indicator_id"
 _SIGHTINGS = "SELECT * FROM `{d}.sightings` ORDER BY sighting_id"
 # A command does not know when the run that made the tables lets days expire.
@@ -61,7 +61,13 @@ class BigQueryShared:
         return [row["account_id"] for row in found]
 
     def payment_names(self, words: Sequence[str]) -> list[str]:
-        return [row["key"] for row in self._rows(_PAYMENTS, words=list(words))]
+        return self._keys("payment", words)
+
+    def account_names(self, words: Sequence[str]) -> list[str]:
+        return self._keys("account", words)
+
+    def _keys(self, kind: str, words: Sequence[str]) -> list[str]:
+        return [row["key"] for row in self._rows(_KEYS, kind=kind, words=list(words))]
 
     def indicators(self, direction: Direction) -> list[Indicator]:
         return [Indicator.from_row(row) for row in self._rows(_INDICATORS, direction=direction)]

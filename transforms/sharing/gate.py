@@ -6,8 +6,10 @@ also one that a later version of this program, or of a library, starts to add.
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -61,16 +63,39 @@ def check_outgoing(
     """
     if len(data) > _MOST_BYTES:
         raise _stop(f"{len(data):,} bytes are more than an exchange needs", terms)
-    text = data.decode("utf-8")
-    words = set(_WORD.findall(text))
+    objects: list[dict[str, Any]] = orjson.loads(data)["objects"]
+    # As it is written, as it is read, and what is in payloads.
+    text = "\n".join((data.decode("utf-8"), *_texts(objects)))
+    words = words_of(text)
     if any(_is_in(secret, text, words) for secret in secrets):
         # Which one is not said: this message may end in a log.
         raise _stop("the name of an account, cluster or payment instrument is in it", terms)
-    objects: list[dict[str, Any]] = orjson.loads(data)["objects"]
     for obj in objects:
         if problem := _problem(obj, terms, now_ms):
             raise _stop(f"{obj.get('type')}: {problem}", terms)
     return objects
+
+
+def words_of(text: str) -> set[str]:
+    """What could be a name in a text: words with and without what may end a sentence."""
+    words = set(_WORD.findall(text))
+    return words | {word.strip(".@-_") for word in words}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All names and texts in a value, and what payloads hold."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
+    elif isinstance(value, Mapping):
+        for name, one in value.items():
+            yield name
+            yield from _texts(one)
+            if name == "payload" and isinstance(one, str):
+                with suppress(ValueError):
+                    yield base64.b64decode(one).decode("utf-8", "replace")
 
 
 def _is_in(secret: str, text: str, words: set[str]) -> bool:

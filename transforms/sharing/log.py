@@ -4,6 +4,10 @@ Each line is a JSON object with `seq`, `at`, `action`, what was done, `prev` (ha
 before) and `hash` (of the line without it). A line that was changed, taken out or put in breaks the
 chain; that the last lines are missing is seen by who has kept a newer `hash`, which every command
 prints.
+
+An entry counts once its line has ended and is on the disk. What a crash or a full disk leaves after
+the last end of a line was never said to be done: it is passed over, and the next entry takes its
+place.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +42,21 @@ class ShareLog:
         """All entries, oldest first, after their chain was checked.
 
         Raises:
-          DistilwatchError: when the log was changed.
+          DistilwatchError: when the log was changed, or cannot be read.
         """
-        if not self._path.exists():
-            return []
+        return self._entries(self._whole_lines())
+
+    def _whole_lines(self) -> bytes:
+        try:
+            data = self._path.read_bytes() if self._path.exists() else b""
+        except OSError as error:
+            raise self._unusable("read", error) from error
+        return data[: data.rfind(b"\n") + 1]
+
+    def _entries(self, lines: bytes) -> list[Entry]:
         found: list[Entry] = []
         before = FIRST
-        for number, line in enumerate(self._path.read_bytes().splitlines(), 1):
+        for number, line in enumerate(lines.splitlines(), 1):
             entry = self._parsed(line, number)
             claimed = entry.pop("hash", None)
             if entry.get("prev") != before or entry.get("seq") != number:
@@ -73,7 +85,8 @@ class ShareLog:
             return self._append(action, at_ms, what)
 
     def _append(self, action: str, at_ms: int, what: Mapping[str, Any]) -> Entry:
-        entries = self.entries()
+        lines = self._whole_lines()
+        entries = self._entries(lines)
         entry: Entry = {
             **what,
             "seq": len(entries) + 1,
@@ -83,22 +96,33 @@ class ShareLog:
         }
         entry["hash"] = digest(canonical(entry))
         try:
-            with self._path.open("ab") as file:
-                file.write(canonical(entry) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            self._add_line(canonical(entry) + b"\n", len(lines))
         except OSError as error:
-            raise DistilwatchError(
-                f"the log of sharing cannot be written ({error.strerror})",
-                str(self._path),
-                "nothing may leave without it: make the file writable",
-            ) from error
+            raise self._unusable("written", error) from error
         return entry
+
+    def _add_line(self, line: bytes, at: int) -> None:
+        """Puts a line after the first `at` bytes, on the disk or not at all."""
+        with self._path.open("ab", buffering=0) as file:
+            file.truncate(at)
+            try:
+                left = memoryview(line)
+                while left:
+                    left = left[file.write(left) :]
+                os.fsync(file.fileno())
+            except OSError:
+                with suppress(OSError):
+                    file.truncate(at)
+                raise
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keeps other processes from adding meanwhile."""
-        with self._path.with_suffix(".lock").open("a") as file:
+        try:
+            file = self._path.with_suffix(".lock").open("a")
+        except OSError as error:
+            raise self._unusable("written", error) from error
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -110,6 +134,13 @@ class ShareLog:
         if not isinstance(entry, dict):
             raise self._broken(number, "is no entry")
         return entry
+
+    def _unusable(self, how: str, error: OSError) -> DistilwatchError:
+        return DistilwatchError(
+            f"the log of sharing cannot be {how} ({error.strerror})",
+            str(self._path),
+            "nothing may leave without it: make room, or give this user the right, then repeat it",
+        )
 
     def _broken(self, number: int, what: str) -> DistilwatchError:
         return DistilwatchError(

@@ -2,7 +2,7 @@
 
 MISP has no types for what we share: attributes are of type `other` with the kind in their comment,
 and payloads are attachments. Ids are those of the STIX objects, so that a second import changes
-what is there instead of adding to it.
+what is there instead of adding to it; what was taken back is in it as deleted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DISTRIBUTION = {
 
 
 def misp_event(indicators: Sequence[Indicator]) -> dict[str, Any]:
-    """One event with an attribute for each indicator that was not taken back.
+    """One event with an attribute for each indicator; one that was taken back is a deleted one.
 
     Args:
       indicators: at least one; the event gets the strictest of their markings, and the lab of the
@@ -41,7 +41,7 @@ def misp_event(indicators: Sequence[Indicator]) -> dict[str, Any]:
         from pymisp import MISPEvent, MISPOrganisation
     except ImportError as error:
         raise not_installed("MISP export", "sharing", "pymisp") from error
-    kept = sorted((i for i in indicators if not i.revoked), key=lambda i: i.indicator_id)
+    kept = sorted(indicators, key=lambda i: i.indicator_id)
     if not kept:
         raise DistilwatchError("there are no indicators", "MISP export", "publish or poll first")
     strictest = max((one.marking for one in kept), key=lambda m: m.strictness)
@@ -83,6 +83,8 @@ def _add(event: Any, one: Indicator) -> None:
         about |= {"type": "other", "category": "Other", "value": f"{one.kind.value}:{one.value}"}
     attribute = event.add_attribute(**about)
     attribute.add_tag(f"tlp:{one.marking.value}")
+    if one.revoked:
+        attribute.delete()
 
 
 def _jsonable(value: Any) -> Any:

@@ -30,6 +30,10 @@ MAX_DEPTH = 12
 _TYPES = ("indicator", "campaign", "identity", "relationship", "sighting", "opinion", "note")
 _MOST_PATTERN = 500
 _SKEW_MS = 600_000
+_SOON_MS = 86_400_000
+TOO_EARLY = "too_early"
+"""Reason for refusing what is from the future by a day at most. Perhaps our clock is late, or it
+becomes valid later: whoever polls asks for it again."""
 _HORIZON_MS = 2 * 366 * 86_400_000
 
 
@@ -124,8 +128,7 @@ def _take(obj: Any, feed: Feed, now_ms: int, found: Received) -> None:
     _check_schema(obj)
     _check_marking(obj, feed)
     for name in ("created", "modified"):
-        if moment_ms(stix2.utils.parse_into_datetime(obj[name])) > now_ms + _SKEW_MS:
-            raise _Refused("from_the_future", f"{name} is {obj[name]}")
+        _check_time(moment_ms(stix2.utils.parse_into_datetime(obj[name])), now_ms, name)
     if kind == "indicator":
         found.indicators.append(_indicator(obj, lab, feed, now_ms))
     elif kind in ("sighting", "opinion", "note"):
@@ -136,6 +139,14 @@ def _take(obj: Any, feed: Feed, now_ms: int, found: Received) -> None:
         found.campaigns.append(dict(obj))
     else:
         found.passed += 1
+
+
+def _check_time(time_ms: int, now_ms: int, name: str) -> None:
+    early_ms = time_ms - now_ms
+    if early_ms > _SKEW_MS:
+        reason = TOO_EARLY if early_ms <= _SOON_MS else "from_the_future"
+        minutes = f"{early_ms // 60_000:,}"
+        raise _Refused(reason, f"{name} is {minutes} minutes from now, by our clock")
 
 
 def _check_shape(obj: Any) -> None:
@@ -217,8 +228,7 @@ def _indicator(obj: Mapping[str, Any], lab: str, feed: Feed, now_ms: int) -> Ind
         raise _Refused("foreign_id", "its id is not made of its lab and content")
     if indicator_object(one)["pattern"] != obj["pattern"]:
         raise _Refused("other_pattern", "its pattern says something else than its properties")
-    if one.valid_from_ms > now_ms + _SKEW_MS:
-        raise _Refused("from_the_future", "it is not valid yet")
+    _check_time(one.valid_from_ms, now_ms, "valid_from")
     if one.valid_until_ms is None or one.valid_until_ms > now_ms + _HORIZON_MS:
         raise _Refused("too_long", "it would hold for more than two years")
     return one

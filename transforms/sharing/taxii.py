@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -35,7 +36,11 @@ _CHUNK_BYTES = 1 << 20  # of an envelope that is sent
 _ANSWER_BYTES = 32 << 20
 _MOST_OBJECTS = 50_000  # of one poll
 _TIMEOUT_S = 30.0
+_MOST_PAUSE_S = 30  # that a busy server may ask for before it is tried again
+_ANSWER_S = 120.0  # for the whole of one answer, however steadily it trickles
 _TRIES = 4
+_MOST_AHEAD = timedelta(days=1)  # of our clock, that a server's may be
+_READ_BYTES = 1 << 16
 # What the client raises on answers that no honest server gives.
 _CLIENT_FAILS = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
@@ -75,7 +80,7 @@ class Polled(NamedTuple):
 
 
 class _TooLarge(requests.RequestException):  # type: ignore[misc]
-    """An answer that is larger than any honest one."""
+    """An answer that is larger than any honest one, or never ends."""
 
 
 class _Adapter(HTTPAdapter):  # type: ignore[misc]
@@ -87,6 +92,7 @@ class _Adapter(HTTPAdapter):  # type: ignore[misc]
             max_retries=Retry(
                 total=_TRIES, backoff_factor=0.3, status_forcelist=(429, 502, 503, 504),
                 allowed_methods=None, respect_retry_after_header=True, raise_on_status=False,
+                retry_after_max=_MOST_PAUSE_S,
             )
         )  # fmt: skip
 
@@ -94,17 +100,33 @@ class _Adapter(HTTPAdapter):  # type: ignore[misc]
         options.update(stream=True, timeout=self._wait_s)
         response = super().send(request, **options)
         try:
-            body = response.raw.read(_ANSWER_BYTES + 1, decode_content=True)
+            body = _body(response.raw)
         except DecodeError as error:
             raise requests.exceptions.ContentDecodingError(error) from error
         except HTTPError as error:  # the connection was cut, or nothing came for too long
             raise requests.ConnectionError(error) from error
         finally:
             response.close()
-        if len(body) > _ANSWER_BYTES:
-            raise _TooLarge(f"an answer of more than {_ANSWER_BYTES:,} bytes")
         response._content, response._content_consumed = body, True
         return response
+
+
+def _body(raw: Any) -> bytes:
+    """An answer, which is neither endless in size nor in time.
+
+    Raises:
+      _TooLarge: it is.
+      HTTPError: the connection was cut, or nothing came for too long.
+    """
+    deadline = time.monotonic() + _ANSWER_S
+    body = bytearray()
+    while part := raw.read1(_READ_BYTES, decode_content=True):
+        body += part
+        if len(body) > _ANSWER_BYTES:
+            raise _TooLarge(f"an answer of more than {_ANSWER_BYTES:,} bytes")
+        if time.monotonic() > deadline:
+            raise _TooLarge(f"an answer that takes longer than {_ANSWER_S:.0f} s")
+    return bytes(body)
 
 
 def publish(place: Place, objects: Sequence[Mapping[str, Any]]) -> int:
@@ -155,10 +177,14 @@ def poll(place: Place, added_after: str = "") -> Polled:
         if not collection.can_read:
             raise _failed(place, "we may not read this collection", "ask its operator")
         # The manifest is asked first: what comes between is fetched now, and again next time.
-        newest = added_after
+        newest, latest = added_after, datetime.now(UTC) + _MOST_AHEAD
         for entry in _paged(place, collection.get_manifest, after):
-            if isinstance(entry, Mapping):
-                newest = max(newest, str(entry.get("date_added", ""))[:40])
+            added = entry.get("date_added") if isinstance(entry, Mapping) else None
+            moment = _moment(added)
+            # Behind a time that is none, or far from now, everything to come would be passed over.
+            if moment is not None and moment <= latest:
+                before = _moment(newest)
+                newest = newest if before is not None and before >= moment else str(added)
         objects = list(_paged(place, collection.get_objects, after))
     return Polled(objects, newest)
 
@@ -173,20 +199,21 @@ def _missing(
     for start in range(0, len(failed), _PAGE // 2):
         asked = {"id": list(failed[start : start + _PAGE // 2]), "version": "all"}
         for entry in _paged(place, collection.get_manifest, asked):
-            there.add((entry.get("id"), _version(entry.get("version"))))
+            there.add((entry.get("id"), _moment(entry.get("version"))))
     return [
         obj["id"]
         for obj in chunk
         if obj["id"] in set(failed)
-        and (obj["id"], _version(obj.get("modified", obj["created"]))) not in there
+        and (obj["id"], _moment(obj.get("modified", obj["created"]))) not in there
     ]
 
 
-def _version(text: Any) -> datetime | None:
+def _moment(text: Any) -> datetime | None:
     try:
-        return datetime.fromisoformat(str(text))
+        found = datetime.fromisoformat(str(text))
     except ValueError:
         return None
+    return found if found.tzinfo else None
 
 
 def _paged(place: Place, call: Any, after: Mapping[str, Any]) -> Iterator[Any]:
@@ -234,6 +261,8 @@ def _collection(place: Place) -> Iterator[Any]:
     elif place.user_env:
         options["user"] = _secret(place, place.user_env)
         options["password"] = _secret(place, place.password_env)
+    if place.ca_file and not os.access(place.ca_file, os.R_OK):
+        raise _failed(place, f"its ca_file {place.ca_file} cannot be read", "check the path")
     connection = _HTTPConnection(**options)
     connection.session.max_redirects = 0
     for scheme in ("http://", "https://"):

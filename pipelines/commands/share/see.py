@@ -129,13 +129,14 @@ def misp(output: str, direction: Direction, file: Path, as_json: bool) -> None:
     import orjson
 
     from pipelines.console import Console
+    from pipelines.sharing.store import write_whole
     from pipelines.sharing.tables import tables_at
     from transforms.sharing.misp import misp_event
 
     with Console(as_json) as console:
         found = tables_at(output).indicators(direction)
         event = misp_event(found)
-        file.write_bytes(orjson.dumps(event, option=orjson.OPT_INDENT_2))
+        write_whole(file, orjson.dumps(event, option=orjson.OPT_INDENT_2))
         summary = {"indicators": len(found), "file": str(file)}
         console.result(summary, [f"{len(found)} indicators"], wrote=[str(file)])
 

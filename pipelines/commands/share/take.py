@@ -35,6 +35,7 @@ def poll(
     """
     from pipelines.console import Console
     from pipelines.sharing import inbound
+    from pipelines.sharing.inbound import MENDABLE
     from pipelines.sharing.policy import read_policy
     from pipelines.sharing.store import ShareStore
 
@@ -50,9 +51,18 @@ def poll(
             *(f"  refused {n}: {reason}" for reason, n in refused.items()),
             *(f"  {r.object_id}: {r.reason}, {r.detail}" for r in taken.refused[:20]),
         ]
+        if got.waits:
+            lines.append(
+                "Some are from the future: is our clock late? The next poll asks for them again."
+            )
+        if any(r.reason in MENDABLE for r in taken.refused):
+            lines.append(
+                "What was refused for its source or signature comes again only with --again, "
+                "such as after a key was added to the policy."
+            )
         summary = {
             "objects": got.objects, "indicators": len(taken.indicators),
             "changed": [one.indicator_id for one in got.changed], "said": len(taken.said),
-            "refused": refused,
+            "refused": refused, "waits": got.waits,
         }  # fmt: skip
         console.result(summary, lines)

@@ -202,6 +202,53 @@ def test_a_policy_that_became_stricter_stops_what_was_approved(lab: Lab, tmp_pat
     assert not (tmp_path / "out.json").exists()
 
 
+@pytest.mark.parametrize("by", ["ana", " Ana ", "ANA", "\uff41\uff4e\uff41"])
+def test_the_same_person_by_another_spelling_is_nobody_else(lab: Lab, by: str) -> None:
+    add_cluster(lab)
+    made = propose(lab).proposal
+    assert made is not None
+    with pytest.raises(DistilwatchError, match="ana has proposed it, and somebody else must"):
+        signoff.approve(lab.policy, lab.store, made.name, made.digest, by)
+
+
+def test_a_policy_that_wants_two_people_by_now_stops_what_one_has_approved(
+    lab: Lab, tmp_path: Path
+) -> None:
+    write_policy(lab, None, two_people=False)
+    add_cluster(lab)
+    made = propose(lab).proposal
+    assert made is not None
+    signoff.approve(lab.policy, lab.store, made.name, made.digest, "ana")
+    write_policy(lab, None, two_people=True)
+    with pytest.raises(DistilwatchError, match=r"two_people.*reject"):
+        signoff.publish(lab.policy, lab.store, made.name, "ben", tmp_path / "out.json")
+    assert not (tmp_path / "out.json").exists()
+    write_policy(lab, None, two_people=False)
+    signoff.publish(lab.policy, lab.store, made.name, "ben", tmp_path / "out.json")
+    write_policy(lab, None, two_people=True)  # taking back needs one person under any policy
+    [back] = signoff.revoke(lab.policy, lab.store, CLUSTER, "ours", "ana")
+    assert signoff.publish(lab.policy, lab.store, back.name, "ana", tmp_path / "b.json").state == (
+        "sent"
+    )
+
+
+@pytest.mark.parametrize("what", ["", "c", "i", "indicator--", "p", "campaign-"])
+def test_what_is_taken_back_for_ever_is_never_guessed(lab: Lab, tmp_path: Path, what: str) -> None:
+    other = "c-" + "f" * 16
+    for name in (CLUSTER, other):
+        add_cluster(lab, cluster=name)
+        made = outbound.propose(lab.policy, lab.store, lab.output, name, "forum", "ana").proposal
+        assert made is not None
+        signoff.approve(lab.policy, lab.store, made.name, made.digest, "ben")
+        signoff.publish(lab.policy, lab.store, made.name, "ben", tmp_path / "out.json")
+    before = lab.store.log.entries()
+    with pytest.raises(DistilwatchError, match=r"begin with|begins with nothing"):
+        signoff.revoke(lab.policy, lab.store, what, "why", "ana")
+    assert lab.store.log.entries() == before
+    [back] = signoff.revoke(lab.policy, lab.store, "c-f", "why", "ana")
+    assert back.about == f"revoke {other}"
+
+
 def test_a_rejected_proposal_is_at_its_end(lab: Lab) -> None:
     add_cluster(lab)
     made = propose(lab).proposal

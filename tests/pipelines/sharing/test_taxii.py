@@ -12,14 +12,15 @@ from click.testing import CliRunner
 from pipelines.cli import run
 from pipelines.sharing import inbound, outbound, saying, signoff
 from pipelines.sharing.store import ShareStore
+from pipelines.watching import received
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from tests.support.sharing import CLUSTER, NOW_MS, Lab, add_cluster, make_lab, write_policy
 from tests.support.taxii import OPEN, READ_ONLY
 from tests.transforms.sharing.test_stix import KEY, an_indicator
 from transforms.sharing import taxii
-from transforms.sharing.indicators import Indicator, Kind, Sighting, sighting_id
-from transforms.sharing.stix import objects_of, signed_objects
+from transforms.sharing.indicators import Indicator, Kind, Marking, Sighting, sighting_id
+from transforms.sharing.stix import bundle_of, note_object, objects_of, signed_objects
 from transforms.sharing.taxii import Place
 from transforms.sinks.duckdb import write_tables
 
@@ -113,6 +114,117 @@ def test_a_campaign_reaches_the_other_lab_and_can_be_taken_back(labs: tuple[Lab,
     b.now_ms += 60_000
     inbound.poll(b.policy, b.store, "forum", b.output)
     assert all(one.revoked for one in b.shared.indicators("received"))
+
+
+def test_what_is_early_by_a_late_clock_is_asked_for_again(labs: tuple[Lab, Lab]) -> None:
+    a, b = labs
+    add_cluster(a)
+    tell(a)
+    b.now_ms -= 3_600_000
+    got = inbound.poll(b.policy, b.store, "forum", b.output)
+    assert got.waits
+    assert inbound.reasons(got.received.refused)["too_early"] >= 3
+    assert b.shared.indicators("received") == []
+    b.now_ms += 3_600_000
+    got = inbound.poll(b.policy, b.store, "forum", b.output)
+    assert (len(got.changed), got.waits) == (3, False)
+    assert inbound.poll(b.policy, b.store, "forum", b.output).objects == 0
+
+
+def test_other_tables_and_another_collection_begin_anew(
+    labs: tuple[Lab, Lab], tmp_path: Path
+) -> None:
+    a, b = labs
+    add_cluster(a)
+    tell(a)
+    assert len(inbound.poll(b.policy, b.store, "forum", b.output).changed) == 3
+    other = f"duckdb:///{tmp_path / 'new.duckdb'}"  # which is made
+    assert len(inbound.poll(b.policy, b.store, "forum", other).changed) == 3
+    assert inbound.poll(b.policy, b.store, "forum", other).objects == 0
+    assert len(received(other)) == 3
+    assert inbound.poll(b.policy, b.store, "forum", b.output).objects == 0
+    url = b.policy.settings.feeds["forum"].taxii.url
+    assert b.store.cursor("forum", url, b.output)
+    assert b.store.cursor("forum", url + "moved/", b.output) == ""
+
+
+def test_a_poll_that_was_interrupted_comes_again(
+    labs: tuple[Lab, Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = labs
+    add_cluster(a)
+    tell(a)
+    for step in ("pipelines.sharing.tables.write_tables", "transforms.sharing.log.os.fsync"):
+        with monkeypatch.context() as patch:
+            patch.setattr(step, _stop)  # before the rows are there, and before the log says so
+            with pytest.raises(KeyboardInterrupt):
+                inbound.poll(b.policy, b.store, "forum", b.output)
+    got = inbound.poll(b.policy, b.store, "forum", b.output)
+    assert len(got.received.indicators) == 3
+    assert len(b.shared.indicators("received")) == 3
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_older_version_that_is_sent_again_changes_nothing(labs: tuple[Lab, Lab]) -> None:
+    """By a server that keeps what was taken back, or by somebody who has kept the bytes."""
+    a, b = labs
+    add_cluster(a)
+    made = outbound.propose(a.policy, a.store, a.output, CLUSTER, "forum", "ana").proposal
+    assert made is not None
+    signoff.approve(a.policy, a.store, made.name, made.digest, "ben")
+    old, new = a.folder / "old.json", a.folder / "new.json"
+    signoff.publish(a.policy, a.store, made.name, "ben", old)
+    a.now_ms += 60_000
+    [back] = signoff.revoke(a.policy, a.store, CLUSTER, "ours", "ana")
+    signoff.publish(a.policy, a.store, back.name, "ana", new)
+    b.now_ms += 60_000
+    for file, changed in ((old, 3), (new, 3), (old, 0), (new, 0)):
+        got = inbound.poll(b.policy, b.store, "forum", b.output, file=file)
+        assert (len(got.received.indicators), len(got.changed)) == (3, changed)
+    assert all(one.revoked for one in b.shared.indicators("received"))
+
+
+def test_what_others_say_does_not_fill_the_log(labs: tuple[Lab, Lab]) -> None:
+    a, b = labs
+    about = [f"indicator--{i:08x}-0000-4000-8000-000000000000" for i in range(900)]
+    said = [
+        note_object(a.name, about, "x" * 20_000, f"{i}", Marking.AMBER_STRICT, NOW_MS)
+        for i in range(300)
+    ]
+    file = a.folder / "notes.json"
+    file.write_bytes(bundle_of(signed_objects(said, a.policy.key())))
+    got = inbound.poll(b.policy, b.store, "forum", b.output, file=file)
+    assert len(got.received.said) == 300
+    entry = b.store.log.entries()[-1]
+    assert (len(entry["said"]), entry["said_count"]) == (200, 300)
+    assert (b.folder / "store" / "log.jsonl").stat().st_size < 1_000_000
+
+
+def test_an_opinion_that_names_an_account_of_ours_does_not_leave(labs: tuple[Lab, Lab]) -> None:
+    a, b = labs
+    add_cluster(a)
+    tell(a)
+    inbound.poll(b.policy, b.store, "forum", b.output)
+    one = b.shared.indicators("received")[0]
+    sessions = [
+        {"session_id": "s", "key_kind": "account", "key": "jo7", "level": "profile",
+         "window_start": NOW_MS, "window_end": NOW_MS + 1, "revision": 1}
+    ]  # fmt: skip
+    b.put({"session_scores": sessions})
+
+    def say(why: str) -> None:
+        saying.propose_opinion(
+            b.policy, b.store, b.output, one.indicator_id, "forum", "disagree", why, "bea"
+        )
+
+    before = b.store.proposals()
+    with pytest.raises(DistilwatchError, match="the name of an account"):
+        say("This is our customer jo7.")
+    assert b.store.proposals() == before
+    say("This is a customer of ours.")
 
 
 def test_sightings_and_opinions_come_back(labs: tuple[Lab, Lab]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 
 from schemas.errors import DistilwatchError
 from tests.transforms.sharing.test_stix import KEY, NOW_MS, an_indicator
-from transforms.sharing.canonical import canonical
+from transforms.sharing.canonical import EXTENSION, canonical
 from transforms.sharing.gate import check_outgoing
 from transforms.sharing.indicators import Kind, Marking
 from transforms.sharing.log import ShareLog
@@ -63,6 +64,33 @@ def test_the_gate_stops_what_nobody_has_allowed(change: Change, of: str, why: st
     with pytest.raises(DistilwatchError, match=why) as stopped:
         check_outgoing(bundle(change, of), TERMS, ["account-17", "a17"])
     assert "17" not in str(stopped.value)
+
+
+@pytest.mark.parametrize(
+    ("secret", "description"),
+    [
+        ('the "best" one', 'It was the "best" one of all'),  # quotes are escaped in the bytes
+        ("Kä17", "seen at Kä17 first"),
+        ("a17", "seen at a17."),  # as a sentence ends
+        ("a17", "the account is (a17), or so"),
+    ],
+)
+def test_a_name_is_found_however_it_is_written(secret: str, description: str) -> None:
+    with pytest.raises(DistilwatchError, match="the name of"):
+        check_outgoing(bundle(lambda o: o.update(description=description)), TERMS, [secret])
+
+
+def test_a_name_is_found_in_a_payload() -> None:
+    payload = base64.b64encode(b'{"format":"behaviour-1","features":{"of acct-0017":1.0}}').decode()
+
+    def hide(obj: dict[str, Any]) -> None:
+        ours = obj["extensions"][EXTENSION]
+        if "payload" in ours:
+            ours["payload"] = payload
+
+    assert b"acct-0017" not in bundle(hide)
+    with pytest.raises(DistilwatchError, match="the name of"):
+        check_outgoing(bundle(hide), TERMS, ["acct-0017"])
 
 
 def test_a_constant_that_says_more_than_it_should_is_stopped() -> None:
@@ -137,6 +165,35 @@ def test_every_change_to_the_log_is_seen(tmp_path: Path, tamper: Any) -> None:
         log.entries()
     with pytest.raises(DistilwatchError, match="is broken: line"):
         log.append("send", NOW_MS)
+
+
+def test_what_a_crash_has_left_of_an_entry_is_passed_over(tmp_path: Path) -> None:
+    log, path = filled(tmp_path), tmp_path / "log.jsonl"
+    whole = path.read_bytes()
+    before = log.entries()
+    last = len(whole.splitlines()[-1])
+    for left in (1, last // 2, last):  # of the last line, without its end
+        path.write_bytes(whole[: len(whole) - last - 1 + left])
+        assert log.entries() == before[:-1]
+        again = log.append("propose", NOW_MS + 4, by="ana", proposal="p-4")
+        assert again == before[-1]
+        assert path.read_bytes() == whole
+
+
+def test_misp_forgets_what_was_taken_back(tmp_path: Path) -> None:
+    from pymisp import MISPEvent
+
+    back = replace(an_indicator(), revoked=True, modified_ms=NOW_MS + 5_000, revision=2)
+    made = misp_event([back, an_indicator(Kind.BEHAVIOUR)])
+    (tmp_path / "event.json").write_text(json.dumps(made))
+    event = MISPEvent()
+    event.load_file(tmp_path / "event.json")
+    assert {a.uuid: getattr(a, "deleted", False) for a in event.attributes} == {
+        back.indicator_id.removeprefix("indicator--"): True,
+        an_indicator(Kind.BEHAVIOUR).indicator_id.removeprefix("indicator--"): False,
+    }
+    # The event is the same one, so that what MISP has already is changed.
+    assert event.uuid == misp_event([an_indicator(), an_indicator(Kind.BEHAVIOUR)])["Event"]["uuid"]
 
 
 def test_misp_reads_what_we_make(tmp_path: Path) -> None:

@@ -85,7 +85,11 @@ def without_marking() -> Object:
         (changed(object_marking_refs=[IDS[Marking.RED]]), "marking_too_strict"),
         (changed(modified="2099-01-01T00:00:00.000Z"), "from_the_future"),
         (changed(valid_until="2039-01-01T00:00:00Z"), "too_long"),
-        (changed(valid_from="2026-09-22T00:00:00Z"), "from_the_future"),
+        (changed(valid_from="2026-09-22T00:00:00Z"), "too_early"),
+        (
+            changed(valid_from="2026-09-24T00:00:00Z", valid_until="2026-10-24T00:00:00Z"),
+            "from_the_future",
+        ),
         (changed(id="indicator--11111111-1111-4111-8111-111111111111"), "foreign_id"),
         (changed(confidence=None), "not_stix"),
         (ours(kind="payment"), "not_an_indicator"),

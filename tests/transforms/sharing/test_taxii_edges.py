@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -14,6 +16,10 @@ from transforms.sharing import taxii
 from transforms.sharing.taxii import Place
 
 TAXII = "application/taxii+json;version=2.1"
+DATES = [
+    "2026-01-01T00:00:00Z", "2026-01-01T00:00:00.5Z", "9999-01-01T00:00:00Z", "zzz", None,
+    "2026-01-01T00:00:00.25Z",
+]  # fmt: skip
 COLLECTION = {"title": "t", "can_read": True, "can_write": True}
 
 
@@ -24,7 +30,11 @@ class _Server(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         how, _, rest = self.path.strip("/").partition("/")
-        if how == "busy" and type(self).busy:
+        if how == "later":
+            self._answer(503, b"", **{"Retry-After": "86400"})
+        elif how == "broken":
+            self._answer(500, b"{}")
+        elif how == "busy" and type(self).busy:
             type(self).busy -= 1
             self._answer(503, b"")
         elif how == "away":
@@ -41,6 +51,18 @@ class _Server(BaseHTTPRequestHandler):
             self._answer(200, b'{"objects":[]', length=5_000)
         elif how == "zip":
             self._answer(200, b"this is no gzip", **{"Content-Encoding": "gzip"})
+        elif how == "trickle":
+            self.send_response(200)
+            self.send_header("Content-Type", TAXII)
+            self.send_header("Content-Length", "5000")
+            self.end_headers()
+            with suppress(OSError):  # until the other end has had enough
+                for _ in range(200):
+                    self.wfile.write(b" ")
+                    time.sleep(0.05)
+        elif how == "dates" and rest.startswith("manifest"):
+            entries = [{"id": "x", "date_added": date} for date in DATES]
+            self._answer(200, json.dumps({"objects": entries}).encode())
         elif how == "odd":
             self._answer(200, b'{"objects":7}')
         elif how == "endless":
@@ -82,6 +104,9 @@ def server() -> Iterator[str]:
         ("deep", "cannot be read|no TAXII envelope"),
         ("odd", "no TAXII|cannot be read"),
         ("cut", "does not answer"),
+        ("later", "status 503"),
+        ("broken", "status 500.*try again"),
+        ("trickle", "takes longer than 1 s"),
         ("zip", "cannot be read"),
         ("endless", "more than 1,000 new objects"),
     ],
@@ -91,8 +116,21 @@ def test_a_bad_answer_ends_in_one_clear_message(
 ) -> None:
     monkeypatch.setattr(taxii, "_ANSWER_BYTES", 200_000 if how == "deep" else 100_000)
     monkeypatch.setattr(taxii, "_MOST_OBJECTS", 1_000)
+    if how == "trickle":
+        monkeypatch.setattr(taxii, "_ANSWER_S", 1.0)
+    monkeypatch.setattr(taxii, "_MOST_PAUSE_S", 0)
     with pytest.raises(DistilwatchError, match=said):
         taxii.poll(Place("forum", f"{server}/{how}/"))
+
+
+def test_a_time_that_is_none_or_far_away_does_not_hide_what_comes(server: str) -> None:
+    assert taxii.poll(Place("forum", f"{server}/dates/")).added_after == DATES[1]
+
+
+def test_certificates_that_are_not_there_are_named(server: str) -> None:
+    place = Place("forum", f"{server}/busy/", ca_file="/nowhere/ca.pem")
+    with pytest.raises(DistilwatchError, match=r"ca_file /nowhere/ca\.pem cannot be read"):
+        taxii.poll(place)
 
 
 def test_a_busy_server_is_asked_again(server: str) -> None:
