@@ -92,9 +92,32 @@ def window_tests(end_ms: int, tests: Sequence[Versioned[Tested]], cap: float) ->
     names = tuple(live[int(i)][0] for i in small)
     if np.array_equal(p, alone):
         return WindowTests(end_ms, len(live), names, p[small], adjusted(p)[small])
-    q = np.where(p < alone, adjusted(p), adjusted(alone))
+    q = adjusted_with_reports(p, alone)
     without = np.where(alone <= cap, alone, 1.0)
     return WindowTests(end_ms, len(live), names, p[small], q[small], without[small])
+
+
+def adjusted_with_reports(p_values: Float, alone: Float) -> Float:
+    """The smallest level at which each is a discovery of its window, as `verdicts` decides.
+
+    At level x a reported test of rank r among the reported ones is one when, for some m, p is at
+    most x · (r + m) / n and m others are discoveries without reports.
+
+    Args:
+      p_values: with what other labs report, float64 of shape (n,).
+      alone: without, of the same shape; never smaller.
+    """
+    levels = adjusted(alone)
+    aided = np.flatnonzero(p_values < alone)
+    ordered = aided[np.argsort(p_values[aided], kind="stable")]
+    others = np.concatenate([[0.0], np.sort(levels[p_values == alone])])
+    m = np.arange(len(others))
+    least = [
+        float(np.maximum(others, len(alone) * p_values[i] / (rank + m)).min())
+        for rank, i in enumerate(ordered, 1)
+    ]
+    levels[ordered] = np.minimum(np.minimum.accumulate(least[::-1])[::-1], 1.0)
+    return levels
 
 
 def verdicts(windows: Sequence[WindowTests], rate: float, version: int = 0) -> dict[str, Verdict]:

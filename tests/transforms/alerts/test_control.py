@@ -101,6 +101,12 @@ def test_a_discovery_is_one_at_the_level_of_all_that_are(
     p = {f"0/t{i:02d}": p * (1 if gain is None else gain) for i, (p, gain) in enumerate(tests)}
     discovered = [p[name] for name, verdict in found.items() if p[name] <= verdict.cut]
     level = BatchBH(RATE).level(len(tests))
+    without = verdicts(windows([[value for value, _ in tests]]), RATE)
+    for name, verdict in found.items():
+        if abs(verdict.q_value - level) > 1e-9:
+            assert (p[name] <= verdict.cut) == (verdict.q_value <= level)
+        if name in without:
+            assert verdict.q_value <= without[name].q_value + 1e-12
     assert all(value <= level * len(discovered) / len(tests) + 1e-12 for value in discovered)
 
 
