@@ -214,7 +214,8 @@ def test_an_opinion_that_names_an_account_of_ours_does_not_leave(labs: tuple[Lab
     one = b.shared.indicators("received")[0]
     sessions = [
         {"session_id": "s", "key_kind": "account", "key": "jo7", "level": "profile",
-         "window_start": NOW_MS, "window_end": NOW_MS + 1, "revision": 1}
+         "session_start": NOW_MS, "session_end": NOW_MS + 1, "revision": 1, "request_count": 1,
+         "score": 0.0, "p_value": 0.5}
     ]  # fmt: skip
     b.put({"session_scores": sessions})
 
