@@ -30,7 +30,12 @@ def bundle() -> None:
 @click.argument("name")
 @options.as_json
 def use(folder: Path, name: str, as_json: bool) -> None:
-    """Make NAME in FOLDER the bundle that counts, after it was verified."""
+    """Make NAME in FOLDER the bundle that counts, after it was verified.
+
+    \b
+    Example:
+      distilwatch bundle use models june
+    """
     from transforms.scoring.store import point_to
 
     version = point_to(folder, name)
@@ -44,7 +49,12 @@ def use(folder: Path, name: str, as_json: bool) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @options.as_json
 def list_(folder: Path, as_json: bool) -> None:
-    """List the bundles in FOLDER, with what is wrong with those that cannot be used."""
+    """List the bundles in FOLDER, with what is wrong with those that cannot be used.
+
+    \b
+    Example:
+      distilwatch bundle list models
+    """
     from schemas.errors import DistilwatchError
     from transforms.scoring.bundle import verify_bundle
     from transforms.scoring.store import bundle_folder, bundles_in, is_store

@@ -97,6 +97,10 @@ def export(
     """Write the case of CLUSTER_ID as a file to attach to a report.
 
     The first letters of an id are enough where they fit one cluster.
+
+    \b
+    Example:
+      distilwatch triage export c-8d1f --output duckdb:///out.duckdb --html case.html
     """
     if html is None and pdf is None:
         raise click.UsageError("Give --html, --pdf, or both.")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -94,9 +95,10 @@ def _all_commands(command: click.Command, name: str) -> Iterator[tuple[str, clic
             yield from _all_commands(one, f"{name} {below}")
 
 
-@pytest.mark.parametrize(("name", "command"), _all_commands(group.cli, "distilwatch"))
+@pytest.mark.parametrize(("name", "command"), list(_all_commands(group.cli, "distilwatch")))
 def test_help_leaves_nothing_open(name: str, command: click.Command) -> None:
     assert command.help
+    assert name == "distilwatch" or re.search(r"Examples?:\n(.*\n)? +.*distilwatch ", command.help)
     for option in command.params:
         if isinstance(option, click.Option):
             assert option.help, option.name
@@ -115,7 +117,6 @@ def test_every_option_is_explained(name: str) -> None:
     found = list(command.commands.values()) if isinstance(command, click.Group) else [command]
     for one in found:
         assert one.help
-        assert "\n      distilwatch " in one.help, "an example"
         for parameter in one.params:
             if isinstance(parameter, click.Option):
                 assert parameter.help, parameter.name

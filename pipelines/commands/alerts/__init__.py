@@ -15,7 +15,14 @@ __all__ = ["alerts"]
 
 @click.group(cls=Group, short_help="Decide about clusters, try policies, look after what is sent.")
 def alerts() -> None:
-    """Decide about clusters, try policies on the past, look after what is sent."""
+    """Decide about clusters, try policies on the past, look after what is sent.
+
+    \b
+    Examples:
+      distilwatch alerts decide c-8d1f --as confirm --output duckdb:///out.duckdb \\
+        --why "one operator"
+      distilwatch alerts drill --config oncall.yaml
+    """
 
 
 for _command in (decide, undo, history, test_policy, send, outbox, drill):

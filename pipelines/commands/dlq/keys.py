@@ -17,6 +17,10 @@ def rekey(output: str, config_path: Path | None, as_json: bool) -> None:
     """Seal records under the newest key that an older one has sealed.
 
     Afterwards the older keys can be taken out of the variable of ingest.dead_letter_key_env.
+
+    \b
+    Example:
+      distilwatch dlq rekey --output duckdb:///out.duckdb --config settings.yaml
     """
     from pipelines.config import load_config
     from pipelines.console import Console

@@ -32,6 +32,10 @@ def list_(
     """Count dead letters by source, reason and status, and name the first of them.
 
     Nothing of what is in a record is shown.
+
+    \b
+    Example:
+      distilwatch dlq list --output duckdb:///out.duckdb --reason wrong_type
     """
     from pipelines.config import load_config
     from pipelines.console import as_called
@@ -86,6 +90,10 @@ def show(
     """Show one dead letter; its record only with --reveal and the key.
 
     The first letters of an id are enough where they fit one.
+
+    \b
+    Example:
+      distilwatch dlq show d-4f2a --output duckdb:///out.duckdb
     """
     from pipelines.config import load_config
     from pipelines.dead_letters.table import NEEDED, find_letter

@@ -21,6 +21,11 @@ def share() -> None:
     Nothing leaves by default. What may leave to whom is in a policy (docs/sharing.md); each message
     is proposed, looked at, approved by a second person, published, and kept in a log that nobody
     can change unseen.
+
+    \b
+    Examples:
+      distilwatch share propose c-8d1f --to forum --output duckdb:///out.duckdb
+      distilwatch share poll --from forum --output duckdb:///out.duckdb
     """
 
 

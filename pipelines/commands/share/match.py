@@ -38,6 +38,10 @@ def match() -> None:
 
     One lab serves what it has confirmed, the other one asks. docs/private_matching.md says what
     each of them learns.
+
+    \b
+    Example:
+      distilwatch share match confirm --sealed confirmed.sealed --state match.sqlite
     """
 
 
@@ -391,7 +395,12 @@ def log(state: Path, head: str | None, as_json: bool) -> None:
 )
 @options.as_json
 def rotate(state: Path, epoch: str, as_json: bool) -> None:
-    """Destroy the key and begin a new epoch at once, such as after a leak."""
+    """Destroy the key and begin a new epoch at once, such as after a leak.
+
+    \b
+    Example:
+      distilwatch share match rotate --state match.sqlite
+    """
     import time
 
     from pipelines.console import Console
@@ -434,7 +443,12 @@ def rotate(state: Path, epoch: str, as_json: bool) -> None:
 )
 @options.as_json
 def cost(quota: int, peers: int, confirmed: int, as_json: bool) -> None:
-    """Show what it costs a peer to find confirmed identifiers by guessing."""
+    """Show what it costs a peer to find confirmed identifiers by guessing.
+
+    \b
+    Example:
+      distilwatch share match cost --quota 1000 --confirmed 5000
+    """
     from pipelines.console import Console
     from transforms.sharing.private.enumeration import SPACES, found_a_year, years
 

@@ -98,7 +98,12 @@ def approve(
 @shared.store_folder
 @options.as_json
 def reject(proposal: str, why: str, by: str | None, store_path: Path | None, as_json: bool) -> None:
-    """End PROPOSAL, which has not left."""
+    """End PROPOSAL, which has not left.
+
+    \b
+    Example:
+      distilwatch share reject p-3f9a --why "too early"
+    """
     from pipelines.console import Console
     from pipelines.sharing import signoff
     from pipelines.sharing.store import ShareStore
@@ -124,7 +129,12 @@ def publish(
     proposal: str, file: Path | None, by: str | None, policy_path: Path | None,
     store_path: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Send PROPOSAL to its recipient's TAXII collection. May be repeated after a failure."""
+    """Send PROPOSAL to its recipient's TAXII collection. May be repeated after a failure.
+
+    \b
+    Example:
+      distilwatch share publish p-3f9a
+    """
     from pipelines.console import Console
     from pipelines.sharing import signoff
     from pipelines.sharing.policy import read_policy
@@ -151,6 +161,10 @@ def revoke(
     """Take back WHAT has left: an indicator's id, a campaign, a proposal, or a cluster.
 
     All recipients that had it are told. It needs no second person, and is for ever.
+
+    \b
+    Example:
+      distilwatch share revoke c-8d1f --why "it was a reseller"
     """
     from pipelines.console import Console
     from pipelines.sharing import signoff, words

@@ -25,7 +25,12 @@ def sightings(
     output: str, to: str, by: str | None, policy_path: Path | None, store_path: Path | None,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Propose to tell that indicators of others were seen here; says nothing of accounts."""
+    """Propose to tell that indicators of others were seen here; says nothing of accounts.
+
+    \b
+    Example:
+      distilwatch share sightings --to forum --output duckdb:///out.duckdb
+    """
     from pipelines.console import Console
     from pipelines.sharing import saying
     from pipelines.sharing.policy import read_policy
@@ -50,7 +55,13 @@ def opinion(
     indicator: str, output: str, to: str, think: Any, why: str, by: str | None,
     policy_path: Path | None, store_path: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Propose to tell what we think of INDICATOR of another lab, and why."""
+    """Propose to tell what we think of INDICATOR of another lab, and why.
+
+    \b
+    Example:
+      distilwatch share opinion indicator--5d0c… --to forum --think agree \\
+        --why "seen here as well" --output duckdb:///out.duckdb
+    """
     from pipelines.console import Console
     from pipelines.sharing import saying
     from pipelines.sharing.policy import read_policy

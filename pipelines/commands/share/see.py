@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 @shared.store_folder
 @options.as_json
 def preview(proposal: str, raw: bool, store_path: Path | None, as_json: bool) -> None:
-    """Show all that PROPOSAL would send, object by object, with the SHA-256 of its bytes."""
+    """Show all that PROPOSAL would send, object by object, with the SHA-256 of its bytes.
+
+    \b
+    Example:
+      distilwatch share preview p-3f9a
+    """
     from pipelines.console import Console
     from pipelines.sharing import words
     from pipelines.sharing.store import PROPOSED, ShareStore
@@ -48,7 +53,12 @@ def preview(proposal: str, raw: bool, store_path: Path | None, as_json: bool) ->
 @shared.store_folder
 @options.as_json
 def listing(output: str | None, store_path: Path | None, as_json: bool) -> None:
-    """List proposals and what became of them; with --output also the indicators of others."""
+    """List proposals and what became of them; with --output also the indicators of others.
+
+    \b
+    Example:
+      distilwatch share list --output duckdb:///out.duckdb
+    """
     from dataclasses import asdict
 
     from pipelines.console import Console
@@ -87,6 +97,10 @@ def log(head: str | None, store_path: Path | None, as_json: bool) -> None:
 
     Each entry has the hash of the one before. Keep the last hash elsewhere, and give it with --head
     later: so it is seen when the end of the log was cut off.
+
+    \b
+    Example:
+      distilwatch share log --head 9c1e4b
     """
     from pipelines.console import Console
     from pipelines.sharing import words
@@ -125,7 +139,12 @@ def log(head: str | None, store_path: Path | None, as_json: bool) -> None:
 )
 @options.as_json
 def misp(output: str, direction: Direction, file: Path, as_json: bool) -> None:
-    """Write indicators of the tables to a file that MISP imports."""
+    """Write indicators of the tables to a file that MISP imports.
+
+    \b
+    Example:
+      distilwatch share misp --output duckdb:///out.duckdb --file event.json
+    """
     import orjson
 
     from pipelines.console import Console
@@ -145,7 +164,12 @@ def misp(output: str, direction: Direction, file: Path, as_json: bool) -> None:
 @shared.policy_file
 @options.as_json
 def key(policy_path: Path | None, as_json: bool) -> None:
-    """Print the public key that our objects are signed with; made on first use."""
+    """Print the public key that our objects are signed with; made on first use.
+
+    \b
+    Example:
+      distilwatch share key > our-lab.pem
+    """
     from pipelines.console import Console
     from pipelines.sharing.policy import public_pem, read_policy
 
