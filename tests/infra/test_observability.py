@@ -20,6 +20,7 @@ from pipelines.observe.of_tables import table_metrics
 ROOT = Path(__file__).resolve().parents[2]
 RULES = yaml.safe_load((ROOT / "infra/prometheus/alerts.yaml").read_text(encoding="utf-8"))
 ALERTS = [rule for group in RULES["groups"] for rule in group["rules"]]
+TRIED = yaml.safe_load((ROOT / "infra/prometheus/alerts.test.yaml").read_text(encoding="utf-8"))
 DASHBOARD = json.loads(TARGET.read_text(encoding="utf-8"))
 
 
@@ -83,3 +84,18 @@ def test_an_alert_says_what_to_do(rule: dict[str, Any]) -> None:
     assert anchor in {heading.lower() for heading in headings}
     if "for" in rule:
         assert promql_parser.parse_duration(rule["for"])
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_an_alert_is_tried_at_a_time_when_it_fires_and_at_one_when_it_does_not(
+    rule: dict[str, Any],
+) -> None:
+    """`promtool test rules` then finds that it is so (docs/observability.md)."""
+    times = [t for one in TRIED["tests"] for t in one["alert_rule_test"]]
+    mine = [t["exp_alerts"] for t in times if t["alertname"] == rule["alert"]]
+    assert [] in mine
+    [fires] = [alerts for alerts in mine if alerts]
+    for alert in fires:
+        assert rule["labels"].items() <= alert["exp_labels"].items()
+        assert alert["exp_annotations"]["summary"]
+        assert alert["exp_annotations"]["runbook"] == rule["annotations"]["runbook"]
