@@ -18,8 +18,12 @@ EXTRAS = {
     # Needs nothing beyond the base; the name is kept so that the way to install a part does not
     # change when it comes to need something.
     "flink": [],
-    # Protobuf of OpenTelemetry's exporters; their JSON needs nothing.
-    "otlp": ["opentelemetry-proto>=1.25"],
+    # Spans of gateways in protobuf (their JSON needs nothing), and spans of our own.
+    "otlp": [
+        "opentelemetry-exporter-otlp-proto-http>=1.25",
+        "opentelemetry-proto>=1.25",
+        "opentelemetry-sdk>=1.25",
+    ],
     "triage": [
         "authlib>=1.3",
         "itsdangerous>=2.2",

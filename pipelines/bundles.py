@@ -32,6 +32,7 @@ from transforms.scoring.signing import trusted_keys
 from transforms.scoring.store import bundle_folder
 from transforms.scoring.trial import TrialBounds, compare
 from transforms.sinks.staging import stage_rows
+from transforms.spans import span
 
 _log = logging.getLogger(__name__)
 ROWS_OF: Mapping[str, RowsOf] = {
@@ -117,9 +118,10 @@ class BundleKeeper:
             return
         began = time.monotonic()
         try:
-            new, active = self._verified(folder)
-            if not self._tried(new):
-                return
+            with span("try a bundle", instead_of=self.version):
+                new, active = self._verified(folder)
+                if not self._tried(new):
+                    return
         except _Refused as refused:
             self._refused.add(stamp)
             self._count(f"bundle_refused_{refused.reason}", "bundle_refused")

@@ -26,7 +26,10 @@ EXTRAS: Mapping[str, Extra] = {
         "the triage pages",
         ("uvicorn", "starlette", "authlib", "itsdangerous", "limits", "python_multipart"),
     ),
-    "otlp": Extra("OTLP in protobuf", ("opentelemetry.proto", "opentelemetry")),
+    "otlp": Extra(
+        "OTLP: reading spans in protobuf, and traces of our own",
+        ("opentelemetry.exporter.otlp.proto.http", "opentelemetry"),
+    ),
     "gcp": Extra("BigQuery and Dataflow", ("google.cloud.bigquery", "google.cloud", "google.auth")),
     "sharing": Extra(
         "sharing with other labs",

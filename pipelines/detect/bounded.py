@@ -6,6 +6,7 @@ import gc
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import apache_beam as beam
 
@@ -22,6 +23,7 @@ from transforms.sinks.duckdb import write_database
 from transforms.sinks.newest import newest
 from transforms.sinks.parquet import parquet_folder, write_parquet
 from transforms.sinks.staging import staged
+from transforms.spans import span
 
 _LAST_TRIES_S = 20.0
 _PATIENCE_S = 120.0
@@ -34,12 +36,15 @@ def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
       DistilwatchError: when input or output cannot be used.
     """
     options, run = plan.options, plan.config.run
-    with tempfile.TemporaryDirectory(prefix="distilwatch-detect-", dir=run.tmp) as folder:
+    with (
+        span("run", bundle=plan.bundle_version) as about,
+        tempfile.TemporaryDirectory(prefix="distilwatch-detect-", dir=run.tmp) as folder,
+    ):
         console.step("Score sessions, profiles and clusters")
         if plan.backfill is not None:
             console.note(plan.backfill.words())
         beam_run = beam_options(plan.runner, options.beam_args, run.parallelism)
-        with _collector_spared(), beam.Pipeline(options=beam_run) as pipeline:
+        with span("score"), _collector_spared(), beam.Pipeline(options=beam_run) as pipeline:
             build(pipeline, plan, folder)
         console.step("Write the tables")
         # Tables first: an alert must not speak of what cannot be looked up.
@@ -48,10 +53,12 @@ def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
             if uri.startswith("kafka:") and not options.alerts:
                 console.note(f"No alerts of the past go to {uri}; --send-alerts sends them")
                 continue
-            delivered |= _write(uri, plan, folder)
+            with span("write", output=urlsplit(uri).scheme):
+                delivered |= _write(uri, plan, folder)
         rows = {name: staged(folder, name).num_rows for name in TABLES}
         rows["alerts"] = _tell(plan, console, folder)
         health = {row["metric"]: row["value"] for row in staged(folder, "run_health").to_pylist()}
+        about["records"] = health.get("read", 0)
     told_at_the_end(plan, health, rows)
     return DetectSummary(plan.run_id, plan.bundle_version, health, rows, delivered=delivered)
 
@@ -74,7 +81,8 @@ def _tell(plan: Plan, console: Console, folder: str) -> int:
             return 0
         desk, sender = both
         console.step("Tell who is on call")
-        desk.look(staged(folder, "flagged_clusters"), staged(folder, "cluster_members"))
+        with span("look for alerts"):
+            desk.look(staged(folder, "flagged_clusters"), staged(folder, "cluster_members"))
         sender.send_until(_LAST_TRIES_S)
         return desk.steps
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pipelines import preflight
 from pipelines.doctor import machine
 from pipelines.doctor.finding import FAIL, OK, SKIP, WARN, Finding, looked
+from pipelines.observe import traces
 from schemas.errors import DistilwatchError
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
     if config is not None:
         yield from _of_settings(config, subject.inputs)
     yield _clock(config)
+    yield from _traces()
     if subject.bundle is not None:
         yield looked("bundle", str(subject.bundle), partial(_bundle, subject.bundle))
     for uri in subject.inputs:
@@ -69,6 +71,21 @@ def examine(subject: Subject) -> Iterator[Finding]:
         if uri.startswith(("duckdb:", "parquet:")):
             yield machine.disk(f"disk of {_shown(uri)}", Path(urlsplit(uri).path[1:] or "."))
     yield from _engines(subject, config)
+
+
+def _traces() -> Iterator[Finding]:
+    """Where traces go, when the environment names a collector; a run goes on without."""
+    endpoint = traces.collector()
+    if endpoint is None:
+        return
+    why = traces.hindrance(endpoint)
+    if why:
+        yield Finding("traces", endpoint, WARN, "no traces are sent", why)
+    elif why := traces.reached():
+        mend = "start the collector, or mend OTEL_EXPORTER_OTLP_ENDPOINT and …_HEADERS"
+        yield Finding("traces", endpoint, WARN, f"takes no spans ({why})", mend)
+    else:
+        yield Finding("traces", endpoint, OK, "takes spans")
 
 
 def _settings(subject: Subject) -> tuple[Config | None, Finding]:

@@ -28,6 +28,7 @@ from pipelines.triage.headers import SecurityHeaders
 from pipelines.triage.house import House
 from pipelines.triage.house_pages import HousePages
 from pipelines.triage.limits import Limits
+from pipelines.triage.page_spans import PageSpans
 from pipelines.triage.pages import assets, page
 from pipelines.triage.queue import Queue
 from pipelines.triage.store import Store
@@ -88,6 +89,7 @@ def make_app(
     app = Starlette(
         routes=routes,
         middleware=[
+            Middleware(PageSpans),
             # A page of elsewhere whose name points here now must not read ours (DNS rebinding).
             Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
             Middleware(

@@ -16,6 +16,7 @@ from transforms.alerts.decision_store_bigquery import BigQueryDispositions
 from transforms.alerts.dispositions import Disposition
 from transforms.bigquery.client import Connection, in_ms
 from transforms.bigquery.uri import parse_bigquery_uri
+from transforms.spans import span
 
 _NEEDED = ("flagged_clusters", "cluster_members")
 # Cases are kept until one of these changes; steps of alerts come after the rows that they are of.
@@ -174,7 +175,8 @@ class BigQueryStore:
         config = api.QueryJobConfig(query_parameters=list(parameters))
         try:
             asked = sql.replace("{d}", self._dataset).replace("{v}", self._views)
-            return self._client.query(asked, config).result()
+            with span("ask BigQuery"):
+                return self._client.query(asked, config).result()
         except GoogleAPIError as error:
             raise DistilwatchError(
                 f"BigQuery refuses: {str(error).splitlines()[0]}", self._name, "try again"

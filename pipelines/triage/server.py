@@ -11,6 +11,7 @@ import uvicorn
 
 from pipelines.config import Config
 from pipelines.live_rules import LiveRules
+from pipelines.observe.traces import traced
 from pipelines.oncall import book_path, rules_of
 from pipelines.triage.app import audit_path, make_app
 from pipelines.triage.audit import AuditLog
@@ -53,7 +54,7 @@ def serve(
     log = audit_path(config, local)
     app = make_app(store, config, AuditLog(log), house)
     listening = _listen(host, port)
-    with listening:
+    with listening, traced(tell):
         shown = f"[{host}]" if ":" in host else host
         ready(config.public_url or f"http://{shown}:{listening.getsockname()[1]}/", log)
         uvicorn.Server(

@@ -7,6 +7,8 @@ from functools import cache
 
 import grimp
 
+_ALONE = ("pickling", "spans")  # modules in no folder, which import nothing of ours
+
 
 @cache
 def imported() -> dict[str, set[str]]:
@@ -23,7 +25,7 @@ def imported() -> dict[str, set[str]]:
 
 def _folder(module: str) -> str:
     parts = module.split(".")
-    return parts[1] if len(parts) > 2 or (len(parts) == 2 and parts[1] != "pickling") else ""
+    return "" if len(parts) < 2 or parts[1] in _ALONE else parts[1]
 
 
 def table() -> str:

@@ -13,6 +13,7 @@ from schemas.errors import DistilwatchError
 from transforms.alerts.book import Book
 from transforms.alerts.channels import Channel, Refused, TryLater
 from transforms.alerts.outbox import Backoff, Message
+from transforms.spans import span
 
 _PAUSE_S = 0.5
 _NO_BOOK_S = 30.0  # after the book could not be written
@@ -99,7 +100,8 @@ class Sender:
             return False
         try:
             thread = self._outbox.thread(message.alert_id, message.channel)
-            began = channel.tell(message.key, message.notice, thread)
+            with span("tell", channel=message.channel, **self._so_far(message)):
+                began = channel.tell(message.key, message.notice, thread)
         except TryLater as problem:
             why, asked_ms = str(problem), problem.after_ms
         except Refused as problem:
@@ -124,6 +126,10 @@ class Sender:
         else:
             self._say_once(message.channel, why)
         return for_good  # refused, but it answers
+
+    def _so_far(self, message: Message) -> dict[str, int]:
+        """How old a message is, quiet hours included, and how often it was tried before."""
+        return {"age_ms": self._clock_ms() - message.made_ms, "attempts": message.attempts}
 
     def _say_once(self, channel: str, why: str) -> None:
         if channel not in self._failing:

@@ -16,6 +16,7 @@ from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 
@@ -27,6 +28,7 @@ from transforms.sinks.duckdb import write_tables
 from transforms.sinks.parquet import add_parquet, parquet_folder
 from transforms.sinks.spool import Batch, Spool
 from transforms.sinks.staging import cannot_keep
+from transforms.spans import span
 
 if TYPE_CHECKING:
     from transforms.bigquery.client import BigQueryOptions
@@ -220,8 +222,9 @@ class Committer:
         """Writes what is there; returns whether nothing has to wait."""
         try:
             for batch in self._spool.batches():
-                self._write(batch)
-                batch.done()
+                with span("commit") as about:
+                    about["rows"] = self._write(batch)
+                    batch.done()
                 self._warn_at = None
             if self._on_call is not None:
                 self._on_call.tick()
@@ -237,7 +240,8 @@ class Committer:
             return False
         return True
 
-    def _write(self, batch: Batch) -> None:
+    def _write(self, batch: Batch) -> int:
+        """Puts a batch into all outputs; returns how many rows were new or changed."""
         tables = self._worth_saying(batch.rows())
         clusters = tables[_CLUSTERS].to_pylist()
         digests = {}
@@ -251,35 +255,44 @@ class Committer:
             tables[_HEALTH] = self._health_rows(counts)
         alerts = self._clusters.due(clusters) if self._tell else []
         for uri in self._outputs:
-            if uri.startswith("duckdb:"):
-                path = duckdb_path(uri)
-                whole_run = self._run_id if batch.fresh and counts else None
-                define = uri not in self._defined or not path.exists()
-                write_tables(path, tables, whole_run, define, _PATIENCE_S)
-                self._defined.add(uri)
-            elif uri.startswith("parquet:"):
-                # Counts are one file with all of them, which what was left by a crash has not.
-                named = {n: t for n, t in tables.items() if batch.fresh or n != _HEALTH}
-                add_parquet(parquet_folder(uri), self._run_id, batch.name, named)
-            elif uri.startswith("bigquery:"):
-                named = {n: t for n, t in tables.items() if batch.fresh or n != _HEALTH}
-                sink = self._sink(uri)
-                sink.write(named, batch.fresh)
-                self.written.delivered[sink.connection.uri.place] = sink.total
+            if not uri.startswith("kafka:"):
+                with span("write", output=urlsplit(uri).scheme):
+                    self._write_tables(uri, batch, tables, bool(counts))
         if self._on_call is not None:
             # Before the topics, and before it is noted: looking again makes no second alert.
-            self._on_call.look(tables[_CLUSTERS], tables[_MEMBERS])
+            with span("look for alerts"):
+                self._on_call.look(tables[_CLUSTERS], tables[_MEMBERS])
         for uri in self._outputs:
             if uri.startswith("kafka:") and alerts:
                 from transforms.sinks.kafka import send_rows
 
-                send_rows(uri, alerts)
+                with span("write", output=urlsplit(uri).scheme):
+                    send_rows(uri, alerts)
         self._clusters.note(clusters, alerts)
         if counts != self.written.health:
             _replace(self._counts, {"run_id": self._run_id, "counts": counts})
         self.written.health = counts
         self.written.add(tables, clusters)
         self._remember(digests)
+        return sum(rows.num_rows for rows in tables.values())
+
+    def _write_tables(
+        self, uri: str, batch: Batch, tables: Mapping[str, pa.Table], counted: bool
+    ) -> None:
+        # Counts are all of the run's, or none: what was left by a crash has not all of them.
+        whole = {n: t for n, t in tables.items() if batch.fresh or n != _HEALTH}
+        if uri.startswith("duckdb:"):
+            path = duckdb_path(uri)
+            whole_run = self._run_id if batch.fresh and counted else None
+            define = uri not in self._defined or not path.exists()
+            write_tables(path, tables, whole_run, define, _PATIENCE_S)
+            self._defined.add(uri)
+        elif uri.startswith("parquet:"):
+            add_parquet(parquet_folder(uri), self._run_id, batch.name, whole)
+        elif uri.startswith("bigquery:"):
+            sink = self._sink(uri)
+            sink.write(whole, batch.fresh)
+            self.written.delivered[sink.connection.uri.place] = sink.total
 
     def _sink(self, uri: str) -> BigQuerySink:
         from transforms.sinks.bigquery.write import BigQuerySink

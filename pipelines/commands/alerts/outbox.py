@@ -30,9 +30,10 @@ def send(output: str, config_path: Path | None, watch: bool, as_json: bool) -> N
     """
     from pipelines.config import load_config
     from pipelines.console import Console
+    from pipelines.observe.traces import traced
     from pipelines.telling import tell, tell_until_stopped
 
-    with Console(as_json) as console:
+    with Console(as_json) as console, traced(console.warn):
         config = load_config(config_path)
         console.step("Look at the tables, and send what waits")
         told = (tell_until_stopped if watch else tell)(output, config, console)
@@ -41,7 +42,12 @@ def send(output: str, config_path: Path | None, watch: bool, as_json: bool) -> N
 
 @click.group(cls=Group, short_help="Look after what is to be sent.")
 def outbox() -> None:
-    """Look after what is to be sent."""
+    """Look after what is to be sent.
+
+    \b
+    Example:
+      distilwatch alerts outbox list --state dead --output duckdb:///out.duckdb
+    """
 
 
 @outbox.command("list", short_help="List messages.")

@@ -26,6 +26,7 @@ from transforms.bigquery.uri import parse_bigquery_uri
 from transforms.sinks.bigquery.stage import Staged, load_rows, passing_table
 from transforms.sinks.bigquery.tables import ensure_table
 from transforms.sinks.delivery import Delivery
+from transforms.spans import span
 
 REFUSED = "refused_by_bigquery"
 STAGE = "bigquery"
@@ -132,7 +133,10 @@ class BigQuerySink:
         if not rows.num_rows:
             return []
         table, connection = TABLES[name], self.connection
-        with passing_table(connection, table) as passing:
+        with (
+            span("write a table", table=name, rows=rows.num_rows),
+            passing_table(connection, table) as passing,
+        ):
             if connection.method == "load":
                 staged = load_rows(connection, passing, table, rows)
             else:
