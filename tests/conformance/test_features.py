@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipelines.report.meanings import meaning_of
 from tests.support.sketches import population
 from transforms.coverage.features import FEATURES, SketchBlock, stacked
 from transforms.coverage.features.table import Feature, Suspicious
@@ -28,5 +29,6 @@ def test_a_feature_keeps_its_word(feature: Feature) -> None:
     one, other = merge(SKETCHES[:3]), merge(SKETCHES[2::-1])
     np.testing.assert_array_equal(values(feature, [one]), values(feature, [other]))
     assert feature.words
+    assert meaning_of(feature.name), "pipelines/report/meanings.py"
     assert isinstance(feature.suspicious, Suspicious)
     assert [f.name for f in FEATURES].count(feature.name) == 1
