@@ -98,9 +98,12 @@ def made() -> str:
                 target = prometheus.Dataquery().expr(query).ref_id("AB"[i])
                 panel = panel.with_target(target.legend_format(legend) if legend else target)
             board = board.with_panel(panel)
-    return (
-        json.dumps(json.loads(JSONEncoder(sort_keys=True).encode(board.build())), indent=1) + "\n"
-    )
+    plain = json.loads(JSONEncoder(sort_keys=True).encode(board.build()))
+    # Of Grafana 10; the schema of later ones has them no more.
+    del plain["style"]
+    for variable in plain["templating"]["list"]:
+        del variable["id"]
+    return json.dumps(plain, indent=1) + "\n"
 
 
 if __name__ == "__main__":
