@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from transforms.ingest.batch import RecordBatch
 from transforms.ingest.decode import Decoder
 from transforms.ingest.formats import adapter_of
 from transforms.ingest.pseudonyms import Pseudonymiser
+from transforms.ingest.registry import SchemaRegistry
 
 SECRET = "a prompt that nobody may see"
 EVENT: dict[str, Any] = {
@@ -114,7 +116,7 @@ def _registry() -> list[Target]:
     import fastavro
 
     from schemas.events import avro_schema
-    from transforms.ingest.registry import Writer
+    from transforms.ingest.registry import UnknownSchema, UnusableSchema, Writer
 
     schema = fastavro.parse_schema(avro_schema())
     buffer = io.BytesIO()
@@ -123,7 +125,29 @@ def _registry() -> list[Target]:
     )
     data = buffer.getvalue()
     writer = Writer(1, schema)
-    return [Target("avro", (data,), mutated([data]), writer.read, (ValueError,))]
+    told = {
+        "schema": json.dumps(avro_schema()), "schemaType": "AVRO",
+        "references": [{"name": "x.Y", "subject": "y", "version": 1}],
+    }  # fmt: skip
+    schemas = [json.dumps(avro_schema()).encode()]
+    texts = mutated(schemas) | mangled([avro_schema()]).map(as_json)
+    answers = texts.map(lambda text: as_json({"schema": text.decode("utf-8", "replace")}))
+    return [
+        Target("avro", (data,), mutated([data]), writer.read, (ValueError,)),
+        Target("registry", (as_json({"schema": schemas[0].decode()}),),
+               answers | mangled([told]).map(as_json), _registry_says,
+               (UnknownSchema, UnusableSchema, DistilwatchError)),
+    ]  # fmt: skip
+
+
+def _registry_says(answer: bytes) -> None:
+    """Asks a registry that answers everything with the same."""
+    asked = SchemaRegistry("http://registry", clock=lambda: 0.0)
+    asked._client = httpx.Client(
+        transport=httpx.MockTransport(lambda _: httpx.Response(200, content=answer)),
+        base_url="http://registry",
+    )
+    asked.writer(1)
 
 
 # --- words ----------------------------------------------------------------------------------------
@@ -146,6 +170,7 @@ def _uri(check: Callable[[str], object], servers: tuple[str, ...]) -> Callable[[
 def _words() -> list[Target]:
     from pipelines.durations import parse_duration
     from pipelines.preflight import check_input
+    from pipelines.simulate.scenario import parse_attack, parse_start
     from transforms.bigquery import parse_bigquery_uri
     from transforms.ingest.formats.values import prefix, whole
     from transforms.ingest.kafka_uri import parse_kafka_uri
@@ -174,6 +199,11 @@ def _words() -> list[Target]:
                _uri(check_input, ("kafka:",))),
         Target("output-uri", (), text("duckdb:///x.duckdb", "parquet:///x"),
                _uri(check_sink, ("kafka:", "bigquery:"))),
+        Target("attack", ("hydra-disjoint:m=12,rate=46,links=1",),
+               text("hydra-disjoint:m=12,rate=46,links=1", "bulk:rate=1e3,by=prompt"),
+               parse_attack),
+        Target("start", ("2026-06-01",), text("2026-06-01", "0001-01-01T00:00:00+23:59"),
+               parse_start),
         Target("duration", ("30 min", "6 h", 5), text("30 min", "1.5 h", "28 d") | st.floats(),
                parse_duration, (ValueError,)),
         Target("times", ("2026-06-01T12:00:00Z",),
@@ -203,10 +233,16 @@ def _file(name: str, read: Callable[[Path], object]) -> Callable[[bytes], object
 def _files() -> list[Target]:
     from pipelines.config import describe, load_config
     from pipelines.labels import read_labels
+    from pipelines.sharing.policy import read_policy
+    from transforms.alerts.allowlist import Allowlist
     from transforms.alerts.paging import PACKAGED, Policy
     from transforms.alerts.part import read_part
+    from transforms.alerts.routing import Channels
     from transforms.ingest.known.build import Builder
     from transforms.ingest.known.file import open_collection, write_collection
+    from transforms.sharing.log import ShareLog
+    from transforms.sharing.private.identifiers import Sealed
+    from transforms.sharing.private.sealed import Sealer, read_sealed, write_sealed
     from transforms.sharing.watch.listing import read_watch_list, write_watch_list
 
     settings = [describe(load_config(None)).encode(), b"ingest: {format: kong, fields: {model: x}}"]
@@ -217,11 +253,38 @@ def _files() -> list[Target]:
     known = (_TMP / "seed.known").read_bytes()
     write_watch_list(_TMP / "seed.watch", [])
     watch = (_TMP / "seed.watch").read_bytes()
+    channels = (
+        b"channels: {pager: {kind: pagerduty, routing_key: {env: X}}}\n"
+        b"routes: [{severity: [high], channels: [pager]}]\n"
+    )
+    allowed = (
+        b"allow: [{name: nile, kind: contract, owner: legal, reason: a load test, "
+        b"accounts: [a], expires: 2030-01-01T00:00:00Z}]\n"
+    )
+    sharing = b"lab: lab-a\nrecipients: {forum: {taxii: {url: 'https://x/', collection: c}}}\n"
+    book = ShareLog(_TMP / "seed.log")
+    for moment in range(3):
+        book.append("proposed", moment, what="p-1")
+    log = (_TMP / "seed.log").read_bytes()
+    sealer = Sealer(b"k" * 32)
+    write_sealed(
+        _TMP / "seed.sealed", [Sealed("payment", "l", sealer.seal("payment", "1"))], sealer
+    )
+    sealed = (_TMP / "seed.sealed").read_bytes()
     labels = b'{"account_id": "a", "label": "benign", "campaign": null}\n'
     return [
         Target("settings", tuple(settings), mutated(settings), _file("s.yaml", load_config)),
         Target("policy", tuple(policy), mutated(policy),
                _file("p.yaml", lambda path: read_part(path, Policy))),
+        Target("channels", (channels,), mutated([channels]),
+               _file("c.yaml", lambda path: read_part(path, Channels))),
+        Target("allowlist", (allowed,), mutated([allowed]),
+               _file("a.yaml", lambda path: read_part(path, Allowlist))),
+        Target("sharing-policy", (), mutated([sharing]), _file("sharing.yaml", read_policy)),
+        Target("share-log", (log,), mutated([log]),
+               _file("log.jsonl", lambda path: ShareLog(path).entries())),
+        Target("sealed", (sealed,), mutated([sealed]),
+               _file("s.sealed", lambda path: read_sealed(path, sealer))),
         Target("known-texts", (known,), mutated([known]), _file("k.known", open_collection)),
         Target("watch-list", (watch,), mutated([watch]), _file("w.json", read_watch_list)),
         Target("labels", (), mutated([labels]), _file("l.jsonl", read_labels)),
@@ -263,8 +326,50 @@ def _labs() -> list[Target]:
     ]  # fmt: skip
 
 
+def _peers() -> list[Target]:
+    """What a peer of private matching may ask; a hostile one signs what it likes."""
+    from starlette.testclient import TestClient
+
+    from transforms.sharing.private import calls, voprf
+    from transforms.sharing.private.ledger import Ledger
+    from transforms.sharing.private.sealed import Sealer
+    from transforms.sharing.private.server import MatchOptions, MatchServer
+    from transforms.sharing.private.service import match_app
+
+    token = "t" * 40
+    options = MatchOptions(batch=1, quota=1 << 40, period_ms=1 << 40, epoch_ms=1 << 40)
+    server = MatchServer(Ledger(_TMP / "match.sqlite"), Sealer(b"k" * 32), options, lambda: 1)
+    client = TestClient(match_app(server, {"lab-b": token}, lambda: 1))
+    epoch, point = server.terms("lab-b").epoch, voprf.hash_to_group(b"x").hex()
+    count = iter(range(1 << 60))
+
+    def ask(request: tuple[str, bytes]) -> None:
+        path, body = request
+        nonce = f"n{next(count)}"
+        method = "POST" if path == "/v1/evaluate" else "GET"
+        right = calls.request_signature(token, calls.Signed("lab-b", 1, nonce, method, path, body))
+        headers = {calls.PEER: "lab-b", calls.TIME: "1", calls.NONCE: nonce, calls.SIGNATURE: right}
+        found = client.request(method, path, content=body, headers=headers)
+        assert found.status_code < 500, found.text
+
+    def unsigned(headers: dict[str, bytes]) -> None:
+        found = client.get("/v1/terms", headers=headers)
+        assert found.status_code == 401, found.text
+
+    asked = {"epoch": epoch, "kind": "payment", "points": [point]}
+    bodies = mutated([as_json(asked)]) | mangled([asked]).map(as_json)
+    numbers = st.integers().map(lambda n: (f"/v1/confirmed/payment?epoch={n}", b""))
+    bytes_ = st.binary(max_size=20).map(lambda b: bytes(c for c in b if c >= 33 and c != 127))
+    names = st.sampled_from([calls.PEER, calls.TIME, calls.NONCE, calls.SIGNATURE])
+    return [
+        Target("match-request", (("/v1/evaluate", as_json(asked)),),
+               bodies.map(lambda body: ("/v1/evaluate", body)) | numbers, ask),
+        Target("match-headers", (), st.dictionaries(names, bytes_), unsigned),
+    ]  # fmt: skip
+
+
 def _all() -> Sequence[Target]:
-    return [*_events(), *_registry(), *_words(), *_files(), *_labs()]
+    return [*_events(), *_registry(), *_words(), *_files(), *_labs(), *_peers()]
 
 
 TARGETS: Sequence[Target] = _all()
