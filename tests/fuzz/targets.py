@@ -357,12 +357,13 @@ def _peers() -> list[Target]:
         assert found.status_code == 401, found.text
 
     asked = {"epoch": epoch, "kind": "payment", "points": [point]}
+    no_text = as_json(asked).replace(b"payment", b"\\ud800")  # half of a pair of surrogates
     bodies = mutated([as_json(asked)]) | mangled([asked]).map(as_json)
     numbers = st.integers().map(lambda n: (f"/v1/confirmed/payment?epoch={n}", b""))
     bytes_ = st.binary(max_size=20).map(lambda b: bytes(c for c in b if c >= 33 and c != 127))
     names = st.sampled_from([calls.PEER, calls.TIME, calls.NONCE, calls.SIGNATURE])
     return [
-        Target("match-request", (("/v1/evaluate", as_json(asked)),),
+        Target("match-request", (("/v1/evaluate", as_json(asked)), ("/v1/evaluate", no_text)),
                bodies.map(lambda body: ("/v1/evaluate", body)) | numbers, ask),
         Target("match-headers", (), st.dictionaries(names, bytes_), unsigned),
     ]  # fmt: skip

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -84,21 +84,28 @@ class _TooLarge(requests.RequestException):  # type: ignore[misc]
 
 
 class _Adapter(HTTPAdapter):  # type: ignore[misc]
-    """Adds a time limit, further tries, and a largest answer to every request."""
+    """Adds a time limit, further tries, and a largest answer to every request.
+
+    A page that follows another is not asked for again when its answer was lost: servers remember
+    how far a reader has come (medallion 3.0 does), and would go on behind the lost page.
+    """
 
     def __init__(self, wait_s: float) -> None:
         self._wait_s = wait_s
-        super().__init__(
-            max_retries=Retry(
-                total=_TRIES, backoff_factor=0.3, status_forcelist=(429, 502, 503, 504),
-                allowed_methods=None, respect_retry_after_header=True, raise_on_status=False,
-                retry_after_max=_MOST_PAUSE_S,
-            )
+        tries = Retry(
+            total=_TRIES, backoff_factor=0.3, status_forcelist=(429, 502, 503, 504),
+            allowed_methods=None, respect_retry_after_header=True, raise_on_status=False,
+            retry_after_max=_MOST_PAUSE_S,
         )  # fmt: skip
+        super().__init__(max_retries=tries)
+        # These two say that the server has not begun.
+        self._next_pages = HTTPAdapter(max_retries=tries.new(read=0, status_forcelist=(429, 503)))
 
     def send(self, request: Any, **options: Any) -> Any:
         options.update(stream=True, timeout=self._wait_s)
-        response = super().send(request, **options)
+        follows = "next" in parse_qs(urlsplit(request.url).query)
+        send = self._next_pages.send if follows else super().send
+        response = send(request, **options)
         try:
             body = _body(response.raw)
         except DecodeError as error:

@@ -154,7 +154,7 @@ def test_a_poll_that_was_interrupted_comes_again(
     a, b = labs
     add_cluster(a)
     tell(a)
-    for step in ("pipelines.sharing.tables.write_tables", "transforms.sharing.log.os.fsync"):
+    for step in ("pipelines.sharing.tables.write_tables", "transforms.sharing.log.ShareLog.append"):
         with monkeypatch.context() as patch:
             patch.setattr(step, _stop)  # before the rows are there, and before the log says so
             with pytest.raises(KeyboardInterrupt):
@@ -164,7 +164,7 @@ def test_a_poll_that_was_interrupted_comes_again(
     assert len(b.shared.indicators("received")) == 3
 
 
-def _stop(*_: object) -> None:
+def _stop(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 

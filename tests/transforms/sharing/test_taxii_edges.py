@@ -27,6 +27,7 @@ class _Server(BaseHTTPRequestHandler):
     """The first part of the path says how it behaves."""
 
     busy = 2
+    pages = 0
 
     def do_GET(self) -> None:
         how, _, rest = self.path.strip("/").partition("/")
@@ -65,6 +66,16 @@ class _Server(BaseHTTPRequestHandler):
             self._answer(200, json.dumps({"objects": entries}).encode())
         elif how == "odd":
             self._answer(200, b'{"objects":7}')
+        elif how == "forgets" and "next=" in rest:
+            # Remembers how far the reader has come, whether its answer arrived or not.
+            type(self).pages += 1
+            if type(self).pages == 1:
+                time.sleep(2)
+            page = {"more": False, "objects": [type(self).pages]}
+            with suppress(OSError):  # who has had enough of waiting
+                self._answer(200, json.dumps(page).encode())
+        elif how == "forgets":
+            self._answer(200, b'{"more":true,"next":"1","objects":[0]}')
         elif how == "endless":
             self._answer(200, b'{"more":true,"next":"1","objects":[1,2]}')
         else:
@@ -93,6 +104,13 @@ def server() -> Iterator[str]:
     running.shutdown()
     running.server_close()
     thread.join(10)
+
+
+def test_a_page_whose_answer_was_lost_is_not_passed_over(server: str) -> None:
+    """To ask for it again would bring the page behind it."""
+    with pytest.raises(DistilwatchError, match="does not answer"):
+        taxii.poll(Place("forum", f"{server}/forgets/", wait_s=0.5))
+    assert _Server.pages == 1
 
 
 @pytest.mark.parametrize(
