@@ -152,29 +152,43 @@ def _groups(nodes: _Nodes, part: Int, accounts: int, conductance: float) -> Int 
     good &= _dense(members, _inner(links, group, count) / 2)
     if not good.any():
         return None
-    # The rest in its connected pieces.
     rest = ~good[group]
     edges = weights.tocoo()
-    kept = rest[edges.row] & rest[edges.col]
-    shape = weights.shape
-    _, piece = connected_components(
-        csr_matrix((edges.data[kept], (edges.row[kept], edges.col[kept])), shape), directed=False
-    )
-    found = np.where(rest, count + piece.astype(np.int64), group)
-    _, found = np.unique(found, return_inverse=True)
+    unclaimed = _only(weights, rest[edges.row] & rest[edges.col])
+    _, piece = connected_components(unclaimed, directed=False)
+    found = _numbered(np.where(rest, count + piece.astype(np.int64), group))
     pieces = int(found.max()) + 1
     members = np.bincount(found, part < accounts, pieces)
     thin = ~_dense(members, _inner(links, found, pieces) / 2)
-    across = thin[found[edges.row]] & ~thin[found[edges.col]]
-    ends = found[edges.row[across]] * pieces + found[edges.col[across]]
+    found = _numbered(_hung_on(weights, found, thin)[found])
+    return found if found.max() else None
+
+
+def _hung_on(weights: csr_matrix, piece: Int, thin: Mask) -> Int:
+    """Where each piece belongs: a thin one to the other one that most of its weight hangs on."""
+    edges, pieces = weights.tocoo(), len(thin)
+    across = thin[piece[edges.row]] & ~thin[piece[edges.col]]
+    ends = piece[edges.row[across]] * pieces + piece[edges.col[across]]
     pair, at = np.unique(ends, return_inverse=True)
     weight = np.bincount(at, edges.data[across], len(pair))
-    by_weight = np.lexsort((-weight, pair // pieces))
-    most = by_weight[np.unique(pair[by_weight] // pieces, return_index=True)[1]]
-    goes_to = np.arange(pieces)
-    goes_to[pair[most] // pieces] = pair[most] % pieces
-    _, found = np.unique(goes_to[found], return_inverse=True)
-    return found.astype(np.int64) if found.max() else None
+    own, other = np.divmod(pair, pieces)
+    heaviest = np.lexsort((-weight, own))
+    own, first = np.unique(own[heaviest], return_index=True)
+    found: Int = np.arange(pieces)
+    found[own] = other[heaviest[first]]
+    return found
+
+
+def _numbered(label: Int) -> Int:
+    """The same labels, counted from 0 without gaps."""
+    found: Int = np.unique(label, return_inverse=True)[1].astype(np.int64)
+    return found
+
+
+def _only(matrix: csr_matrix, kept: Mask) -> csr_matrix:
+    """Of all links, in the order of the matrix, those that are kept."""
+    edges = matrix.tocoo()
+    return csr_matrix((edges.data[kept], (edges.row[kept], edges.col[kept])), matrix.shape)
 
 
 def _without_threads(weights: csr_matrix, is_hub: Mask) -> csr_matrix:
@@ -188,7 +202,7 @@ def _without_threads(weights: csr_matrix, is_hub: Mask) -> csr_matrix:
         for some in np.split(pairs, range(_AT_ONCE, len(pairs), _AT_ONCE))
     ]
     kept[pairs] = np.concatenate([np.asarray(c).ravel() for c in common]) > 0
-    return csr_matrix((edges.data[kept], (edges.row[kept], edges.col[kept])), weights.shape)
+    return _only(weights, kept)
 
 
 def _inner(matrix: csr_matrix, group: Int, count: int) -> Float:
