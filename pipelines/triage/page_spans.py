@@ -26,5 +26,7 @@ class PageSpans:
                     about["status"] = message["status"]
                 await send(message)
 
-            await self._app(scope, receive, answer)
-            about["page"] = getattr(scope.get("endpoint"), "__name__", "none")
+            try:
+                await self._app(scope, receive, answer)
+            finally:  # which page it was is asked most of one that failed
+                about["page"] = getattr(scope.get("endpoint"), "__name__", "none")

@@ -101,6 +101,10 @@ class _Adapter(HTTPAdapter):  # type: ignore[misc]
         # These two say that the server has not begun.
         self._next_pages = HTTPAdapter(max_retries=tries.new(read=0, status_forcelist=(429, 503)))
 
+    def close(self) -> None:
+        self._next_pages.close()
+        super().close()
+
     def send(self, request: Any, **options: Any) -> Any:
         options.update(stream=True, timeout=self._wait_s)
         follows = "next" in parse_qs(urlsplit(request.url).query)
