@@ -1,0 +1,104 @@
+"""distilwatch share match seal, confirm: what we know ourselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipelines.commands import options
+from pipelines.commands.share.match import shared
+
+
+@click.command()
+@options.inputs
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File of sealed identifiers; added to.",
+)
+@click.option(
+    "--tables",
+    metavar="URI",
+    help="What `detect` wrote, to look clusters up in: duckdb:///file.duckdb, parquet:///folder or "
+    "bigquery://project/dataset",
+)
+@click.option(
+    "--cluster",
+    "clusters",
+    multiple=True,
+    metavar="ID",
+    help="Seal what this cluster's accounts used. Repeat for several.",
+)
+@click.option(
+    "--accounts",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Seal what these accounts used: ids, one a line.",
+)
+@options.config_file
+@options.as_json
+def seal(
+    inputs: tuple[str, ...],
+    out: Path,
+    tables: str | None,
+    clusters: tuple[str, ...],
+    accounts: Path | None,
+    config_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Seal the cards, devices and networks of chosen accounts, from their requests.
+
+    \b
+    Example:
+      distilwatch share match seal --input live.jsonl --tables duckdb:///out.duckdb \\
+        --cluster c-8d1f3a2b4c5d6e7f --out confirmed.sealed
+    """
+    from pipelines.config import load_config
+    from pipelines.console import Console
+    from pipelines.matching import accounts_of
+    from pipelines.sealing import seal as run
+
+    with Console(as_json) as console:
+        config = load_config(config_path)
+        chosen = accounts_of(tables, clusters, accounts)
+        console.step("Read the requests of these accounts")
+        count = run(list(inputs), chosen, out, config)
+        console.result(
+            {"accounts": len(chosen), "sealed": count},
+            [f"{count:,} identifiers are in the file."],
+            [str(out)],
+            [f"distilwatch share match confirm --sealed {out} --state FILE"],
+        )
+
+
+@click.command()
+@shared.sealed_file
+@shared.state_file
+@click.option("--withdraw", is_flag=True, help="Take them back instead.")
+@options.as_json
+def confirm(sealed: Path, state: Path, withdraw: bool, as_json: bool) -> None:
+    """Let peers find identifiers that were confirmed, or no more.
+
+    \b
+    Example:
+      distilwatch share match confirm --sealed confirmed.sealed --state match.sqlite
+    """
+    from pipelines.console import Console
+    from pipelines.sealing import own_sealer
+    from transforms.sharing.private.ledger import Ledger
+    from transforms.sharing.private.sealed import read_sealed
+
+    with Console(as_json) as console:
+        sealer = own_sealer()
+        found, ledger = read_sealed(sealed, sealer), Ledger(state)
+        ledger.bind(sealer.mark)
+        if withdraw:
+            count = ledger.withdraw({one.local for one in found})
+        else:
+            ledger.confirm(found)
+            count = len(found)
+        done = "can be found no more" if withdraw else "can be found"
+        console.result({"identifiers": count}, [f"{count:,} identifiers {done}."], [str(state)])
