@@ -18,6 +18,7 @@ from pipelines.bundles import BundleKeeper, last_good
 from schemas.errors import DistilwatchError
 from tests.support.events import START_MS
 from tests.support.sketches import harvester, person, sketch_of, small_bundle, verified
+from tests.support.spans import recorded
 from transforms.clusters.elements import AccountProfile
 from transforms.coverage.layout import DAY_MS
 from transforms.scoring.bundle import Bundle, save_bundle
@@ -132,7 +133,10 @@ def test_a_sound_bundle_takes_over_and_stamps_what_it_scores(stream: Stream, sto
     stream.keeper.look()
     assert stream.said == []
     point_to(store, "b")
-    stream.keeper.look()
+    with recorded() as told:
+        stream.keeper.look()
+        stream.keeper.look()
+    assert told == [("try a bundle", {"instead_of": version(store / "a")}, "")]  # once
     assert stream.counts == {"bundle_swapped": 1}
     assert stream.keeper.version == version(store / "b")
     stream.until_scored_by(version(store / "b"))

@@ -14,10 +14,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from pipelines import cli
 from pipelines.doctor.visit import _traces
 from pipelines.observe.traces import traced
+from pipelines.triage.handlers import Triage
 from schemas.errors import DistilwatchError
 from tests.pipelines.conftest import SmallRun
 from tests.support.commit import Place, cluster, session, stage
 from tests.support.receivers import HOOK_SECRET, Answer, Receiver, hook_file, receiver
+from tests.support.spans import recorded
 from tests.support.triage import client_of
 from transforms.sinks import commit as commit_module
 from transforms.spans import span
@@ -143,6 +145,21 @@ def test_pages_are_told_by_kind_not_by_address(small_run: SmallRun, collector: R
         {"distilwatch.method": "GET", "distilwatch.status": 404, "distilwatch.page": "show_case"},
     ]
     assert b"of-nobody" not in got.raw
+
+
+def test_a_page_that_fails_is_told_by_its_name(
+    small_run: SmallRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = client_of(small_run.database)
+    monkeypatch.setattr(Triage, "_case", _fails)
+    with recorded() as told, pytest.raises(RuntimeError):
+        client.get("/case/c-of-nobody")
+    [(name, about, failed)] = told
+    assert (name, about["page"], failed) == ("page", "show_case", "RuntimeError")
+
+
+def _fails(*_: object) -> None:
+    raise RuntimeError("for the test")
 
 
 def test_a_collector_that_is_away_is_told_of_once_and_stops_nothing(

@@ -25,6 +25,7 @@ from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from schemas.views import NAMES
 from tests.support.bigquery import new_dataset
+from tests.support.spans import recorded
 from tests.support.triage import served
 from tests.support.views import ROWS
 from transforms.alerts.dispositions import decide
@@ -56,6 +57,13 @@ def store(small: Path, bigquery: BigQueryEmulator) -> Store:
         }
     BigQuerySink(dataset.uri, "made-up").write(rows)
     return open_store(dataset.uri)
+
+
+def test_each_question_is_a_span_without_its_text(store: Store) -> None:
+    with recorded() as told:
+        store.index()
+    assert told
+    assert set(map(str, told)) == {str(("ask BigQuery", {}, ""))}
 
 
 def _sorted(table: Any) -> list[dict[str, Any]]:

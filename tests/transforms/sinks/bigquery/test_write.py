@@ -12,6 +12,7 @@ from infra.local.bigquery_emulator import BigQueryEmulator
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from tests.support.bigquery import Dataset, new_dataset
+from tests.support.spans import recorded
 from tests.transforms.sinks.bigquery.rows import counts, letter, session, sessions
 from transforms.bigquery.client import BigQueryOptions
 from transforms.sinks.bigquery.write import BigQuerySink
@@ -48,6 +49,19 @@ def test_tables_are_made_as_the_contract_and_the_settings_say(dataset: Dataset) 
             assert there.time_partitioning.expiration_ms == kept
         else:
             assert there.time_partitioning is None
+
+
+def test_each_table_that_is_written_is_a_span(dataset: Dataset) -> None:
+    with recorded() as told:
+        sink(dataset).write(
+            {
+                "session_scores": sessions(3),
+                "flagged_clusters": TABLES["flagged_clusters"].to_arrow([]),
+            }
+        )
+    # What has no rows is not written; the sink's own counts are.
+    assert [about["table"] for _, about, _ in told] == ["session_scores", "run_health"]
+    assert told[0] == ("write a table", {"table": "session_scores", "rows": 3}, "")
 
 
 def test_expiry_and_labels_follow_the_settings_and_labels_of_others_stay(dataset: Dataset) -> None:
