@@ -12,6 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.config import Config
 from schemas.errors import DistilwatchError
+from transforms.alerts.control import Rates
 from transforms.clusters.hand_over import HandOverOptions
 from transforms.clusters.links import LinkKind, LinkOptions
 from transforms.clusters.reports import Watching
@@ -168,6 +169,22 @@ def watching(config: Config, endless: bool = False) -> Watching:
             watch.likeness_max_p,
         ),
     )
+
+
+def discovery_rates(config: Config) -> Rates:
+    """Of false discoveries: of all tests, and of those that each trusted lab reports.
+
+    Which labs have a share follows from the settings and not from what was received, so that
+    nobody changes it by what they tell.
+    """
+    rate, watch = config.alerts.false_discovery_rate, config.watch
+    trust = {source.name: source.trust for source in watch.sources if source.trust > 0}
+    if not watch.list or not trust:
+        return Rates(rate)
+    kept = rate * watch.share_of_rate
+    total = sum(trust.values())
+    own = tuple((name, kept * share / total) for name, share in sorted(trust.items()))
+    return Rates(rate - kept, own)
 
 
 @dataclass(frozen=True)

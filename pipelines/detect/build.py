@@ -19,6 +19,7 @@ from pipelines.detect.worth_saying import WorthSaying
 from pipelines.parts import (
     Reading,
     decoder,
+    discovery_rates,
     embeds_texts,
     link_options,
     read_events,
@@ -178,7 +179,7 @@ def _findings(plan: Plan, early_ms: int, late_ms: int) -> beam.PTransform:
     # As of clusters: a verdict follows soon on what it is about.
     period, window_ms = min(early_ms, _SOON_MS), plan.config.profiles.window_ms
     control = ControlDiscoveries(
-        alerts.false_discovery_rate, policy.max_p, window_ms, period, late_ms, ORDER + 1
+        discovery_rates(plan.config), policy.max_p, window_ms, period, late_ms, ORDER + 1
     )
     return ControlledFindings(policy, plan.run_id, plan.bundle, control)
 

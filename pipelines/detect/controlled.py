@@ -18,14 +18,16 @@ from transforms.clusters.rows import Finding
 from transforms.clusters.transforms import Found
 from transforms.scoring.handler import Scored, VerifiedBundle
 from transforms.sessions.endless import CombineNowAndThen
+from transforms.sharing.watch.evidence import reporting
 
 
 @dataclass(eq=False)
 class ControlledFindings(beam.PTransform):  # type: ignore[misc]
     """As `Findings`, of what is also a discovery of its window.
 
-    A window's tests are its clusters and the accounts that share nothing. In a stream all of them
-    are judged anew when the level of their window changes.
+    A window's tests are its clusters and the accounts that share nothing. The policy decides by the
+    p-value that other labs' reports have made smaller, the control by the one without. In a stream
+    all of them are judged anew when the level of their window changes.
 
     Attributes:
       policy: decides first.
@@ -80,16 +82,21 @@ def hypotheses_of(scored: Scored[Any], endless: bool) -> Iterator[Versioned[Test
     no more: they are tested no more.
     """
     item, version = scored.item, version_of(scored.item)
-    own = name_of(item)
-    alone = item.p_value_alone if isinstance(item, Cluster) else None
-    tested = scored.p_value if alone is None else Reported(scored.p_value, alone)
-    yield Versioned(own, version, tested)
+    own, tested = name_of(item), without_reports(scored)
+    said = item.reported.said if isinstance(item, Cluster) else ()
+    yield Versioned(own, version, Reported(tested, reporting(said)) if said else tested)
     if endless:
         members = item.members if isinstance(item, Cluster) else ()
         before = {name_of(member.scored.item) for member in members}
         before |= {name_in(item, old.cluster_id) for old in item.absorbed}
         for name in sorted(before - {own}):
             yield Versioned(name, version, None)
+
+
+def without_reports(scored: Scored[Any]) -> float:
+    """The p-value by what we see ourselves, which is what is tested."""
+    alone = scored.item.p_value_alone if isinstance(scored.item, Cluster) else None
+    return scored.p_value if alone is None else float(alone)
 
 
 class JoinVerdicts(NewestPair):
@@ -107,7 +114,7 @@ def judged_by_both(judge: Judge, element: tuple[str, Pair], endless: bool) -> It
     # In a stream one comes before the other does; both are there soon.
     if scored is None or (verdict is None and judge.policy.flags(scored.p_value)):
         return
-    if verdict is not None and scored.p_value <= verdict.cut:
+    if verdict is not None and without_reports(scored) <= verdict.cut:
         found = list(judge.flagged(scored))
     else:
         found = [judge.resolved(scored)] if endless else []

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pipelines.detect.plan import Plan
 from pipelines.durations import format_duration as told
+from pipelines.parts import discovery_rates
 from transforms.ingest.formats import defaults_of
 
 # As measured: docs/performance.md, and `python -m bench.memory`.
@@ -178,6 +179,9 @@ def _flagged(plan: Plan) -> Iterator[str]:
     if alerts.control != "budget":
         rate = alerts.false_discovery_rate
         yield f"Of those, so many that {rate:.0%} at most are false discoveries."
+        if sources := discovery_rates(plan.config).sources:
+            names = ", ".join(f"{name} {share / rate:.0%}" for name, share in sources)
+            yield f"Of these, for clusters that other labs report: {names}."
 
 
 def _sinks(plan: Plan) -> Iterator[str]:

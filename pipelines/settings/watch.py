@@ -57,6 +57,13 @@ class WatchConfig(Section):
         ge=1,
         le=1_000,
     )
+    share_of_rate: float = Field(
+        0.1,
+        description="share of alerts.false_discovery_rate that is kept for clusters that trusted "
+        "labs report, each lab's by its trust; the rest is for all clusters alike",
+        gt=0,
+        lt=1,
+    )
     half_life: Duration = Field(
         30 * DAY, description="after so long an indicator counts half", ge=DAY
     )

@@ -45,15 +45,7 @@ from transforms.sharing.taxii import Place
 DAY_MS = 86_400_000
 _MOST_TIMES = 8  # that a campaign slows down
 LAB: Mapping[str, Mapping[str, Any]] = {
-    # Of a lab's some 250 tests the oddest one is a discovery below 0.61 · 0.08 / 250 = 2e-4
-    # (BatchBH). A cluster that is odder than all 2,000 benign groups that it is compared with has a
-    # p-value of about 1 in 2,000, which one odd cluster among so many tests need not mean anything
-    # by. Reports make it eight times smaller: it lies in the middle of what they decide about.
-    "alerts": {"false_discovery_rate": 0.08},
     "clusters": {
-        # 2,000 of them calibrate. With 600 the largest score is a matter of luck, and so is how far
-        # beyond it a campaign lies.
-        "null_groups": 5_000,
         # A history of 330 accounts cannot tell what happens to one customer in a thousand: the
         # default of 0.01 would add two or three of them to each suspicious cluster.
         "signature_max_p": 0,

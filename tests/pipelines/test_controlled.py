@@ -16,6 +16,7 @@ from transforms.clusters.elements import version_of
 from transforms.clusters.membership import Absorbed
 from transforms.clusters.names import cluster_id
 from transforms.clusters.newest import NewestByName
+from transforms.sharing.watch.evidence import NOTHING_REPORTED, FromSource
 
 YES, NO = Verdict(2, 0.01, 0.12), Verdict(2, 0.0, 0.9)
 
@@ -68,11 +69,29 @@ def test_members_of_a_cluster_are_tested_alone_no_more() -> None:
     assert back.version > version_of(alone)
 
 
-def test_what_is_reported_is_tested_with_both_of_its_p_values() -> None:
+def reported(p_value: float, alone: float | None, *said: FromSource) -> Any:
     grown = cluster("a", "b")
-    told = replace(grown, item=replace(grown.item, p_value_alone=0.008), p_value=0.001)
-    assert [t.value for t in hypotheses_of(told, False)] == [Reported(0.001, 0.008)]
-    assert [t.value for t in hypotheses_of(grown, False)] == [grown.p_value]
+    by_others = NOTHING_REPORTED._replace(said=said)
+    item = replace(grown.item, p_value_alone=alone, reported=by_others)
+    return replace(grown, item=item, p_value=p_value)
+
+
+def test_what_is_reported_is_tested_by_what_we_see_and_among_what_surely_is_meant() -> None:
+    sure, vague = FromSource("lab-a", 0.01, 0.4), FromSource("lab-b", 0.2, 0.4)
+    (test,) = hypotheses_of(reported(0.001, 0.008, vague, sure), False)
+    assert test.value == Reported(0.008, ("lab-a",))
+    (test,) = hypotheses_of(reported(0.001, 0.008, vague), False)
+    assert test.value == Reported(0.008, ())
+    # What is so odd that reports make it no odder is in the same family.
+    (test,) = hypotheses_of(reported(1e-9, None, sure), False)
+    assert test.value == Reported(1e-9, ("lab-a",))
+    assert [t.value for t in hypotheses_of(cluster("a", "b"), False)] == [0.001]
+
+
+def test_reports_help_with_the_policy_and_not_with_the_cut() -> None:
+    told = reported(0.001, 0.008, FromSource("lab-a", 0.01, 0.4))
+    assert judged(told, Verdict(2, 0.007, 0.3), False) == []
+    assert judged(told, Verdict(2, 0.008, 0.2), False) == [("open", 0.2)]
 
 
 def test_clusters_that_are_no_more_are_tested_no_more() -> None:

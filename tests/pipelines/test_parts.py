@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from apache_beam.options.pipeline_options import PortableOptions
 
 from pipelines.config import load_config
-from pipelines.parts import link_options, prism_options
+from pipelines.parts import discovery_rates, link_options, prism_options
+from transforms.alerts.control import Rates
 from transforms.clusters.links import LinkOptions
 from transforms.coverage.layout import Items
 
@@ -28,3 +30,18 @@ def test_a_stream_on_prism_is_not_cut_off_after_beams_five_minutes() -> None:
     assert options.job_server_timeout > 365 * 86_400
     asked = prism_options("127.0.0.1:1", ["--job_server_timeout=9"], True)
     assert asked.view_as(PortableOptions).job_server_timeout == 9
+
+
+def test_trusted_labs_have_a_share_of_the_rate_by_their_trust() -> None:
+    labs = [{"name": "b", "trust": 0.6}, {"name": "a", "trust": 0.2}, {"name": "c", "trust": 0}]
+
+    def found(watch: dict[str, object]) -> Rates:
+        return discovery_rates(load_config(None, {"alerts.false_discovery_rate": 0.2, "watch": watch}))
+
+    everybody, sources = found({"list": "watch.json", "sources": labs})
+    assert everybody == pytest.approx(0.18)
+    assert dict(sources) == pytest.approx({"a": 0.005, "b": 0.015})
+    assert [name for name, _ in sources] == ["a", "b"]
+    # Without a list, or anybody who is believed, nothing is kept for them.
+    for watch in ({"sources": labs}, {"list": "watch.json"}, {"list": "w", "sources": labs[2:]}):
+        assert found(watch) == Rates(0.2)

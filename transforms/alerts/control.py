@@ -3,13 +3,14 @@
 Of a window's tests only names and p-values meet under one key, and of all windows only the small
 p-values, because a window's level depends on the windows that ended before it.
 
-What other labs report makes some p-values smaller. Benjamini and Hochberg's procedure admits the
-more of all tests the more is surely found, so a report of one cluster would flag another one that
-nobody has reported, and a lab that is mistaken, or lies, could flag whom it does not even know. So
-what nobody reported is decided as if nothing had been; what was reported is decided with all that
-is found then. Each discovery of a window has p ≤ level · discoveries / tests, and their number does
-not grow with a p-value; with that Benjamini and Hochberg's rate holds under the same conditions as
-before (Blanchard and Roquain, "Two simple sufficient conditions for FDR control", EJS 2008).
+Clusters that other labs report are tested twice, by the same p-value, which is of what we see
+ourselves: among all tests, and among those that one source reports, of which each source has a
+share of the rate. One odd cluster among a thousand tests need not mean anything; that the one which
+another lab names is odd, does. What is a discovery of either family is one. The share of false ones
+among several families' discoveries is at most the sum of each family's own, so that the rates of
+all families add up to the one that was asked for. It holds whatever sources say, because that is
+said before our p-values are seen: who lies chooses where we look, not what we find. And a report of
+one cluster decides about no other.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from apache_beam import coders, typehints
 from apache_beam.transforms import userstate
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
+from numpy.typing import NDArray
 
 from transforms.alerts.discoveries import BatchBH, Float, adjusted
 from transforms.clusters.newest import NewestByName, Versioned
@@ -36,7 +38,7 @@ class Verdict(NamedTuple):
 
     Attributes:
       cut: up to this the p-value of this test makes it a discovery.
-      q_value: the smallest level at which this test would be one, its window alone.
+      q_value: the smallest rate at which this test would be one, its window alone.
     """
 
     version: int
@@ -45,14 +47,45 @@ class Verdict(NamedTuple):
 
 
 class Reported(NamedTuple):
-    """The p-value of what other labs report, with what they say and without."""
+    """The p-value of what other labs report, without what they say of it, and who they are."""
 
     p_value: float
-    alone: float
+    sources: tuple[str, ...]
 
 
 Tested = float | Reported | None
 """p-value of a test; None for one that is tested no more."""
+
+
+class Rates(NamedTuple):
+    """Rates of false discoveries over all windows, at most.
+
+    Attributes:
+      everybody: of all tests together.
+      sources: (source, of the tests that it reports), for each that is believed.
+    """
+
+    everybody: float
+    sources: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def total(self) -> float:
+        """Of all that is found."""
+        return self.everybody + sum(rate for _, rate in self.sources)
+
+
+class Family(NamedTuple):
+    """The tests of a window that one source reports.
+
+    Attributes:
+      source: of the reports.
+      places: of its tests among the window's names, int64 of shape (n,).
+      q_values: of these tests alone, float64 of shape (n,).
+    """
+
+    source: str
+    places: NDArray[np.int64]
+    q_values: Float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,10 +95,9 @@ class WindowTests:
     Attributes:
       end_ms: of the window.
       tests: in it.
-      names: of those with small p-values.
-      p_values, q_values: of these, float64 of shape (len(names),).
-      alone: their p-values without what other labs report, float64 of the same shape; None where
-        nothing is reported.
+      names: of those with small p-values, or that are reported.
+      p_values, q_values: of these among all tests, float64 of shape (len(names),).
+      families: by source.
     """
 
     end_ms: int
@@ -73,7 +105,7 @@ class WindowTests:
     names: tuple[str, ...]
     p_values: Float
     q_values: Float
-    alone: Float | None = None
+    families: tuple[Family, ...] = ()
 
 
 def window_tests(end_ms: int, tests: Sequence[Versioned[Tested]], cap: float) -> WindowTests:
@@ -82,68 +114,62 @@ def window_tests(end_ms: int, tests: Sequence[Versioned[Tested]], cap: float) ->
     Args:
       end_ms: of the window.
       tests: p-value by name.
-      cap: larger p-values are never discoveries, and only counted.
+      cap: larger p-values are never discoveries, and only counted unless they are reported.
     """
     live = [(test.name, test.value) for test in tests if test.value is not None]
-    pairs = [v if isinstance(v, Reported) else Reported(v, v) for _, v in live]
-    p = np.array([pair.p_value for pair in pairs], np.float64)
-    alone = np.array([pair.alone for pair in pairs], np.float64)
-    small = np.flatnonzero(p <= cap)
-    names = tuple(live[int(i)][0] for i in small)
-    if np.array_equal(p, alone):
-        return WindowTests(end_ms, len(live), names, p[small], adjusted(p)[small])
-    q = adjusted_with_reports(p, alone)
-    without = np.where(alone <= cap, alone, 1.0)
-    return WindowTests(end_ms, len(live), names, p[small], q[small], without[small])
+    p = np.array([v.p_value if isinstance(v, Reported) else v for _, v in live], np.float64)
+    told = np.array([isinstance(v, Reported) for _, v in live], bool)
+    kept = np.flatnonzero((p <= cap) | told)
+    names = tuple(live[int(i)][0] for i in kept)
+    p_values = p[kept]
+    places: dict[str, list[int]] = {}
+    for place, i in enumerate(kept):
+        value = live[int(i)][1]
+        for source in value.sources if isinstance(value, Reported) else ():
+            places.setdefault(source, []).append(place)
+    families = [(source, np.array(own, np.int64)) for source, own in sorted(places.items())]
+    return WindowTests(
+        end_ms, len(live), names, p_values, adjusted(p)[kept],
+        tuple(Family(source, own, adjusted(p_values[own])) for source, own in families),
+    )  # fmt: skip
 
 
-def adjusted_with_reports(p_values: Float, alone: Float) -> Float:
-    """The smallest level at which each is a discovery of its window, as `verdicts` decides.
-
-    At level x a reported test of rank r among the reported ones is one when, for some m, p is at
-    most x · (r + m) / n and m others are discoveries without reports.
-
-    Args:
-      p_values: with what other labs report, float64 of shape (n,).
-      alone: without, of the same shape; never smaller.
-    """
-    levels = adjusted(alone)
-    aided = np.flatnonzero(p_values < alone)
-    ordered = aided[np.argsort(p_values[aided], kind="stable")]
-    others = np.concatenate([[0.0], np.sort(levels[p_values == alone])])
-    m = np.arange(len(others))
-    least = [
-        float(np.maximum(others, len(alone) * p_values[i] / (rank + m)).min())
-        for rank, i in enumerate(ordered, 1)
-    ]
-    levels[ordered] = np.minimum(np.minimum.accumulate(least[::-1])[::-1], 1.0)
-    return levels
-
-
-def verdicts(windows: Sequence[WindowTests], rate: float, version: int = 0) -> dict[str, Verdict]:
+def verdicts(
+    windows: Sequence[WindowTests], rates: Rates, cap: float, version: int = 0
+) -> dict[str, Verdict]:
     """Verdicts by name on all tests with small p-values, windows in the order of their end.
 
     Args:
       windows: that are known so far.
-      rate: of false discoveries over all windows, at most.
+      rates: of false discoveries.
+      cap: as of `window_tests`.
       version: of what they are made from.
     """
-    state = unaided = BatchBH(rate)
+    state = BatchBH(rates.everybody)
+    states = {source: BatchBH(rate) for source, rate in rates.sources}
     found = {}
     for window in sorted(windows, key=lambda w: w.end_ms):
-        alone = getattr(window, "alone", None)  # which the state of older jobs has not
-        alone = window.p_values if alone is None else alone
-        batch = unaided.test(alone, window.tests)
-        unaided = unaided.after(batch)
-        reported = window.p_values < alone
-        # What nobody reported and is no discovery by itself is none, as if its p-value were 1.
-        aided = np.where(reported | (alone <= batch.cut), window.p_values, 1.0)
-        with_reports = state.test(aided, window.tests)
-        state = state.after(with_reports)
-        cuts = np.where(reported, max(batch.cut, with_reports.cut), batch.cut)
-        for name, cut, q_value in zip(window.names, cuts, window.q_values, strict=True):
-            found[name] = Verdict(version, float(cut), float(q_value))
+        # Larger ones are here because they are reported, of which this family knows nothing.
+        batch = state.test(window.p_values[window.p_values <= cap], window.tests)
+        state = state.after(batch)
+        cuts = np.full(len(window.names), batch.cut)
+        q_values = window.q_values * (rates.total / rates.everybody)
+        for family in _families(window):
+            if family.source not in states:
+                continue  # it is believed no more, or not yet
+            own = states[family.source]
+            reported = own.test(window.p_values[family.places])
+            states[family.source] = own.after(reported)
+            cuts[family.places] = np.maximum(cuts[family.places], reported.cut)
+            scaled = family.q_values * (rates.total / own.rate)
+            q_values[family.places] = np.minimum(q_values[family.places], scaled)
+        for name, cut, q_value in zip(window.names, cuts, q_values, strict=True):
+            found[name] = Verdict(version, float(cut), min(float(q_value), 1.0))
     return found
+
+
+def _families(window: WindowTests) -> tuple[Family, ...]:
+    return getattr(window, "families", ())  # which the state of older jobs has not
 
 
 @dataclass(eq=False)
@@ -151,18 +177,19 @@ class ControlDiscoveries(beam.PTransform):  # type: ignore[misc]
     """From named tests, `Versioned` values `Tested` in profile windows, to (name, Verdict).
 
     A name is of one test in one window. What was found out of it later has a larger version; None
-    instead of a p-value takes the test back. Names of p-values above `cap` get no verdict.
+    instead of a p-value takes the test back. Names of p-values above `cap` get no verdict, unless they
+    are reported.
 
     In input that ends, verdicts come once, in the global window. In a stream they come again with
     every change, in the windows of the tests; the levels of later windows may change with it.
 
     Attributes:
-      rate: of false discoveries over all windows, at most.
-      cap: no discoveries above this p-value.
+      rates: of false discoveries over all windows, at most.
+      cap: no discoveries above this p-value, unless they are reported.
       window_ms, early_firing_ms, allowed_lateness_ms, order: as of `CombineNowAndThen`.
     """
 
-    rate: float
+    rates: Rates
     cap: float
     window_ms: int
     early_firing_ms: int
@@ -180,11 +207,11 @@ class ControlDiscoveries(beam.PTransform):  # type: ignore[misc]
             | "NewestWindows" >> CombineNowAndThen(NewestByName(), 0, period, 0, int, holds=True)
         )
         if not period:
-            return found | "Decide" >> beam.ParDo(_DecideFn(self.rate))
+            return found | "Decide" >> beam.ParDo(_DecideFn(self.rates, self.cap))
         found.element_type = typehints.Tuple[int, Any]
         return (
             found
-            | "Decide" >> beam.ParDo(_DecideAgainFn(self.rate))
+            | "Decide" >> beam.ParDo(_DecideAgainFn(self.rates, self.cap))
             | "TheirWindows" >> stream_windows(self.window_ms, late)
         )
 
@@ -209,15 +236,15 @@ _Windows = tuple[int, list[Versioned[WindowTests]]]
 class _DecideFn(beam.DoFn):  # type: ignore[misc]
     """Decides on all windows, once."""
 
-    def __init__(self, rate: float) -> None:
-        self._rate = rate
+    def __init__(self, rates: Rates, cap: float) -> None:
+        self._rates, self._cap = rates, cap
 
     def process(self, element: _Windows) -> Iterator[tuple[str, Verdict]]:
         yield from self._verdicts(element[1]).items()
 
     def _verdicts(self, entries: Sequence[Versioned[WindowTests]]) -> dict[str, Verdict]:
         version = sum(entry.version for entry in entries)
-        return verdicts([entry.value for entry in entries], self._rate, version)
+        return verdicts([entry.value for entry in entries], self._rates, self._cap, version)
 
 
 class _DecideAgainFn(_DecideFn):

@@ -10,6 +10,7 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from tests.support.state import Bag
 from transforms.alerts.control import (
     ControlDiscoveries,
+    Rates,
     Reported,
     Tested,
     Verdict,
@@ -29,10 +31,10 @@ from transforms.alerts.control import (
 )
 from transforms.alerts.discoveries import BatchBH, adjusted
 from transforms.clusters.newest import Versioned
-from transforms.sharing.watch.evidence import combine_with_reported
 
 DAY_MS = 86_400_000
 RATE, CAP = 0.2, 0.05
+ONE = Rates(RATE)
 TESTS = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
 
@@ -48,10 +50,10 @@ def windows(days: list[list[float]]) -> list[Any]:
 def test_windows_are_decided_in_the_order_of_their_end(
     days: list[list[float]], random: Any
 ) -> None:
-    found = verdicts(windows(days), RATE)
+    found = verdicts(windows(days), ONE, CAP)
     shuffled = windows(days)
     random.shuffle(shuffled)
-    assert verdicts(shuffled, RATE) == found
+    assert verdicts(shuffled, ONE, CAP) == found
     state = BatchBH(RATE)
     for day, values in enumerate(days):
         p = np.array(values)
@@ -64,85 +66,110 @@ def test_windows_are_decided_in_the_order_of_their_end(
 
 # --- what other labs report -----------------------------------------------------------------------
 
-# A p-value, and what reports make of it: at most ten times as small, or not reported.
-AIDED = st.lists(
-    st.tuples(st.floats(0, 1), st.none() | st.floats(0.1, 0.9)), min_size=1, max_size=30
+RATES = Rates(0.9 * RATE, (("lab-a", 0.06 * RATE), ("lab-b", 0.04 * RATE)))
+# A p-value, and who reports it; lab-c is believed nothing.
+TOLD = st.lists(
+    st.tuples(st.floats(0, 1), st.none() | st.sets(st.sampled_from(["lab-a", "lab-b", "lab-c"]))),
+    min_size=1,
+    max_size=30,
 )
+Told = list[tuple[float, set[str] | None]]
 
 
-def aided(day: int, tests: list[tuple[float, float | None]]) -> list[Versioned[Tested]]:
-    values = [p if gain is None else Reported(p * gain, p) for p, gain in tests]
+def told(day: int, tests: Told) -> list[Versioned[Tested]]:
+    values = [p if who is None else Reported(p, tuple(sorted(who))) for p, who in tests]
     return [Versioned(f"{day}/t{i:02d}", 1, value) for i, value in enumerate(values)]
 
 
-@given(st.lists(AIDED, min_size=1, max_size=4))
-def test_what_nobody_reported_is_decided_as_if_nothing_had_been(
-    days: list[list[tuple[float, float | None]]],
-) -> None:
-    reported = verdicts(
-        [window_tests((d + 1) * DAY_MS, aided(d, tests), CAP) for d, tests in enumerate(days)], RATE
-    )
-    without = verdicts(windows([[p for p, _ in tests] for tests in days]), RATE)
+def told_windows(days: list[Told]) -> list[WindowTests]:
+    return [window_tests((d + 1) * DAY_MS, told(d, tests), CAP) for d, tests in enumerate(days)]
+
+
+@given(st.lists(TOLD, min_size=1, max_size=4))
+def test_what_nobody_reported_is_decided_as_if_nothing_had_been(days: list[Told]) -> None:
+    found = verdicts(told_windows(days), RATES, CAP)
+    without = verdicts(windows([[p for p, _ in tests] for tests in days]), RATES, CAP)
     for day, tests in enumerate(days):
-        for i, (p, gain) in enumerate(tests):
+        for i, (p, who) in enumerate(tests):
             name = f"{day}/t{i:02d}"
-            if gain is None or not p:
-                assert reported.get(name) == without.get(name)
-            elif p <= CAP and p <= without[name].cut:
-                assert p * gain <= reported[name].cut  # reports excuse nobody
+            if not who or who == {"lab-c"}:
+                assert p > CAP or found[name] == without[name]
+            elif name in without:  # a report excuses nobody
+                assert found[name].cut >= without[name].cut
+                assert found[name].q_value <= without[name].q_value
 
 
-@given(AIDED)
-def test_a_discovery_is_one_at_the_level_of_all_that_are(
-    tests: list[tuple[float, float | None]],
-) -> None:
-    """What Benjamini and Hochberg's rate rests on."""
-    found = verdicts([window_tests(DAY_MS, aided(0, tests), CAP)], RATE)
-    p = {f"0/t{i:02d}": p * (1 if gain is None else gain) for i, (p, gain) in enumerate(tests)}
-    discovered = [p[name] for name, verdict in found.items() if p[name] <= verdict.cut]
-    level = BatchBH(RATE).level(len(tests))
-    without = verdicts(windows([[value for value, _ in tests]]), RATE)
-    for name, verdict in found.items():
-        if abs(verdict.q_value - level) > 1e-9:
-            assert (p[name] <= verdict.cut) == (verdict.q_value <= level)
-        if name in without:
-            assert verdict.q_value <= without[name].q_value + 1e-12
-    assert all(value <= level * len(discovered) / len(tests) + 1e-12 for value in discovered)
+@given(TOLD)
+def test_a_discovery_is_one_of_a_family_at_the_familys_own_level(tests: Told) -> None:
+    """What Benjamini and Hochberg's rate rests on, family by family."""
+    found = verdicts(told_windows([tests]), RATES, CAP)
+    families = {"": [p for p, _ in tests]}
+    for source, _ in RATES.sources:
+        families[source] = [p for p, who in tests if who and source in who]
+    cuts = {
+        source: BatchBH(dict([("", RATES.everybody), *RATES.sources])[source])
+        .test(np.array([p for p in own if p <= CAP or source]), len(own)).cut
+        for source, own in families.items()
+    }  # fmt: skip
+    for i, (p, who) in enumerate(tests):
+        if p <= CAP or who:
+            assert found[f"0/t{i:02d}"].cut == max(cuts[s] for s in ("", *(who or ())) if s in cuts)
+
+
+def test_the_q_value_is_the_rate_at_which_it_would_be_a_discovery() -> None:
+    """The total rate, of which each family has its share."""
+    tests: Told = [(0.0004, None), (0.003, {"lab-a"}), (0.02, {"lab-a", "lab-b"})]
+    tests += [(0.5, None)] * 47
+    for name, verdict in verdicts(told_windows([tests]), RATES, CAP).items():
+        for rate, is_one in ((verdict.q_value * 0.999, False), (verdict.q_value * 1.001, True)):
+            # The first window may spend a share of the rate only.
+            scale = rate / BatchBH(RATES.total).level(len(tests))
+            rates = Rates(
+                RATES.everybody * scale, tuple((s, own * scale) for s, own in RATES.sources)
+            )
+            p = tests[int(name[-2:])][0]
+            assert (p <= verdicts(told_windows([tests]), rates, CAP)[name].cut) == is_one
 
 
 def test_a_report_of_one_cluster_flags_no_other_one() -> None:
     """Two pairs of customers and a campaign, none of them a discovery alone. Benjamini and
-    Hochberg would take all three once the campaign's p-value is a tenth."""
-    level = BatchBH(RATE).level(250) / 250
+    Hochberg would take all three if the report made the campaign's p-value a tenth."""
+    level = BatchBH(RATES.everybody).level(250) / 250
     pair, campaign = 2.5 * level, 9 * level
-    usual = [(0.5, None)] * 247
-    tests = [(pair, None), (pair, None), (campaign, 0.1), *usual]
-    assert BatchBH(RATE).test(np.array([pair, pair, campaign, *[0.5] * 247])).rejected == 0
-    assert BatchBH(RATE).test(np.array([pair, pair, campaign / 10, *[0.5] * 247])).rejected == 3
-    found = verdicts([window_tests(DAY_MS, aided(0, tests), CAP)], RATE)
+    assert BatchBH(RATES.everybody).test(np.array([pair, pair, *[0.5] * 248])).rejected == 0
+    aided = np.array([pair, pair, campaign / 10, *[0.5] * 247])
+    assert BatchBH(RATES.everybody).test(aided).rejected == 3
+    tests: Told = [(pair, None), (pair, None), (campaign, {"lab-a"}), *[(0.5, None)] * 247]
+    found = verdicts(told_windows([tests]), RATES, CAP)
     cuts = [found[f"0/t{i:02d}"].cut for i in range(3)]
-    assert [cut >= p for cut, p in zip(cuts, (pair, pair, campaign / 10), strict=True)] == [
+    assert [cut >= p for cut, p in zip(cuts, (pair, pair, campaign), strict=True)] == [
         False, False, True,
     ]  # fmt: skip
 
 
-def test_with_reports_the_rate_holds() -> None:
+def test_noise_of_one_source_takes_nothing_from_another() -> None:
+    campaign: Told = [(0.0009, {"lab-b"}), *[(0.5, None)] * 200]
+    noise: Told = [(float(p), {"lab-a"}) for p in np.linspace(0.02, 1, 99)]
+    for tests in (campaign, campaign + noise):
+        assert verdicts(told_windows([tests]), RATES, CAP)["0/t00"].cut == 0.0009
+    by_a: Told = [(0.0009, {"lab-a"}), *campaign[1:]]
+    assert verdicts(told_windows([by_a]), RATES, CAP)["0/t00"].cut == 0.0009
+    assert verdicts(told_windows([by_a + noise]), RATES, CAP)["0/t00"].cut == 0
+
+
+@pytest.mark.parametrize("lies", [False, True])
+def test_with_reports_the_rate_holds_whatever_sources_say(lies: bool) -> None:
     rng = np.random.default_rng(4)
     n, signals, trials = 60, 6, 400
     false, found = [], 0
     for _ in range(trials):
         p = rng.random(n)
         p[:signals] = rng.uniform(0, 0.002, signals)
-        tests: list[tuple[float, float | None]] = [(float(value), None) for value in p]
-        for i in rng.choice(n, 20, replace=False):  # of which most are benign, by chance
-            by_reports = float(rng.random() if i >= signals else rng.uniform(0, 0.01))
-            now = combine_with_reported(float(p[i]), by_reports, 0.5, 10.0)
-            tests[i] = float(p[i]), min(now / float(p[i]), 1.0)
-        verdict = verdicts([window_tests(DAY_MS, aided(0, tests), 1.0)], RATE)
-        taken = [
-            i for i, (value, gain) in enumerate(tests)
-            if value * (1 if gain is None else gain) <= verdict[f"0/t{i:02d}"].cut
-        ]  # fmt: skip
+        # One that lies names benign ones only, as few as helps it most.
+        named = [signals] if lies else [*range(3), *rng.choice(n, 5, replace=False)]
+        tests: Told = [(float(x), {"lab-a"} if i in named else None) for i, x in enumerate(p)]
+        verdict = verdicts([window_tests(DAY_MS, told(0, tests), 1.0)], RATES, 1.0)
+        taken = [i for i, x in enumerate(p) if x <= verdict[f"0/t{i:02d}"].cut]
         false.append(sum(i >= signals for i in taken) / max(len(taken), 1))
         found += sum(i < signals for i in taken)
     spread = float(np.std(false)) / trials**0.5
@@ -155,9 +182,9 @@ def test_state_of_a_job_that_knew_no_reports_can_be_read() -> None:
     old = object.__new__(WindowTests)
     for name in ("end_ms", "tests", "names", "p_values", "q_values"):
         object.__setattr__(old, name, getattr(made, name))
-    assert verdicts([old], RATE) == verdicts([made], RATE)
+    assert verdicts([old], RATES, CAP) == verdicts([made], RATES, CAP)
     again = pickle.loads(pickle.dumps(made))
-    assert verdicts([again], RATE) == verdicts([made], RATE)
+    assert verdicts([again], RATES, CAP) == verdicts([made], RATES, CAP)
 
 
 def test_a_test_that_was_taken_back_counts_no_more() -> None:
@@ -170,10 +197,10 @@ def test_a_test_that_was_taken_back_counts_no_more() -> None:
 def test_a_later_window_gains_from_discoveries_and_an_earlier_one_never() -> None:
     quiet, rich = [0.9] * 40, [1e-4] * 10 + [0.9] * 30
     suspicious = [0.0025] * 3 + [0.9] * 37
-    after_rich = verdicts(windows([rich, suspicious]), RATE)["1/t00"]
-    after_quiet = verdicts(windows([quiet, suspicious]), RATE)["1/t00"]
-    before_rich = verdicts(windows([suspicious, rich]), RATE)["0/t00"]
-    before_quiet = verdicts(windows([suspicious, quiet]), RATE)["0/t00"]
+    after_rich = verdicts(windows([rich, suspicious]), ONE, CAP)["1/t00"]
+    after_quiet = verdicts(windows([quiet, suspicious]), ONE, CAP)["1/t00"]
+    before_rich = verdicts(windows([suspicious, rich]), ONE, CAP)["0/t00"]
+    before_quiet = verdicts(windows([suspicious, quiet]), ONE, CAP)["0/t00"]
     assert after_rich.cut == 0.0025
     assert after_quiet.cut == 0.0
     assert before_rich == before_quiet
@@ -208,17 +235,17 @@ def test_through_beam_a_test_has_one_verdict_whatever_the_order_and_repeats(tmp_
                 | beam.Create([timed[int(i)] for i in order])
                 | beam.Map(lambda timed: timed)
                 | beam.WindowInto(FixedWindows(DAY_MS / 1000))
-                | ControlDiscoveries(RATE, CAP, DAY_MS, 0, 0)
+                | ControlDiscoveries(ONE, CAP, DAY_MS, 0, 0)
             )
             assert_that(found, keep(name))
     one, other = (pickle.loads((tmp_path / name).read_bytes()) for name in ("a", "b"))
     assert one == other
-    expected = verdicts(windows(days), RATE)
+    expected = verdicts(windows(days), ONE, CAP)
     assert {n: v[1:] for n, v in one.items()} == {n: v[1:] for n, v in expected.items()}
 
 
 def test_a_verdict_is_said_once_and_again_by_whoever_goes_on_after_a_failure() -> None:
-    one, other = _DecideAgainFn(RATE), _DecideAgainFn(RATE)
+    one, other = _DecideAgainFn(ONE, CAP), _DecideAgainFn(ONE, CAP)
     days = windows([[1e-4] * 3 + [0.9] * 20, [2e-4] * 2 + [0.9] * 20])
     first = 0, [Versioned("1", 1, days[0])]
     both = 0, [*first[1], Versioned("2", 1, days[1])]

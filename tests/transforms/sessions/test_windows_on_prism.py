@@ -14,7 +14,7 @@ from apache_beam.utils.windowed_value import PaneInfoTiming
 
 from pipelines.parts import prism_options
 from pipelines.prism import prism_running
-from transforms.alerts.control import ControlDiscoveries
+from transforms.alerts.control import ControlDiscoveries, Rates
 from transforms.clusters.newest import NewestByName, Versioned
 from transforms.sessions.endless import CombineNowAndThen
 
@@ -123,7 +123,7 @@ def test_verdicts_come_while_their_window_is_open(prism: Path, tmp_path: Path) -
             pipeline
             | rest.advance_watermark_to_infinity().with_output_types(Versioned)
             | beam.WindowInto(beam.window.FixedWindows(DAY))
-            | ControlDiscoveries(0.2, 0.05, DAY * 1_000, 1_000, LATENESS_MS, order=4)
+            | ControlDiscoveries(Rates(0.2), 0.05, DAY * 1_000, 1_000, LATENESS_MS, order=4)
             | beam.MapTuple(lambda name, v: (name, Versioned(name, v.version, v.q_value)))
             | CombineNowAndThen(NewestByName(), DAY * 1_000, 1_000, LATENESS_MS, str, 5)
             | beam.MapTuple(lambda name, kept: (name, kept[0].value))

@@ -17,6 +17,8 @@ _SAME = 1e-6
 EQUAL = "equal"
 """Family of indicators that are equal or not; those that are compared have a family by kind."""
 _EQUAL_SHARE = 0.9
+SURELY = 0.05
+"""p-value of a source's match with a group, from which on it is a report of this group."""
 
 
 class FromSource(NamedTuple):
@@ -103,6 +105,16 @@ def best_by_source(found: Iterable[FromSource]) -> list[FromSource]:
         if known is None or (one.p_value, -one.weight) < (known.p_value, -known.weight):
             best[one.source] = one
     return [best[name] for name in sorted(best)]
+
+
+def reporting(said: Iterable[FromSource]) -> tuple[str, ...]:
+    """The sources that surely mean a group, in order.
+
+    That is decided by the match alone, whatever the group's own p-value is: the control of false
+    discoveries tests these groups once more among themselves (`transforms/alerts/control.py`), and
+    what many accounts carry would make them many.
+    """
+    return tuple(sorted({one.source for one in said if one.p_value <= SURELY}))
 
 
 def combine_sources(
