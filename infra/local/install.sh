@@ -4,7 +4,7 @@
 #   .local/flink/libs   the jars of a Flink cluster and of Beam's job server (flink/pom.xml)
 #   .local/apicurio      a schema registry (version below)
 #   .local/bin/prism    Beam's local streaming runner (version in prism/go.mod)
-#   .local/bin/tofu     OpenTofu, which checks infra/terraform (version in tofu/go.mod)
+#   .local/bin/hclfmt   what checks the format of infra/terraform (version in hclfmt/go.mod)
 #   .local/bigquery     an emulator of BigQuery (versions in bigquery/requirements.txt)
 # and, from the distribution, Chromium, for tests of pages in a real browser.
 # Run it again at any time: what is there in the right version is left alone.
@@ -193,29 +193,29 @@ EOF
   say "BigQuery emulator: installed in $home"
 }
 
-install_tofu() {
-  local binary="$target/bin/tofu" stamp
-  stamp="$target/bin/.tofu-$(cksum <"$here/tofu/go.mod" | tr ' ' -)"
+install_hclfmt() {
+  local binary="$target/bin/hclfmt" stamp
+  stamp="$target/bin/.hclfmt-$(cksum <"$here/hclfmt/go.mod" | tr ' ' -)"
   if [[ -x $binary && -e $stamp ]]; then
-    say "OpenTofu: is installed as $binary"
+    say "hclfmt: is installed as $binary"
     return
   fi
   if (($(go_minor) < oldest_go)) && [[ -x /usr/local/go/bin/go ]]; then
     PATH="/usr/local/go/bin:$PATH"
   fi
   mkdir -p "$target/bin"
-  rm -f "$target"/bin/.tofu-*
-  build_tofu() {
-    cd "$here/tofu" && CGO_ENABLED=0 go build -mod=readonly -trimpath -ldflags "-s -w" -o "$binary" \
-      github.com/opentofu/opentofu/cmd/tofu
+  rm -f "$target"/bin/.hclfmt-*
+  build_hclfmt() {
+    cd "$here/hclfmt" && CGO_ENABLED=0 go build -mod=readonly -trimpath -ldflags "-s -w" -o "$binary" \
+      github.com/hashicorp/hcl/v2/cmd/hclfmt
   }
   # Only the check of infra/terraform's format needs it; its test says so when it is missing.
-  with_progress "OpenTofu: building it with Go; this takes some minutes the first time" build_tofu || {
-    say "OpenTofu: Go could not build it (its words are above); infra/terraform is not checked by it"
+  with_progress "hclfmt: building it with Go" build_hclfmt || {
+    say "hclfmt: Go could not build it (its words are above); the format of infra/terraform is not checked"
     return
   }
   touch "$stamp"
-  say "OpenTofu: installed as $binary"
+  say "hclfmt: installed as $binary"
 }
 
 if ! command -v java >/dev/null; then # looking up the package takes a second
@@ -227,5 +227,5 @@ install_jars flink Flink
 install_apicurio
 install_prism
 install_bigquery
-install_tofu
+install_hclfmt
 need chromium chromium "testing pages in a real browser, and printing cases as PDF"

@@ -100,17 +100,16 @@ def prism_location() -> Path:
     return binary
 
 
-def tofu_location() -> Path:
-    """OpenTofu, or Terraform where that is installed; both know the same language.
+def hclfmt_location() -> Path:
+    """The formatter of HCL, Terraform's language.
 
     Raises:
-      ServiceError: neither is there.
+      ServiceError: it is missing.
     """
-    found = [local_dir() / "bin" / "tofu", *map(shutil.which, ("tofu", "terraform"))]
-    for binary in found:
-        if binary is not None and os.access(binary, os.X_OK):
-            return Path(binary)
-    raise ServiceError(f"OpenTofu is not at {found[0]}: {_INSTALL}")
+    binary = local_dir() / "bin" / "hclfmt"
+    if not os.access(binary, os.X_OK):
+        raise ServiceError(f"hclfmt is not at {binary}: {_INSTALL}")
+    return binary
 
 
 def free_ports(count: int) -> list[int]:

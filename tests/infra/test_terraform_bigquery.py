@@ -7,17 +7,13 @@ on a machine that can.
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import pytest
 import sqlglot
 
-from infra.local.services import ServiceError, tofu_location
 from pipelines.settings import TablesConfig
 from pipelines.upkeep import expire
 from schemas.tables import IDENTIFIERS, TABLES
@@ -40,19 +36,6 @@ def blocks(kind: str) -> list[dict[str, Any]]:
 
 def names(kind: str) -> set[str]:
     return {name for block in blocks(kind) for name in block}
-
-
-def test_files_are_formatted() -> None:
-    try:
-        binary = tofu_location()
-    except ServiceError as missing:
-        pytest.skip(f"the format is not checked: {missing}")
-    quiet = {k: v for k, v in os.environ.items() if k != "TF_CLI_CONFIG_FILE"}
-    done = subprocess.run(
-        [str(binary), "fmt", "-check", "-diff", "-recursive", str(MODULE.parent)],
-        capture_output=True, text=True, check=False, env=quiet,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_variable_is_used_and_described_and_none_is_unknown() -> None:

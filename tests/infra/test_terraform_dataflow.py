@@ -7,15 +7,10 @@ validate` on a machine that can.
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from infra.local.services import ServiceError, tofu_location
 from pipelines.dataflow.options import job_name
 from pipelines.dataflow.parameters import PARAMETERS
 from tests.support.terraform import blocks_of
@@ -63,19 +58,6 @@ def resources(kind: str) -> dict[str, dict[str, Any]]:
     for block in blocks("resource"):
         found |= block.get(kind, {})
     return found
-
-
-def test_files_are_formatted() -> None:
-    try:
-        binary = tofu_location()
-    except ServiceError as missing:
-        pytest.skip(f"the format is not checked: {missing}")
-    quiet = {k: v for k, v in os.environ.items() if k != "TF_CLI_CONFIG_FILE"}
-    done = subprocess.run(
-        [str(binary), "fmt", "-check", "-diff", "-recursive", str(MODULE)],
-        capture_output=True, text=True, check=False, env=quiet,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_variable_is_used_and_described_and_none_is_unknown() -> None:

@@ -36,7 +36,9 @@ def test_trusted_labs_have_a_share_of_the_rate_by_their_trust() -> None:
     labs = [{"name": "b", "trust": 0.6}, {"name": "a", "trust": 0.2}, {"name": "c", "trust": 0}]
 
     def found(watch: dict[str, object]) -> Rates:
-        return discovery_rates(load_config(None, {"alerts.false_discovery_rate": 0.2, "watch": watch}))
+        return discovery_rates(
+            load_config(None, {"alerts.false_discovery_rate": 0.2, "watch": watch})
+        )
 
     everybody, sources = found({"list": "watch.json", "sources": labs})
     assert everybody == pytest.approx(0.18)

@@ -177,8 +177,8 @@ class ControlDiscoveries(beam.PTransform):  # type: ignore[misc]
     """From named tests, `Versioned` values `Tested` in profile windows, to (name, Verdict).
 
     A name is of one test in one window. What was found out of it later has a larger version; None
-    instead of a p-value takes the test back. Names of p-values above `cap` get no verdict, unless they
-    are reported.
+    instead of a p-value takes the test back. Names of p-values above `cap` get no verdict, unless
+    they are reported.
 
     In input that ends, verdicts come once, in the global window. In a stream they come again with
     every change, in the windows of the tests; the levels of later windows may change with it.
