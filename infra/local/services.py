@@ -49,7 +49,7 @@ message.max.bytes=33554432
 replica.fetch.max.bytes=33554432
 log.retention.ms=-1
 log.retention.check.interval.ms=1000
-log.segment.delete.delay.ms=0
+log.segment.delete.delay.ms=200
 """
 
 # Log4j's own configuration; warnings go to the broker's standard output.
