@@ -29,7 +29,7 @@ from transforms.scoring.rows import hour_profile
 
 Float = NDArray[np.float64]
 
-_CHUNK = 64  # sketches merged at once: bounds the memory of a large cluster
+_CHUNK = 64  # sketches, or groups, at once: bounds the memory of a large cluster, or of many
 _BREADTH = ("hill_cells", "own_rank", "chao_cells", "heaps_slope", "log_volume", "unseen_share")
 
 
@@ -77,21 +77,65 @@ def pool_sketches(sketches: Sequence[CoverageSketch]) -> CoverageSketch:
     return merge(parts)
 
 
-def group_row(members: Sequence[Member], reference: Reference | None) -> GroupRow:
-    """Features of a group of m ≥ 2 accounts.
+def group_rows(groups: Sequence[Sequence[Member]], reference: Reference | None) -> list[GroupRow]:
+    """Features of groups of m ≥ 2 accounts each.
+
+    A group's row does not depend, to the bit, on which others it is computed with; many at once
+    take less time.
 
     Args:
-      members: the accounts.
+      groups: the accounts of each.
       reference: mean Fourier features of everyone, for the pooled MMD².
     """
+    rows: list[GroupRow] = []
+    for start in range(0, len(groups), _CHUNK):
+        rows += _rows_of_chunk(groups[start : start + _CHUNK], reference)
+    return rows
+
+
+def group_row(members: Sequence[Member], reference: Reference | None) -> GroupRow:
+    """Features of one group; see `group_rows`."""
+    return group_rows([members], reference)[0]
+
+
+def _rows_of_chunk(
+    groups: Sequence[Sequence[Member]], reference: Reference | None
+) -> list[GroupRow]:
+    pools = [pool_sketches([member.sketch for member in members]) for members in groups]
+    pooled = feature_matrix(pools, [reference] * len(pools))
+    pooled = pooled[:, [column_index()[name] for name in POOLED]]
+    everyone = [member.sketch for members in groups for member in members]
+    ends = np.cumsum([len(members) for members in groups])
+    hills = np.split(hill_number(SketchBlock([*everyone, *pools])), ends)
+    return [
+        GroupRow(
+            np.array([*_own_features(members, pool, own, float(hill)), *row]),
+            np.array([math.log(max(pool.events, 1)), math.log(len(members))]),
+            pool,
+        )
+        for members, pool, own, hill, row in zip(
+            groups, pools, hills[:-1], hills[-1], pooled, strict=True
+        )
+    ]
+
+
+def _own_features(
+    members: Sequence[Member], pool: CoverageSketch, hills: Float, pooled_hill: float
+) -> list[float]:
+    """What is no feature of the merged sketch alone.
+
+    Args:
+      members: of the group.
+      pool: their merged sketch.
+      hills: `hill_number` of each member, float64 of shape (m,).
+      pooled_hill: of the merged sketch.
+    """
     sketches = [member.sketch for member in members]
-    pool = pool_sketches(sketches)
     z = np.stack([member.z for member in members])
-    pooled = feature_matrix([pool], [reference])[0]
     index = column_index()
     breadth = [index[name] for name in _BREADTH]
-    own = [
-        complementarity(sketches, pool),
+    return [
+        complementarity(hills, pooled_hill),
         overlap(sketches, pool),
         member_likeness(sketches, pool),
         float(np.median([-math.log10(max(member.p_value, 1e-6)) for member in members])),
@@ -105,9 +149,6 @@ def group_row(members: Sequence[Member], reference: Reference | None) -> GroupRo
         union_coverage(pool),
         scaffold_members(sketches),
     ]
-    features = np.array(own + [pooled[index[name]] for name in POOLED])
-    covariates = np.array([math.log(max(pool.events, 1)), math.log(len(members))])
-    return GroupRow(features, covariates, pool)
 
 
 def linkage(degrees: Sequence[float]) -> float:
@@ -156,12 +197,16 @@ def scaffold_members(sketches: Sequence[CoverageSketch], least_share: float = 0.
     return float(members.max(initial=0)) / len(sketches)
 
 
-def complementarity(sketches: Sequence[CoverageSketch], pool: CoverageSketch) -> float:
-    """F13: log of Γ = Hill(pool) / mean Hill(member), order 1 on the codebook cells."""
-    hills = hill_number(SketchBlock([*sketches, pool]))
-    members = hills[:-1][~np.isnan(hills[:-1])]
-    mean = float(np.exp(members).mean()) if len(members) else math.nan
-    return float(hills[-1]) - math.log(mean) if mean > 0 else math.nan
+def complementarity(hills: Float, pooled: float) -> float:
+    """F13: log of Γ = Hill(pool) / mean Hill(member), order 1 on the codebook cells.
+
+    Args:
+      hills: log of each member's, float64 of shape (m,), NaN where it has none.
+      pooled: log of that of all together.
+    """
+    known = hills[~np.isnan(hills)]
+    mean = float(np.exp(known).mean()) if len(known) else math.nan
+    return pooled - math.log(mean) if mean > 0 else math.nan
 
 
 def overlap(sketches: Sequence[CoverageSketch], pool: CoverageSketch) -> float:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import DistilwatchError
 from transforms.clusters.feature_table import CLUSTER_FEATURES
-from transforms.clusters.features import Member, group_row
+from transforms.clusters.features import Member, group_rows
 from transforms.clusters.links import (
     LinkOptions,
     common_things,
@@ -314,13 +314,10 @@ def _fit_clusters(
     rng = np.random.default_rng(options.seed)
 
     def rows_of(at: NDArray[np.intp], chosen: Sequence[Sequence[tuple[int, float]]]) -> FeatureRows:
-        found = [
-            group_row(
-                [replace(members[at[i]], degree=degree) for i, degree in group],
-                own.references.get(""),
-            )
-            for group in chosen
-        ]
+        found = group_rows(
+            [[replace(members[at[i]], degree=degree) for i, degree in group] for group in chosen],
+            own.references.get(""),
+        )
         return FeatureRows(
             np.array([r.features for r in found]).reshape(-1, len(CLUSTER_FEATURES)),
             np.array([r.covariates for r in found]).reshape(-1, 2),

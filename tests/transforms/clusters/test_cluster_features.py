@@ -25,6 +25,7 @@ from transforms.clusters.features import (
     Member,
     complementarity,
     group_row,
+    group_rows,
     marginal_gain,
     member_likeness,
     overlap,
@@ -34,7 +35,7 @@ from transforms.clusters.features import (
     union_coverage,
 )
 from transforms.clusters.links import Link, weighted_degree
-from transforms.coverage.features import COLUMNS, feature_matrix
+from transforms.coverage.features import COLUMNS, SketchBlock, feature_matrix, hill_number
 from transforms.coverage.layout import HOUR_MS
 from transforms.coverage.sketch import CoverageSketch, empty, encode, merge
 from transforms.embedding.space import UNIT
@@ -88,7 +89,8 @@ def test_complementarity_is_the_pools_hill_number_over_the_members_mean() -> Non
         return math.exp(-(shares * np.log(shares)).sum())
 
     expected = hill([6, 7, 1, 1, 1]) / np.mean([hill([6, 2]), hill([5, 1, 1, 1])])
-    value = complementarity(sketches, pool_sketches(sketches))
+    *own, pooled = hill_number(SketchBlock([*sketches, pool_sketches(sketches)]))
+    value = complementarity(np.array([*own, math.nan]), pooled)  # one that asked nothing
     assert value == pytest.approx(math.log(expected), rel=1e-9)
 
 
@@ -148,6 +150,24 @@ def test_pooling_in_chunks_is_merging_at_once(count: int) -> None:
     few = [sketch_of(person(f"p{i}", 6, 12)) for i in range(10)]
     sketches = [few[i % 10] for i in range(count)]
     assert encode(pool_sketches(sketches)) == encode(merge(sketches))
+
+
+def test_a_row_does_not_depend_on_which_others_it_is_computed_with() -> None:
+    members = [
+        member(f"a{i}", s, 0.1 * i, i) for i, s in enumerate([*same_topics(4), *shards(4), empty()])
+    ]
+    rng = np.random.default_rng(5)
+    groups = [
+        [members[int(i)] for i in rng.choice(9, rng.integers(2, 9), replace=False)]
+        for _ in range(70)
+    ]
+    rows = group_rows(groups, None)
+    assert group_rows([], None) == []
+    for group, row in zip(groups, rows, strict=True):
+        alone = group_row(group, None)
+        assert alone.features.tobytes() == row.features.tobytes()
+        assert alone.covariates.tobytes() == row.covariates.tobytes()
+        assert encode(alone.pool) == encode(row.pool)
 
 
 def test_members_in_another_order_give_the_same_row() -> None:
