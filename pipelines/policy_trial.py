@@ -105,7 +105,7 @@ class Trial:
         said = [f for f in own if f.verdict]
         right = sum(f.verdict == "confirm" for f in said)
         lines = [
-            f"{self.clusters:,} clusters flagged in {self.days} days of history.",
+            f"{_clusters(self.clusters)} flagged in {self.days} days of history.",
             f"{self.policy.name} would have opened {_alerts(len(own))} ({_by_severity(own)}), "
             f"at most {busiest} on one day of a budget of {budget}{over}.",
             f"With it all policies open {_alerts(len(self.then))}, as they are now "
@@ -231,6 +231,10 @@ def _fired(
 
 def _sums(fired: Sequence[Fired]) -> dict[str, Any]:
     return {"alerts": len(fired), "told": sum(f.told for f in fired)}
+
+
+def _clusters(number: int) -> str:
+    return f"{number:,} cluster{'' if number == 1 else 's'}"
 
 
 def _alerts(number: int) -> str:

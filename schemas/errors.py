@@ -36,9 +36,13 @@ def not_installed(use: str, extra: str, module: str) -> DistilwatchError:
     )
 
 
+_BY_MAKE_INSTALL = ("triage", "otlp")  # extras that are in requirements.lock
+
+
 def how_to_install(extra: str) -> str:
     """What to type to have an extra."""
-    return f'`make install-all`, or pip install "distilwatch[{extra}]"'
+    make = "install" if extra in _BY_MAKE_INSTALL else "install-all"
+    return f'`make {make}`, or pip install "distilwatch[{extra}]"'
 
 
 _WHILE = re.compile(r" \[while running '[^']*'\]")  # put by Beam into what a step raises

@@ -12,6 +12,7 @@ import pytest
 
 from pipelines import cli
 from pipelines.extras import EXTRAS
+from schemas.errors import how_to_install
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -91,6 +92,14 @@ def test_another_module_that_is_missing_is_a_defect(
     monkeypatch.setattr("pipelines.config.load_config", fail)
     assert cli.run(["config", "show"]) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_who_misses_a_part_is_told_the_smaller_install_that_brings_it() -> None:
+    base = _locked("requirements.lock")
+    for name, packages in _extras().items():
+        if name in EXTRAS:
+            wanted = "`make install`" if packages <= base else "`make install-all`"
+            assert how_to_install(name).startswith(wanted), name
 
 
 @pytest.mark.parametrize("command", [["triage", "--output"], ["triage", "export", "c", "--output"]])
