@@ -18,6 +18,7 @@ from pipelines.parts import forgotten_file
 from pipelines.stores import stores_of
 from schemas.errors import DistilwatchError
 from schemas.mention import mention
+from schemas.tables import TABLES
 from transforms.alerts.allowlist import Allowlist
 from transforms.alerts.forgetting import forget_in_book
 from transforms.alerts.part import read_part
@@ -62,7 +63,8 @@ class Forgot:
     """What was removed, or would be.
 
     Attributes:
-      removed: rows by place and table; of a bundle, the pasts.
+      removed: rows by place and table, those that stay without what told of it among them; of a
+        bundle, the pasts.
       dry_run: whether nothing was changed.
       listed: whether the account's records are refused from now on.
       list_file: where that is written.
@@ -90,7 +92,7 @@ class Forgot:
         """For people."""
         verb = "would be removed" if self.dry_run else "removed"
         lines = [
-            f"{place}: {number:,} of {table} {verb}."
+            f"{place}: {number:,} of {table} {verb}{' or emptied' * (table in TABLES)}."
             for place, tables in self.removed.items()
             for table, number in tables.items()
         ] or [

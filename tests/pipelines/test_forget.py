@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from infra.local.bigquery_emulator import BigQueryEmulator
+from pipelines.forget import Forgot
 from pipelines.tables import connect
 from schemas.mention import mention
 from schemas.tables import TABLES
@@ -205,6 +206,14 @@ def test_sealed_letters_need_their_key_or_are_emptied(
     )["removed"]  # fmt: skip
     assert removed[uri]["dead_letters"] == 5
     assert rows_of(places[0], "dead_letters", "count(*)", "count(raw)") == [(5, 0)]
+
+
+def test_rows_that_stay_and_are_emptied_are_not_called_removed() -> None:
+    done = Forgot({"duckdb:///out.duckdb": {"dead_letters": 3}, "bundle": {"pasts": 1}})
+    assert done.lines()[:2] == [
+        "duckdb:///out.duckdb: 3 of dead_letters removed or emptied.",
+        "bundle: 1 of pasts removed.",
+    ]
 
 
 def test_an_allowlist_that_names_the_account_is_told_of(
