@@ -1,8 +1,10 @@
 """Drops repeats of an event: the same id of the same account, within a horizon of event time.
 
 Sketches cannot subtract, so a repeat must be found before it is folded. Events are spread over
-shards by account; each shard remembers 64-bit hashes of ids in buckets of event time, as sorted
-arrays, and forgets a bucket when the watermark has passed it by the horizon.
+shards by account; each shard remembers 64-bit hashes of ids with the time of the event, as sorted
+arrays. In a stream it forgets those of a slice of time, which is as long as the horizon and no
+shorter than a minute, when the watermark has passed the slice's end by the horizon. Of input that
+ends nothing is forgotten: the watermark moves when all of it is there.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from transforms.ingest.batch import Events
 from transforms.ingest.hashing import hash_column
 
 Hashes = NDArray[np.uint64]
+
+_LEAST_SLICE_MS = 60_000  # each slice has a timer
 
 
 def first_seen(hashes: Hashes, seen: Iterable[Hashes]) -> NDArray[np.intp]:
@@ -62,8 +66,8 @@ class Dedupe(beam.PTransform):  # type: ignore[misc]
     Attributes:
       horizon_ms: how far apart in event time a repeat is still found.
       shards: how many keys share the work.
-      gathers: whether the events of a bundle are split together. In a stream, where a bundle ends
-        after the watermark that its reader tells of, they would come late.
+      gathers: whether the input ends, and the events of a bundle are split together. In a stream,
+        where a bundle ends after the watermark that its reader tells of, they would come late.
     """
 
     horizon_ms: int
@@ -79,7 +83,9 @@ class Dedupe(beam.PTransform):  # type: ignore[misc]
             batches
             | "ShardByAccount" >> split.with_output_types(tuple[int, Events])
             | "DropRepeats"
-            >> beam.ParDo(_DedupeFn(self.horizon_ms)).with_outputs(self.DUPLICATES, main="events")
+            >> beam.ParDo(_DedupeFn(self.horizon_ms, forgets=not self.gathers)).with_outputs(
+                self.DUPLICATES, main="events"
+            )
         )
 
 
@@ -120,8 +126,10 @@ class _DedupeFn(beam.DoFn):  # type: ignore[misc]
     SEEN = userstate.BagStateSpec("seen", coders.BytesCoder())
     EXPIRY = userstate.TimerSpec("expiry", TimeDomain.WATERMARK)
 
-    def __init__(self, horizon_ms: int) -> None:
+    def __init__(self, horizon_ms: int, forgets: bool) -> None:
         self._horizon_ms = max(horizon_ms, 1)
+        self._slice_ms = max(horizon_ms, _LEAST_SLICE_MS)
+        self._forgets = forgets
 
     def process(
         self,
@@ -140,11 +148,18 @@ class _DedupeFn(beam.DoFn):  # type: ignore[misc]
                 seen.clear()
                 block = np.concatenate([*known, block])
             seen.add(_ascending(block).astype("<u8").tobytes())
-            latest = int(events.time_ms.max())
-            expiry.set(Timestamp(micros=(latest + self._horizon_ms) * 1000))
+            if self._forgets:
+                self._forget_after(events.time_ms[rows], expiry)
             yield events.take(rows)
         if len(rows) < len(events):
             yield beam.pvalue.TaggedOutput(Dedupe.DUPLICATES, len(events) - len(rows))
+
+    def _forget_after(self, times: NDArray[np.int64], expiry: Any) -> None:
+        """One timer for each slice, by its tag: a single one would move on with every batch, and
+        never fire while there is anything to read."""
+        for number in np.unique(times // self._slice_ms).tolist():
+            at = (number + 1) * self._slice_ms + self._horizon_ms
+            expiry.set(Timestamp(micros=at * 1000), dynamic_timer_tag=str(at))
 
     @userstate.on_timer(EXPIRY)  # type: ignore[untyped-decorator]
     def forget(

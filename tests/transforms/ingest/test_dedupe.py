@@ -1,15 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
+from apache_beam.testing.test_stream import TestStream
 from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.transforms.window import TimestampedValue
+from apache_beam.utils.timestamp import Timestamp
 
 from tests.support.events import random_events
+from transforms.ingest import dedupe
 from transforms.ingest.batch import Events
 from transforms.ingest.dedupe import Dedupe, _ascending, _opened, _ShardFn, first_seen
 
@@ -71,3 +76,37 @@ def test_each_event_comes_once_and_repeats_are_counted(
         assert_that(repeats, equal_to([45]), label="repeats")
         early = found.events | beam.ParDo(_Late())
         assert_that(early, equal_to([]), label="times")
+
+
+T0, HOUR_MS = 1_780_272_000_000, 3_600_000
+
+
+def test_a_stream_that_never_pauses_forgets_and_finds_repeats_within_the_horizon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    remembered: list[int] = []
+
+    def counted(hashes: np.ndarray, seen: Iterable[np.ndarray]) -> np.ndarray:
+        known = list(seen)
+        remembered.append(sum(map(len, known)))
+        return first_seen(hashes, known)
+
+    monkeypatch.setattr(dedupe, "first_seen", counted)
+    stream: Any = TestStream()
+    for i in range(24):  # ten new events every half an hour, and those of an hour before once more
+        at = T0 + i * HOUR_MS // 2
+        new = random_events(20, i, accounts=3)
+        names = np.concatenate([np.arange(10) + 100 * i, np.arange(10) + 100 * (i - 2)])
+        times = np.where(np.arange(20) < 10, at, at - HOUR_MS)
+        batch = replace(new, event_hash=(names + 1_000).astype(np.uint64) << np.uint64(40),
+                        time_ms=times)  # fmt: skip
+        here = Timestamp(micros=at * 1000)
+        stream = stream.advance_watermark_to(here).add_elements([TimestampedValue(batch, here)])
+    with TestPipeline() as pipeline:
+        found = pipeline | stream.advance_watermark_to_infinity() | Dedupe(HOUR_MS, shards=1)
+        sizes = found.events | beam.Map(len)
+        # What the first two batches bring once more nobody has seen.
+        assert_that(sizes, equal_to([20, 20, *[10] * 22]), label="sizes")
+        assert_that(found[Dedupe.DUPLICATES], equal_to([10] * 22), label="repeats")
+    assert len(remembered) == 24
+    assert max(remembered) <= 70  # two slices, and what comes before the watermark has passed them
