@@ -273,7 +273,7 @@ def _wait_for_either(one: threading.Event, other: threading.Event, seconds: floa
 
 def _commit_the_rest(committer: Committer, spool: Spool, console: Console) -> bool:
     deadline = time.monotonic() + _LAST_TRIES_S
-    while not committer.commit():
+    while not committer.commit(last=True):
         if time.monotonic() > deadline:
             console.warn(
                 f"{spool.waiting()} files of results wait in {spool.folder}; the next run with "

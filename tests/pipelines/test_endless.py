@@ -244,7 +244,7 @@ class _Committer:
     def __init__(self) -> None:
         self.commits = 0
 
-    def commit(self) -> bool:
+    def commit(self, last: bool = False) -> bool:
         self.commits += 1
         return True
 
@@ -271,7 +271,7 @@ def test_results_that_have_to_wait_at_the_end_are_told_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Full(_Committer):
-        def commit(self) -> bool:
+        def commit(self, last: bool = False) -> bool:
             return False
 
     monkeypatch.setattr(endless, "_LAST_TRIES_S", 0.0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import duckdb
 
-from transforms.sinks.commit import Committer
+from transforms.sinks.commit import Committer, OnCall
 from transforms.sinks.spool import Spool, spool_folder
 from transforms.sinks.staging import _StageFn
 
@@ -60,10 +60,11 @@ class Place:
     def new_spool(self) -> Spool:
         return Spool(spool_folder(self.outputs, None, "run-1"))
 
-    def committer(self, *more: str) -> Committer:
+    def committer(self, *more: str, on_call: OnCall | None = None) -> Committer:
         return Committer(
-            self.spool, [*more, *self.outputs], "run-1", self.warnings.append, lambda: self.now
-        )
+            self.spool, [*more, *self.outputs], "run-1", self.warnings.append, lambda: self.now,
+            on_call=on_call,
+        )  # fmt: skip
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.database), read_only=True) as connection:

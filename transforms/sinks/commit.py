@@ -28,6 +28,7 @@ from transforms.sinks.duckdb import write_tables
 from transforms.sinks.parquet import add_parquet, parquet_folder
 from transforms.sinks.spool import Batch, Spool
 from transforms.sinks.staging import cannot_keep
+from transforms.sinks.stragglers import Key, Stragglers
 from transforms.spans import span
 
 if TYPE_CHECKING:
@@ -77,6 +78,10 @@ class KnownClusters:
             found[i] = row["status"] != RESOLVED or _cluster(row) in flagged
             (flagged.discard if row["status"] == RESOLVED else flagged.add)(_cluster(row))
         return found
+
+    def flagged(self) -> set[str]:
+        """Ids of clusters that are flagged by now."""
+        return {cluster for cluster, _ in self._open}
 
     def due(self, rows: Iterable[Row]) -> list[Row]:
         """Of each cluster and window the newest row, where it is flagged and its severity news."""
@@ -217,13 +222,18 @@ class Committer:
         self._sinks: dict[str, BigQuerySink] = {}
         self._known: dict[tuple[str, ...], bytes] = {}
         self._clusters = KnownClusters(spool.folder / "clusters.json", run_id)
+        self._stragglers = Stragglers(spool.staging, clock)
 
-    def commit(self) -> bool:
-        """Writes what is there; returns whether nothing has to wait."""
+    def commit(self, last: bool = False) -> bool:
+        """Writes what is there; returns whether no output has to wait.
+
+        Args:
+          last: nothing comes any more; else members whose cluster is still to come wait for it.
+        """
         try:
             for batch in self._spool.batches():
                 with span("commit") as about:
-                    about["rows"] = self._write(batch)
+                    about["rows"] = self._write(batch, last)
                     batch.done()
                 self._warn_at = None
             if self._on_call is not None:
@@ -240,10 +250,10 @@ class Committer:
             return False
         return True
 
-    def _write(self, batch: Batch) -> int:
+    def _write(self, batch: Batch, last: bool) -> int:
         """Puts a batch into all outputs; returns how many rows were new or changed."""
-        tables = self._worth_saying(batch.rows())
-        clusters = tables[_CLUSTERS].to_pylist()
+        tables, here = self._worth_saying(batch.rows(), last)
+        said, clusters = dict(tables), tables[_CLUSTERS].to_pylist()
         digests = {}
         for name in _REPEATING:
             tables[name], new = self._changed(name, tables[name])
@@ -260,8 +270,9 @@ class Committer:
                     self._write_tables(uri, batch, tables, bool(counts))
         if self._on_call is not None:
             # Before the topics, and before it is noted: looking again makes no second alert.
+            seen = [self._stragglers.overtook(tables[_MEMBERS]), tables[_CLUSTERS]]
             with span("look for alerts"):
-                self._on_call.look(tables[_CLUSTERS], tables[_MEMBERS])
+                self._on_call.look(pa.concat_tables(seen), tables[_MEMBERS])
         for uri in self._outputs:
             if uri.startswith("kafka:") and alerts:
                 from transforms.sinks.kafka import send_rows
@@ -274,6 +285,7 @@ class Committer:
         self.written.health = counts
         self.written.add(tables, clusters)
         self._remember(digests)
+        self._stragglers.done(here, said[_CLUSTERS], said[_MEMBERS])
         return sum(rows.num_rows for rows in tables.values())
 
     def _write_tables(
@@ -301,16 +313,22 @@ class Committer:
             self._sinks[uri] = BigQuerySink(uri, self._run_id, self._bigquery)
         return self._sinks[uri]
 
-    def _worth_saying(self, tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
+    def _worth_saying(
+        self, tables: dict[str, pa.Table], last: bool
+    ) -> tuple[dict[str, pa.Table], dict[Key, bool]]:
+        """The rows that are worth it, and of each cluster whether it is."""
         rows = tables[_CLUSTERS].to_pylist()
         keep = self._clusters.worth_saying(rows)
-        kept = {(r["cluster_id"], r["revision"]) for r, k in zip(rows, keep, strict=True) if k}
+        here: dict[Key, bool] = {}
+        for row, worth_it in zip(rows, keep, strict=True):
+            key = str(row["cluster_id"]), int(row["revision"])
+            here[key] = here.get(key, False) or worth_it
         worth = {_CLUSTERS: tables[_CLUSTERS].filter(pa.array(keep, pa.bool_()))}
+        flagged = self._clusters.flagged()
+        self._stragglers.begin()
         for name in (_MEMBERS, _EVIDENCE):
-            named = tables[name].select(["cluster_id", "revision"]).to_pylist()
-            of_kept = [(row["cluster_id"], row["revision"]) in kept for row in named]
-            worth[name] = tables[name].filter(pa.array(of_kept, pa.bool_()))
-        return tables | worth
+            worth[name] = self._stragglers.sorted(name, tables[name], here, flagged, last)
+        return tables | worth, here
 
     def _health_rows(self, counts: Mapping[str, int]) -> pa.Table:
         """All counts of the run: those of an earlier process that was stopped count no more."""

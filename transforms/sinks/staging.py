@@ -73,7 +73,7 @@ class _StageColumnsFn(beam.DoFn):  # type: ignore[misc]
         self._folder = folder
 
     def process(self, part: pa.Table) -> Iterator[None]:
-        _keep(self._folder, self._table, part)
+        stage_table(self._table, part, self._folder)
         return iter(())
 
 
@@ -83,10 +83,11 @@ def stage_rows(table: str, rows: Sequence[Row], folder: str) -> None:
     Raises:
       DistilwatchError: there is no room for it.
     """
-    _keep(folder, table, TABLES[table].to_arrow(rows))
+    stage_table(table, TABLES[table].to_arrow(rows), folder)
 
 
-def _keep(folder: str, table: str, part: pa.Table) -> None:
+def stage_table(table: str, part: pa.Table, folder: str) -> None:
+    """Stages an Arrow table of a table's schema as a file; see `stage_rows`."""
     home = Path(folder) / table
     # Sorted names are in the order of time: of two versions of a row the later one counts.
     path = home / f"{time.time_ns():020d}-{uuid.uuid4().hex}.parquet"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from schemas.errors import DistilwatchError
 from tests.support.commit import T0, Place, Row, cluster, stage
-from transforms.sinks.commit import KnownClusters
+from transforms.sinks.commit import RESOLVED, KnownClusters
 
 
 class Topic:
@@ -118,3 +120,65 @@ def test_what_is_flagged_by_now_is_what_the_largest_revision_says(place: Place) 
         assert [name for name, _ in committer.written.members] == ["b"]
     open_now = "SELECT cluster_id FROM current_clusters WHERE status <> 'resolved'"
     assert place.rows(open_now) == [("b",)]
+
+
+# --- rows of one cluster in two batches -----------------------------------------------------------
+
+
+class Desk:
+    """Writes down which clusters and members are seen together."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[list[str], list[str]]] = []
+
+    def look(self, clusters: Any, members: Any) -> None:
+        found = clusters["cluster_id"].to_pylist(), members["cluster_id"].to_pylist()
+        if any(found):
+            self.seen.append(found)
+
+    def tick(self) -> None:
+        pass
+
+
+def evidence(name: str, revision: int) -> Row:
+    return {"cluster_id": name, "revision": revision, "window_start": T0, "window_end": T0 + 1,
+            "account_count": 3, "features": [], "things": [], "coverage": b""}  # fmt: skip
+
+
+@pytest.mark.parametrize("members_first", [True, False])
+def test_members_and_cluster_meet_whichever_batch_each_comes_in(
+    place: Place, members_first: bool
+) -> None:
+    desk = Desk()
+    committer = place.committer(on_call=desk)
+    for revision in (1, 2):
+        parts = [
+            {"flagged_clusters": [cluster("c", revision),
+                                  cluster("never", revision) | {"status": RESOLVED}]},
+            {"cluster_members": [member("c", revision), member("never", revision)],
+             "cluster_evidence": [evidence("c", revision)]},
+        ]  # fmt: skip
+        for part in reversed(parts) if members_first else parts:
+            for table, rows in part.items():
+                stage(place.spool, table, *rows)
+            assert committer.commit()
+        committer.commit()
+    for table in ("flagged_clusters", "cluster_members", "cluster_evidence"):
+        rows = place.rows(f"SELECT cluster_id, revision FROM {table} ORDER BY revision")
+        assert rows == [("c", 1), ("c", 2)], table
+    # Whoever is on call sees the members with their cluster, if later than the cluster.
+    assert [found for found in desk.seen if found[1]] == [(["c"], ["c"])] * 2
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_members_whose_cluster_never_comes_do_not_wait_for_ever(place: Place, last: bool) -> None:
+    stage(place.spool, "flagged_clusters", cluster("known", 1))
+    place.committer().commit()
+    again = place.committer()  # which has not seen that one pass
+    stage(place.spool, "cluster_members", member("known", 1), member("never", 1))
+    again.commit(last)
+    assert place.spool.waiting() == (0 if last else 1)
+    place.now += 61
+    again.commit()
+    assert place.rows("SELECT cluster_id FROM cluster_members") == [("known",)]
+    assert not place.spool.waiting()
