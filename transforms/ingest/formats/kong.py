@@ -16,7 +16,7 @@ from typing import Any
 
 from transforms.ingest.formats import messages
 from transforms.ingest.formats.documents import Document, parts_of, reader
-from transforms.ingest.formats.reading import Fields, Read
+from transforms.ingest.formats.reading import Fields, Read, completed
 from transforms.ingest.formats.values import whole
 from transforms.ingest.refusals import Refused
 
@@ -90,7 +90,7 @@ def _fields(document: Document, places: dict[str, tuple[str, ...]]) -> Fields:
     if isinstance(fields["endpoint"], str):
         fields["endpoint"] = fields["endpoint"].split("?")[0]  # keys may follow
     asked = messages.opened(document.first(("ai.payload.request", "ai.*.payload.request")))
-    return fields | _of_request(asked) if isinstance(asked, Mapping) else fields
+    return completed(fields, _of_request(asked)) if isinstance(asked, Mapping) else fields
 
 
 def _of_request(asked: Mapping[str, Any]) -> Fields:

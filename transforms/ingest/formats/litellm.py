@@ -15,7 +15,7 @@ import msgspec
 
 from transforms.ingest.formats import messages
 from transforms.ingest.formats.documents import Document, parts_of, reader
-from transforms.ingest.formats.reading import Fields, Read
+from transforms.ingest.formats.reading import Fields, Read, completed
 from transforms.ingest.formats.values import milliseconds, whole
 from transforms.ingest.refusals import Refused
 
@@ -102,14 +102,14 @@ def _unwrapped(part: bytes | msgspec.Raw) -> bytes | msgspec.Raw:
 def _fields(document: Document, places: dict[str, tuple[str, ...]]) -> Fields:
     fields: Fields = {field: document.first(paths) for field, paths in places.items()}
     fields["event_time"] = milliseconds(fields["event_time"])
-    fields.setdefault("status_code", _status(document))
     if fields["client_fingerprint"] is None:
         fields["client_fingerprint"] = _agent(document.first(("request_tags",)))
     system = document.first(("model_parameters.system", "model_parameters.instructions"))
     fields |= messages.fields_of(document.first(("messages",)), system)
     tools = messages.tool_names(document.first(("model_parameters.tools",)))
     wanted = messages.response_format(document.first(("model_parameters.response_format",)))
-    return fields | {"tool_names": tools, "response_format": wanted}
+    said = {"tool_names": tools, "response_format": wanted, "status_code": _status(document)}
+    return completed(fields, said)
 
 
 def _status(document: Document) -> int | None:

@@ -10,6 +10,12 @@ Fields = dict[str, Any]
 """Values by field of contract 1, as they were found; types are looked at afterwards."""
 
 
+def completed(fields: Fields, others: Fields) -> Fields:
+    """Fields, and for those that were not found what is said elsewhere: a place that was set for a
+    field comes before that."""
+    return fields | {name: said for name, said in others.items() if fields.get(name) is None}
+
+
 class Read(NamedTuple):
     """Documents of one record.
 

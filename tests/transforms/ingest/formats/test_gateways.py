@@ -195,6 +195,29 @@ def test_places_can_be_set() -> None:
     assert decode("otlp", orjson.dumps(spans), account_id=("tenant.id",)).events.account == ["t-1"]
 
 
+def test_a_place_that_was_set_comes_before_what_is_made_of_the_request() -> None:
+    entry = gateways.kong(EVENTS[0])
+    entry["request"]["headers"] |= {"x-limit": "50", "x-heat": "0.75"}
+    places = {
+        "max_output_tokens": ("request.headers.x-limit",),
+        "temperature": ("request.headers.x-nowhere", "request.headers.x-heat"),
+        "response_format": ("request.headers.x-nowhere",),
+    }
+    events = decode("kong", orjson.dumps(entry), **places).events
+    assert events.max_output_tokens.tolist() == [50]
+    assert events.temperature.tolist() == [0.75]
+    assert events.structured.tolist() == [True]  # as the request says
+    payload = gateways.litellm(EVENTS[4])
+    payload["metadata"]["requester_metadata"] = {"form": "text"}
+    places = {
+        "response_format": ("metadata.requester_metadata.form",),
+        "status_code": ("metadata.requester_metadata.nowhere",),
+    }
+    events = decode("litellm", orjson.dumps(payload), **places).events
+    assert events.structured.tolist() == [False]
+    assert events.status.tolist() == [429]
+
+
 def test_an_address_goes_no_further_than_its_network() -> None:
     assert prefix("203.0.113.77") == "203.0.113.0/24"
     assert prefix("2001:db8:1:2::9%eth0") == "2001:db8:1::/48"
