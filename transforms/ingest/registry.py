@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -84,9 +84,11 @@ class Writer:
 
 
 def _plain(value: Any) -> Any:
-    """Logical types as contract 1 has them: times are milliseconds or RFC 3339."""
+    """Logical types as contract 1 has them: times are milliseconds or RFC 3339. A time without a
+    zone is taken as UTC, as everywhere, and not as the worker's own."""
     if isinstance(value, datetime):
-        return round(value.timestamp() * 1000)
+        moment = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return round(moment.timestamp() * 1000)
     if isinstance(value, date):
         return value.isoformat()
     return str(value) if isinstance(value, UUID) else value

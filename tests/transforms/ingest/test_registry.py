@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,7 @@ from transforms.ingest.registry import (
     SchemaRegistry,
     UnknownSchema,
     UnusableSchema,
+    Writer,
     framed,
     schema_id,
 )
@@ -136,6 +138,21 @@ def test_records_of_older_and_newer_producers_are_resolved_by_the_names_of_field
     assert events.account_created_ms[1] == T0 // 86_400_000 * 86_400_000
 
 
+def test_a_time_without_a_zone_is_utc_wherever_the_worker_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    local = {"type": "long", "logicalType": "local-timestamp-millis"}
+    schema = {"type": "record", "name": "r", "fields": [{"name": "event_time", "type": local}]}
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        read = Writer(1, fastavro.parse_schema(schema)).read(avro(schema, {"event_time": T0}))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert read == {"event_time": T0}
+
+
 def test_json_in_the_same_format_and_schemas_that_refer_to_others(server: Registry) -> None:
     as_json = server.register("json", {"type": "object"}, "JSON")
     server.register("com.lab/Who", {"type": "record", "name": "com.lab.Who", "fields": [
@@ -216,8 +233,6 @@ def test_without_a_registry_framed_records_are_dead_letters_that_say_so() -> Non
 def test_no_bytes_stop_the_stream(junk: bytes) -> None:
     writer = fastavro.parse_schema(NEW)
     schemas = SchemaRegistry("http://127.0.0.1:9")
-    from transforms.ingest.registry import Writer
-
     schemas._known[5] = Writer(5, writer)
     by = Decoder(Pseudonymiser(b"k" * 32), "model", DIM, schemas=schemas)
     found = decode(by, framed(5, junk), orjson.dumps(EVENT))
