@@ -11,7 +11,6 @@ one key or several, divided by commas. The first seals, all of them open.
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 from hashlib import sha256
 
@@ -118,7 +117,7 @@ def letter_keys(variable: str | None, by_name: bool = False) -> LetterKeys | Non
     for i, part in enumerate(text.split(","), 1):
         try:
             key = base64.b64decode(part.strip(), validate=True)
-        except binascii.Error:
+        except ValueError:  # binascii's own, and that of letters beyond ASCII
             raise DistilwatchError(f"key {i} is not base64", where, _MAKE) from None
         if len(key) < _LEAST_BYTES:
             raise DistilwatchError(f"key {i} has {len(key)} bytes, too few", where, _MAKE)

@@ -94,6 +94,7 @@ def test_the_signature_is_that_of_the_standard() -> None:
         "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
     }
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    Webhook("http://127.0.0.1:9", "whsec_é")  # any text is a secret
     assert verify(secret, headers, b'{"test": 2432232314}', 1_614_265_330)
 
 

@@ -56,7 +56,13 @@ def test_a_new_key_seals_and_the_old_one_still_opens() -> None:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(None, "is not set"), (" ", "is not set"), ("%%", "not base64"), ("AAAA", "3 bytes")],
+    [
+        (None, "is not set"),
+        (" ", "is not set"),
+        ("%%", "not base64"),
+        ("é", "not base64"),
+        ("AAAA", "3 bytes"),
+    ],
 )
 def test_keys_that_are_none_are_refused_without_being_told(
     value: str | None, words: str, monkeypatch: pytest.MonkeyPatch

@@ -108,6 +108,7 @@ def test_what_is_compared_keeps_its_payload_and_equals_nothing(tmp_path: Path) -
     [
         ("behaviour", "", ""),
         ("behaviour", "", "no base64!"),
+        ("behaviour", "", "é"),
         ("coverage", "", base64.b64encode(b"{}").decode()),
         ("behaviour", "0" * 14, base64.b64encode(Behaviour({"a": 1.0}).encode()).decode()),
         ("client", "0" * 14, "AAAA"),

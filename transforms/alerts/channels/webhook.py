@@ -4,7 +4,6 @@ and body. Libraries that check it exist for most languages; `verify` is what the
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import time
 from collections.abc import Mapping
@@ -68,7 +67,7 @@ def _key(secret: str) -> bytes:
     if secret.startswith("whsec_"):
         try:
             return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-        except binascii.Error:
+        except ValueError:  # binascii's own, and that of letters beyond ASCII
             pass
     return secret.encode()
 

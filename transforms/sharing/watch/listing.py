@@ -7,7 +7,6 @@ side input that works the same on every runner, for input with an end and withou
 from __future__ import annotations
 
 import base64
-import binascii
 import logging
 import math
 import time
@@ -76,7 +75,7 @@ class Watched(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         """
         try:
             data = base64.b64decode(self.payload, validate=True)
-        except binascii.Error:
+        except ValueError:  # binascii's own, and that of letters beyond ASCII
             data = b""
         return decode_behaviour(data) if self.kind == Kind.BEHAVIOUR else decode_coverage(data)
 
