@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 
 from schemas.errors import DistilwatchError
 from transforms.ingest.batch import RecordBatch
@@ -114,6 +115,9 @@ def read_range(
 ) -> Iterator[RecordBatch]:
     """Records with offsets in [start, stop) that the broker still has.
 
+    What it has deleted of them by now is told by a batch without records, whoever reads what is
+    beyond: each of several ranges tells of its own.
+
     Raises:
       DistilwatchError: the broker stays away.
     """
@@ -123,12 +127,11 @@ def read_range(
             inside = int((batch.offsets < stop).sum())
             if inside:
                 yield RecordBatch(
-                    batch.source,
-                    partition,
-                    batch.offsets[:inside],
-                    batch.values[:inside],
-                    lost=batch.lost,
+                    batch.source, partition, batch.offsets[:inside], batch.values[:inside]
                 )
+        if lost := reader.take_lost(partition):
+            none = np.empty(0, np.int64)
+            yield RecordBatch(reader.uri.source, partition, none, [], lost=min(lost, stop - at))
         if reader.positions[partition] == at and reader.unread() and reader.away_s > _PATIENCE_S:
             raise DistilwatchError(
                 f"the Kafka broker has been away for {_PATIENCE_S:.0f} s",

@@ -189,10 +189,14 @@ class TopicReader:
                 tp.partition,
                 np.array([r.offset for r in records], np.int64),
                 [r.value or b"" for r in records],
-                lost=self._lost.pop(tp.partition, 0),
+                lost=self.take_lost(tp.partition),
             )
             for tp, records in polled.items()
         ]
+
+    def take_lost(self, partition: int) -> int:
+        """Records that were deleted before they could be read, and of which nobody was told yet."""
+        return self._lost.pop(partition, 0)
 
     def records_at(self, partition: int, offsets: Iterable[int]) -> Iterator[Any]:
         """Single records with key and headers, as kafka-python has them; those that are gone, or

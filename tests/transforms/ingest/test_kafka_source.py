@@ -136,6 +136,20 @@ def test_records_deleted_while_reading_are_skipped_with_a_warning(
     assert "deleted records 0 to 59 of partition 0" in caplog.text
 
 
+def test_each_range_tells_of_what_was_deleted_of_its_own(
+    kafka: KafkaBroker, readers: Callable[[str], TopicReader]
+) -> None:
+    topic = new_topic(kafka)
+    topic.produce(numbers(1, 100))
+    ranges = offset_ranges(parse_kafka_uri(topic.uri), 25)
+    topic.delete_before(0, 60)
+    one = readers(topic.uri)
+    for reader_of in (lambda: one, lambda: readers(topic.uri)):
+        batches = [list(read_range(reader_of(), *each, 10)) for each in ranges]
+        assert [sum(b.lost for b in own) for own in batches] == [25, 25, 10, 0]
+        assert [sum(len(b.values) for b in own) for own in batches] == [0, 0, 15, 25]
+
+
 def test_a_topic_made_anew_under_the_reader_is_an_error(
     kafka: KafkaBroker, readers: Callable[[str], TopicReader]
 ) -> None:
