@@ -67,9 +67,6 @@ class Remembered(NamedTuple):
     said: Mapping[str, bytes] = {}
 
 
-NOTHING_KNOWN = Remembered()
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownIds:
     """Names that earlier runs gave, by window.

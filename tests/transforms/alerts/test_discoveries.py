@@ -12,15 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import ndtr
 
-from transforms.alerts.discoveries import (
-    Batch,
-    BatchBH,
-    Float,
-    Lond,
-    LordPlusPlus,
-    adjusted,
-    spending,
-)
+from tests.support.one_by_one import Lond, LordPlusPlus
+from transforms.alerts.discoveries import Batch, BatchBH, Float, adjusted, spending
 from transforms.scoring.calibration import calibrate
 
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=60).map(np.array)

@@ -16,7 +16,6 @@ from transforms.clusters.linking import MembershipsAgainFn
 from transforms.clusters.links import Component, Link, Linkable, LinkOptions, linkable
 from transforms.clusters.membership import (
     NO_IDS,
-    NOTHING_KNOWN,
     Absorbed,
     KnownIds,
     Membership,
@@ -31,6 +30,7 @@ from transforms.clusters.reports import NOT_WATCHING
 from transforms.scoring.bundle import save_bundle
 
 NO_THINGS = np.empty(0, np.uint64)
+NOTHING_KNOWN = Remembered()
 
 
 def report(groups: list[str], before: Remembered, events: int = 10) -> dict[str, object]:
