@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from schemas.errors import DistilwatchError
+from transforms.secret_files import made_once
 
 _LEAST_BYTES = 16
 
@@ -71,10 +72,7 @@ def load_key(variable: str, file: str | None, home: Path) -> bytes:
     path = Path(file) if file else home / "payment-hmac.key"
     try:
         if not path.exists() and not file:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as out:
-                out.write(os.urandom(32).hex().encode())
+            made_once(path, os.urandom(32).hex().encode())
         return path.read_bytes().strip()
     except OSError as error:
         raise DistilwatchError(

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from schemas.errors import DistilwatchError
+from transforms.secret_files import made_once
 
 HOME_VARIABLE = "DISTILWATCH_HOME"
 
@@ -55,16 +56,13 @@ def signing_key(path: Path | None = None) -> Ed25519PrivateKey:
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as out:
-            out.write(private)
+        if not made_once(path, private):
+            return signing_key()  # another process made it meanwhile
         trusted.write_bytes(
             key.public_key().public_bytes(
                 serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
             )
         )
-    except FileExistsError:
-        return signing_key()  # another process made it meanwhile
     except OSError as error:
         raise DistilwatchError(
             f"no signing key can be written ({error.strerror})",

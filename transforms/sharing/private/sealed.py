@@ -12,7 +12,6 @@ import json
 import os
 import secrets
 from collections.abc import Iterable
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from schemas.errors import DistilwatchError
+from transforms.secret_files import made_once
 from transforms.sharing.private import voprf
 from transforms.sharing.private.identifiers import Sealed, point_of
 
@@ -87,16 +87,7 @@ def load_seal_key(variable: str, home: Path) -> bytes:
     path = home / "seal.key"
     try:
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f"{path.name}.{os.getpid()}")
-            try:
-                handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-                with os.fdopen(handle, "wb") as out:
-                    out.write(secrets.token_hex(32).encode())
-                with suppress(FileExistsError):  # another process made it meanwhile
-                    os.link(partial, path)
-            finally:
-                partial.unlink(missing_ok=True)
+            made_once(path, secrets.token_hex(32).encode())
         return path.read_bytes().strip()
     except OSError as error:
         raise DistilwatchError(
