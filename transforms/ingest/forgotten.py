@@ -136,7 +136,12 @@ def note(
 def _entries(path: Path) -> list[dict[str, Any]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines if line.strip()]
+        entries = [json.loads(line) for line in lines if line.strip()]
+        if not all(
+            isinstance(one, dict) and {"action", "account"} <= one.keys() for one in entries
+        ):
+            raise ValueError
+        return entries
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
