@@ -83,8 +83,8 @@ any_runner = click.option(
     "--runner",
     type=click.Choice(["direct", "prism", "flink", "dataflow"]),
     default=None,
-    help="Beam runner: direct, in this process; prism, which can also read without an end; flink, "
-    "a cluster; or dataflow, Google's service. By default prism where an input has no end, direct "
+    help="Beam runner: direct, in this process; prism, for an input without an end; flink, a "
+    "cluster; or dataflow, Google's service. By default prism where an input has no end, direct "
     "otherwise.",
 )
 beam_args = click.argument("beam_args", nargs=-1, type=click.UNPROCESSED, metavar="[-- BEAM…]")

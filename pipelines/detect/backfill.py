@@ -15,6 +15,8 @@ from pipelines.config import Config
 from transforms.ingest.transforms import Span
 
 _FIRST_MS, _LAST_MS = 0, 1 << 52
+# What is later has no end: people write 9999-12-31, and whole windows end beyond Python's calendar.
+_FAR_MS = 253_370_764_800_000  # 9999-01-01
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Backfill:
         if from_ms is None and to_ms is None:
             return None
         asked = Span(
-            _FIRST_MS if from_ms is None else from_ms, _LAST_MS if to_ms is None else to_ms
+            max(from_ms or 0, _FIRST_MS), _LAST_MS if to_ms is None or to_ms > _FAR_MS else to_ms
         )
         lengths = config.sessions.max_length_ms, config.profiles.window_ms
         starts = [asked.start_ms // n * n for n in lengths]

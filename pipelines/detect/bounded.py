@@ -56,7 +56,7 @@ def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
             with span("write", output=urlsplit(uri).scheme):
                 delivered |= _write(uri, plan, folder)
         rows = {name: staged(folder, name).num_rows for name in TABLES}
-        rows["alerts"] = _tell(plan, console, folder)
+        rows["alerts"] = _tell(plan, console, folder) if options.alerts else 0
         health = {row["metric"]: row["value"] for row in staged(folder, "run_health").to_pylist()}
         about["records"] = health.get("read", 0)
     told_at_the_end(plan, health, rows)

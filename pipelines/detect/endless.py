@@ -56,16 +56,20 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
         Path(folder) if folder else spool_folder(options.outputs, config.run.tmp, plan.run_id)
     )
     with spool.locked(), _told_once(), stopped_by_signals() as stop, ExitStack() as quietly:
-        desk = quietly.enter_context(
-            on_call_meanwhile(plan.config, options.outputs, plan.run_id, console.warn)
-        )
+        desk, outputs = None, options.outputs
+        if options.alerts:
+            desk = quietly.enter_context(
+                on_call_meanwhile(plan.config, outputs, plan.run_id, console.warn)
+            )
+        else:  # nobody hears of the past: neither channels nor topics
+            outputs = [uri for uri in outputs if not uri.startswith("kafka:")]
         to_bigquery = any(uri.startswith("bigquery:") for uri in options.outputs)
         running = running_job(plan) if on_cluster else None
         # A job that goes on, or goes on from a savepoint, has counted from its beginning.
         goes_on = running is not None or options.savepoint is not None
         committer = Committer(
             spool,
-            options.outputs,
+            outputs,
             plan.run_id,
             console.warn,
             bigquery=bigquery_options(plan.config) if to_bigquery else None,

@@ -208,7 +208,6 @@ def _cost(config: Config, inputs: tuple[str, ...]) -> str:
 def _engines(subject: Subject, config: Config | None) -> Iterator[Finding]:
     """The runner that was asked for; where none was, those that are there."""
     from pipelines.parts import is_endless
-    from pipelines.prism import find_prism
 
     try:
         endless = is_endless(subject.inputs)
@@ -219,10 +218,7 @@ def _engines(subject: Subject, config: Config | None) -> Iterator[Finding]:
         yield looked("engine", "direct", partial(_direct, subject))
     if subject.beam_args:
         yield looked("engine", "Beam's options", partial(_beam, subject.beam_args))
-    yield looked(
-        "engine", "prism", lambda: f"{find_prism(subject.beam_args)}",
-        FAIL if wanted == "prism" else SKIP,
-    )  # fmt: skip
+    yield looked("engine", "prism", partial(_prism, subject), FAIL if wanted == "prism" else SKIP)
     flink = config is not None and config.flink.master is not None
     if wanted == "flink" or flink:
         yield looked(
@@ -235,6 +231,14 @@ def _engines(subject: Subject, config: Config | None) -> Iterator[Finding]:
 def _direct(subject: Subject) -> str:
     preflight.check_runner("direct", subject.inputs, None, subject.beam_args)
     return "Beam's embedded runner, in the process of the command"
+
+
+def _prism(subject: Subject) -> str:
+    from pipelines.prism import find_prism
+
+    if subject.runner == "prism" and subject.inputs:
+        preflight.check_runner("prism", subject.inputs, None, subject.beam_args)
+    return f"{find_prism(subject.beam_args)}"
 
 
 def _beam(args: tuple[str, ...]) -> str:

@@ -36,13 +36,20 @@ def check_runner(
             "--runner direct",
             "leave it out, or say prism",
         )
+    if runner == "prism" and not endless:
+        # Profiles of it come when all is read, at times long past; Prism drops them as too late.
+        raise DistilwatchError(
+            "Prism would lose the profiles and clusters of input that ends",
+            "--runner prism",
+            "leave it out, or add ?bounded=false to the topic",
+        )
     if for_ms is not None and not endless:
         raise DistilwatchError(
             "only an endless topic can be read for a time",
             "--for",
             "leave it out, or add ?bounded=false to the topic",
         )
-    if runner == "prism" or (endless and runner is None):
+    if endless and runner in (None, "prism"):
         from pipelines.prism import find_prism
 
         find_prism(beam_args)

@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from infra.local.services import KafkaBroker
 from pipelines import cli
+from pipelines.console import Console
+from pipelines.detect import DetectOptions, endless, make_plan
 from pipelines.detect.backfill import Backfill
 from tests.support.commands import query
 from tests.support.events import START_MS
 from tests.support.kafka import new_topic
+from tests.support.receivers import HOOK_SECRET, hook_file, receiver, signed
 from tests.support.sketches import small_bundle
-from tests.support.small_world import as_lines, requests, settings_file, small_config
+from tests.support.small_world import SETTINGS, as_lines, requests, settings_file, small_config
 from tests.support.stream import Stream
 from transforms.scoring.bundle import save_bundle
 
@@ -114,6 +120,71 @@ def test_a_span_of_files_has_the_rows_of_a_run_over_everything(
     before = {sql: query(tmp_path / "whole.duckdb", sql) for sql in ALL}
     run(tmp_path / "live.jsonl", "whole.duckdb", *SPAN)
     assert {sql: query(tmp_path / "whole.duckdb", sql) for sql in ALL} == before
+
+
+def test_nobody_is_paged_for_the_past_unless_it_is_asked_for(
+    tmp_path: Path, run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOOK_SECRET", HOOK_SECRET)
+    (tmp_path / "live.jsonl").write_bytes(b"\n".join(three_days()) + b"\n")
+    with receiver(signed) as server:
+        alerts = f"channels: {hook_file(tmp_path, server)}, book: {tmp_path / 'book.alerts'}"
+        settings = tmp_path / "on-call.yaml"
+        settings.write_text(SETTINGS.replace("alerts: {", f"alerts: {{{alerts}, "))
+        how = (*SPAN, "--config", settings)
+        quiet = run(tmp_path / "live.jsonl", "past.duckdb", *how)
+        assert quiet["rows"]["flagged_clusters"]
+        assert not quiet["rows"]["alerts"]
+        assert not server.requests
+        told = run(tmp_path / "live.jsonl", "past.duckdb", "--send-alerts", *how)
+        assert told["rows"]["alerts"]
+        assert server.taken()
+
+
+def test_a_backfill_on_a_cluster_tells_neither_channels_nor_topics(
+    tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that is over when it begins: to whom its rows would go is decided before."""
+    heard: list[tuple[Any, Any]] = []
+
+    class Committer(endless.Committer):
+        def __init__(
+            self, spool: Any, outputs: Any, *more: Any, on_call: Any, **named: Any
+        ) -> None:
+            heard.append((outputs, on_call))
+            super().__init__(spool, outputs, *more, **named)
+
+    @contextmanager
+    def over(*_: object) -> Iterator[Any]:
+        job = Mock(failure=None, ended=threading.Event())
+        job.ended.set()
+        yield job
+
+    monkeypatch.setattr(endless, "Committer", Committer)
+    monkeypatch.setattr(endless, "running_job", lambda plan: None)
+    monkeypatch.setattr(endless, "on_flink", over)
+    tables, topic = f"duckdb:///{tmp_path / 'past.duckdb'}", "kafka://127.0.0.1:1/alerts"
+    config = small_config(alerts__book=str(tmp_path / "book.alerts"))
+    options = DetectOptions(
+        ["e.jsonl"], bundle, [tables, topic], config, "flink", None, [], from_ms=START_MS,
+        alerts=False,
+    )  # fmt: skip
+    with Console(as_json=True) as console:
+        endless.run_until_stopped(make_plan(options), console)
+    assert heard == [([tables], None)]
+
+
+@pytest.mark.parametrize(("begin", "end"), [("0001-01-01", "9999-12-31"), ("1969-12-31", None)])
+def test_a_span_may_begin_before_all_and_end_after_all(begin: str, end: str | None) -> None:
+    times = [
+        None if day is None else round(datetime.fromisoformat(f"{day}T00:00Z").timestamp() * 1000)
+        for day in (begin, end)
+    ]
+    span = Backfill.of(*times, small_config())
+    assert span is not None
+    assert span.words().startswith("Events from the beginning to the end UTC")
+    assert span.source("kafka://h/t") == "kafka://h/t"
+    assert span.has_session(START_MS)
 
 
 def test_what_is_read_covers_whole_sessions_and_windows() -> None:

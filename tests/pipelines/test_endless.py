@@ -356,6 +356,20 @@ def test_endless_input_that_cannot_be_read_is_refused_before_anything_starts(
     assert not list(tmp_path.iterdir())
 
 
+def test_prism_is_refused_for_input_that_ends_whose_profiles_it_would_drop(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "e.jsonl").write_text("{}\n")
+    options = ["--input", str(tmp_path / "e.jsonl"), "--runner", "prism"]
+    assert cli.run(["detect", *options, "--bundle", "b", "--output", "duckdb:///o.duckdb"]) == 2
+    assert "would lose the profiles and clusters" in capsys.readouterr().err
+    assert cli.run(["doctor", *options, "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)["findings"]
+    [engine] = [one for one in found if one["name"] == "prism"]
+    assert engine["status"] == "fail"
+    assert "would lose the profiles and clusters" in engine["said"]
+
+
 def test_a_time_is_only_for_what_has_no_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
