@@ -146,6 +146,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[Location, int], list[Mistake
     try:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         raw = yaml.safe_load(text)
+        lines: dict[Location, int] = {}
+        repeated = list(_walk(tree, (), lines))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         spot = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -155,7 +157,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[Location, int], list[Mistake
             f"{path}{spot}",
             "mend that line; often a colon, a quote or the indentation is missing just before",
         ) from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DistilwatchError(
             f"the configuration is not YAML: {error}", str(path), "mend it"
         ) from error
@@ -167,8 +169,6 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[Location, int], list[Mistake
             str(path),
             "write sections with 'name: value' below them",
         )
-    lines: dict[Location, int] = {}
-    repeated = list(_walk(tree, (), lines))
     return raw, lines, repeated
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pipelines.durations import parse_duration
 from pipelines.tables import check_tables, columns, connect, rows
+from pipelines.user import user_here
 from schemas.errors import DistilwatchError
 from transforms.alerts.decision_store import Decisions, DispositionStore
 from transforms.alerts.dispositions import HOLDS_DAYS, WITHDRAW, Disposition, decide
@@ -52,7 +52,7 @@ def decide_cluster(
     if until_ms is None and decision in HOLDS_DAYS:
         until_ms = at_ms + HOLDS_DAYS[decision] * DAY_MS
     made = decide(
-        cluster, accounts, decision, by=by or getpass.getuser(), why=why, at_ms=at_ms,
+        cluster, accounts, decision, by=by or user_here(), why=why, at_ms=at_ms,
         until_ms=until_ms, split_accounts=split_accounts, merge_with=others, source=source,
     )  # fmt: skip
     return tables.decisions.append(made)[0]
@@ -68,8 +68,8 @@ def undo_decision(
     """
     store = tables_of(output).decisions
     near = {r.disposition_id for r in store.rows() if r.disposition_id.startswith(disposition_id)}
-    full = near.pop() if len(near) == 1 else disposition_id
-    return store.withdraw(full, by or getpass.getuser(), why, source)
+    full = near.pop() if len(near) == 1 and disposition_id else disposition_id
+    return store.withdraw(full, by or user_here(), why, source)
 
 
 def decisions_on(output: str, cluster_id: str) -> list[Disposition]:
@@ -137,7 +137,7 @@ class LocalTables:
 def the_one(found: list[dict[str, Any]], cluster_id: str, place: str) -> dict[str, Any]:
     """The one row of those that begin like that; see `DecidedTables.cluster_of`."""
     exact = [row for row in found if row["cluster_id"] == cluster_id] or found
-    if len(exact) != 1:
+    if len(exact) != 1 or not cluster_id:  # a variable of a script may be empty
         raise DistilwatchError(
             f"{len(found)} clusters begin with {cluster_id!r}",
             place,

@@ -211,6 +211,22 @@ def as_markdown(result: Evaluation) -> str:
     return "\n".join(lines).strip() + "\n"
 
 
+def write_markdown(result: Evaluation, path: Path) -> Path:
+    """Writes the figures as Markdown; the folder is made when it is not there.
+
+    Raises:
+      DistilwatchError: when the file cannot be written.
+    """
+    try:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(as_markdown(result), encoding="utf-8")
+    except OSError as error:
+        raise DistilwatchError(
+            f"the figures cannot be written ({error.strerror})", str(path), "choose another place"
+        ) from error
+    return path
+
+
 # --- pictures ------------------------------------------------------------------------------------
 
 _LEFT, _TOP, _SIDE = 64, 40, 400

@@ -3,7 +3,6 @@ still to come."""
 
 from __future__ import annotations
 
-import getpass
 import json
 import re
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from pipelines.console import Console
 from pipelines.oncall import book_path
 from pipelines.parts import forgotten_file
 from pipelines.stores import stores_of
+from pipelines.user import user_here
 from schemas.errors import DistilwatchError
 from schemas.mention import mention
 from schemas.tables import TABLES
@@ -130,11 +130,11 @@ def forget(options: ForgetOptions, console: Console) -> Forgot:
     known = options.account in Forgotten.open(path, key)
     if options.allow:
         if known and not options.dry_run:
-            note(path, key, options.account, getpass.getuser(), {}, allow=True)
+            note(path, key, options.account, user_here(), {}, allow=True)
         return result
     stores = [*stores_of(options.outputs, config.run.tmp), *_spools_elsewhere(options)]
     if not known and not options.dry_run:
-        note(path, key, options.account, getpass.getuser(), {})
+        note(path, key, options.account, user_here(), {})
     alone: set[str] = set()
     for store in stores:
         console.step(f"Look into {store.name}")
@@ -153,7 +153,7 @@ def forget(options: ForgetOptions, console: Console) -> Forgot:
         if found := _forget_past(folder, options.account, options.dry_run):
             result.removed[str(folder)] = found
     if result.removed and not options.dry_run:
-        note(path, key, options.account, getpass.getuser(), result.removed)
+        note(path, key, options.account, user_here(), result.removed)
     return result
 
 

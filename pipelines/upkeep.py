@@ -149,7 +149,9 @@ def ask(path: Path, query: str) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
 
     with connect(path) as connection:
         try:
-            result = connection.execute(query)
+            result: Any = connection.execute(query)
+            if result is None:  # there is nothing but blanks and comments
+                raise DistilwatchError("there is no query", "the query", "ask with SELECT")
             return [c[0] for c in result.description], result.fetchall()
         except duckdb.Error as error:
             said = [line.strip() for line in str(error).splitlines()]

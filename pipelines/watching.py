@@ -32,6 +32,7 @@ from transforms.sharing.watch.listing import (
 from transforms.sinks import duckdb_path
 from transforms.sinks.duckdb_gate import connect_to_read
 
+_WITHOUT, _TRY = "try-without", "try"  # runs
 UNSEEN, HARMLESS, COMMON, TOO_COMMON, FLAGS, APART = (
     "unseen", "harmless", "common before", "too common", "flags", "not comparable",
 )  # fmt: skip
@@ -82,6 +83,8 @@ def received(uri: str) -> list[Indicator]:
             for row in rows:
                 if not isinstance(row, dict):
                     raise ValueError("a line is no JSON object")
+                if row.get("direction") not in ("received", "shared"):
+                    raise ValueError("a line is no row of the table indicators")
                 if row.get("sketch"):  # bytes are in base64 in JSON
                     row["sketch"] = base64.b64decode(row["sketch"], validate=True)
         except (OSError, ValueError, TypeError) as error:
@@ -240,14 +243,15 @@ def try_indicators(
             "give duckdb:///try.duckdb; the history may be in BigQuery (--input bigquery://…)",
         )
     listed = read_watch_list(path)
-    with TemporaryDirectory(prefix="distilwatch-try-") as folder:
+    _check_replaceable(output)
+    with TemporaryDirectory(prefix="distilwatch-try-", dir=config.run.tmp) as folder:
         bare = f"duckdb:///{folder}/without.duckdb"
-        _detect(inputs, bundle, bare, config, console, None, "try-without")
+        _detect(inputs, bundle, bare, config, console, None, _WITHOUT)
         wide = Path(folder) / "watch.json"
         write_watch_list(
             wide, listed.with_states(dict.fromkeys(_ids(listed.watched), LIVE)).watched
         )
-        _detect(inputs, bundle, output, config, console, wide, "try")
+        _detect(inputs, bundle, output, config, console, wide, _TRY)
         without = _flagged(bare)
     flagged, seen, accounts = _flagged(output), _sighted(output), _accounts(output)
     options = DetectOptions(inputs, bundle, [output], config, None, None, [])
@@ -256,6 +260,24 @@ def try_indicators(
     new = {name: members for name, members in flagged.items() if not _known(members, without)}
     tried = [_tried(one, likeness, seen, accounts, new, config) for one in listed.watched]
     return DryRun(tuple(tried), accounts, len(without), len(flagged))
+
+
+def _check_replaceable(output: str) -> None:
+    """Raises DistilwatchError when a file is there that is not of another try: it will be removed,
+    and elsewhere --output names tables that are to stay."""
+    path = duckdb_path(output)
+    if not path.exists():
+        return
+    try:
+        runs = {run for (run,) in _query(output, "SELECT DISTINCT run_id FROM run_health")}
+    except duckdb.Error:
+        runs = set()
+    if runs != {_TRY}:
+        raise DistilwatchError(
+            "there is something else than a dry run, which would be lost",
+            f"--output {output}",
+            "give a file that is not there yet, such as duckdb:///try.duckdb",
+        )
 
 
 def release(path: Path, tried: Iterable[Tried]) -> dict[str, int]:
@@ -285,7 +307,9 @@ def _detect(
     )  # fmt: skip
     own = config.model_copy(update={"watch": watch})
     duckdb_path(output).unlink(missing_ok=True)
-    detect(DetectOptions(inputs, bundle, [output], own, "direct", run_id, []), console)
+    # Nobody on call is told of history.
+    tried = DetectOptions(inputs, bundle, [output], own, "direct", run_id, [], alerts=False)
+    detect(tried, console)
 
 
 def _query(uri: str, sql: str) -> list[tuple[Any, ...]]:

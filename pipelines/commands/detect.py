@@ -204,6 +204,8 @@ def detect(
         look.check(lambda: preflight.check_beam_args(beam_args))
         if config is not None:
             look.check(lambda: preflight.check_scratch(config))
+            look.check(lambda: preflight.check_metrics_file(config))
+            look.check(lambda: preflight.check_watch_list(config))
             costs = look.check(lambda: preflight.check_reading_cost(config, inputs))
             look.check(lambda: preflight.check_known_texts(config))
             look.check(lambda: preflight.check_on_call(config))

@@ -154,7 +154,8 @@ def evaluate(
     if protocol:
         needed = {"--out": out} if only == "adaptive" else {"--corpus": corpus, "--out": out}
         _needs(needed, "--protocol")
-        _refuses({"--output": output, "--labels": labels, "--plots": plots}, "with --protocol")
+        own = {"--output": output, "--labels": labels, "--markdown": markdown, "--plots": plots}
+        _refuses(own, "with --protocol")
         assert out is not None  # _needs() would have raised
         _protocol(
             corpus, traces, out, _How(part, budget, only, seeds, max_cells, rounds, looks), as_json
@@ -254,8 +255,7 @@ def _tables(
         result = run.judge(accounts, alerts, first_ms)
         wrote = []
         if markdown is not None:
-            markdown.write_text(run.as_markdown(result), encoding="utf-8")
-            wrote.append(str(markdown))
+            wrote.append(str(run.write_markdown(result, markdown)))
         if plots is not None:
             wrote += [str(p) for p in run.write_plots(accounts, plots)]
         for table in run.tables(result):

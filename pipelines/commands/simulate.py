@@ -156,6 +156,8 @@ def simulate(
                 look.check(partial(preflight.check_folder, folder, option))
         if labels is not None:
             look.check(lambda: preflight.check_file_target(labels, "--labels"))
+        given = {"--out": out, "--history": history, "--labels": labels and str(labels)}
+        look.check(lambda: preflight.check_apart({o: uri for o, uri in given.items() if uri}))
         campaigns = base.campaigns
         if attacks:
             campaigns = tuple(

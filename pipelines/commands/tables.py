@@ -112,7 +112,7 @@ def metrics(output: str, file: Path | None) -> None:
     if file is None:
         click.echo(text.decode(), nl=False)
     else:
-        write_file(file, text)
+        write_file(file, text, "--file")
 
 
 @tables.command(name="open")

@@ -121,6 +121,14 @@ def _of_settings(config: Config, inputs: tuple[str, ...]) -> Iterator[Finding]:
         checks.append(("settings", "ingest.known_texts", preflight.check_known_texts, said))
     if url := ingest.registry.url:
         checks.append(("settings", "ingest.registry", preflight.check_registry, f"{url} answers"))
+    if config.watch.list:
+        said = "the watch list can be read"
+        checks.append(("settings", "watch.list", preflight.check_watch_list, said))
+    if config.run.tmp:
+        checks.append(("settings", "run.tmp", preflight.check_scratch, "can be written"))
+    if config.observe.metrics_file:
+        said = "can be written"
+        checks.append(("settings", "observe.metrics_file", preflight.check_metrics_file, said))
     checks.append(("settings", "alerts", preflight.check_on_call, "policies and channels"))
     named = ", ".join(d.name for d in config.scoring.detectors)
     checks.append(("settings", "scoring.detectors", preflight.check_detectors, named))

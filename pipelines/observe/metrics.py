@@ -127,8 +127,13 @@ class RunMetrics:
         return True
 
 
-def write_file(path: Path, text: bytes) -> None:
+def write_file(path: Path, text: bytes, named_by: str = "observe.metrics_file") -> None:
     """Replaces a file as a whole: a collector never reads half of one.
+
+    Args:
+      path: of the file.
+      text: that it has then.
+      named_by: setting or option that names it.
 
     Raises:
       DistilwatchError: it cannot be written.
@@ -147,6 +152,6 @@ def write_file(path: Path, text: bytes) -> None:
             with suppress(OSError):
                 os.unlink(made)
         raise DistilwatchError(
-            f"metrics cannot be written ({error.strerror})", f"observe.metrics_file {path}",
+            f"metrics cannot be written ({error.strerror})", f"{named_by} {path}",
             "make its folder, or choose another",
         ) from error  # fmt: skip

@@ -12,10 +12,12 @@ from pipelines.preflight.inputs import (
     check_reading_cost,
 )
 from pipelines.preflight.outputs import (
+    check_apart,
     check_bundle_target,
     check_event_target,
     check_file_target,
     check_folder_target,
+    check_metrics_file,
     check_output,
     check_scratch,
     check_writable,
@@ -30,11 +32,13 @@ from pipelines.preflight.settings import (
     check_letter_keys,
     check_on_call,
     check_registry,
+    check_watch_list,
 )
 
 __all__ = [
     "FILE_KINDS",
     "Preflight",
+    "check_apart",
     "check_beam_args",
     "check_bundle",
     "check_bundle_target",
@@ -49,6 +53,7 @@ __all__ = [
     "check_known_texts",
     "check_labels",
     "check_letter_keys",
+    "check_metrics_file",
     "check_on_call",
     "check_output",
     "check_reading_cost",
@@ -56,6 +61,7 @@ __all__ = [
     "check_runner",
     "check_scratch",
     "check_span",
+    "check_watch_list",
     "check_writable",
     "strange_records",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import glob
 import os
 import re
 from collections.abc import Sequence
@@ -62,7 +63,7 @@ def check_input(uri: str, endless: bool = False, far: bool = False) -> None:
         )
     path = Path(uri.removeprefix("file://"))  # as transforms.ingest.files reads it
     if any(letter in str(path) for letter in "*?["):
-        if not any(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor)))):
+        if not any(map(os.path.isfile, glob.iglob(str(path)))):
             raise DistilwatchError("no file matches", f"--input {uri}", "check the pattern")
         return
     if not path.exists():
@@ -126,6 +127,8 @@ def check_reading_cost(
 
 def check_labels(path: Path) -> None:
     """Raises DistilwatchError when a file of labels cannot be read."""
+    if path.is_dir():
+        raise DistilwatchError("is a folder, not a file", f"--labels {path}", "give a file in it")
     if not path.is_file():
         raise DistilwatchError("the file does not exist", f"--labels {path}", _near_file(path))
     if not os.access(path, os.R_OK):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,22 @@ def check_event_target(uri: str, option: str) -> None:
     check_file_target(path, option)
 
 
+def check_apart(targets: Mapping[str, str]) -> None:
+    """Raises DistilwatchError when two options name one file, of which the last would stay.
+
+    Args:
+      targets: paths or addresses by option.
+    """
+    named: dict[str, str] = {}
+    for option, target in targets.items():
+        place = target if "://" in target else str(Path(target).absolute())
+        if place in named:
+            raise DistilwatchError(
+                "two options name one file", f"{named[place]}, {option} {target}", "name two"
+            )
+        named[place] = option
+
+
 def check_file_target(path: Path, option: str) -> None:
     """Raises DistilwatchError when a file could not be written at a path."""
     if path.is_dir():
@@ -94,6 +110,19 @@ def check_writable(path: Path, option: str) -> None:
         raise DistilwatchError(
             f"{parent} may not be written", f"{option} {path}", "choose another place"
         )
+
+
+def check_metrics_file(config: Config) -> None:
+    """Raises DistilwatchError when a run could not write its metrics when all else is done."""
+    if config.observe.metrics_file is None:
+        return
+    path = Path(config.observe.metrics_file)
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise DistilwatchError(
+            "the folder does not exist", f"observe.metrics_file {path}", f"make {folder}"
+        )
+    check_file_target(path, "observe.metrics_file")
 
 
 def check_scratch(config: Config) -> None:

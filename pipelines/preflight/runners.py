@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from schemas.errors import DistilwatchError
 
@@ -170,3 +170,9 @@ def check_beam_args(args: Sequence[str]) -> None:
                 "after `--`",
                 f"did you mean {' or '.join(near)}?" if near else "check Beam's pipeline options",
             )
+
+    def wrong(message: str) -> NoReturn:
+        raise DistilwatchError(f"Beam refuses an option: {message}", "after `--`", "mend its value")
+
+    parser.error = wrong  # type: ignore[method-assign]
+    parser.parse_known_args(list(args))

@@ -49,6 +49,14 @@ def check_known_texts(config: Config) -> None:
         known_texts(config)
 
 
+def check_watch_list(config: Config) -> None:
+    """Raises DistilwatchError when the watch list that is named cannot be used."""
+    if config.watch.list:
+        from transforms.sharing.watch.listing import read_watch_list
+
+        read_watch_list(Path(config.watch.list))
+
+
 def check_on_call(config: Config) -> None:
     """Raises DistilwatchError when policies, channels, allowlist or a secret cannot be used."""
     from pipelines.oncall import check_rules

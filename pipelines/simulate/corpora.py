@@ -135,7 +135,7 @@ def choose_corpora(
     if part not in (*SPLITS, "all"):
         raise DistilwatchError(
             f"unknown part of the corpora {part!r}",
-            "--corpora-split",
+            "--part",
             "use fit, choose, report or all",
         )
 
@@ -276,7 +276,7 @@ class CorpusSource(PromptSource):
             raise DistilwatchError(
                 "no corpus for benign accounts is left",
                 ", ".join(corpus.name for corpus in corpora),
-                "name one ben_….jsonl, or loosen --only, --exclude and --corpora-split",
+                "name one ben_….jsonl, or loosen --only, --exclude and --part",
             )
         if benign.all() and not source_swap:
             raise DistilwatchError(
@@ -381,6 +381,6 @@ def open_corpora(
     names = choose_corpora(list(files), part, only, exclude)
     if not names:
         raise DistilwatchError(
-            "no corpus is left", str(folder), "loosen --only, --exclude or --corpora-split"
+            "no corpus is left", str(folder), "loosen --only, --exclude or --part"
         )
     return CorpusSource([load_corpus(files[name], name) for name in names], source_swap)

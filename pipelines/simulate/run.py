@@ -114,6 +114,7 @@ def run(options: SimulateOptions, console: Console) -> SimulateSummary:
 
 def _write_labels(path: Path, labels: list[dict[str, object]]) -> None:
     try:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(label) + "\n" for label in labels), encoding="utf-8")
     except OSError as error:
         raise DistilwatchError(

@@ -47,7 +47,20 @@ class AuditLog:
           who: did it.
           sure: whether it must be on the disk before anything else is done.
           more: details; never prompt text.
+
+        Raises:
+          DistilwatchError: it cannot be written; what is not noted is not shown either.
         """
+        try:
+            self._note(what, who, sure, more)
+        except OSError as error:
+            raise DistilwatchError(
+                f"the audit log cannot be written ({error.strerror})",
+                str(self._path),
+                f"free some space on the disk of {self._path.name}, or mend its permissions",
+            ) from error
+
+    def _note(self, what: str, who: str, sure: bool, more: dict[str, Any]) -> None:
         with self._path.open("ab+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             before, whole = _last_line(file)

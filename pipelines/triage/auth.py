@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
@@ -12,6 +11,7 @@ from starlette.requests import HTTPConnection
 
 from pipelines.settings.triage import TriageConfig
 from pipelines.triage.people import ROLES, Person, role_of
+from pipelines.user import user_here
 from schemas.errors import DistilwatchError
 
 _LONGEST_NAME = 200
@@ -41,7 +41,7 @@ class LocalSignIn:
     page = ""
 
     def __init__(self) -> None:
-        self._name = getpass.getuser()
+        self._name = user_here()
 
     def who(self, connection: HTTPConnection) -> Person | None:
         client = connection.client

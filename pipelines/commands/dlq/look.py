@@ -17,8 +17,14 @@ from pipelines.commands.dlq.which import selection
 @options.any_tables
 @selection("Only letters of this status. Repeatable.")
 @click.option(
-    "--limit", metavar="N", default=20, show_default=True, help="Letters that are named, at most."
+    "--limit",
+    metavar="N",
+    type=click.IntRange(0),
+    default=20,
+    show_default=True,
+    help="Letters that are named, at most.",
 )
+@options.config_file
 @options.as_json
 def list_(
     output: str,
@@ -27,6 +33,7 @@ def list_(
     runs: tuple[str, ...],
     statuses: tuple[str, ...],
     limit: int,
+    config_path: Path | None,
     as_json: bool,
 ) -> None:
     """Count dead letters by source, reason and status, and name the first of them.
@@ -42,7 +49,7 @@ def list_(
     from pipelines.dead_letters.table import NEEDED, STATUSES, Which, read_letters
     from pipelines.fetched import at_hand
 
-    with at_hand(output, load_config(None), NEEDED) as path:
+    with at_hand(output, load_config(config_path), NEEDED) as path:
         letters = read_letters(path, Which(reasons, sources, statuses, runs))
     counts = Counter((x.source, x.reason, x.status) for x in letters)
     if as_json:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 
 import click
+
+from pipelines.user import user_here
 
 policy_file = click.option(
     "--policy",
@@ -34,4 +35,4 @@ proposal = click.argument("proposal")
 
 def person(given: str | None) -> str:
     """Who does this."""
-    return getpass.getuser() if given is None else given
+    return user_here() if given is None else given

@@ -43,12 +43,14 @@ class DuckDBStore:
                 write_tables(self._path, {})  # one of an older version gets what it lacks
                 self._connection = self._open.enter_context(connected_to_write(self._path))
                 break
-            except DistilwatchError:
-                if time.monotonic() >= deadline:
+            except DistilwatchError as error:
+                cause = error.__cause__
+                locked = isinstance(cause, duckdb.Error) and why_not(cause).locked
+                if not locked or time.monotonic() >= deadline:
                     raise
             except duckdb.Error as error:
-                if time.monotonic() >= deadline:
-                    refused = why_not(error)
+                refused = why_not(error)
+                if not refused.locked or time.monotonic() >= deadline:
                     raise DistilwatchError(
                         f"the tables cannot be written: {refused.what}", self.name, refused.mend
                     ) from error
