@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from schemas.tables import TABLES
 from transforms.ingest.dead_letters import letter_id
 from transforms.ingest.sealing import LetterKeys
 from transforms.sinks.duckdb import write_tables
+from transforms.sinks.parquet import add_parquet
 
 OPEN, REPLAYED, STILL_REFUSED, GONE = "open", "replayed", "still_refused", "gone"
 STATUSES = (OPEN, STILL_REFUSED, GONE, REPLAYED)
@@ -199,8 +201,7 @@ def write_outcomes(path: Path, replay_id: str, at_ms: int, outcomes: Sequence[Ou
         for o in outcomes
     ]
     if made:
-        table = TABLES["dead_letter_replays"].to_arrow(made)
-        write_tables(path, {"dead_letter_replays": table}, patience_s=60)
+        _write(path, replay_id, {"dead_letter_replays": made})
 
 
 def reseal(path: Path, keys: LetterKeys) -> tuple[int, int]:
@@ -229,5 +230,20 @@ def reseal(path: Path, keys: LetterKeys) -> tuple[int, int]:
             }
             for x in anew
         ]  # fmt: skip
-        write_tables(path, {"dead_letters": TABLES["dead_letters"].to_arrow(made)}, patience_s=60)
+        _write(path, f"rekey-{time.time_ns():020d}", {"dead_letters": made})
     return len(anew), len(kept)
+
+
+def _write(path: Path, name: str, made: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Puts rows into a database, or beside the files of a folder, where the newest of a key count.
+
+    Args:
+      path: of the file or folder.
+      name: of what brings them.
+      made: rows by table.
+    """
+    rows_of = {table: TABLES[table].to_arrow(rows) for table, rows in made.items()}
+    if path.is_dir():
+        add_parquet(path, "dlq", f"batch-{name}", rows_of)
+    else:
+        write_tables(path, rows_of, patience_s=60)

@@ -139,7 +139,8 @@ def replay(
             "late_left_out": late, **counts, "reasons": dict(why),
         }  # fmt: skip
         then = [f"distilwatch dlq list --output {output}"] if target else []
-        console.result(data, lines, [target] if target and target != _DETECT else [], then)
+        wrote = [target] if target and target != _DETECT and counts[REPLAYED] else []
+        console.result(data, lines, wrote, then)
 
 
 def _check_target(target: str | None, inputs: tuple[str, ...], bundle: Path | None) -> None:

@@ -95,6 +95,8 @@ def drill(
 
     if len(brokers) not in (0, 3):
         raise click.BadParameter("give three brokers, or none", param_hint="--broker")
+    if folder.is_file():
+        raise DistilwatchError("is a file, not a folder", str(folder), "choose another one")
     if folder.exists() and any(folder.iterdir()):
         raise DistilwatchError("the folder is not empty", str(folder), "choose another one")
     with Console(as_json) as console:

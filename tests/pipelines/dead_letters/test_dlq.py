@@ -180,6 +180,25 @@ def test_a_replay_to_a_file_sends_each_letter_once_and_it_adds_up(refused: Place
     assert refused.statuses() == {"replayed": 7, "still_refused": 6}
 
 
+def test_letters_in_parquet_files_are_sealed_anew_and_sent_once_too(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.output = ("--output", f"parquet:///{place.folder / 'tables'}")
+    (place.folder / "live.jsonl").write_bytes(b"\n".join(records()) + b"\n")
+    place.detect("live.jsonl", SEALED, "first")
+    monkeypatch.setenv("LETTER_KEY", f"{OTHER_KEY},{KEY}")
+    assert place.dlq("rekey", config=SEALED).items() >= {"sealed_anew": 13, "kept": 13}.items()
+    assert place.dlq("rekey", config=SEALED).items() >= {"sealed_anew": 0, "kept": 13}.items()
+    monkeypatch.setenv("LETTER_KEY", OTHER_KEY)
+    target = place.folder / "again.jsonl"
+    first = place.dlq("replay", "--to", target, config=FIXED)
+    assert (first["replayed"], first["still_refused"], first["wrote"]) == (7, 6, [str(target)])
+    second = place.dlq("replay", "--to", target, config=FIXED)
+    assert (second["replayed"], second["still_refused"], second["wrote"]) == (0, 6, [])
+    assert len(target.read_bytes().splitlines()) == 7
+    assert place.statuses() == {"replayed": 7, "still_refused": 6}
+
+
 def test_without_a_key_the_file_itself_is_read_as_long_as_it_is_the_same(place: Place) -> None:
     live = place.folder / "live.jsonl"
     live.write_bytes(b"\n".join(records()) + b"\n")
