@@ -190,8 +190,6 @@ def at_hand(
       DistilwatchError: there are no tables, or they cannot be read or written.
     """
     if urlsplit(output).scheme != "bigquery":
-        if sent_back:
-            check_takes_notes(output)
         yield check_tables(output)
         return
     with TemporaryDirectory(prefix="distilwatch-", dir=config.run.tmp) as folder:
@@ -205,21 +203,6 @@ def at_hand(
         yield path
         for name in sent_back:
             _send_back(output, path, name, config)
-
-
-def check_takes_notes(output: str) -> None:
-    """Looks whether a command can add a few rows to tables, before it does what they tell of.
-
-    Raises:
-      DistilwatchError: it is a folder of Parquet files, which only runs write.
-    """
-    if urlsplit(output).scheme == "parquet":
-        raise DistilwatchError(
-            "a folder of Parquet files keeps no note of replays and new keys",
-            f"--output {output}",
-            "give the duckdb:/// or bigquery:// output of the same run; without --to, a replay "
-            "only tries letters, of a folder, too",
-        )
 
 
 def _send_back(output: str, path: Path, name: str, config: Config) -> None:

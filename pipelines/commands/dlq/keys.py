@@ -10,7 +10,7 @@ from pipelines.commands import options
 
 
 @click.command()
-@options.decided_tables
+@options.any_tables
 @options.config_file
 @options.as_json
 def rekey(output: str, config_path: Path | None, as_json: bool) -> None:

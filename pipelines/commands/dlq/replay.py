@@ -92,13 +92,11 @@ def replay(
         read_letters,
         write_outcomes,
     )
-    from pipelines.fetched import at_hand, check_takes_notes
+    from pipelines.fetched import at_hand
     from pipelines.parts import decoder
     from transforms.ingest.sealing import letter_keys
 
     _check_target(target, inputs, bundle)
-    if target is not None:
-        check_takes_notes(output)
     with Console(as_json) as console:
         console.step("Check settings and tables")
         config = load_config(config_path)

@@ -250,22 +250,6 @@ def test_mistakes_are_told_before_anything_is_done(
     assert refused.statuses() == {"open": 13}
 
 
-def test_over_a_folder_letters_are_listed_and_tried_and_nothing_is_sent_that_cannot_be_noted(
-    place: Place, capsys: pytest.CaptureFixture[str]
-) -> None:
-    place.output = ("--output", f"parquet:///{place.folder / 'tables'}")
-    (place.folder / "live.jsonl").write_bytes(b"\n".join(records()) + b"\n")
-    place.detect("live.jsonl", SEALED, "first")
-    assert place.statuses() == {"open": 13}
-    assert place.dlq("replay", config=FIXED)["replayed"] == 7
-    fixed = ("--config", str(settings(place.folder, FIXED)))
-    for command in (["replay", "--to", "again.jsonl"], ["rekey"]):
-        assert cli.run(["dlq", *command, *place.output, *fixed]) == 2
-        err = capsys.readouterr().err
-        assert "a folder of Parquet files keeps no note" in err
-    assert not (place.folder / "again.jsonl").exists()
-
-
 @pytest.mark.kafka
 def test_a_replay_to_the_topic_goes_to_the_old_partition_with_key_and_headers(
     kafka: KafkaBroker, place: Place
