@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,8 +91,11 @@ def tell_until_stopped(output: str, config: Config, console: Console) -> Told:
                         steps[kind] = steps.get(kind, 0) + number
                 except DistilwatchError as problem:
                     console.note(f"later: {problem}")
-            done = sender.send_due(stop)
-            sent, dead = sent + done.sent, dead + done.dead
+            try:
+                done = sender.send_due(stop)
+                sent, dead = sent + done.sent, dead + done.dead
+            except (DistilwatchError, OSError, sqlite3.Error) as problem:
+                sender.stumbled(problem)  # a full disk, say: it goes on after that
             stop.wait(_EVERY_S)
     return Told(steps, sent, dead, "")
 
