@@ -1,8 +1,12 @@
-"""Ctrl-C while a command starts: remembered, in case that somebody else's code swallows it.
+"""Ctrl-C and SIGTERM, before a command has handlers of its own.
 
-Importing takes seconds, and some libraries catch everything around an import of their own. An
-interrupt that falls there is gone without a word, and a stream would go on for ever that somebody
-has stopped. So it is noted, and raised again at the next place where a command looks.
+Importing takes seconds, and some libraries catch everything around an import of their own. A Ctrl-C
+that falls there is gone without a word, and a stream would go on for ever that somebody has
+stopped. So it is noted, and raised again at the next place where a command looks.
+
+SIGTERM, as of `timeout`, of a supervisor or of a shutdown, ends a command as an error does: its
+folder of what is passing, where rows name accounts, and files that are half written go with it. A
+second one ends it at once.
 
 Nothing but Python's own is imported here: it is in place before all else.
 """
@@ -21,6 +25,11 @@ def _note(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _end(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    raise SystemExit(128 + number)
+
+
 def remember() -> None:
     """From now on interrupts are remembered, until another handler takes the place of this one.
 
@@ -29,6 +38,8 @@ def remember() -> None:
     """
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _note)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _end)
 
 
 def raise_swallowed() -> None:

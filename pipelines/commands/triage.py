@@ -52,6 +52,9 @@ def triage(
       distilwatch triage export c-8d1f --output duckdb:///out.duckdb --html case.html
     """
     if context.invoked_subcommand is not None:
+        if output is not None or config_path is not None:
+            name = context.invoked_subcommand
+            raise click.UsageError(f"Give --output and --config after {name}.", context)
         return
     if output is None:
         raise click.UsageError("Missing option '--output'.", context)

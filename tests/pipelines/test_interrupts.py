@@ -1,4 +1,4 @@
-"""Ctrl-C while a command starts counts, whoever swallows it."""
+"""Ctrl-C while a command starts counts, whoever swallows it; SIGTERM cleans up."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -20,9 +21,11 @@ from pipelines.detect.endless import stopped_by_signals
 def handler() -> Iterator[None]:
     # Tests that run in the background of a shell have been started to ignore it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    at_the_end = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     interrupts.remember()
     yield
     signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGTERM, at_the_end)
     with suppress(KeyboardInterrupt):
         interrupts.raise_swallowed()
 
@@ -71,3 +74,20 @@ def test_who_was_started_to_ignore_it_does() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     interrupts.remember()
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_sigterm_leaves_nothing_behind_and_a_second_one_ends_it_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def detect(*_: object, **__: object) -> None:
+        with TemporaryDirectory(dir=tmp_path):
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+
+    monkeypatch.setattr("pipelines.commands.group.cli.main", detect)
+    monkeypatch.setattr(sys, "argv", ["distilwatch", "detect"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 143
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -101,6 +101,12 @@ def test_no_option_of_the_protocol_is_passed_over(tmp_path: Path, refused: Said)
     assert "--markdown cannot be used with --protocol" in refused("evaluate", *how)
 
 
+def test_options_before_an_export_are_not_passed_over(refused: Said) -> None:
+    for option in ("--output", "--config"):
+        said = refused("triage", option, "x", "export", "c-1", "--output", "y", "--html", "z")
+        assert "Give --output and --config after export" in said
+
+
 def test_simulated_events_and_labels_need_files_of_their_own(tmp_path: Path, refused: Said) -> None:
     out = tmp_path / "events.jsonl"
     for option in ("--history", "--labels"):

@@ -67,7 +67,7 @@ def watch(sources: tuple[str, ...], listed: Path, config_path: Path | None, as_j
     "--output",
     required=True,
     metavar="URI",
-    help="Where the tables of the dry run go: duckdb:///file, replaced.",
+    help="Where the tables of the dry run go: duckdb:///file; an earlier dry run is replaced.",
 )
 @click.option("--release", is_flag=True, help="Let what is harmless out of quarantine.")
 @options.config_file
