@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from infra.local.flink_cluster import FlinkCluster, WorkerPool, flink_libs
 from tests.support.commands import result, run
@@ -45,8 +47,23 @@ class SmallRun:
 
 
 @pytest.fixture(scope="session")
-def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
-    small = SmallRun(tmp_path_factory.mktemp("small"))
+def small_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> SmallRun:
+    """Made once; each of several workers has its copy, for DuckDB's files are of one process."""
+    own = tmp_path_factory.getbasetemp()
+    everyones = own if worker_id == "master" else own.parent
+    folder = everyones / "small-run"
+    with FileLock(everyones / "small-run.lock"):
+        if not (folder / "made" / "log.txt").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make_small_run(SmallRun(folder))
+    if worker_id == "master":
+        return SmallRun(folder)
+    return SmallRun(shutil.copytree(folder, own / "small-run"))
+
+
+def make_small_run(small: SmallRun) -> None:
+    """Runs the commands; the log is written last."""
+    small.folder.mkdir()
     small.inputs.mkdir()
     small.made.mkdir()
     logs = []
@@ -72,7 +89,6 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     say("explain", "--output", uri)
     say("report", "--output", uri, "--html", small.made / "report.html")
     (small.made / "log.txt").write_text("\n".join(logs), encoding="utf-8")
-    return small
 
 
 @pytest.fixture(
