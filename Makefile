@@ -8,8 +8,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Other engines do not go together with what is locked for the product: an environment of their own.
 BENCH := .venv-bench
-# Two files at a time: much of the time is spent waiting for brokers, clusters and browsers.
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# Two files at a time, in the order of tests/conftest.py: much of the time is spent waiting for
+# brokers, clusters and browsers.
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install install-all install-dev services demo lint format types generate test soak fuzz bench docs sbom audit lock clean
 

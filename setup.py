@@ -67,6 +67,7 @@ DEV = [
     "cyclonedx-bom",
     "grafana-foundation-sdk",
     "hypothesis",
+    "filelock",
     "import-linter",
     "ipykernel",
     "jsonschema",

@@ -23,6 +23,19 @@ settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
+# What a file that has such tests takes, roughly. Other files have the weight 0.
+_WEIGHTS = {"flink": 4, "kafka": 2, "prism": 2, "bigquery": 2, "browser": 1, "slow": 1}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first: of several workers the last one would have its longest file alone."""
+    weight: dict[Path, int] = {}
+    for item in items:
+        own = sum(_WEIGHTS.get(name, 0) for name in {mark.name for mark in item.iter_markers()})
+        weight[item.path] = max(own, weight.get(item.path, 0))
+    items.sort(key=lambda item: -weight[item.path])
+
+
 @pytest.fixture(scope="session", autouse=True)
 def signing_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One folder of keys: what one test signs all of them trust, and none touches the user's own.
