@@ -40,7 +40,8 @@ _LAST_TRIES_S = 30.0
 _SAY_EVERY_S = 10.0
 # On Flink, where timers of the clock may be left when the last window has closed.
 _QUIET_COMMITS = 5
-_CONNECTED = ("data_plane", "sdk_worker")  # modules of Beam's that say when a connection is gone
+# Modules of Beam's that say when a connection is gone.
+_CONNECTED = ("runners.worker.data_plane", "runners.worker.sdk_worker", "runners.common")
 
 
 def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
@@ -317,7 +318,7 @@ def _told_once() -> Iterator[None]:
     Beam's worker prints its traceback, and logs it as well: it only logs, from here on, because a
     thread of it that starts a bundle as the runner goes finds that out after all of this is over.
     The runner then closes its connections, and every thread of the worker that reads one tells that
-    it is gone.
+    it is gone; who waits for state that was asked for over one tells of an error without a word.
     """
     vars(sdk_worker)["print"] = lambda *_, **__: None
     before = threading.excepthook
@@ -327,7 +328,7 @@ def _told_once() -> Iterator[None]:
             before(failure)
 
     threading.excepthook = tell
-    loggers = [logging.getLogger(f"apache_beam.runners.worker.{name}") for name in _CONNECTED]
+    loggers = [logging.getLogger(f"apache_beam.{name}") for name in _CONNECTED]
     for logger in loggers:
         logger.addFilter(_no_lost_connection)
     try:
@@ -339,7 +340,9 @@ def _told_once() -> Iterator[None]:
 
 
 def _no_lost_connection(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], grpc.RpcError))
+    problem = record.exc_info[1] if record.exc_info else None
+    without_a_word = type(problem) is RuntimeError and not problem.args
+    return not (isinstance(problem, grpc.RpcError) or without_a_word)
 
 
 @contextmanager

@@ -418,6 +418,24 @@ def test_connections_that_a_failed_job_has_closed_are_not_told_of(
         threading.excepthook = before
 
 
+def test_a_step_whose_state_is_no_more_to_be_had_is_not_told_and_other_errors_are(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(problem: Exception) -> list[str]:
+        caplog.clear()
+        try:
+            raise problem
+        except Exception as caught:
+            logging.getLogger("apache_beam.runners.common").exception(caught)
+        return caplog.messages
+
+    with endless._told_once():
+        assert fail(RuntimeError()) == []
+        assert fail(RuntimeError("of a stranger")) == ["of a stranger"]
+        assert fail(ValueError()) == [""]
+    assert fail(RuntimeError()) == [""]
+
+
 def test_a_worker_that_finds_its_runner_gone_when_all_is_over_prints_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
