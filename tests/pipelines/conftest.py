@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from infra.local.flink_cluster import FlinkCluster, WorkerPool, flink_libs
 from tests.support.commands import result, run
-from tests.support.engines import Engine
+from tests.support.engines import Engine, cancel_jobs
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,4 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         f'flink: {{workers: "{workers.address}", checkpoint_every: 2 s, read_for: 1 s}}\n',
         goes_on=True,
     )
-    for job in cluster.rest("/jobs/overview")["jobs"]:
-        if job["state"] in ("RUNNING", "RESTARTING", "CREATED"):
-            cluster.rest(f"/jobs/{job['jid']}?mode=cancel", "PATCH")
+    cancel_jobs(cluster)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.local.flink_cluster import FlinkCluster
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -21,3 +23,10 @@ class Engine:
     options: tuple[str, ...] = ()
     settings: str = ""
     goes_on: bool = False
+
+
+def cancel_jobs(cluster: FlinkCluster) -> None:
+    """Ends the jobs of a cluster: one whose broker is gone would start again for ever."""
+    for job in cluster.rest("/jobs/overview")["jobs"]:
+        if job["state"] in ("RUNNING", "RESTARTING", "CREATED"):
+            cluster.rest(f"/jobs/{job['jid']}?mode=cancel", "PATCH")
