@@ -58,7 +58,8 @@ def small_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Small
             make_small_run(SmallRun(folder))
     if worker_id == "master":
         return SmallRun(folder)
-    return SmallRun(shutil.copytree(folder, own / "small-run"))
+    # Tests of another folder that take this fixture have one of their own.
+    return SmallRun(shutil.copytree(folder, tmp_path_factory.mktemp("small") / "run"))
 
 
 def make_small_run(small: SmallRun) -> None:
