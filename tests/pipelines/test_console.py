@@ -59,12 +59,15 @@ def test_line_ends_stay_where_they_are_asked_for() -> None:
 
 
 def test_what_follows_from_our_own_error_is_not_told_with_a_traceback(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 1_000.0
     monkeypatch.setattr(console_module._worth_reading, "_told", 0.0)
     monkeypatch.setattr(console_module.time, "monotonic", lambda: now)
     log = logging.getLogger("apache_beam.runners.worker.sdk_worker")
+    caplog.set_level(logging.ERROR, log.name)  # a stream that this process ran has left it quiet
     handler = logging.StreamHandler(sys.stderr)
     log.addHandler(handler)
     failed = "Error processing instruction %s. Original traceback is\n%s\n"
