@@ -65,9 +65,9 @@ DEV = [
     "pycti",
     # tools
     "cyclonedx-bom",
+    "filelock",
     "grafana-foundation-sdk",
     "hypothesis",
-    "filelock",
     "import-linter",
     "ipykernel",
     "jsonschema",

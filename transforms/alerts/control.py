@@ -158,9 +158,9 @@ def verdicts(
             if family.source not in states:
                 continue  # it is believed no more, or not yet
             own = states[family.source]
-            reported = own.test(window.p_values[family.places])
-            states[family.source] = own.after(reported)
-            cuts[family.places] = np.maximum(cuts[family.places], reported.cut)
+            of_family = own.test(window.p_values[family.places])
+            states[family.source] = own.after(of_family)
+            cuts[family.places] = np.maximum(cuts[family.places], of_family.cut)
             scaled = family.q_values * (rates.total / own.rate)
             q_values[family.places] = np.minimum(q_values[family.places], scaled)
         for name, cut, q_value in zip(window.names, cuts, q_values, strict=True):
@@ -169,7 +169,8 @@ def verdicts(
 
 
 def _families(window: WindowTests) -> tuple[Family, ...]:
-    return getattr(window, "families", ())  # which the state of older jobs has not
+    found = getattr(window, "families", ())  # in the state of older jobs there is none, or another
+    return found if isinstance(found, tuple) else ()
 
 
 @dataclass(eq=False)

@@ -102,11 +102,12 @@ def _rows_of_chunk(
     groups: Sequence[Sequence[Member]], reference: Reference | None
 ) -> list[GroupRow]:
     pools = [pool_sketches([member.sketch for member in members]) for members in groups]
-    pooled = feature_matrix(pools, [reference] * len(pools))
-    pooled = pooled[:, [column_index()[name] for name in POOLED]]
+    of_pools = feature_matrix(pools, [reference] * len(pools))
+    index = column_index()
+    pooled = of_pools[:, [index[name] for name in POOLED]]
     everyone = [member.sketch for members in groups for member in members]
     ends = np.cumsum([len(members) for members in groups])
-    hills = np.split(hill_number(SketchBlock([*everyone, *pools])), ends)
+    hills = np.split(hill_number(SketchBlock(everyone)), ends[:-1])
     return [
         GroupRow(
             np.array([*_own_features(members, pool, own, float(hill)), *row]),
@@ -114,7 +115,7 @@ def _rows_of_chunk(
             pool,
         )
         for members, pool, own, hill, row in zip(
-            groups, pools, hills[:-1], hills[-1], pooled, strict=True
+            groups, pools, hills, of_pools[:, index["hill_cells"]], pooled, strict=True
         )
     ]
 

@@ -183,6 +183,9 @@ def test_state_of_a_job_that_knew_no_reports_can_be_read() -> None:
     for name in ("end_ms", "tests", "names", "p_values", "q_values"):
         object.__setattr__(old, name, getattr(made, name))
     assert verdicts([old], RATES, CAP) == verdicts([made], RATES, CAP)
+    for before in (None, made.p_values):  # p-values without reports were in this place
+        object.__setattr__(old, "families", before)
+        assert verdicts([old], RATES, CAP) == verdicts([made], RATES, CAP)
     again = pickle.loads(pickle.dumps(made))
     assert verdicts([again], RATES, CAP) == verdicts([made], RATES, CAP)
 
