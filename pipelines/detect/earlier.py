@@ -1,4 +1,5 @@
-"""What earlier runs called the accounts' clusters, from the outputs of a run that is to begin."""
+"""What earlier runs called the accounts' clusters, and what staff took out of these, from the
+outputs of a run that is to begin."""
 
 from __future__ import annotations
 
@@ -6,7 +7,10 @@ from collections.abc import Sequence
 
 import duckdb
 
+from pipelines.decisions import tables_of
 from schemas.errors import DistilwatchError
+from transforms.alerts.dispositions import WITHDRAW, Disposition
+from transforms.clusters.apart import TakenOut
 from transforms.clusters.membership import KnownIds
 from transforms.sinks import duckdb_path
 from transforms.sinks.duckdb import opened
@@ -76,6 +80,38 @@ def known_ids(outputs: Sequence[str]) -> KnownIds:
         if known.ids:
             return known
     return KnownIds()
+
+
+def taken_out(outputs: Sequence[str]) -> tuple[TakenOut, ...]:
+    """Accounts that do not belong with the rest of a cluster, as decisions in any output say.
+
+    Args:
+      outputs: URIs; those that are not there yet, topics, and files of Parquet, tell nothing.
+
+    Raises:
+      DistilwatchError: when an output is there and cannot be read.
+    """
+    rows = [row for uri in outputs for row in _decisions(uri)]
+    withdrawn = {row.name for row in rows if row.decision == WITHDRAW}
+    return tuple(
+        TakenOut(
+            frozenset(row.split_accounts),
+            frozenset(row.accounts) - frozenset(row.split_accounts),
+            row.name not in withdrawn,
+        )
+        for row in rows
+        if row.decision == "split"
+    )
+
+
+def _decisions(uri: str) -> list[Disposition]:
+    """All rows, oldest first."""
+    if uri.startswith("duckdb:"):
+        path = duckdb_path(uri)
+        there = path.is_file() and path.stat().st_size
+    else:
+        there = uri.startswith("bigquery:")
+    return tables_of(uri).decisions.rows() if there else []
 
 
 def _read(uri: str) -> KnownIds:

@@ -139,12 +139,6 @@ def confirmed(tables: SharedTables, cluster_id: str) -> Confirmed:
             tables.place,
             f"look at it, then `distilwatch alerts decide {name} --as confirm --why …`",
         )
-    if any(d.decision == "split" for d in decisions):
-        raise DistilwatchError(
-            f"some accounts were taken out of {name}, and what was gathered has them in it",
-            tables.place,
-            "run `distilwatch detect` again, which does not put them together",
-        )
     evidence = tables.evidence(name)
     if evidence is None:
         raise DistilwatchError(
@@ -153,6 +147,14 @@ def confirmed(tables: SharedTables, cluster_id: str) -> Confirmed:
             "a cluster of one account gives nothing; of others, run `distilwatch detect` again",
         )
     accounts = tables.members(name, evidence["revision"])
+    taken_out = {a for d in decisions if d.decision == "split" for a in d.split_accounts}
+    if not taken_out.isdisjoint(accounts):
+        raise DistilwatchError(
+            f"some accounts were taken out of {name}, and what was gathered has them in it",
+            tables.place,
+            "run `distilwatch detect` again over the same requests and into the same tables; it "
+            "does not put them together",
+        )
     return Confirmed(cluster, evidence, accounts, confirm[-1].decided_by)
 
 

@@ -18,11 +18,11 @@ from pipelines.parts import decoder, embeds_texts
 from pipelines.sharing_drill import attacks
 from pipelines.sharing_drill.exchange import (
     FORUM,
-    HUNT,
     TERMS,
     Told,
     equal_ones,
     hear,
+    hunt,
     tell,
     watching,
 )
@@ -98,7 +98,7 @@ def run_drill(options: DrillOptions) -> dict[str, Any]:
         lab.build(options.benign_accounts, options.events, options.seed + 1 + i)
         labs.append(lab)
     before = {lab.name: unnoticed(lab) for lab in labs}
-    hunted = {lab.name: lab.detect("hunt", HUNT) for lab in labs}
+    hunted = {lab.name: hunt(lab) for lab in labs}
     place = Place(FORUM, options.taxii, options.user_env, options.password_env)
     return exchange(labs, before, hunted, place)
 
@@ -134,7 +134,7 @@ def exchange(
     for lab in labs:
         first = min(one.confirmed_ms for one in told if one.lab != lab.name)
         heard[lab.name] = hear(lab, place, keys)
-        after[lab.name] = lab.detect("after", watching(lab, keys))
+        after[lab.name] = lab.detect("after", watching(lab, keys), hunted[lab.name])
         minutes[lab.name] = (time.time_ns() // 1_000_000 - first) / 1_000
     return {
         "labs": [

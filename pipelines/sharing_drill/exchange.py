@@ -13,8 +13,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from pipelines.decisions import decide_cluster
 from pipelines.sharing.tables import LocalShared
-from pipelines.sharing_drill.labs import Lab, command
+from pipelines.sharing_drill.labs import Lab, command, flagged
 from pipelines.tables import columns, connect, rows
 from transforms.sharing.coverage import noisy_coverage
 from transforms.sharing.evidence import unpack
@@ -64,6 +65,32 @@ class Told:
     indicators: list[Indicator] = field(default_factory=list)
     stayed: dict[str, int] = field(default_factory=dict)
     data: bytes = b""
+
+
+def hunt(lab: Lab) -> Path:
+    """A search with a loose threshold, whose hits a person looks through; returns the tables.
+
+    Customers who are in a cluster of the campaign are taken out of it, and the lab detects once
+    more: what was gathered of such a cluster has them in it.
+    """
+    tables = lab.detect("hunt", HUNT)
+    return lab.detect("hunt", HUNT, decided=tables) if take_customers_out(lab, tables) else tables
+
+
+def take_customers_out(lab: Lab, tables: Path) -> int:
+    """Takes customers out of clusters with two and more accounts of the campaign; returns of how
+    many. The person is simulated, and right."""
+    mixed = {
+        name: members - lab.members
+        for name, members in flagged(tables).items()
+        if len(members & lab.members) >= 2 and members - lab.members
+    }
+    for name, customers in mixed.items():
+        decide_cluster(
+            f"duckdb:///{tables}", name, "split", "they use the same words", by="analyst",
+            split_accounts=sorted(customers),
+        )  # fmt: skip
+    return len(mixed)
 
 
 def tell(lab: Lab, hunted: Path, place: Place, key: Ed25519PrivateKey) -> Told:

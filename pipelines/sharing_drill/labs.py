@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from transforms.alerts.decision_store import DispositionStore
 from transforms.sinks.duckdb_gate import connect_to_read
 from transforms.sinks.kafka import RecordProducer
 
@@ -128,11 +129,28 @@ class Lab:
             self._topics += 1
             self._produce(f"requests-{self._topics}")
 
-    def detect(self, name: str, changes: Mapping[str, Any] | None = None) -> Path:
-        """Runs detection over its stream, with settings of its own; returns the tables."""
+    def detect(
+        self,
+        name: str,
+        changes: Mapping[str, Any] | None = None,
+        decided: Path | None = None,
+    ) -> Path:
+        """Runs detection over its stream, into new tables.
+
+        Args:
+          name: of the tables.
+          changes: of the settings.
+          decided: tables with what people decided so far; None: nothing.
+
+        Returns:
+          The tables.
+        """
         out = self.folder / f"{name}.duckdb"
+        decisions = [] if decided is None else DispositionStore(decided).rows()
         for stale in self.folder.glob(f"{out.name}*"):  # of a stream that was another
             stale.unlink()
+        if decisions:
+            DispositionStore(out).append(*decisions)
         config = self._write(f"{name}.yaml", changes or {})
         command(
             self.home, "detect", "--input", self.input, "--bundle", self.bundle,

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from pipelines.detect.build import profile_row
-from pipelines.detect.earlier import known_ids
+from pipelines.detect.earlier import known_ids, taken_out
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from tests.support.sketches import person, sketch_of
+from transforms.alerts.decision_store import DispositionStore
+from transforms.alerts.dispositions import decide
+from transforms.clusters.apart import TakenOut
 from transforms.clusters.elements import AccountProfile
 from transforms.scoring.handler import Scored
 from transforms.sinks.duckdb import write_tables
@@ -83,6 +86,24 @@ def test_the_newest_names_of_each_window_are_known(tmp_path: Path, kind: str) ->
 def test_outputs_that_are_not_there_tell_nothing(tmp_path: Path) -> None:
     uris = [f"duckdb:///{tmp_path / 'no.duckdb'}", f"parquet:///{tmp_path / 'no'}"]
     assert known_ids(uris).ids == {}
+
+
+def test_what_staff_took_out_of_clusters_holds_until_it_is_taken_back(tmp_path: Path) -> None:
+    uris = ["kafka://h:1/t", written(tmp_path, "parquet"), written(tmp_path, "duckdb")]
+    assert taken_out(uris) == ()
+    store = DispositionStore(tmp_path / "out.duckdb")
+    kept, undone = (
+        decide({"cluster_id": "c-1"}, ["a", "b", "c"], "split", by="ana", why="a customer",
+               at_ms=at, split_accounts=[who])
+        for at, who in ((1, "a"), (2, "b"))
+    )  # fmt: skip
+    store.append(kept, undone)
+    store.withdraw(undone.disposition_id, "ana", "a mistake")
+    assert taken_out(uris) == (
+        TakenOut(frozenset("a"), frozenset("bc")), TakenOut(frozenset("b"), frozenset("ac"), False),
+    )  # fmt: skip
+    (tmp_path / "empty.duckdb").touch()
+    assert taken_out([f"duckdb:///{tmp_path / name}" for name in ("no.db", "empty.duckdb")]) == ()
 
 
 def test_an_output_that_is_something_else_is_told(tmp_path: Path) -> None:

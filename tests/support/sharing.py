@@ -126,10 +126,15 @@ def write_policy(
 
 
 def add_cluster(
-    lab: Lab, accounts: int = 40, cluster: str = CLUSTER, revision: int = 900, confirm: bool = True
+    lab: Lab,
+    accounts: int = 40,
+    cluster: str = CLUSTER,
+    revision: int = 900,
+    confirm: bool = True,
+    first: int = 0,
 ) -> list[str]:
     """Puts a flagged cluster into a lab's tables, and returns its accounts."""
-    names = [f"acct-{cluster[-4:]}-{i:04d}" for i in range(accounts)]
+    names = [f"acct-{cluster[-4:]}-{i:04d}" for i in range(first, first + accounts)]
     start = NOW_MS - 86_400_000
     coverage = np.zeros(1024, np.int64)
     coverage[:30] = accounts * 65_535 // 6

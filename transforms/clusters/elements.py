@@ -72,6 +72,11 @@ class Cluster:
     p_value_alone: float | None = None
     alike: tuple[Hit, ...] = ()
 
+    @property
+    def revision(self) -> int:
+        """Of its rows; the largest counts."""
+        return self.row.pool.events + self.members[0].membership.beside
+
 
 def version_of(item: Cluster | AccountProfile) -> int:
     """Grows with what is known of an item: with each report of linking, then with its events.

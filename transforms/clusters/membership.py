@@ -8,6 +8,7 @@ from hashlib import blake2b
 from itertools import chain
 from typing import NamedTuple
 
+from transforms.clusters.apart import TakenOut, beside
 from transforms.clusters.links import Component, Link, Linkable
 from transforms.clusters.names import cluster_id, keep_ids
 from transforms.sharing.watch.evidence import NOTHING_REPORTED, Reported
@@ -32,6 +33,7 @@ class Membership(NamedTuple):
       absorbed: names of which the cluster has most of the accounts.
       hits: received indicators that the account carries.
       reported: what they say of the cluster.
+      beside: what the cluster's revision counts beside its requests, see `apart`.
     """
 
     version: int
@@ -41,6 +43,7 @@ class Membership(NamedTuple):
     absorbed: tuple[Absorbed, ...] = ()
     hits: tuple[Hit, ...] = ()
     reported: Reported = NOTHING_REPORTED
+    beside: int = 0
 
 
 class Remembered(NamedTuple):
@@ -139,7 +142,10 @@ class Report(NamedTuple):
 
 
 def assign(
-    accounts: Iterable[Linkable], components: Sequence[Component], before: Remembered
+    accounts: Iterable[Linkable],
+    components: Sequence[Component],
+    before: Remembered,
+    taken_out: Sequence[TakenOut] = (),
 ) -> Report:
     """Names components and accounts alone, after what was said before.
 
@@ -149,6 +155,7 @@ def assign(
       accounts: all of a window.
       components: of two and more of them.
       before: what was said of the window last, or of another.
+      taken_out: what staff took out of clusters, and whether they took that back.
     """
     events = {account.account: account.events for account in accounts}
     version = sum(events.values())
@@ -174,13 +181,15 @@ def assign(
     for first, group in (groups | alone).items():
         name = names.ids[first]
         taken_over = tuple(absorbed.get(name, ()))
-        revisions[name] = max(revisions.get(name, 0), sum(events[a] for a in group))
+        more = beside(group, events, taken_out) if len(group) > 1 else 0
+        revisions[name] = max(revisions.get(name, 0), sum(events[a] for a in group) + more)
         for account, shared in zip(group, links.get(first, ((),)), strict=True):
             if len(group) > 1 or ids.setdefault(account, name) == name:
                 ids[account] = name
             else:
                 apart[account] = name
-            memberships.append((account, Membership(version, name, len(group), shared, taken_over)))
+            said = Membership(version, name, len(group), shared, taken_over, beside=more)
+            memberships.append((account, said))
     return Report(memberships, Remembered(version, ids, revisions, gone, apart, before.requests))
 
 

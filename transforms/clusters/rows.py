@@ -91,13 +91,14 @@ def _row(
     run_id: str,
     history: CapabilityTable,
 ) -> dict[str, Any]:
+    found: Cluster | AccountProfile = scored.item
     capabilities = taken_capabilities(pool, history)
     exposure = int(pool.sums[Sum.COST_MICROUSD]) / 1e6
     known = policy.known.look(pool, policy.severity(scored.p_value, exposure, accounts))
     z = dict(zip(scored.columns, (float(v) for v in scored.z), strict=True))
     return {
         "cluster_id": name,
-        "revision": pool.events,
+        "revision": found.revision if isinstance(found, Cluster) else pool.events,
         "window_start": window_start_ms,
         "window_end": window_end_ms,
         "status": "open",
@@ -121,7 +122,7 @@ def _row(
         "capabilities": [one.record() for one in capabilities],
         "known_texts": known.texts,
         "severity_reason": known.severity_reason or None,
-        **_reports(scored.item),
+        **_reports(found),
     }
 
 

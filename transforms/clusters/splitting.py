@@ -102,6 +102,26 @@ def dense_parts(accounts: int, graph: Graph, options: SplitOptions) -> Int:
     return found
 
 
+def connected_within(label: Int, graph: Graph) -> Int:
+    """Labels of what hangs together by links between accounts of one label, int64 of shape (n,).
+
+    Args:
+      label: int64 of shape (n,), from 0.
+      graph: links of the n accounts.
+    """
+    accounts = len(label)
+    pairs = graph.pairs[label[graph.pairs[:, 0]] == label[graph.pairs[:, 1]]]
+    # A hub is one for each label.
+    hub, account = graph.members[:, 0], graph.members[:, 1]
+    _, own = np.unique(hub * (label.max(initial=0) + 1) + label[account], return_inverse=True)
+    left, right = np.concatenate([pairs[:, 0], account]), np.concatenate([pairs[:, 1], own])
+    right[len(pairs) :] += accounts
+    size = accounts + int(own.max(initial=-1)) + 1
+    _, found = connected_components(_symmetric(left, right, np.ones(len(left)), size), False)
+    held: Int = found[:accounts].astype(np.int64)
+    return held
+
+
 class _Nodes(NamedTuple):
     """Accounts first, then hubs: symmetric weights, and links that count towards density."""
 

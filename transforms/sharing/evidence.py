@@ -68,7 +68,7 @@ def evidence_row(
     ]
     return {
         "cluster_id": cluster.cluster_id,
-        "revision": cluster.row.pool.events,
+        "revision": cluster.revision,
         "window_start": cluster.window_start_ms,
         "window_end": cluster.window_end_ms,
         "account_count": len(sketches),

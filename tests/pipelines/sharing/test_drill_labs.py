@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer
 
 from infra.local.services import KafkaBroker
-from pipelines.sharing_drill import drill
+from pipelines.sharing_drill import drill, exchange
 from pipelines.sharing_drill.labs import Lab
 from schemas.errors import DistilwatchError
+from schemas.tables import TABLES
+from transforms.alerts.decision_store import DispositionStore
+from transforms.sinks.duckdb import write_tables
 
 
 def lab(folder: Path) -> Lab:
@@ -57,6 +61,35 @@ def test_it_slows_down_until_it_is_not_flagged_and_no_further(
     monkeypatch.setattr(drill, "_recall", lambda _, lab: 1.0)
     with pytest.raises(RuntimeError, match=r"lab-a flags the campaign at 5.8%"):
         drill.unnoticed(lab(tmp_path))
+
+
+def test_who_looks_through_a_hunt_takes_customers_out_of_what_is_of_the_campaign(
+    tmp_path: Path,
+) -> None:
+    made = {
+        "c-mixed": ["x", "y", "b1", "b2"], "c-customers": ["b3", "b4"], "c-own": ["x", "y"],
+        "c-one": ["x", "b5"],
+    }  # fmt: skip
+    at = datetime(2026, 5, 1, tzinfo=UTC)
+    rows = {
+        "flagged_clusters": [
+            {"cluster_id": name, "revision": 9, "window_start": at, "window_end": at,
+             "status": "open", "severity": "low", "score": 1.0, "p_value": 0.1, "first_seen": at,
+             "last_seen": at, "account_count": len(accounts), "request_count": 9}
+            for name, accounts in made.items()
+        ],
+        "cluster_members": [
+            {"cluster_id": name, "revision": 9, "account_id": account, "since": at,
+             "window_start": at}
+            for name, accounts in made.items() for account in accounts
+        ],
+    }  # fmt: skip
+    tables = tmp_path / "hunt.duckdb"
+    write_tables(tables, {name: TABLES[name].to_arrow(found) for name, found in rows.items()})
+    assert exchange.take_customers_out(lab(tmp_path), tables) == 1
+    (decision,) = DispositionStore(tables).rows()
+    assert (decision.cluster_id, decision.decision) == ("c-mixed", "split")
+    assert decision.split_accounts == ("b1", "b2")
 
 
 @pytest.mark.kafka

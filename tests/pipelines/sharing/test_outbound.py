@@ -89,6 +89,8 @@ def test_a_cluster_that_was_split_is_not_told_of(lab: Lab) -> None:
     )  # fmt: skip
     with pytest.raises(DistilwatchError, match="taken out"):
         propose(lab)
+    add_cluster(lab, accounts=len(names) - 1, first=1, revision=901)  # detection has run again
+    assert propose(lab).proposal is not None
 
 
 def test_only_named_recipients_get_anything(lab: Lab) -> None:

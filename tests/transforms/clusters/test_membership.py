@@ -219,7 +219,7 @@ class Bag:
 def test_a_stream_is_told_again_only_of_those_who_asked_since(tmp_path: Path) -> None:
     save_bundle(small_bundle(), tmp_path / "bundle")
     options = LinkOptions()
-    step = MembershipsAgainFn(verified(tmp_path / "bundle"), options, NO_IDS, NOT_WATCHING)
+    step = MembershipsAgainFn(verified(tmp_path / "bundle"), options, NO_IDS, (), NOT_WATCHING)
     step.setup()
     step.start_bundle()
     accounts = [
