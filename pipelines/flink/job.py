@@ -133,8 +133,7 @@ class FlinkJob:
 
         self._insist(look, 60.0)
 
-    def _insist(self, what: object, seconds: float = 60.0) -> None:
-        assert callable(what)
+    def _insist(self, what: Callable[[], object], seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while True:
             try:

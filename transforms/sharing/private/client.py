@@ -81,7 +81,7 @@ def find_matches(
             "--least-batch takes them nevertheless",
         )
     own = [one for one in dict.fromkeys(identifiers) if one.kind == kind]
-    batches = min(-(-len(own) // terms.batch), terms.quota_left // terms.batch)
+    batches = min(-(-len(own) // terms.batch), max(terms.quota_left, 0) // terms.batch)
     asked = own[: batches * terms.batch]
     outputs: dict[bytes, Sealed] = {}
     for i in range(batches):

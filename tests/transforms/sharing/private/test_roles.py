@@ -104,6 +104,17 @@ def test_a_server_does_not_choose_how_much_is_told(two: Two, batch: int) -> None
     assert two.peer.seen == []
 
 
+@pytest.mark.parametrize("left", [0, -1, -256])
+def test_a_server_that_has_nothing_left_was_asked_nothing(two: Two, left: int) -> None:
+    class Stingy(Direct):
+        def terms(self) -> Terms:
+            return super().terms()._replace(quota_left=left)
+
+    two.peer = Stingy(two.server)
+    found = two.ask(*(f"card-{i}" for i in range(20)))
+    assert (found.asked, found.left, found.evaluated, found.found) == (0, 20, 0, [])
+
+
 @pytest.mark.parametrize(
     "change",
     [
