@@ -198,15 +198,15 @@ class WorkerPool:
         raise ServiceError(f"the worker pool does not start: {self.tail()}")
 
     def workers(self) -> list[int]:
-        """Process ids of the workers."""
+        """Process ids of the workers, which are forked by a process that the pool starts."""
         assert self._process is not None
-        found = []
+        parents = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
                 parts = stat.read_text().rpartition(")")[2].split()
-                if int(parts[1]) == self._process.pid and parts[0] != "Z":
-                    found.append(int(stat.parent.name))
-        return found
+                if parts[0] != "Z":
+                    parents[int(stat.parent.name)] = int(parts[1])
+        return [pid for pid, parent in parents.items() if parents.get(parent) == self._process.pid]
 
     def tail(self) -> str:
         """The end of what it and its workers said."""

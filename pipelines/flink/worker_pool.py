@@ -16,12 +16,12 @@ import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing.context import ForkServerProcess
 
 import grpc
 from apache_beam.portability.api import beam_fn_api_pb2 as api
@@ -29,16 +29,14 @@ from apache_beam.portability.api import beam_fn_api_pb2_grpc as services
 from apache_beam.runners.worker.sdk_worker import SdkHarness
 from apache_beam.utils import thread_pool_executor
 
+from pipelines.flink import worker
+
 _log = logging.getLogger(__name__)
 
 LEFT_ALONE_S = 60.0  # that a worker may take to leave when its task manager is gone
 AGAIN_S = 10.0  # that a task manager may take to give up a job whose worker has died
 _TRIES = 5
 _LOOK_EVERY_S = 5.0
-_HARNESS = (
-    "import sys; from apache_beam.runners.worker.sdk_worker import SdkHarness; "
-    "SdkHarness(sys.argv[1], worker_id=sys.argv[2], data_buffer_time_limit_ms=-1).run()"
-)
 
 
 class WorkerPool(services.BeamFnExternalWorkerPoolServicer):  # type: ignore[misc]
@@ -58,13 +56,13 @@ class WorkerPool(services.BeamFnExternalWorkerPoolServicer):  # type: ignore[mis
         self, request: api.StartWorkerRequest, _: grpc.ServicerContext
     ) -> api.StartWorkerResponse:
         """Starts one."""
-        worker = _Worker(request.worker_id, request.control_endpoint.url)
+        asked = _Worker(request.worker_id, request.control_endpoint.url)
         try:
-            worker.start()
+            asked.start()
         except OSError as error:
             return api.StartWorkerResponse(error=f"a worker cannot be started: {error}")
         with self._lock:
-            self._workers.append(worker)
+            self._workers.append(asked)
         return api.StartWorkerResponse()
 
     def StopWorker(  # noqa: N802
@@ -78,46 +76,45 @@ class WorkerPool(services.BeamFnExternalWorkerPoolServicer):  # type: ignore[mis
         starts those again that have died while they are waited for."""
         with self._lock:
             workers = list(self._workers)
-        for worker in workers:
-            if not self._is_wanted(worker):
+        for one in workers:
+            if not self._is_wanted(one):
                 with self._lock:
-                    self._workers.remove(worker)
+                    self._workers.remove(one)
 
-    def _is_wanted(self, worker: _Worker) -> bool:
-        code, listens, now = worker.process.poll(), _listens(worker.url), time.monotonic()
+    def _is_wanted(self, one: _Worker) -> bool:
+        code, listens, now = one.exit_code(), _listens(one.url), time.monotonic()
         if code is not None:
-            if code == 0 or not listens or worker.tries >= _TRIES:
+            if code == 0 or not listens or one.tries >= _TRIES:
                 return False
-            if worker.died is None:
-                worker.died = now
-            if now - worker.died >= self._again_s:
-                _log.warning("worker %s died (%d); once more", worker.name, code)
+            if one.died is None:
+                one.died = now
+            if now - one.died >= self._again_s:
+                _log.warning("worker %s died (%d); once more", one.name, code)
                 with suppress(OSError):  # no memory for one: tried again, and counted as a try
-                    worker.start()
+                    one.start()
         elif listens:
-            worker.seen = now
-        elif now - worker.seen > self._left_alone_s:
-            _log.warning("worker %s has no task manager at %s", worker.name, worker.url)
-            worker.process.kill()
+            one.seen = now
+        elif now - one.seen > self._left_alone_s:
+            _log.warning("worker %s has no task manager at %s", one.name, one.url)
+            one.process.kill()
         return True
 
     def end(self) -> None:
         """Ends all workers."""
         with self._lock:
             workers, self._workers = self._workers, []
-        for worker in workers:
-            worker.process.terminate()
-        for worker in workers:
-            with suppress(subprocess.TimeoutExpired):
-                worker.process.wait(5)
-            worker.process.kill()
-            worker.process.wait()
+        for one in workers:
+            one.process.terminate()
+        for one in workers:
+            one.process.join(5)
+            one.process.kill()
+            one.process.join()
 
 
 class _Worker:
     """A worker, and the processes that it has been."""
 
-    process: subprocess.Popen[bytes]
+    process: ForkServerProcess
 
     def __init__(self, name: str, url: str) -> None:
         self.name, self.url = name, url  # of its task manager
@@ -129,10 +126,12 @@ class _Worker:
         """Starts its next process."""
         self.tries += 1
         self.died = None
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _HARNESS, self.url, self.name], stdin=subprocess.DEVNULL
-        )
+        self.process = worker.started(self.url, self.name)
         _log.info("worker %s for %s: process %d", self.name, self.url, self.process.pid)
+
+    def exit_code(self) -> int | None:
+        """Of its newest process; None while it lives."""
+        return worker.exit_code(self.process)
 
 
 def _listens(url: str) -> bool:
@@ -209,6 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     pool = WorkerPool()
+    worker.get_ready()
     try:
         with serving(pool, args.host, args.port) as address:
             _log.info("process %d starts workers for who asks at %s", os.getpid(), address)

@@ -1,30 +1,59 @@
-"""The command as its users run it: in a process of its own."""
+"""The command as its users run it: in a process of its own.
+
+The process is forked from one that has imported what commands import, which takes seconds each
+time; tests/pipelines/test_cli.py starts the installed command itself.
+"""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 COMMAND = Path(sys.executable).with_name("distilwatch")
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["pipelines.detect.build", "pipelines.train", "pipelines.cli"])
 
 
 def run(*arguments: object, home: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Runs `distilwatch …` with its keys in `home`."""
-    done = subprocess.run(
-        [str(COMMAND), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"DISTILWATCH_HOME": str(home)},
-    )
-    assert not check or done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
+    words = list(map(str, arguments))
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        environment = os.environ | {"DISTILWATCH_HOME": str(home)}
+        process = _context.Process(
+            target=_command, args=(words, environment, os.getcwd(), out, err)
+        )
+        process.start()
+        process.join()
+        code = process.exitcode
+        assert code is not None
+        done = subprocess.CompletedProcess(words, code, out.read_text(), err.read_text())
+    assert not check or code == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def _command(
+    words: Sequence[str], environment: Mapping[str, str], folder: str, out: Path, err: Path
+) -> None:
+    """What `distilwatch` does, in a process that was just forked."""
+    for number, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv = [str(COMMAND), *words]
+    from pipelines.cli import main
+
+    sys.exit(main())
 
 
 def result(*arguments: object, home: Path) -> dict[str, Any]:

@@ -72,7 +72,20 @@ def stop(pool: str) -> None:
 
 
 def alive(pool: WorkerPool) -> int:
-    return sum(worker.process.poll() is None for worker in pool._workers)
+    return sum(worker.process.exitcode is None for worker in pool._workers)
+
+
+def hangs(url: str, name: str) -> None:
+    """What a worker does that hangs."""
+    time.sleep(600)
+
+
+def dies(url: str, name: str) -> None:
+    raise SystemExit(3)
+
+
+def no_process(url: str, name: str) -> None:
+    raise OSError("no process is left")
 
 
 def test_who_ends_a_worker_does_not_end_another_one_of_its_name(
@@ -99,8 +112,7 @@ def test_who_ends_a_worker_does_not_end_another_one_of_its_name(
 def test_a_worker_that_hangs_is_killed_when_its_task_manager_is_gone(
     task_managers: list[TaskManager], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hangs = "import time; time.sleep(600)"
-    monkeypatch.setattr("pipelines.flink.worker_pool._HARNESS", hangs)
+    monkeypatch.setattr("pipelines.flink.worker.work", hangs)
     pool = WorkerPool(left_alone_s=0.0)
     try:
         with serving(pool) as address:
@@ -152,7 +164,7 @@ def test_a_worker_that_dies_is_started_again_while_it_is_waited_for(
 def test_a_worker_that_dies_again_and_again_is_given_up(
     task_managers: list[TaskManager], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.flink.worker_pool._HARNESS", "raise SystemExit(3)")
+    monkeypatch.setattr("pipelines.flink.worker.work", dies)
     pool = WorkerPool(again_s=0.0)
     with serving(pool) as address:
         ask(address, task_managers[0])
@@ -178,9 +190,9 @@ def test_the_pool_outlives_a_worker_that_cannot_be_started_again(
             until(lambda: first.workers == second.workers == ["1-1"])
             dead, other = pool._workers
             dead.process.kill()
-            dead.process.wait()
+            dead.process.join()
             with monkeypatch.context() as broken:
-                broken.setattr("sys.executable", "/no/python")
+                broken.setattr("pipelines.flink.worker.started", no_process)
                 pool.look_after()
                 assert (dead.tries, alive(pool)) == (2, 1)
             pool.look_after()
@@ -192,7 +204,7 @@ def test_the_pool_outlives_a_worker_that_cannot_be_started_again(
 def test_a_worker_that_cannot_be_started_says_so(
     task_managers: list[TaskManager], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.executable", "/no/python")
+    monkeypatch.setattr("pipelines.flink.worker.started", no_process)
     request = api.StartWorkerRequest(worker_id="1-1")
     request.control_endpoint.url = task_managers[0].address
     with serving(WorkerPool()) as address, grpc.insecure_channel(address) as channel:
