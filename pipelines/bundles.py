@@ -22,11 +22,12 @@ from typing import Any
 
 from schemas.errors import DistilwatchError
 from transforms.clusters.transforms import CLUSTER_LEVEL, cluster_rows
+from transforms.embedding.space import space_name
 from transforms.scoring.bundle import Bundle, read_verified, signed_manifest
 from transforms.scoring.fit import ACCOUNT_SESSION, PAYMENT_SESSION, PROFILE
 from transforms.scoring.handler import RowsOf, VerifiedBundle
 from transforms.scoring.levels import rows_of_profiles, rows_of_sketches
-from transforms.scoring.live import Active, LiveBundle, space_digest
+from transforms.scoring.live import Active, LiveBundle
 from transforms.scoring.recent import recent_items
 from transforms.scoring.signing import trusted_keys
 from transforms.scoring.store import bundle_folder
@@ -76,7 +77,7 @@ class BundleKeeper:
         self.folder.mkdir(parents=True, exist_ok=True)
         bundle = self.first.load()
         self._keys = trusted_keys()
-        self._space = space_digest(bundle.space)
+        self._space = space_name(bundle.space)
         self._present = bundle
         self._active = Active(self.first.folder, self.first.manifest_sha256, bundle.version)
         self._before: tuple[Active, Bundle] | None = None
@@ -156,7 +157,7 @@ class BundleKeeper:
             raise _Refused("unfit", str(problem)) from problem
         except Exception as problem:
             raise _Refused("unreadable", f"it cannot be read ({type(problem).__name__})") from None
-        if space_digest(bundle.space) != self._space:
+        if space_name(bundle.space) != self._space:
             raise _Refused(
                 "space",
                 "its embedding space is another than that of the running stream (train it with "

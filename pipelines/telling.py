@@ -107,7 +107,11 @@ def messages(output: str, config: Config, states: Sequence[str]) -> list[Message
 
 
 def replay_dead(output: str, config: Config, keys: Sequence[str]) -> int:
-    """Lets dead messages wait again; returns how many."""
+    """Lets dead messages wait again, all where no keys are given; returns how many.
+
+    Raises:
+      DistilwatchError: nothing was ever told, or a key is not of a dead message.
+    """
     with Book(_there(config, output)) as book:
         return book.outbox.replay(keys, now_ms())
 

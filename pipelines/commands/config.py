@@ -48,6 +48,8 @@ def show(config_path: Path | None, as_json: bool) -> None:
 def check(file: Path, as_json: bool) -> None:
     """Check a settings file; list every mistake with its line and how to mend it.
 
+    Files, servers and keys that it names are what `distilwatch doctor` looks at.
+
     \b
     Example:
       distilwatch config check settings.yaml
@@ -70,3 +72,4 @@ def check(file: Path, as_json: bool) -> None:
         return
     click.echo(f"{file} is right.")
     click.echo(f"Other than the defaults: {', '.join(changed) or 'nothing'}.")
+    click.echo(f"What it names is looked at by: distilwatch doctor --config {file}")

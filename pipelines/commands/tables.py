@@ -53,6 +53,7 @@ def query(output: str, sql: str, config_path: Path | None, as_json: bool) -> Non
 
     from pipelines.config import load_config
     from pipelines.console import Console
+    from schemas.errors import DistilwatchError
 
     names: Sequence[str]
     price = ""
@@ -68,6 +69,12 @@ def query(output: str, sql: str, config_path: Path | None, as_json: bool) -> Non
 
         names, rows = ask(check_tables(output), sql)
     if as_json:
+        if twice := sorted({name for name in names if list(names).count(name) > 1}):
+            raise DistilwatchError(
+                f"several columns are called {', '.join(twice)}, and JSON would keep one of them",
+                "SQL",
+                "give each a name of its own, with AS",
+            )
         click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=str))
         return
     from rich.markup import escape

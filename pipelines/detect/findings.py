@@ -18,10 +18,10 @@ from transforms.clusters.rows import Finding, finding_of, pool_of
 from transforms.clusters.transforms import Found
 from transforms.coverage.cell_map import cell_tiles, coverage_records
 from transforms.embedding.labels import CapabilityTable
+from transforms.embedding.space import space_name
 from transforms.scoring.bundle import Bundle
 from transforms.scoring.handler import Scored, VerifiedBundle
 from transforms.scoring.usual import Usual
-from transforms.sharing.coverage import space_name
 from transforms.sharing.evidence import evidence_row
 from transforms.sinks.commit import RESOLVED
 

@@ -396,6 +396,7 @@ def test_config_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     code, out, _ = _run(capsys, "config", "check", str(file))
     assert code == 0
     assert "Other than the defaults: sessions.gap." in out
+    assert f"distilwatch doctor --config {file}" in out
     code, out, _ = _run(capsys, "config", "check", str(file), "--json")
     assert json.loads(out) == {"ok": True, "changed": ["sessions.gap"]}
     file.write_text("run: {paralelism: 2}\n")

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from schemas.errors import DistilwatchError
 from transforms.alerts.book_file import BookFile, as_json
 
 _HIDDEN_AFTER = 300
@@ -214,8 +215,19 @@ class Outbox:
         return dead
 
     def replay(self, keys: Sequence[str], now_ms: int) -> int:
-        """Tries dead messages again, all of them where none are named; returns how many."""
+        """Tries dead messages again, all of them where none are named; returns how many.
+
+        Raises:
+          DistilwatchError: a key is not of a dead message; nothing is tried again then.
+        """
         names = as_json(list(keys))
+        dead = {message.key for message in self.messages(["dead"])} if keys else set()
+        if wrong := sorted(set(keys) - dead):
+            raise DistilwatchError(
+                f"there is no dead message {wrong[0]}",
+                "KEYS",
+                "`distilwatch alerts outbox list --state dead` shows them, in brackets",
+            )
         with self._file.writing():
             cursor = self._db.execute(
                 "UPDATE outbox SET state = 'pending', attempts = 0, not_before = ?, done_ms = NULL "

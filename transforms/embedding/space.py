@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -271,3 +272,13 @@ def fit_space(
     norms = np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-9)
     codebook = np.clip(np.rint(centres / norms * UNIT), -127, 127).astype(np.int8)
     return EmbeddingSpace(embedding_model, vectors.shape[1], projection, centre, codebook)
+
+
+def space_name(space: EmbeddingSpace) -> str:
+    """Hash of embedder, projection, centre and codebook, 32 hex digits: in spaces of one name the
+    same vector falls on the same place, and sketches can be compared, whichever lab made them."""
+    digest = blake2b(f"{space.embedding_model}\x1f{space.dim}\x1f".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(space.projection, "<f4").tobytes())
+    digest.update(np.ascontiguousarray(space.centre, "<f8").tobytes())
+    digest.update(np.ascontiguousarray(space.codebook, "i1").tobytes())
+    return digest.hexdigest()

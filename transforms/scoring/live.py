@@ -27,21 +27,13 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from schemas.errors import DistilwatchError
-from transforms.embedding.space import EmbeddingSpace
+from transforms.embedding.space import space_name
 from transforms.scoring.bundle import Bundle, read_verified, signed_manifest
 from transforms.scoring.handler import VerifiedBundle
 from transforms.scoring.recent import Recent
 
 _log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.5
-
-
-def space_digest(space: EmbeddingSpace) -> str:
-    """The same for spaces in which the same vector falls on the same place."""
-    digest = hashlib.sha256(f"{space.embedding_model}\0{space.dim}\0".encode())
-    for part in (space.projection, space.centre, space.codebook):
-        digest.update(part.tobytes())
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +77,7 @@ def load_signed(active: Active, trusted: list[Ed25519PublicKey], space: str) -> 
     Args:
       active: which bundle.
       trusted: keys, one of which has signed it.
-      space: digest of the space that it must have.
+      space: name of the space that it must have.
 
     Raises:
       DistilwatchError: it cannot be used.
@@ -98,7 +90,7 @@ def load_signed(active: Active, trusted: list[Ed25519PublicKey], space: str) -> 
             "give every bundle a folder of its own",
         )  # fmt: skip
     bundle = read_verified(folder, manifest)
-    if space_digest(bundle.space) != space:
+    if space_name(bundle.space) != space:
         raise DistilwatchError(
             "its embedding space is another than that of the running stream", active.folder,
             "train it with --space-of and the present bundle, or start the stream anew with it",

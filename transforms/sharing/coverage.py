@@ -9,14 +9,12 @@ The inner product of two such vectors is their Bhattacharyya coefficient (Bull. 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
 from transforms.coverage.layout import MAX_CELLS, Bins
 from transforms.coverage.sketch import CoverageSketch
-from transforms.embedding.space import EmbeddingSpace
 from transforms.sharing.payloads import Coverage
 
 UNIT = 1 << 16  # of a contribution; 30,000 accounts of one cell still fit 32 bits
@@ -40,16 +38,6 @@ def contributions(sketches: Iterable[CoverageSketch]) -> NDArray[np.int64]:
     for sketch in sketches:
         total += contribution(sketch)
     return total
-
-
-def space_name(space: EmbeddingSpace) -> str:
-    """Hash of embedder, projection, centre and codebook, 32 hex digits: sketches of the same name
-    can be compared, whichever lab made them."""
-    digest = blake2b(f"{space.embedding_model}\x1f{space.dim}\x1f".encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(space.projection, "<f4").tobytes())
-    digest.update(np.ascontiguousarray(space.centre, "<f8").tobytes())
-    digest.update(np.ascontiguousarray(space.codebook, "i1").tobytes())
-    return digest.hexdigest()
 
 
 def noisy_coverage(

@@ -96,6 +96,6 @@ def replay(keys: tuple[str, ...], output: str, config_path: Path | None, as_json
         count = replay_dead(output, load_config(config_path), keys)
         console.result(
             {"replayed": count},
-            [f"{count:,} messages wait to be sent again."],
+            [f"{count:,} {'message waits' if count == 1 else 'messages wait'} to be sent again."],
             then=[f"distilwatch alerts send --output {output}"] if count else [],
         )

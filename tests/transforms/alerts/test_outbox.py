@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.errors import DistilwatchError
 from tests.support.desk import (
     Office,
     Script,
@@ -53,7 +54,11 @@ def test_a_message_waits_longer_each_time_and_dies_at_the_limit(
     assert sending.send_due().dead == 1
     assert desk.book.outbox.counts() == {"dead": 1}
     assert len(warned) == 2  # the first failure, and the death
-    assert desk.book.outbox.replay([], desk.now) == 1
+    [dead] = desk.book.outbox.messages(["dead"])
+    with pytest.raises(DistilwatchError, match="no dead message a-mistake"):
+        desk.book.outbox.replay([dead.key, "a-mistake"], desk.now)
+    assert desk.book.outbox.counts() == {"dead": 1}
+    assert desk.book.outbox.replay([dead.key], desk.now) == 1
     channel.script.clear()
     assert sending.send_due().sent == 1
 

@@ -18,8 +18,9 @@ from transforms.clusters.reports import REPORTED, Watching
 from transforms.clusters.rows import finding_of
 from transforms.coverage.layout import Items
 from transforms.embedding.labels import CapabilityTable
+from transforms.embedding.space import space_name
 from transforms.scoring.bundle import load_bundle, save_bundle
-from transforms.sharing.coverage import contributions, noisy_coverage, space_name
+from transforms.sharing.coverage import contributions, noisy_coverage
 from transforms.sharing.payloads import Behaviour, rounded_score
 from transforms.sharing.watch.listing import LIVE, QUARANTINED, Watched, write_watch_list
 from transforms.sharing.watch.matching import WatchOptions

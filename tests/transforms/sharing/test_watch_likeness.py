@@ -12,8 +12,8 @@ import pytest
 
 from transforms.clusters.signatures import NO_CONTENT, Background, Content
 from transforms.coverage.layout import MAX_CELLS
-from transforms.embedding.space import EmbeddingSpace
-from transforms.sharing.coverage import UNIT, noisy_coverage, space_name
+from transforms.embedding.space import EmbeddingSpace, space_name
+from transforms.sharing.coverage import UNIT, noisy_coverage
 from transforms.sharing.payloads import Behaviour
 from transforms.sharing.watch.evidence import EQUAL, of_family
 from transforms.sharing.watch.likeness import Likeness, said_of_likeness

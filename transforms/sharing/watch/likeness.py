@@ -28,7 +28,7 @@ from scipy.sparse import csr_matrix
 
 from transforms.clusters.signatures import Content
 from transforms.coverage.layout import MAX_CELLS
-from transforms.sharing.coverage import space_name
+from transforms.embedding.space import space_name
 from transforms.sharing.payloads import Coverage, rounded_score
 from transforms.sharing.watch.evidence import FromSource, of_family
 from transforms.sharing.watch.listing import Watched, WatchList
