@@ -56,33 +56,51 @@ def take_out(names: Sequence[str], label: Int, graph: Graph, decisions: Sequence
       int64 of shape (n,); accounts of a part that no decision cuts have one label, as before.
     """
     place = {name: i for i, name in enumerate(names)}
-    side = np.zeros((len(names), len(decisions)), np.bool_)
-    for d, decision in enumerate(decisions):
-        if not decision.holds:
-            continue
+    taken: list[NDArray[np.intp]] = []
+    for decision in decisions:
         out = np.array([place[a] for a in decision.accounts if a in place], np.intp)
         kept = np.array([place[a] for a in decision.rest if a in place], np.intp)
-        cut = np.intersect1d(label[out], label[kept])
-        side[out[np.isin(label[out], cut)], d] = True
-    loose = np.isin(label, label[side.any(axis=1)])
-    if not loose.any():
+        out = out[np.isin(label[out], label[kept])]
+        if decision.holds and len(out):
+            taken.append(out)
+    if not taken:
         return label
-    _, parts = np.unique(np.column_stack([label, side]), axis=0, return_inverse=True)
-    held = connected_within(parts.reshape(-1).astype(np.int64), graph)
-    return np.where(loose, held + label.max() + 1, label)
+    loose = np.flatnonzero(np.isin(label, label[np.concatenate(taken)]))
+    side = np.zeros((len(loose), len(taken)), np.int64)
+    for d, out in enumerate(taken):
+        side[np.searchsorted(loose, out), d] = 1
+    _, parts = np.unique(np.column_stack([label[loose], side]), axis=0, return_inverse=True)
+    # No other part has a label of these, so that none of its links is between two of one label.
+    wanted = np.arange(len(names)) + len(loose)
+    wanted[loose] = parts.reshape(-1)
+    held = connected_within(wanted, graph)
+    found = label.copy()
+    found[loose] = held[loose] + label.max() + 1
+    return found
 
 
-def beside(group: Iterable[str], events: Mapping[str, int], decisions: Sequence[TakenOut]) -> int:
-    """What the revision of a cluster counts beside its own requests.
+def beside(
+    groups: Mapping[str, Sequence[str]],
+    events: Mapping[str, int],
+    decisions: Sequence[TakenOut],
+) -> dict[str, int]:
+    """What the revision of each cluster counts beside its own requests, where that is anything.
 
     Args:
-      group: accounts of the cluster.
+      groups: accounts of the clusters.
       events: requests of each account of the window.
       decisions: in any order.
     """
-    held = frozenset(group)
-    about = [d for d in decisions if not held.isdisjoint(d.accounts | d.rest)]
-    # Once it is smaller, others may not fit it any more either; so all whom it had count on.
-    gone = frozenset().union(*(d.accounts | d.rest for d in about)) - held
-    said = sum(1 if d.holds else 2 for d in about)
-    return said + sum(events.get(account, 0) for account in gone)
+    about: dict[str, set[int]] = {}
+    for d, decision in enumerate(decisions):
+        for account in decision.accounts | decision.rest:
+            about.setdefault(account, set()).add(d)
+    found = {}
+    for name, group in groups.items() if about else ():
+        own = [decisions[d] for d in sorted(set().union(*(about.get(a, ()) for a in group)))]
+        # Once it is smaller, others may not fit it any more either; so all whom it had count on.
+        gone = frozenset().union(*(d.accounts | d.rest for d in own)) - set(group)
+        if own:
+            said = sum(1 if d.holds else 2 for d in own)
+            found[name] = said + sum(events.get(account, 0) for account in gone)
+    return found

@@ -176,12 +176,13 @@ def assign(
     for old, (new, revision) in sorted(gone.items()) if version >= before.requests else ():
         absorbed.setdefault(new, []).append(Absorbed(old, revision))
     links = {c.cluster_id: c.links for c in components}
+    besides = beside(groups, events, taken_out)
     memberships = []
     ids, revisions, apart = dict(before.ids), dict(before.revisions), {}
     for first, group in (groups | alone).items():
         name = names.ids[first]
         taken_over = tuple(absorbed.get(name, ()))
-        more = beside(group, events, taken_out) if len(group) > 1 else 0
+        more = besides.get(first, 0)
         revisions[name] = max(revisions.get(name, 0), sum(events[a] for a in group) + more)
         for account, shared in zip(group, links.get(first, ((),)), strict=True):
             if len(group) > 1 or ids.setdefault(account, name) == name:

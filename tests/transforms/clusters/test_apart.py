@@ -103,7 +103,8 @@ def test_the_revision_of_a_cluster_grows_with_every_decision() -> None:
 
     def revision(group: str, *made: TakenOut) -> int:
         accounts = group.split()
-        return sum(events[a] for a in accounts) + beside(accounts, events, made)
+        more = beside({"c": accounts}, events, made)
+        return sum(events[a] for a in accounts) + more.get("c", 0)
 
     said = [
         revision("a0 a1 a2 a3"),
