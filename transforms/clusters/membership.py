@@ -59,6 +59,7 @@ class Remembered(NamedTuple):
       gone: names that nobody has any more: to that of the cluster which has most of the accounts,
         and the revision with which it ended.
       said: of the names in that report, a digest of all that it said of them.
+      present: accounts of the window.
     """
 
     version: int = 0
@@ -68,6 +69,13 @@ class Remembered(NamedTuple):
     alone: Mapping[str, str] = {}
     requests: int = 0
     said: Mapping[str, bytes] = {}
+    present: frozenset[str] = frozenset()
+
+    def names(self) -> dict[str, str]:
+        """What the accounts of the window were called."""
+        if not self.present:  # of an older version
+            return dict(self.ids)
+        return {account: name for account, name in self.ids.items() if account in self.present}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,15 +125,21 @@ class Memory:
     windows: Mapping[int, Remembered] = field(default_factory=dict)
 
     def of(self, window_start_ms: int) -> Remembered:
-        """What to begin a report with; a window that is new goes on with the names of the window
-        nearest in time, and after these with those of earlier runs."""
+        """What to begin a report with; a window that is new goes on with the names of the windows
+        nearest in time, and after these with those of earlier runs.
+
+        Of accounts that were in none of the windows remembered nothing is known any more, or a
+        stream of new accounts would be remembered for ever.
+        """
         said = self.windows.get(window_start_ms)
         if said is not None:
             return said
         before = self.known.of(window_start_ms)
         own = self.known.ids.get(window_start_ms, {})
         near = sorted(self.windows, key=lambda start: (abs(start - window_start_ms), start))
-        latest = self.windows[near[0]].ids if near else {}
+        latest: dict[str, str] = {}
+        for start in reversed(near):
+            latest.update(self.windows[start].names())
         return before._replace(ids={**before.ids, **latest, **own})
 
     def with_report(self, window_start_ms: int, said: Remembered) -> Memory:
@@ -191,7 +205,10 @@ def assign(
                 apart[account] = name
             said = Membership(version, name, len(group), shared, taken_over, beside=more)
             memberships.append((account, said))
-    return Report(memberships, Remembered(version, ids, revisions, gone, apart, before.requests))
+    remembered = Remembered(
+        version, ids, revisions, gone, apart, before.requests, present=frozenset(events)
+    )
+    return Report(memberships, remembered)
 
 
 def only_news(report: Report, accounts: Iterable[Linkable], before: Remembered) -> Report:

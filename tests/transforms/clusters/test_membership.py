@@ -117,6 +117,20 @@ def test_a_new_window_goes_on_with_the_names_of_the_last_one() -> None:
     assert len(memory.windows) == 3
 
 
+def test_a_stream_of_new_accounts_is_not_remembered_for_ever() -> None:
+    memory = Memory(KnownIds({0: {"x": "c-x"}}))
+    for start in range(20):
+        pair = [chr(0x4E00 + 2 * start), chr(0x4E01 + 2 * start)]
+        # z is there every window, y every other one.
+        said = report(["".join(pair), "zy" if start % 2 else "z"], memory.of(start))
+        memory = memory.with_report(start, said["kept"])
+        assert len(memory.of(start + 1).ids) <= 1 + 3 * 2 + 2
+        if start:
+            assert memory.of(start + 1).ids["z"] == cluster_id("z")
+            assert memory.of(start + 1).ids["y"] == cluster_id("z")
+    assert memory.of(20).ids["x"] == "c-x"
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 4), min_size=8, max_size=8), min_size=1, max_size=5))
 def test_every_report_names_every_account_once_and_a_repeat_changes_nothing(
