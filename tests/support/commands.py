@@ -51,6 +51,8 @@ def _command(
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv = [str(COMMAND), *words]
+    # DuckDB takes a program without a file for a person's session, and shows how far a query is.
+    sys.modules["__main__"].__file__ = str(COMMAND)
     from pipelines.cli import main
 
     sys.exit(main())
