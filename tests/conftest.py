@@ -14,6 +14,7 @@ from hypothesis import settings
 from infra.local.bigquery_emulator import BigQueryEmulator, emulator_command
 from infra.local.flink_cluster import FlinkCluster, WorkerPool, flink_libs
 from infra.local.services import KafkaBroker, ServiceError, kafka_libs, prism_location
+from tests.support.commands import run
 
 Service = TypeVar("Service", KafkaBroker, BigQueryEmulator)
 
@@ -47,6 +48,17 @@ def signing_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISTILWATCH_HOME", str(home))
         yield home
+
+
+@pytest.fixture(scope="session", autouse=True)
+def labs_are_forked() -> Iterator[None]:
+    """Commands of the drill's labs begin where their imports are done, as those of tests do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "pipelines.sharing_drill.labs.process",
+            lambda words, home: run(*words, home=home, check=False),
+        )
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import duckdb
 
 from pipelines.decisions import tables_of
 from schemas.errors import DistilwatchError
+from transforms.alerts.decision_store import DispositionStore
 from transforms.alerts.dispositions import WITHDRAW, Disposition
 from transforms.clusters.apart import TakenOut
 from transforms.clusters.membership import KnownIds
@@ -108,10 +109,9 @@ def _decisions(uri: str) -> list[Disposition]:
     """All rows, oldest first."""
     if uri.startswith("duckdb:"):
         path = duckdb_path(uri)
-        there = path.is_file() and path.stat().st_size
-    else:
-        there = uri.startswith("bigquery:")
-    return tables_of(uri).decisions.rows() if there else []
+        # A database may have nothing but decisions yet.
+        return DispositionStore(path).rows() if path.is_file() and path.stat().st_size else []
+    return tables_of(uri).decisions.rows() if uri.startswith("bigquery:") else []
 
 
 def _read(uri: str) -> KnownIds:

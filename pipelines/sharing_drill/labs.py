@@ -26,15 +26,19 @@ def command(home: Path, *arguments: object) -> dict[str, Any]:
     Raises:
       RuntimeError: when it fails, with all that it said.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", *map(str, arguments), "--json"],
-        capture_output=True, text=True, check=False,
-        env=os.environ | {"DISTILWATCH_HOME": str(home)},
-    )  # fmt: skip
+    done = process([*map(str, arguments), "--json"], home)
     if done.returncode:
         raise RuntimeError(f"{arguments}\n{done.stdout}\n{done.stderr}")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def process(words: Sequence[str], home: Path) -> subprocess.CompletedProcess[str]:
+    """Runs `distilwatch …` with its keys in `home`."""
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", *words], capture_output=True, text=True,
+        check=False, env=os.environ | {"DISTILWATCH_HOME": str(home)},
+    )  # fmt: skip
 
 
 @dataclass

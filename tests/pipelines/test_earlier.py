@@ -102,6 +102,9 @@ def test_what_staff_took_out_of_clusters_holds_until_it_is_taken_back(tmp_path: 
     assert taken_out(uris) == (
         TakenOut(frozenset("a"), frozenset("bc")), TakenOut(frozenset("b"), frozenset("ac"), False),
     )  # fmt: skip
+    alone = DispositionStore(tmp_path / "alone.duckdb")  # which has no other table yet
+    alone.append(kept)
+    assert len(taken_out([f"duckdb:///{tmp_path / 'alone.duckdb'}"])) == 1
     (tmp_path / "empty.duckdb").touch()
     assert taken_out([f"duckdb:///{tmp_path / name}" for name in ("no.db", "empty.duckdb")]) == ()
 
