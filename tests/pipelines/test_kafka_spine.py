@@ -27,7 +27,7 @@ def test_composed_corpora_through_kafka_twice(kafka: KafkaBroker, tmp_path: Path
     requests, alerts = new_topic(kafka, 4), new_topic(kafka)
     made = result(
         "simulate", "--corpus", DATA / "prompts", "--traces", DATA / "traces",
-        "--events", 100_000, "--mutate", 0.05, "--out", requests.uri,
+        "--events", 200_000, "--mutate", 0.05, "--out", requests.uri,
         "--history", tmp_path / "history.jsonl", "--labels", tmp_path / "labels.jsonl", home=home,
     )  # fmt: skip
     result("train", "--input", tmp_path / "history.jsonl", "--bundle", bundle, home=home)
