@@ -44,9 +44,7 @@ class Allowed(Part):
         if cluster_id in self.clusters:
             return True
         names = list(accounts)
-        # Of an account's letters only * and ? are others: [!x]* would fit nearly all accounts.
-        patterns = [pattern.replace("[", "[[]") for pattern in self.accounts]
-        hits = sum(any(fnmatchcase(n, pattern) for pattern in patterns) for n in names)
+        hits = sum(any(fnmatchcase(n, pattern) for pattern in self.accounts) for n in names)
         return bool(hits) and hits >= self.least_share * len(names)
 
 

@@ -97,21 +97,6 @@ def test_the_allowlist_holds_until_its_day(office: Callable[..., Office]) -> Non
     assert desk.look() == ["opened c-1"]
 
 
-@pytest.mark.parametrize(
-    ("pattern", "fits"),
-    [("a?", ["a1", "a["]), ("a[*", ["a["]), ("[!x]*", []), ("a[1]", []), ("*1", ["a1"])],
-)
-def test_only_stars_and_question_marks_of_an_account_are_patterns(
-    pattern: str, fits: list[str]
-) -> None:
-    entry = Allowed(
-        name="nile-contract", kind="contract", owner="legal", reason="contract 17",
-        expires=datetime.fromtimestamp(NOON / 1000, UTC), accounts=(pattern,),
-    )  # fmt: skip
-    names = ["a1", "a[", "xy"]
-    assert [name for name in names if entry.covers("c-1", [name], 0)] == fits
-
-
 def test_of_a_merge_one_alert_is_left(office: Callable[..., Office]) -> None:
     desk = office()
     desk.look(cluster(), cluster("c-2"))
