@@ -32,6 +32,7 @@ PARTS: dict[str, list[str]] = {
     "stages": ["bench.profiling"],
     "events": ["bench.scaling"],
     "slots": ["bench.slots"],
+    "workers": ["bench.workers"],
     "memory": ["bench.memory"],
     "linking": ["bench.linking"],
     "scoring": ["bench.scoring"],

@@ -50,7 +50,7 @@ def signing_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield home
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def labs_are_forked() -> Iterator[None]:
     """Commands of the drill's labs begin where their imports are done, as those of tests do."""
     with pytest.MonkeyPatch.context() as patch:

@@ -115,7 +115,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, out: str | Outgoing) -> None:
     )
     clusters = profiles | "Clusters" >> FindClusters(
         bundle, link_options(config), policy.max_p, config.profiles.window_ms, early_ms, late_ms,
-        plan.earlier, plan.taken_out, watching(config, plan.endless),
+        plan.earlier, plan.cannot_link, watching(config, plan.endless),
     )  # fmt: skip
     flagged = clusters | "Findings" >> _findings(plan, early_ms, late_ms)
     if plan.endless and not out.knows_what_was_said:

@@ -11,7 +11,7 @@ from pipelines.decisions import tables_of
 from schemas.errors import DistilwatchError
 from transforms.alerts.decision_store import DispositionStore
 from transforms.alerts.dispositions import WITHDRAW, Disposition
-from transforms.clusters.apart import TakenOut
+from transforms.clusters.cannot_link import CannotLink
 from transforms.clusters.membership import KnownIds
 from transforms.sinks import duckdb_path
 from transforms.sinks.duckdb import opened
@@ -83,7 +83,7 @@ def known_ids(outputs: Sequence[str]) -> KnownIds:
     return KnownIds()
 
 
-def taken_out(outputs: Sequence[str]) -> tuple[TakenOut, ...]:
+def cannot_links(outputs: Sequence[str]) -> tuple[CannotLink, ...]:
     """Accounts that do not belong with the rest of a cluster, as decisions in any output say.
 
     Args:
@@ -95,7 +95,7 @@ def taken_out(outputs: Sequence[str]) -> tuple[TakenOut, ...]:
     rows = [row for uri in outputs for row in _decisions(uri)]
     withdrawn = {row.name for row in rows if row.decision == WITHDRAW}
     return tuple(
-        TakenOut(
+        CannotLink(
             frozenset(row.split_accounts),
             frozenset(row.accounts) - frozenset(row.split_accounts),
             row.name not in withdrawn,

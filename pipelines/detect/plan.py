@@ -10,11 +10,11 @@ from typing import Any
 
 from pipelines.config import Config
 from pipelines.detect.backfill import Backfill
-from pipelines.detect.earlier import known_ids, taken_out
+from pipelines.detect.earlier import cannot_links, known_ids
 from pipelines.parts import is_endless, known_texts
 from transforms.alerts.known import KnownPolicy
 from transforms.alerts.policy import AlertBudget, AlertPolicy
-from transforms.clusters.apart import TakenOut
+from transforms.clusters.cannot_link import CannotLink
 from transforms.clusters.membership import NO_IDS, KnownIds
 from transforms.ingest.batch import RecordBatch
 from transforms.ingest.known import KnownTexts
@@ -61,7 +61,7 @@ class Plan:
     Attributes:
       endless: whether an input has no end, so that reports come early.
       earlier: what earlier runs called the accounts' clusters.
-      taken_out: what staff took out of clusters.
+      cannot_link: what staff took out of clusters.
       warnings: what the user should know about the results.
       budget: sets the policy's threshold by the bundle; None: it does not depend on it.
       store: folder whose pointer names the bundle, and is watched; None: one bundle for good.
@@ -79,7 +79,7 @@ class Plan:
     endless: bool
     runner: str
     earlier: KnownIds = NO_IDS
-    taken_out: tuple[TakenOut, ...] = ()
+    cannot_link: tuple[CannotLink, ...] = ()
     warnings: tuple[str, ...] = ()
     budget: AlertBudget | None = None
     store: Path | None = None
@@ -123,7 +123,7 @@ def make_plan(options: DetectOptions) -> Plan:
         endless,
         options.runner or ("prism" if endless else "direct"),
         known_ids(options.outputs),
-        taken_out(options.outputs),
+        cannot_links(options.outputs),
         _warnings(known, bundle.training),
         budget,
         store,

@@ -29,7 +29,7 @@ from apache_beam.portability.api import beam_fn_api_pb2_grpc as services
 from apache_beam.runners.worker.sdk_worker import SdkHarness
 from apache_beam.utils import thread_pool_executor
 
-from pipelines.flink import worker
+from pipelines.flink import forked_worker
 
 _log = logging.getLogger(__name__)
 
@@ -56,13 +56,13 @@ class WorkerPool(services.BeamFnExternalWorkerPoolServicer):  # type: ignore[mis
         self, request: api.StartWorkerRequest, _: grpc.ServicerContext
     ) -> api.StartWorkerResponse:
         """Starts one."""
-        asked = _Worker(request.worker_id, request.control_endpoint.url)
+        worker = _Worker(request.worker_id, request.control_endpoint.url)
         try:
-            asked.start()
+            worker.start()
         except OSError as error:
             return api.StartWorkerResponse(error=f"a worker cannot be started: {error}")
         with self._lock:
-            self._workers.append(asked)
+            self._workers.append(worker)
         return api.StartWorkerResponse()
 
     def StopWorker(  # noqa: N802
@@ -76,39 +76,39 @@ class WorkerPool(services.BeamFnExternalWorkerPoolServicer):  # type: ignore[mis
         starts those again that have died while they are waited for."""
         with self._lock:
             workers = list(self._workers)
-        for one in workers:
-            if not self._is_wanted(one):
+        for worker in workers:
+            if not self._is_wanted(worker):
                 with self._lock:
-                    self._workers.remove(one)
+                    self._workers.remove(worker)
 
-    def _is_wanted(self, one: _Worker) -> bool:
-        code, listens, now = one.exit_code(), _listens(one.url), time.monotonic()
+    def _is_wanted(self, worker: _Worker) -> bool:
+        code, listens, now = worker.exit_code(), _listens(worker.url), time.monotonic()
         if code is not None:
-            if code == 0 or not listens or one.tries >= _TRIES:
+            if code == 0 or not listens or worker.tries >= _TRIES:
                 return False
-            if one.died is None:
-                one.died = now
-            if now - one.died >= self._again_s:
-                _log.warning("worker %s died (%d); once more", one.name, code)
+            if worker.died is None:
+                worker.died = now
+            if now - worker.died >= self._again_s:
+                _log.warning("worker %s died (%d); once more", worker.name, code)
                 with suppress(OSError):  # no memory for one: tried again, and counted as a try
-                    one.start()
+                    worker.start()
         elif listens:
-            one.seen = now
-        elif now - one.seen > self._left_alone_s:
-            _log.warning("worker %s has no task manager at %s", one.name, one.url)
-            one.process.kill()
+            worker.seen = now
+        elif now - worker.seen > self._left_alone_s:
+            _log.warning("worker %s has no task manager at %s", worker.name, worker.url)
+            worker.process.kill()
         return True
 
     def end(self) -> None:
         """Ends all workers."""
         with self._lock:
             workers, self._workers = self._workers, []
-        for one in workers:
-            one.process.terminate()
-        for one in workers:
-            one.process.join(5)
-            one.process.kill()
-            one.process.join()
+        for worker in workers:
+            worker.process.terminate()
+        for worker in workers:
+            worker.process.join(5)
+            worker.process.kill()
+            worker.process.join()
 
 
 class _Worker:
@@ -126,12 +126,12 @@ class _Worker:
         """Starts its next process."""
         self.tries += 1
         self.died = None
-        self.process = worker.started(self.url, self.name)
+        self.process = forked_worker.started(self.url, self.name)
         _log.info("worker %s for %s: process %d", self.name, self.url, self.process.pid)
 
     def exit_code(self) -> int | None:
         """Of its newest process; None while it lives."""
-        return worker.exit_code(self.process)
+        return forked_worker.exit_code(self.process)
 
 
 def _listens(url: str) -> bool:
@@ -208,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     pool = WorkerPool()
-    worker.get_ready()
+    forked_worker.get_ready()
     try:
         with serving(pool, args.host, args.port) as address:
             _log.info("process %d starts workers for who asks at %s", os.getpid(), address)

@@ -12,6 +12,7 @@ from tests.pipelines.test_share_commands import SETTINGS
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("labs_are_forked")
 def test_poisoned_indicators_flag_no_benign_account(tmp_path: Path) -> None:
     found: dict[str, Any] = measure(tmp_path, 160, 7_000, SETTINGS)
     assert found["benign_groups"] >= 3

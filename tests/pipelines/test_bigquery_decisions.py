@@ -12,7 +12,7 @@ import pytest
 
 from infra.local.bigquery_emulator import BigQueryEmulator
 from pipelines.decisions import decisions_in
-from pipelines.detect.earlier import taken_out
+from pipelines.detect.earlier import cannot_links
 from pipelines.oncall import OnCall, plain_rows, rules_of
 from pipelines.settings import TablesConfig
 from pipelines.upkeep import expire
@@ -28,7 +28,7 @@ from transforms.alerts.decision_store_bigquery import BigQueryDispositions
 from transforms.alerts.dispositions import accounts_of, decide
 from transforms.bigquery import parse_bigquery_uri
 from transforms.bigquery.client import BigQueryOptions, Connection
-from transforms.clusters.apart import TakenOut
+from transforms.clusters.cannot_link import CannotLink
 from transforms.sinks.bigquery.write import BigQuerySink
 from transforms.sinks.duckdb import write_tables
 
@@ -60,7 +60,7 @@ def test_commands_decide_undo_and_list(dataset: Dataset, tmp_path: Path) -> None
     [row] = [r for r in dataset.rows("dispositions") if r["cluster_id"] == "c-3"]
     assert row["reason"] == "it's “ours”"
     assert row["split_accounts"] == ["a6"]
-    assert taken_out([uri]) == (TakenOut(frozenset({"a6"}), frozenset({"a2"})),)
+    assert cannot_links([uri]) == (CannotLink(frozenset({"a6"}), frozenset({"a2"})),)
 
     # Views of precision know of it, as they do in DuckDB.
     assert len(result("tables", "views", "--output", uri, home=home)["views"]) == len(NAMES)

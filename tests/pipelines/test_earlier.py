@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from pipelines.detect.build import profile_row
-from pipelines.detect.earlier import known_ids, taken_out
+from pipelines.detect.earlier import cannot_links, known_ids
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from tests.support.sketches import person, sketch_of
 from transforms.alerts.decision_store import DispositionStore
 from transforms.alerts.dispositions import decide
-from transforms.clusters.apart import TakenOut
+from transforms.clusters.cannot_link import CannotLink
 from transforms.clusters.elements import AccountProfile
 from transforms.scoring.handler import Scored
 from transforms.sinks.duckdb import write_tables
@@ -90,7 +90,7 @@ def test_outputs_that_are_not_there_tell_nothing(tmp_path: Path) -> None:
 
 def test_what_staff_took_out_of_clusters_holds_until_it_is_taken_back(tmp_path: Path) -> None:
     uris = ["kafka://h:1/t", written(tmp_path, "parquet"), written(tmp_path, "duckdb")]
-    assert taken_out(uris) == ()
+    assert cannot_links(uris) == ()
     store = DispositionStore(tmp_path / "out.duckdb")
     kept, undone = (
         decide({"cluster_id": "c-1"}, ["a", "b", "c"], "split", by="ana", why="a customer",
@@ -99,14 +99,17 @@ def test_what_staff_took_out_of_clusters_holds_until_it_is_taken_back(tmp_path: 
     )  # fmt: skip
     store.append(kept, undone)
     store.withdraw(undone.disposition_id, "ana", "a mistake")
-    assert taken_out(uris) == (
-        TakenOut(frozenset("a"), frozenset("bc")), TakenOut(frozenset("b"), frozenset("ac"), False),
+    assert cannot_links(uris) == (
+        CannotLink(frozenset("a"), frozenset("bc")),
+        CannotLink(frozenset("b"), frozenset("ac"), False),
     )  # fmt: skip
     alone = DispositionStore(tmp_path / "alone.duckdb")  # which has no other table yet
     alone.append(kept)
-    assert len(taken_out([f"duckdb:///{tmp_path / 'alone.duckdb'}"])) == 1
+    assert len(cannot_links([f"duckdb:///{tmp_path / 'alone.duckdb'}"])) == 1
     (tmp_path / "empty.duckdb").touch()
-    assert taken_out([f"duckdb:///{tmp_path / name}" for name in ("no.db", "empty.duckdb")]) == ()
+    assert (
+        cannot_links([f"duckdb:///{tmp_path / name}" for name in ("no.db", "empty.duckdb")]) == ()
+    )
 
 
 def test_an_output_that_is_something_else_is_told(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ CHANCE = 1e-4  # of each comparison below, that chance alone makes it fail
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def report(tmp_path_factory: pytest.TempPathFactory, labs_are_forked: None) -> dict[str, Any]:
     try:
         kafka_libs()
     except ServiceError as missing:

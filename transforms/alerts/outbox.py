@@ -221,14 +221,18 @@ class Outbox:
           DistilwatchError: a key is not of a dead message; nothing is tried again then.
         """
         names = as_json(list(keys))
-        dead = {message.key for message in self.messages(["dead"])} if keys else set()
-        if wrong := sorted(set(keys) - dead):
-            raise DistilwatchError(
-                f"there is no dead message {wrong[0]}",
-                "KEYS",
-                "`distilwatch alerts outbox list --state dead` shows them, in brackets",
-            )
         with self._file.writing():
+            wrong = self._db.execute(
+                "SELECT min(value) FROM json_each(?) WHERE value NOT IN "
+                "(SELECT key FROM outbox WHERE state = 'dead')",
+                [names],
+            ).fetchone()[0]
+            if wrong is not None:
+                raise DistilwatchError(
+                    f"there is no dead message {wrong}",
+                    "KEYS",
+                    "`distilwatch alerts outbox list --state dead` shows them, in brackets",
+                )
             cursor = self._db.execute(
                 "UPDATE outbox SET state = 'pending', attempts = 0, not_before = ?, done_ms = NULL "
                 "WHERE state = 'dead' AND (json_array_length(?) = 0 OR key IN "

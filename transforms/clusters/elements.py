@@ -75,7 +75,7 @@ class Cluster:
     @property
     def revision(self) -> int:
         """Of its rows; the largest counts."""
-        return self.row.pool.events + self.members[0].membership.beside
+        return self.row.pool.events + self.members[0].membership.revision_offset
 
 
 def version_of(item: Cluster | AccountProfile) -> int:

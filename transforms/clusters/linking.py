@@ -10,7 +10,7 @@ import apache_beam as beam
 from apache_beam import coders, typehints
 from apache_beam.transforms import userstate
 
-from transforms.clusters.apart import TakenOut
+from transforms.clusters.cannot_link import CannotLink
 from transforms.clusters.elements import AccountProfile
 from transforms.clusters.links import (
     Linkable,
@@ -60,13 +60,13 @@ class _LinkFn(beam.DoFn):  # type: ignore[misc]
         bundle: VerifiedBundle,
         options: LinkOptions,
         known: KnownIds,
-        taken_out: tuple[TakenOut, ...],
+        cannot_link: tuple[CannotLink, ...],
         watching: Watching,
     ) -> None:
         self._verified = bundle
         self._options = options
         self._known = known
-        self._taken_out = taken_out
+        self._cannot_link = cannot_link
         self._watching = watching
 
     def setup(self) -> None:
@@ -77,11 +77,11 @@ class _LinkFn(beam.DoFn):  # type: ignore[misc]
         self._bundle = self._verified.now(self._bundle)
 
     def _report(self, accounts: list[Linkable], before: Remembered) -> Report:
-        linked = find_components(accounts, self._options, self._taken_out)
+        linked = find_components(accounts, self._options, self._cannot_link)
         matched = with_matches(
-            accounts, linked, self._bundle.background, self._options, self._taken_out
+            accounts, linked, self._bundle.background, self._options, self._cannot_link
         )
-        report = assign(accounts, matched, before, self._taken_out)
+        report = assign(accounts, matched, before, self._cannot_link)
         watched, options = self._watched.current(), self._watching.options
         return report._replace(
             memberships=with_hits(report.memberships, accounts, watched, options)

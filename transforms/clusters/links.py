@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transforms.clusters.activity import NO_ACTIVITY, Activity, activity_of
-from transforms.clusters.apart import TakenOut, take_out
+from transforms.clusters.cannot_link import CannotLink, separate
 from transforms.clusters.hand_over import HandOverOptions
 from transforms.clusters.names import cluster_id
 from transforms.clusters.signatures import (
@@ -192,14 +192,14 @@ def common_things(
 
 
 def find_components(
-    accounts: Sequence[Linkable], options: LinkOptions, taken_out: Sequence[TakenOut] = ()
+    accounts: Sequence[Linkable], options: LinkOptions, cannot_link: Sequence[CannotLink] = ()
 ) -> list[Component]:
     """Links accounts and returns the components of two and more, loose ones in their parts.
 
     Args:
       accounts: each account once, in any order; the result does not depend on it.
       options: weights and threshold.
-      taken_out: what staff took out of clusters.
+      cannot_link: what staff took out of clusters.
     """
     accounts = sorted(accounts, key=lambda a: (a.since_ms, a.account))
     if len(accounts) < 2:
@@ -222,8 +222,8 @@ def find_components(
     hubs = used[(sizes[used] > _PAIRWISE) & (weights[used] >= options.least_weight)]
     graph = Graph(pairs, strength, _members_of(owner, shared, hubs), weights[hubs])
     label = dense_parts(len(accounts), graph, options.split)
-    if taken_out:
-        label = take_out([a.account for a in accounts], label, graph, taken_out)
+    if cannot_link:
+        label = separate([a.account for a in accounts], label, graph, cannot_link)
     links = _links_by_owner(owner, shared, weights, used)
     _add_timed(links, timed, [a.account for a in accounts])
     found = []
@@ -246,7 +246,7 @@ def with_matches(
     components: Sequence[Component],
     background: Background,
     options: LinkOptions,
-    taken_out: Sequence[TakenOut] = (),
+    cannot_link: Sequence[CannotLink] = (),
 ) -> list[Component]:
     """Components with the accounts added that carry their signature; see `signatures`.
 
@@ -257,7 +257,7 @@ def with_matches(
       components: of linked accounts.
       background: what the accounts of the history ask.
       options: how sure to be.
-      taken_out: what staff took out of clusters.
+      cannot_link: what staff took out of clusters.
     """
     accounts = sorted(accounts, key=lambda a: (a.since_ms, a.account))
     place = {a.account: i for i, a in enumerate(accounts)}
@@ -272,7 +272,7 @@ def with_matches(
     members = [dict(zip(c.accounts, c.links, strict=True)) for c in components]
     for i, (group, p_value) in sorted(found.items()):
         component = components[group]
-        if any(decision.parts(accounts[i].account, members[group]) for decision in taken_out):
+        if any(decision.separates(accounts[i].account, members[group]) for decision in cannot_link):
             continue
         signature = f"{hash64('signature' + component.cluster_id) >> 8:014x}"
         link = Link(CONTENT, signature, len(component.accounts), round(1 - p_value, 4))

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from itertools import chain
 from typing import NamedTuple
 
-from transforms.clusters.apart import TakenOut, beside
+from transforms.clusters.cannot_link import CannotLink, revision_offsets
 from transforms.clusters.links import Component, Link, Linkable
 from transforms.clusters.names import cluster_id, keep_ids
 from transforms.sharing.watch.evidence import NOTHING_REPORTED, Reported
@@ -33,7 +33,7 @@ class Membership(NamedTuple):
       absorbed: names of which the cluster has most of the accounts.
       hits: received indicators that the account carries.
       reported: what they say of the cluster.
-      beside: what the cluster's revision counts beside its requests, see `apart`.
+      revision_offset: what the cluster's revision counts beside its requests, see `cannot_link`.
     """
 
     version: int
@@ -43,7 +43,7 @@ class Membership(NamedTuple):
     absorbed: tuple[Absorbed, ...] = ()
     hits: tuple[Hit, ...] = ()
     reported: Reported = NOTHING_REPORTED
-    beside: int = 0
+    revision_offset: int = 0
 
 
 class Remembered(NamedTuple):
@@ -159,7 +159,7 @@ def assign(
     accounts: Iterable[Linkable],
     components: Sequence[Component],
     before: Remembered,
-    taken_out: Sequence[TakenOut] = (),
+    cannot_link: Sequence[CannotLink] = (),
 ) -> Report:
     """Names components and accounts alone, after what was said before.
 
@@ -169,7 +169,7 @@ def assign(
       accounts: all of a window.
       components: of two and more of them.
       before: what was said of the window last, or of another.
-      taken_out: what staff took out of clusters, and whether they took that back.
+      cannot_link: what staff took out of clusters, and whether they took that back.
     """
     events = {account.account: account.events for account in accounts}
     version = sum(events.values())
@@ -190,20 +190,20 @@ def assign(
     for old, (new, revision) in sorted(gone.items()) if version >= before.requests else ():
         absorbed.setdefault(new, []).append(Absorbed(old, revision))
     links = {c.cluster_id: c.links for c in components}
-    besides = beside(groups, events, taken_out)
+    offsets = revision_offsets(groups, events, cannot_link)
     memberships = []
     ids, revisions, apart = dict(before.ids), dict(before.revisions), {}
     for first, group in (groups | alone).items():
         name = names.ids[first]
         taken_over = tuple(absorbed.get(name, ()))
-        more = besides.get(first, 0)
+        more = offsets.get(first, 0)
         revisions[name] = max(revisions.get(name, 0), sum(events[a] for a in group) + more)
         for account, shared in zip(group, links.get(first, ((),)), strict=True):
             if len(group) > 1 or ids.setdefault(account, name) == name:
                 ids[account] = name
             else:
                 apart[account] = name
-            said = Membership(version, name, len(group), shared, taken_over, beside=more)
+            said = Membership(version, name, len(group), shared, taken_over, revision_offset=more)
             memberships.append((account, said))
     remembered = Remembered(
         version, ids, revisions, gone, apart, before.requests, present=frozenset(events)

@@ -17,7 +17,7 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.ml.inference.base import RunInference
 
-from transforms.clusters.apart import TakenOut
+from transforms.clusters.cannot_link import CannotLink
 from transforms.clusters.elements import AccountProfile, Cluster, ClusterMember
 from transforms.clusters.feature_table import CLUSTER_FEATURES
 from transforms.clusters.features import Member, group_row
@@ -66,7 +66,7 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
       explain_below: clusters with a p-value up to this get reasons.
       window_ms, early_firing_ms, allowed_lateness_ms: as of the profiles.
       known: names that earlier runs gave.
-      taken_out: what staff took out of clusters.
+      cannot_link: what staff took out of clusters.
       watching: for what other labs reported.
     """
 
@@ -77,7 +77,7 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
     early_firing_ms: int
     allowed_lateness_ms: int
     known: KnownIds = NO_IDS
-    taken_out: tuple[TakenOut, ...] = ()
+    cannot_link: tuple[CannotLink, ...] = ()
     watching: Watching = NOT_WATCHING
 
     def expand(self, profiles: beam.PCollection[Scored[AccountProfile]]) -> Found:
@@ -112,7 +112,7 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
         return min(1.0, self.explain_below * gain)
 
     def _link(self) -> beam.PTransform:
-        how = self.bundle, self.links, self.known, self.taken_out, self.watching
+        how = self.bundle, self.links, self.known, self.cannot_link, self.watching
         if not self.early_firing_ms:
             return beam.ParDo(MembershipsFn(*how))
         return LinkAgain(MembershipsAgainFn(*how), self.window_ms, self.allowed_lateness_ms)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import grpc
 import pytest
 from apache_beam.portability.api import beam_fn_api_pb2 as api
 from apache_beam.portability.api import beam_fn_api_pb2_grpc as services
 
+from infra.local.task_manager import TaskManager
 from pipelines.flink.worker_pool import ThreadPool, WorkerPool, main, serving
 
 
@@ -24,29 +23,6 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-class TaskManager(services.BeamFnControlServicer):  # type: ignore[misc]
-    """The end of a worker's connection that a task manager has, with nothing to do."""
-
-    def __init__(self) -> None:
-        self.workers: list[str] = []
-        self._over = threading.Event()
-        self._server = grpc.server(ThreadPoolExecutor(4))
-        services.add_BeamFnControlServicer_to_server(self, self._server)
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
-        self._server.start()
-
-    def Control(self, _: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
-        """What the worker is to do, until the job is over."""
-        self.workers.append(dict(context.invocation_metadata())["worker_id"])
-        self._over.wait()
-        return iter(())
-
-    def end(self) -> None:
-        """Closes the connection, as at the end of a job."""
-        self._over.set()
-        self._server.stop(None).wait()
-
-
 @pytest.fixture
 def task_managers() -> Iterator[list[TaskManager]]:
     both = [TaskManager(), TaskManager()]
@@ -56,12 +32,7 @@ def task_managers() -> Iterator[list[TaskManager]]:
 
 
 def ask(pool: str, task_manager: TaskManager) -> None:
-    """For a worker of the name that the first worker of every job has."""
-    with grpc.insecure_channel(pool) as channel:
-        request = api.StartWorkerRequest(worker_id="1-1")
-        request.control_endpoint.url = task_manager.address
-        response = services.BeamFnExternalWorkerPoolStub(channel).StartWorker(request)
-    assert not response.error
+    assert not task_manager.ask(pool)
 
 
 def stop(pool: str) -> None:
@@ -112,7 +83,7 @@ def test_who_ends_a_worker_does_not_end_another_one_of_its_name(
 def test_a_worker_that_hangs_is_killed_when_its_task_manager_is_gone(
     task_managers: list[TaskManager], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.flink.worker.work", hangs)
+    monkeypatch.setattr("pipelines.flink.forked_worker.work", hangs)
     pool = WorkerPool(left_alone_s=0.0)
     try:
         with serving(pool) as address:
@@ -164,7 +135,7 @@ def test_a_worker_that_dies_is_started_again_while_it_is_waited_for(
 def test_a_worker_that_dies_again_and_again_is_given_up(
     task_managers: list[TaskManager], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.flink.worker.work", dies)
+    monkeypatch.setattr("pipelines.flink.forked_worker.work", dies)
     pool = WorkerPool(again_s=0.0)
     with serving(pool) as address:
         ask(address, task_managers[0])
@@ -192,7 +163,7 @@ def test_the_pool_outlives_a_worker_that_cannot_be_started_again(
             dead.process.kill()
             dead.process.join()
             with monkeypatch.context() as broken:
-                broken.setattr("pipelines.flink.worker.started", no_process)
+                broken.setattr("pipelines.flink.forked_worker.started", no_process)
                 pool.look_after()
                 assert (dead.tries, alive(pool)) == (2, 1)
             pool.look_after()
@@ -204,12 +175,9 @@ def test_the_pool_outlives_a_worker_that_cannot_be_started_again(
 def test_a_worker_that_cannot_be_started_says_so(
     task_managers: list[TaskManager], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.flink.worker.started", no_process)
-    request = api.StartWorkerRequest(worker_id="1-1")
-    request.control_endpoint.url = task_managers[0].address
-    with serving(WorkerPool()) as address, grpc.insecure_channel(address) as channel:
-        response = services.BeamFnExternalWorkerPoolStub(channel).StartWorker(request)
-    assert "cannot be started" in response.error
+    monkeypatch.setattr("pipelines.flink.forked_worker.started", no_process)
+    with serving(WorkerPool()) as address:
+        assert "cannot be started" in task_managers[0].ask(address)
 
 
 def test_threads_end_with_their_connection_and_not_by_name(

@@ -30,6 +30,7 @@ ATTACK = "reasoning:m=32,rate=46,links=1,by=scaffold"
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("labs_are_forked")
 def test_a_coverage_sketch_of_one_lab_finds_the_campaign_at_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,12 @@ def test_a_message_waits_longer_each_time_and_dies_at_the_limit(
     with pytest.raises(DistilwatchError, match="no dead message a-mistake"):
         desk.book.outbox.replay([dead.key, "a-mistake"], desk.now)
     assert desk.book.outbox.counts() == {"dead": 1}
+    columns = "alert_id, channel, notice, state, not_before, made_ms"
+    desk.book.outbox._db.execute(  # more of them than `messages` lists
+        f"INSERT INTO outbox (key, {columns}) SELECT 'dead-' || value, {columns} FROM outbox, "
+        "(WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n LIMIT 1000) "
+        "SELECT value FROM n)"
+    )
     assert desk.book.outbox.replay([dead.key], desk.now) == 1
     channel.script.clear()
     assert sending.send_due().sent == 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.support.sketches import TOPICS, harvester, person, sketch_of
-from transforms.clusters.apart import TakenOut
+from transforms.clusters.cannot_link import CannotLink
 from transforms.clusters.links import (
     CONTENT,
     Component,
@@ -148,7 +148,7 @@ def test_a_component_keeps_its_id_and_says_why_an_account_was_added(background: 
         assert link.accounts == 4
         assert 0.99 <= link.weight <= 1
         # What staff took out of a cluster is not added to it again.
-        taken = TakenOut(frozenset({"a5"}), frozenset({"a0", "a1"}))
+        taken = CannotLink(frozenset({"a5"}), frozenset({"a0", "a1"}))
         (kept,) = with_matches(order, [linked], background, LinkOptions(), [taken])
         assert kept.accounts == ("a4", "a3", "a2", "a1", "a0")
 

@@ -1,5 +1,8 @@
 """Accounts that staff took out of a cluster: linking does not put them with its rest any more.
 
+Cannot-link constraints, as Wagstaff and Cardie have them ("Clustering with instance-level
+constraints", ICML 2000), between each account that was taken out and each of the rest.
+
 An account of neither side stays with the rest, as far as links hold it there. What was taken out
 may be a cluster of its own, where its accounts are linked with one another.
 
@@ -21,8 +24,8 @@ from transforms.clusters.splitting import Graph, connected_within
 Int = NDArray[np.int64]
 
 
-class TakenOut(NamedTuple):
-    """One decision.
+class CannotLink(NamedTuple):
+    """One decision, or one that was taken back.
 
     Attributes:
       accounts: that do not belong with the rest.
@@ -34,7 +37,7 @@ class TakenOut(NamedTuple):
     rest: frozenset[str]
     holds: bool = True
 
-    def parts(self, account: str, others: Iterable[str]) -> bool:
+    def separates(self, account: str, others: Iterable[str]) -> bool:
         """Whether an account must not be with one of others."""
         if not self.holds:
             return False
@@ -43,7 +46,9 @@ class TakenOut(NamedTuple):
         return account in self.rest and not self.accounts.isdisjoint(others)
 
 
-def take_out(names: Sequence[str], label: Int, graph: Graph, decisions: Sequence[TakenOut]) -> Int:
+def separate(
+    names: Sequence[str], label: Int, graph: Graph, decisions: Sequence[CannotLink]
+) -> Int:
     """Labels of parts in which nobody is with accounts that they were taken from.
 
     Args:
@@ -79,10 +84,10 @@ def take_out(names: Sequence[str], label: Int, graph: Graph, decisions: Sequence
     return found
 
 
-def beside(
+def revision_offsets(
     groups: Mapping[str, Sequence[str]],
     events: Mapping[str, int],
-    decisions: Sequence[TakenOut],
+    decisions: Sequence[CannotLink],
 ) -> dict[str, int]:
     """What the revision of each cluster counts beside its own requests, where that is anything.
 

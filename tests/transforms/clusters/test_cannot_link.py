@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.sketches import token
-from transforms.clusters.apart import TakenOut, beside, take_out
+from transforms.clusters.cannot_link import CannotLink, revision_offsets, separate
 from transforms.clusters.links import Linkable, LinkOptions, find_components
 from transforms.clusters.splitting import Graph, SplitOptions, dense_parts
 from transforms.coverage.layout import Items
@@ -31,8 +31,8 @@ def groups(label: np.ndarray) -> set[frozenset[str]]:
     return {frozenset(group) for group in found.values()}
 
 
-def out(accounts: str, rest: str) -> TakenOut:
-    return TakenOut(frozenset(accounts.split()), frozenset(rest.split()))
+def out(accounts: str, rest: str) -> CannotLink:
+    return CannotLink(frozenset(accounts.split()), frozenset(rest.split()))
 
 
 accounts = st.integers(0, len(NAMES) - 1)
@@ -43,13 +43,13 @@ graphs = st.builds(
 
 
 @st.composite
-def decisions(draw: st.DrawFn) -> list[TakenOut]:
+def decisions(draw: st.DrawFn) -> list[CannotLink]:
     made = []
     for _ in range(draw(st.integers(0, 3))):
         sides = draw(st.lists(st.sampled_from("or "), min_size=len(NAMES), max_size=len(NAMES)))
         named = zip(NAMES, sides, strict=True)
         made.append(
-            TakenOut(
+            CannotLink(
                 frozenset(n for n, s in zip(NAMES, sides, strict=True) if s == "o"),
                 frozenset(n for n, s in named if s == "r"),
                 draw(st.booleans()),
@@ -60,16 +60,16 @@ def decisions(draw: st.DrawFn) -> list[TakenOut]:
 
 @given(graphs, decisions())
 def test_nobody_is_with_accounts_that_they_were_taken_from(
-    graph: Graph, made: list[TakenOut]
+    graph: Graph, made: list[CannotLink]
 ) -> None:
     label = dense_parts(len(NAMES), graph, SplitOptions(0))
-    found = groups(take_out(NAMES, label, graph, made))
+    found = groups(separate(NAMES, label, graph, made))
     for group in found:
         for decision in (d for d in made if d.holds):
             assert not (group & decision.accounts and group & decision.rest)
             # The same rule, as an account that is to be added is asked.
-            assert not any(decision.parts(name, group - {name}) for name in group)
-    assert groups(take_out(NAMES, label, graph, made[::-1])) == found
+            assert not any(decision.separates(name, group - {name}) for name in group)
+    assert groups(separate(NAMES, label, graph, made[::-1])) == found
     for whole in groups(label):
         if not any(d.holds and whole & d.accounts and whole & d.rest for d in made):
             assert whole in found
@@ -79,7 +79,7 @@ def test_nobody_is_with_accounts_that_they_were_taken_from(
 def test_who_came_later_stays_with_the_rest_that_they_are_linked_to() -> None:
     graph = graph_of({(0, 1), (1, 2), (2, 3), (4, 3), (5, 0)}, [])
     label = dense_parts(len(NAMES), graph, SplitOptions(0))
-    found = groups(take_out(NAMES, label, graph, [out("a0 a1", "a2 a3")]))
+    found = groups(separate(NAMES, label, graph, [out("a0 a1", "a2 a3")]))
     # a4 hangs on the rest; a5 on what was taken out alone, so that nothing holds it.
     assert {g for g in found if len(g) > 1} == {
         frozenset({"a0", "a1"}),
@@ -90,7 +90,7 @@ def test_who_came_later_stays_with_the_rest_that_they_are_linked_to() -> None:
 def test_a_hub_holds_each_side_together() -> None:
     graph = graph_of(set(), [{0, 1, 2, 3, 4, 5}])
     label = dense_parts(len(NAMES), graph, SplitOptions(0))
-    found = groups(take_out(NAMES, label, graph, [out("a1 a4", "a0 a2 a3")]))
+    found = groups(separate(NAMES, label, graph, [out("a1 a4", "a0 a2 a3")]))
     assert {g for g in found if len(g) > 1} == {
         frozenset({"a1", "a4"}), frozenset({"a0", "a2", "a3", "a5"})
     }  # fmt: skip
@@ -101,9 +101,9 @@ def test_the_revision_of_a_cluster_grows_with_every_decision() -> None:
     events = dict(zip(NAMES, (5, 9, 20, 4, 7, 1, 1, 1), strict=True))
     first, second = out("a0", "a1 a2 a3"), out("a1", "a2 a3")
 
-    def revision(group: str, *made: TakenOut) -> int:
+    def revision(group: str, *made: CannotLink) -> int:
         accounts = group.split()
-        more = beside({"c": accounts}, events, made)
+        more = revision_offsets({"c": accounts}, events, made)
         return sum(events[a] for a in accounts) + more.get("c", 0)
 
     said = [

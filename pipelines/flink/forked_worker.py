@@ -13,10 +13,13 @@ import threading
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 
-_IMPORTED = ["apache_beam.runners.worker.sdk_worker", "pipelines.detect.build"]
+IMPORTED = ("apache_beam.runners.worker.sdk_worker", "pipelines.detect.build")
+"""Modules that a worker needs in any case."""
+
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(_IMPORTED)
-# Whoever starts a process looks how all others are; the answer comes to one who asks only.
+_context.set_forkserver_preload(list(IMPORTED))
+# An exit code is read from a pipe, once, by whoever asks or starts another process: of two threads
+# that did so together one would be told 255.
 _one_asks = threading.Lock()
 
 
@@ -48,6 +51,6 @@ def started(url: str, name: str) -> ForkServerProcess:
 
 
 def exit_code(process: ForkServerProcess) -> int | None:
-    """How a worker ended, as `subprocess` has it; None while it lives."""
+    """How a worker ended, a signal's number below 0; None while it lives."""
     with _one_asks:
         return process.exitcode
