@@ -20,7 +20,8 @@ import yaml
 
 from infra.local.services import free_ports
 from pipelines.sharing_drill.attacks import things_of
-from tests.support.commands import COMMAND, query, result, run
+from tests.support.commands import query, result, run
+from tests.support.program import COMMAND
 from transforms.sharing.indicators import Indicator, Kind, Marking, indicator_id
 from transforms.sharing.payloads import Behaviour, Coverage
 from transforms.sharing.private.identifiers import local_name

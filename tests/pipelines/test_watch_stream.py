@@ -18,8 +18,9 @@ import pytest
 
 from infra.local.services import KafkaBroker
 from pipelines.sharing_drill.attacks import things_of
-from tests.support.commands import COMMAND, result
+from tests.support.commands import result
 from tests.support.kafka import new_topic
+from tests.support.program import COMMAND
 from transforms.sharing.watch.listing import QUARANTINED, Watched, write_watch_list
 
 SETTINGS = """

@@ -18,9 +18,12 @@ from typing import Any
 
 import duckdb
 
-COMMAND = Path(sys.executable).with_name("distilwatch")
+from tests.support.program import COMMAND
+
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["pipelines.detect.build", "pipelines.train", "pipelines.cli"])
+_context.set_forkserver_preload(
+    ["tests.support.program", "pipelines.detect.build", "pipelines.train", "pipelines.cli"]
+)
 
 
 def run(*arguments: object, home: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -51,8 +54,6 @@ def _command(
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv = [str(COMMAND), *words]
-    # DuckDB takes a program without a file for a person's session, and shows how far a query is.
-    sys.modules["__main__"].__file__ = str(COMMAND)
     from pipelines.cli import main
 
     sys.exit(main())

@@ -22,8 +22,9 @@ import duckdb
 import orjson
 
 from infra.local.services import KafkaBroker
-from tests.support.commands import COMMAND, result
+from tests.support.commands import result
 from tests.support.kafka import new_topic
+from tests.support.program import COMMAND
 
 SETTINGS = """
 scoring:

@@ -1,0 +1,15 @@
+"""Imported first by the process that commands are forked from.
+
+DuckDB asks once, when it is imported, whether the program has a file. One without, as that
+process is, it takes for a person's session, and writes among the results how far a query is.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+COMMAND = Path(sys.executable).with_name("distilwatch")
+
+if not hasattr(sys.modules["__main__"], "__file__"):
+    sys.modules["__main__"].__file__ = str(COMMAND)
