@@ -10,8 +10,10 @@ from __future__ import annotations
 import fnmatch
 import gzip
 import hashlib
+import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -155,10 +157,23 @@ def load_corpus(path: Path, name: str) -> Corpus:
     """Reads one corpus and finds its topics; cached in memory while the file does not change.
 
     Raises:
-      DistilwatchError: a line is not JSON or has no text.
+      DistilwatchError: the file cannot be read, or a line is not JSON or has no text.
     """
     stat = path.stat()
     return _load(str(path), name, stat.st_mtime_ns, stat.st_size)
+
+
+@contextmanager
+def _lines(path: str) -> Iterator[Iterable[bytes]]:
+    try:
+        with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as lines:
+            yield lines
+    except (OSError, EOFError, zlib.error) as error:
+        raise DistilwatchError(
+            f"the corpus cannot be read ({getattr(error, 'strerror', None) or error})",
+            path,
+            "mend the file or its permissions, or remove it",
+        ) from error
 
 
 @lru_cache(maxsize=64)
@@ -166,8 +181,7 @@ def _load(path: str, name: str, _mtime: int, _size: int) -> Corpus:
     texts: list[str] = []
     categories: list[str] = []
     turns: dict[str, list[tuple[int, int]]] = {}
-    opener = gzip.open if path.endswith(".gz") else open
-    with opener(path, "rb") as lines:
+    with _lines(path) as lines:
         for number, line in enumerate(lines, 1):
             if len(texts) >= MAX_ROWS:
                 break
@@ -176,18 +190,19 @@ def _load(path: str, name: str, _mtime: int, _size: int) -> Corpus:
             try:
                 row = orjson.loads(line)
                 text = row["text"]
+                turn = int(row.get("turn") or 0)
                 if not isinstance(text, str):
                     raise TypeError
-            except (orjson.JSONDecodeError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError):
                 raise DistilwatchError(
-                    "not an object with a 'text'",
+                    "not an object with a 'text', or its 'turn' is no number",
                     f"{path}, line {number}",
                     "mend or remove the line",
                 ) from None
             if not text.strip():
                 continue
             if row.get("conv") is not None:
-                turns.setdefault(str(row["conv"]), []).append((int(row.get("turn", 0)), len(texts)))
+                turns.setdefault(str(row["conv"]), []).append((turn, len(texts)))
             categories.append(str(row.get("category") or ""))
             texts.append(text)
     if not texts:
@@ -307,9 +322,6 @@ class CorpusSource(PromptSource):
         self.benign_topics = np.flatnonzero(benign[self.area_of])
         attack = benign if source_swap else ~benign
         self.attack_topics = np.flatnonzero(attack[self.area_of])
-        sizes = np.bincount(self._sizes[self.benign_topics])
-        if not sizes.any():
-            raise DistilwatchError("the benign corpora are empty", "", "add prompts to them")
 
     def units(self, topic: int) -> int:
         return 1

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv as arrow_csv
 from numpy.typing import NDArray
 
@@ -69,7 +70,7 @@ def open_traces(folder: Path) -> Traces:
     """Reads a folder of traces; cached in memory.
 
     Raises:
-      DistilwatchError: the folder is missing or has none of the files.
+      DistilwatchError: the folder is missing or has none of the files, or one is not as published.
     """
     if not folder.is_dir():
         raise DistilwatchError(
@@ -83,7 +84,7 @@ def _open(folder: str) -> Traces:
     base = Path(folder)
     clients = _clients(base / "servegen_client_rates.csv.gz")
     pairs = [
-        np.stack([_column(base / name, column) for column in columns])
+        _columns(base / name, *columns)
         for name, columns in _LENGTH_FILES.items()
         if (base / name).exists()
     ]
@@ -96,33 +97,45 @@ def _open(folder: str) -> Traces:
     joint = np.concatenate(pairs, axis=1) if pairs else np.zeros((2, 0))
     joint = joint[:, np.argsort(joint[0], kind="stable")].astype(np.int64)
     lengths = base / "servegen_client_lengths.csv.gz"
-    medians = _column(lengths, "out_p50") if lengths.exists() else np.empty(0)
+    medians = _columns(lengths, "out_p50")[0] if lengths.exists() else np.empty(0)
     medians = medians[np.isfinite(medians) & (medians > 1)]
     return Traces(clients, joint[0], joint[1], medians)
 
 
-def _column(path: Path, name: str) -> NDArray[np.float64]:
-    table = arrow_csv.read_csv(path)
-    if name not in table.column_names:
-        raise DistilwatchError(f"no column {name!r}", str(path), "use the trace as published")
-    column: NDArray[np.float64] = table[name].to_numpy(zero_copy_only=False).astype(np.float64)
-    return column
+def _table(path: Path, *names: str) -> pa.Table:
+    """These columns of a file."""
+    try:
+        return arrow_csv.read_csv(
+            path, convert_options=arrow_csv.ConvertOptions(include_columns=list(names))
+        )
+    except (OSError, pa.ArrowException) as error:
+        raise DistilwatchError(
+            f"the trace cannot be read ({str(error).splitlines()[0]})",
+            str(path),
+            f"use it as published, with the columns {', '.join(names)}",
+        ) from error
+
+
+def _columns(path: Path, *names: str) -> NDArray[np.float64]:
+    """Numbers of some columns: float64 of shape (names, lines)."""
+    table = _table(path, *names)
+    try:
+        columns = [column.cast(pa.float64()).to_numpy() for column in table.columns]
+    except pa.ArrowException as error:
+        raise DistilwatchError(
+            f"a column of the trace holds no numbers ({str(error).splitlines()[0]})",
+            str(path),
+            "use the trace as published",
+        ) from error
+    return np.stack(columns)
 
 
 def _clients(path: Path) -> tuple[ClientTrace, ...]:
     if not path.exists():
         return ()
-    table = arrow_csv.read_csv(path)
-    keys = list(
-        zip(
-            table["category"].to_pylist(),
-            table["model"].to_pylist(),
-            table["client"].to_pylist(),
-            strict=True,
-        )
-    )
-    windows = _column(path, "window_start_s").astype(np.int64) // WINDOW_S
-    rates, cvs = _column(path, "rate_rps"), _column(path, "cv_iat")
+    keys = list(zip(*_table(path, "category", "model", "client").to_pydict().values(), strict=True))
+    start_s, rates, cvs = _columns(path, "window_start_s", "rate_rps", "cv_iat")
+    windows = start_s.astype(np.int64) // WINDOW_S
     rows: dict[tuple[str, str, int], list[int]] = defaultdict(list)
     for row, key in enumerate(keys):
         rows[key].append(row)
@@ -132,6 +145,8 @@ def _clients(path: Path) -> tuple[ClientTrace, ...]:
             continue
         shape = np.zeros(_PERIOD)
         shape[windows[mine] % _PERIOD] = rates[mine]
+        if not shape.any():
+            continue
         # A handful of windows must not hold a whole fortnight's traffic.
         shape = np.minimum(shape, np.quantile(shape[shape > 0], 0.99))
         found.append(

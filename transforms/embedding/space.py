@@ -30,6 +30,8 @@ UNIT = 127  # a coordinate of 1.0, so that int8 holds any unit vector; rounding 
 NO_CELL = 65535
 FOURIER = 256
 _INPUT_SCALE = 2048
+# Lengths beyond these have squares that float32 holds badly, or not at all.
+_SHORTEST, _LONGEST = 1e-15, 1e15
 _PHASES = 4096
 _WAVE_AMPLITUDE = 1024
 _BANDWIDTHS = (0.5, 1.0, 2.0, 4.0)
@@ -224,7 +226,15 @@ class EmbeddingSpace:
 
 def to_integers(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Unit length, rounded to 1/2048: integers in float32 of shape (n, d); zero stays zero."""
-    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    with np.errstate(over="ignore"):
+        norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    extreme = np.flatnonzero((norms < _SHORTEST) | (norms > _LONGEST))
+    extreme = extreme[vectors[extreme].any(axis=1)]
+    if len(extreme):
+        rows = vectors[extreme]
+        rows = rows / np.abs(rows).max(axis=1, keepdims=True)
+        vectors = vectors.copy()
+        vectors[extreme], norms[extreme] = rows, np.sqrt(np.einsum("ij,ij->i", rows, rows))
     scale = np.divide(_INPUT_SCALE, norms, out=np.zeros_like(norms), where=norms > 0)
     rounded: NDArray[np.float32] = np.rint(vectors * scale[:, None])
     return rounded

@@ -66,6 +66,19 @@ def test_products_stay_exact_in_single_precision() -> None:
     assert np.array_equal((integers @ axes).astype(np.int64), exact)
 
 
+@pytest.mark.parametrize("length", [1e-44, 1e-25, 1e-16, 1e16, 1e25, 3e38])
+def test_a_vectors_length_says_nothing_however_extreme(length: float) -> None:
+    rows = texts_like(3, 4)[0]
+    rows[1] = 0  # an event without a vector
+    if length < 1e-40:  # of which float32 holds only whole multiples of 1.4e-45
+        rows = np.sign(rows)
+    scaled = rows.copy()
+    scaled[[0, 2]] *= np.float32(length) / np.abs(rows[[0, 2]]).max(axis=1, keepdims=True)
+    before = scaled.copy()
+    assert np.abs(to_integers(scaled) - to_integers(rows)).max() <= 1  # rounded elsewhere
+    assert np.array_equal(scaled, before)
+
+
 def test_learnt_axes_tell_topics_apart_better_than_random_ones() -> None:
     rows, topics = texts_like(600, 4)
     learnt = learn_projection(texts_like(4_000, 5)[0])
