@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pipelines.console import Console
 from schemas.errors import DistilwatchError
 from transforms.ingest.known import About, Builder, Kind, open_collection, write_collection
 from transforms.ingest.known.file import NAME
+from transforms.ingest.packed import opened
 
 _KINDS = (".jsonl", ".csv", ".txt")
 _ENDINGS = tuple(kind + packed for kind in _KINDS for packed in ("", ".gz"))
@@ -178,15 +178,10 @@ def _texts(path: Path, options: BuildOptions) -> Iterator[str]:
 @contextmanager
 def _opened(path: Path) -> Iterator[TextIO]:
     try:
-        with (gzip.open if path.name.endswith(".gz") else open)(path, "rb") as raw:
+        with opened(str(path)) as raw:
             yield io.TextIOWrapper(cast(io.BufferedReader, raw), "utf-8-sig", newline="")
     except UnicodeDecodeError as error:
         raise DistilwatchError("the file is not UTF-8 text", str(path), "save it so") from error
-    except (OSError, EOFError) as error:
-        what = getattr(error, "strerror", None) or "it is damaged"
-        raise DistilwatchError(
-            f"the file cannot be read ({what})", str(path), "check the file"
-        ) from error
 
 
 def _of_objects(file: TextIO, path: Path, field: str) -> Iterator[str]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from pipelines.protocol.baselines.kernel import times
 from pipelines.protocol.novelty import Blocks
 from pipelines.protocol.wording import Sets, feature_sets
 from pipelines.simulate.corpora import MAX_ROWS
-from schemas.errors import DistilwatchError
+from pipelines.simulate.corpus_file import read_rows
 from transforms.embedding.hashing import HashingEmbedder
 from transforms.embedding.space import (
     AXES,
@@ -78,26 +76,13 @@ def read_texts(path: Path, most: int = MAX_ROWS) -> list[str]:
     """Texts of one corpus, each once, in the order of the file.
 
     Raises:
-      DistilwatchError: a line is not JSON or has no text.
+      DistilwatchError: the file cannot be read, or a line is not JSON or has no text.
     """
     found: dict[str, None] = {}
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                text = orjson.loads(line)["text"]
-                if not isinstance(text, str):
-                    raise TypeError
-            except (orjson.JSONDecodeError, KeyError, TypeError):
-                raise DistilwatchError(
-                    "not an object with a 'text'", f"{path}, line {number}", "mend or remove it"
-                ) from None
-            if text.strip():
-                found.setdefault(text)
-            if len(found) >= most:
-                break
+    for row in read_rows(path):
+        found.setdefault(row.text)
+        if len(found) >= most:
+            break
     return list(found)
 
 

@@ -8,20 +8,18 @@ source has them, `category`, `conv` and `turn`. Files named `atk_…` and `seed_
 from __future__ import annotations
 
 import fnmatch
-import gzip
 import hashlib
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
+from pipelines.simulate.corpus_file import read_rows
 from pipelines.simulate.prompts import Ids, ListPool, Pool, PromptSource, Role
 from schemas.errors import DistilwatchError
 
@@ -163,48 +161,16 @@ def load_corpus(path: Path, name: str) -> Corpus:
     return _load(str(path), name, stat.st_mtime_ns, stat.st_size)
 
 
-@contextmanager
-def _lines(path: str) -> Iterator[Iterable[bytes]]:
-    try:
-        with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as lines:
-            yield lines
-    except (OSError, EOFError, zlib.error) as error:
-        raise DistilwatchError(
-            f"the corpus cannot be read ({getattr(error, 'strerror', None) or error})",
-            path,
-            "mend the file or its permissions, or remove it",
-        ) from error
-
-
 @lru_cache(maxsize=64)
 def _load(path: str, name: str, _mtime: int, _size: int) -> Corpus:
     texts: list[str] = []
     categories: list[str] = []
     turns: dict[str, list[tuple[int, int]]] = {}
-    with _lines(path) as lines:
-        for number, line in enumerate(lines, 1):
-            if len(texts) >= MAX_ROWS:
-                break
-            if not line.strip():
-                continue
-            try:
-                row = orjson.loads(line)
-                text = row["text"]
-                turn = int(row.get("turn") or 0)
-                if not isinstance(text, str):
-                    raise TypeError
-            except (ValueError, KeyError, TypeError):
-                raise DistilwatchError(
-                    "not an object with a 'text', or its 'turn' is no number",
-                    f"{path}, line {number}",
-                    "mend or remove the line",
-                ) from None
-            if not text.strip():
-                continue
-            if row.get("conv") is not None:
-                turns.setdefault(str(row["conv"]), []).append((turn, len(texts)))
-            categories.append(str(row.get("category") or ""))
-            texts.append(text)
+    for row in islice(read_rows(Path(path)), MAX_ROWS):
+        if row.conversation:
+            turns.setdefault(row.conversation, []).append((row.turn, len(texts)))
+        categories.append(row.category)
+        texts.append(row.text)
     if not texts:
         raise DistilwatchError("the corpus is empty", path, "remove it or use --exclude")
     following = np.full(len(texts), -1, np.int64)

@@ -111,7 +111,7 @@ def test_the_file_holds_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[st
         ("x.jsonl", b"secret words\n", "is no JSON object"),
         ("x.csv", b"id,question\n1,secret words\n", "no column 'text'"),
         ("x.txt", b"\xff\xfe\x00secret words", "not UTF-8"),
-        ("x.txt.gz", b"secret words", "cannot be read"),
+        ("x.txt.gz", b"secret words", "is not gzip, or damaged"),
         ("x.txt", b"hi\nyes\n", "no text is long enough"),
         ("x.md", b"secret words", "kind of file is not known"),
     ],

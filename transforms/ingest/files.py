@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import glob
-import gzip
 import os
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import apache_beam as beam
 import numpy as np
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import DistilwatchError
 from transforms.ingest.batch import NO_WATERMARK, RecordBatch
+from transforms.ingest.packed import opened
 
 ToElement = Callable[[RecordBatch], tuple[Any, NDArray[np.int64]]]
 
@@ -72,39 +71,25 @@ def read_range(path: str, start: int, stop: int, batch_records: int) -> Iterator
 
 def _line_blocks(path: str, start: int, stop: int) -> Iterator[tuple[int, list[bytes]]]:
     """Whole lines that begin in [start, stop), many at a time, and where the first of them does."""
-    with _opened(path) as file:
+    with opened(path) as file:
         at = start
         if start:
             file.seek(start - 1)
             at = start - 1 + len(file.readline())  # the line before, up to its end
         endless = path.endswith(".gz")
         while endless or at < stop:
-            block = _next_block(
-                file, path, _BLOCK_BYTES if endless else min(_BLOCK_BYTES, stop - at)
-            )
+            block = _next_block(file, _BLOCK_BYTES if endless else min(_BLOCK_BYTES, stop - at))
             if not block:
                 return
             yield at, block.split(b"\n")
             at += len(block)
 
 
-def _opened(path: str) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path)) if path.endswith(".gz") else open(path, "rb")
-
-
-def _next_block(file: BinaryIO, path: str, size: int) -> bytes:
+def _next_block(file: BinaryIO, size: int) -> bytes:
     """About `size` bytes, to the end of a line."""
-    try:
-        block = file.read(size)
-        # The last byte may be the end of a line, or the first of one that begins in time.
-        return block if block.endswith(b"\n") else block + file.readline()
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        cut = isinstance(error, EOFError)
-        raise DistilwatchError(
-            "the file is cut off" if cut else "the file is not gzip, or damaged",
-            path,
-            "get it anew; what is in it was not used" if cut else "check how it was made",
-        ) from error
+    block = file.read(size)
+    # The last byte may be the end of a line, or the first of one that begins in time.
+    return block if block.endswith(b"\n") else block + file.readline()
 
 
 @dataclass(eq=False)
