@@ -14,7 +14,7 @@ from hypothesis import settings
 from infra.local.bigquery_emulator import BigQueryEmulator, emulator_command
 from infra.local.flink_cluster import FlinkCluster, WorkerPool, flink_libs
 from infra.local.services import KafkaBroker, ServiceError, kafka_libs, prism_location
-from tests.support.commands import run
+from tests.support.commands import get_ready, run
 
 Service = TypeVar("Service", KafkaBroker, BigQueryEmulator)
 
@@ -48,6 +48,12 @@ def signing_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISTILWATCH_HOME", str(home))
         yield home
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_are_forked() -> None:
+    """A process has one that it forks from, which tests of Flink's workers must not start."""
+    get_ready()
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,6 @@ IMPORTED = ("apache_beam.runners.worker.sdk_worker", "pipelines.detect.build")
 """Modules that a worker needs in any case."""
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(list(IMPORTED))
 # An exit code is read from a pipe, once, by whoever asks or starts another process: of two threads
 # that did so together one would be told 255.
 _one_asks = threading.Lock()
@@ -31,7 +30,11 @@ def work(url: str, name: str) -> None:
 
 
 def get_ready() -> None:
-    """Lets the imports begin, so that the first worker need not wait for all of them."""
+    """Lets the imports begin, so that the first worker need not wait for all of them.
+
+    Once in a process, before the first worker: what is forked from is one for the whole of it.
+    """
+    _context.set_forkserver_preload(list(IMPORTED))
     forkserver.ensure_running()
 
 

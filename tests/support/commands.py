@@ -12,7 +12,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,20 @@ import duckdb
 from tests.support.program import COMMAND
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(
-    ["tests.support.program", "pipelines.detect.build", "pipelines.train", "pipelines.cli"]
-)
+_PRELOAD = ["tests.support.program", "pipelines.detect.build", "pipelines.train", "pipelines.cli"]
+
+
+def get_ready() -> None:
+    """Lets the imports begin, before anybody else starts the process that all are forked from."""
+    _context.set_forkserver_preload(_PRELOAD)
+    forkserver.ensure_running()
+
+
+def forked(target: Callable[..., None], *arguments: object) -> ForkServerProcess:
+    """Starts a function in a process whose imports are done."""
+    process = _context.Process(target=target, args=arguments)
+    process.start()
+    return process
 
 
 def run(*arguments: object, home: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -32,10 +45,7 @@ def run(*arguments: object, home: Path, check: bool = True) -> subprocess.Comple
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         environment = os.environ | {"DISTILWATCH_HOME": str(home)}
-        process = _context.Process(
-            target=_command, args=(words, environment, os.getcwd(), out, err)
-        )
-        process.start()
+        process = forked(_command, words, environment, os.getcwd(), out, err)
         process.join()
         code = process.exitcode
         assert code is not None

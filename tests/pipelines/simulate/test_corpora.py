@@ -63,7 +63,7 @@ def test_a_file_that_was_cut_off_is_told(tmp_path: Path) -> None:
     for broken in (whole[: len(whole) // 2], b"no gzip at all\n"):
         path = tmp_path / f"ben_{len(broken)}.jsonl.gz"
         path.write_bytes(broken)
-        with pytest.raises(DistilwatchError, match="the file is (cut off|not gzip)") as told:
+        with pytest.raises(DistilwatchError, match=r"the file is (cut off|not gzip)") as told:
             load_corpus(path, "ben_cut")
         assert str(path) in str(told.value)
 
