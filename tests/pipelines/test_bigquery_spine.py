@@ -111,9 +111,10 @@ def test_composed_corpora_into_duckdb_and_bigquery_twice(
 ) -> None:
     made = result(
         "simulate", "--corpus", DATA / "prompts", "--traces", DATA / "traces",
-        "--events", 100_000, "--mutate", 0.05, "--out", tmp_path / "live.jsonl",
-        "--history", tmp_path / "history.jsonl", "--labels", tmp_path / "labels.jsonl",
-        home=tmp_path / "home",
+        "--accounts", 250, "--events", 24_000, "--days", 8, "--history-days", 5, "--mutate", 0.05,
+        "--attack", "hydra-disjoint:m=12,rate=46,links=1", "--attack", "evol", "--attack", "relay",
+        "--out", tmp_path / "live.jsonl", "--history", tmp_path / "history.jsonl",
+        "--labels", tmp_path / "labels.jsonl", home=tmp_path / "home",
     )  # fmt: skip
     both_ways_twice(tmp_path, new_dataset(bigquery), made)
 

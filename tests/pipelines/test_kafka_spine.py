@@ -16,6 +16,18 @@ DATA = Path(
 )
 
 
+# Every kind of attack, fewer accounts of each than by default.
+CAMPAIGNS = [
+    word
+    for attack in (
+        "bulk:rate=1000", "drip:m=16", "hydra-disjoint:m=16", "hydra-random:m=16",
+        "mixture:m=16,alpha=0.4", "self-instruct:m=6", "evol:m=6", "reasoning:m=6",
+        "capability:m=6", "replay:m=4", "replacement:m=6,rate=200", "relay:m=5",
+    )
+    for word in ("--attack", attack)
+]  # fmt: skip
+
+
 @pytest.mark.kafka
 @pytest.mark.corpora
 @pytest.mark.slow
@@ -27,8 +39,9 @@ def test_composed_corpora_through_kafka_twice(kafka: KafkaBroker, tmp_path: Path
     requests, alerts = new_topic(kafka, 4), new_topic(kafka)
     made = result(
         "simulate", "--corpus", DATA / "prompts", "--traces", DATA / "traces",
-        "--events", 200_000, "--mutate", 0.05, "--out", requests.uri,
-        "--history", tmp_path / "history.jsonl", "--labels", tmp_path / "labels.jsonl", home=home,
+        "--accounts", 500, "--events", 60_000, "--mutate", 0.05, *CAMPAIGNS,
+        "--out", requests.uri, "--history", tmp_path / "history.jsonl",
+        "--labels", tmp_path / "labels.jsonl", home=home,
     )  # fmt: skip
     result("train", "--input", tmp_path / "history.jsonl", "--bundle", bundle, home=home)
     detect = (

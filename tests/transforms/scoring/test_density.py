@@ -33,8 +33,11 @@ def test_among_the_training_keys_they_are_pyods() -> None:
     np.testing.assert_allclose(faster(fitted).decision_function(_rows(4, 200)), near, atol=1e-6)
 
 
-def test_a_row_has_one_density_in_any_company() -> None:
-    model = faster(KDE(bandwidth=0.5).fit(_rows(5, 40_000)))  # more keys than a block holds
+@pytest.mark.parametrize("block", [500, 7_000])
+def test_a_row_has_one_density_in_any_company(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a block holds fewer pairs than there are keys, or not all rows at once."""
+    monkeypatch.setattr("transforms.scoring.density._BLOCK", block)
+    model = faster(KDE(bandwidth=0.5).fit(_rows(5, 1_000)))
     rows = _rows(6, 20)
     alone = [model.decision_function(row[None])[0] for row in rows]
     np.testing.assert_allclose(model.decision_function(rows), alone, rtol=1e-9)
