@@ -1,7 +1,7 @@
 """The command `distilwatch`: what it says of errors, and the code that it ends with.
 
-Nothing but Python's own is imported here, so that whoever interrupts it while it starts gets a word
-and no traceback. The commands are in `pipelines.commands`.
+Nothing that imports more than Python's own is imported here, so that whoever interrupts it while it
+starts gets a word and no traceback. The commands are in `pipelines.commands`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,11 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 
-from pipelines import interrupts
+from pipelines import interrupts, numerical_threads
 
 OK, UNEXPECTED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
-# Our matrices are small, and Beam brings its own parallelism: threads of the linear algebra library
-# would only wait for each other. Set before numpy is imported; what the user has set counts.
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
+numerical_threads.only_one()
 
 # Google's libraries tell at every import how long they will go on supporting this Python, which is
 # nothing that somebody who runs a command can act on.

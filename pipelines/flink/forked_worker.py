@@ -13,6 +13,8 @@ import threading
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 
+from pipelines import numerical_threads
+
 IMPORTED = ("apache_beam.runners.worker.sdk_worker", "pipelines.detect.build")
 """Modules that a worker needs in any case."""
 
@@ -34,6 +36,7 @@ def get_ready() -> None:
 
     Once in a process, before the first worker: what is forked from is one for the whole of it.
     """
+    numerical_threads.only_one()
     _context.set_forkserver_preload(list(IMPORTED))
     forkserver.ensure_running()
 
