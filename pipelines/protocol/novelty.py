@@ -204,9 +204,6 @@ class Reference:
         factor = n * self.events / (n + self.events)
         mean, second = self._whitened(keys)
         difference = (second - self.expected) / _SPREAD * np.sqrt(factor)[:, None]
-        square = np.zeros((len(keys), AXES, AXES))
-        square[:, _I, _J] = difference
-        square[:, _J, _I] = difference
         along = mean @ self.mean_axes
         across = difference @ self.moment_axes
         a, b = self.mean_axes.shape[1], self.moment_axes.shape[1]
@@ -214,7 +211,7 @@ class Reference:
             [
                 (factor * (mean**2).sum(axis=1) - AXES) / np.sqrt(2 * AXES),
                 ((difference**2).sum(axis=1) - _PAIRS) / np.sqrt(2 * _PAIRS),
-                np.linalg.eigvalsh(square)[:, -1] / np.sqrt(AXES),
+                np.linalg.eigvalsh(_square(difference))[:, -1] / np.sqrt(AXES),
                 difference[:, _DIAGONAL].sum(axis=1) / np.sqrt(AXES),
                 (factor * (along**2).sum(axis=1) - a) / np.sqrt(2 * max(a, 1)),
                 ((across**2).sum(axis=1) - b) / np.sqrt(2 * max(b, 1)),

@@ -1,6 +1,6 @@
 CREATE TABLE IF NOT EXISTS `DATASET.flagged_clusters` (
   `cluster_id` STRING NOT NULL OPTIONS(description="kept while the cluster grows"),
-  `revision` INT64 NOT NULL OPTIONS(description="requests seen so far; the largest is current [requests]"),
+  `revision` INT64 NOT NULL OPTIONS(description="requests seen so far, and more after a split; the largest is current [requests]"),
   `window_start` TIMESTAMP NOT NULL OPTIONS(description="begin of the profile window [UTC]"),
   `window_end` TIMESTAMP NOT NULL OPTIONS(description="end of the profile window [UTC]"),
   `status` STRING NOT NULL OPTIONS(description="open, growing, resolved or dismissed"),

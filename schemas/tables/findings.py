@@ -60,7 +60,12 @@ FLAGGED_CLUSTERS = Table(
     ("cluster_id", "severity", "status"),
     (
         must("cluster_id", "STRING", "kept while the cluster grows"),
-        must("revision", "INT64", "requests seen so far; the largest is current", "requests"),
+        must(
+            "revision",
+            "INT64",
+            "requests seen so far, and more after a split; the largest is current",
+            "requests",
+        ),
         must("window_start", "TIMESTAMP", "begin of the profile window", "UTC"),
         must("window_end", "TIMESTAMP", "end of the profile window", "UTC"),
         must("status", "STRING", "open, growing, resolved or dismissed"),

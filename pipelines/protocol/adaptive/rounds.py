@@ -8,11 +8,10 @@ taken away, and the attacker changes its method for the next round.
 from __future__ import annotations
 
 import math
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
@@ -263,18 +262,15 @@ def play(options: AdaptiveOptions, console: Console) -> AdaptiveResult:
     Raises:
       DistilwatchError: corpora or traces cannot be used.
     """
-    home = Path(tempfile.mkdtemp(prefix="distilwatch-adaptive-"))
-    try:
+    with TemporaryDirectory(prefix="distilwatch-adaptive-") as home:
         console.step("Make the benign accounts and train on their history")
-        ground, benign, live_events = _prepare(options, home)
+        ground, benign, live_events = _prepare(options, Path(home))
         rounds = _rounds(options, ground, console)
         result = AdaptiveResult(options, benign, live_events, rounds)
         if not options.ablate:
             return result
         ablations = _ablate(options, ground, result.settled[0].method, console)
         return AdaptiveResult(options, benign, live_events, rounds, ablations)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def _prepare(options: AdaptiveOptions, home: Path) -> tuple[_Field, int, int]:

@@ -8,7 +8,7 @@ QUALIFY
   ROW_NUMBER() OVER (PARTITION BY cluster_id, window_start ORDER BY revision DESC) = 1;
 COMMENT ON VIEW "cluster_windows" IS 'The newest revision of every cluster in every window; counts of different windows may be added.';
 COMMENT ON COLUMN "cluster_windows"."cluster_id" IS 'kept while the cluster grows';
-COMMENT ON COLUMN "cluster_windows"."revision" IS 'requests seen so far; the largest is current [requests]';
+COMMENT ON COLUMN "cluster_windows"."revision" IS 'requests seen so far, and more after a split; the largest is current [requests]';
 COMMENT ON COLUMN "cluster_windows"."window_start" IS 'begin of the profile window [UTC]';
 COMMENT ON COLUMN "cluster_windows"."window_end" IS 'end of the profile window [UTC]';
 COMMENT ON COLUMN "cluster_windows"."status" IS 'open, growing, resolved or dismissed';

@@ -8,7 +8,7 @@ QUALIFY
   ROW_NUMBER() OVER (PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1;
 COMMENT ON VIEW "current_clusters" IS 'The newest revision of every cluster, in its newest window.';
 COMMENT ON COLUMN "current_clusters"."cluster_id" IS 'kept while the cluster grows';
-COMMENT ON COLUMN "current_clusters"."revision" IS 'requests seen so far; the largest is current [requests]';
+COMMENT ON COLUMN "current_clusters"."revision" IS 'requests seen so far, and more after a split; the largest is current [requests]';
 COMMENT ON COLUMN "current_clusters"."window_start" IS 'begin of the profile window [UTC]';
 COMMENT ON COLUMN "current_clusters"."window_end" IS 'end of the profile window [UTC]';
 COMMENT ON COLUMN "current_clusters"."status" IS 'open, growing, resolved or dismissed';
