@@ -32,7 +32,7 @@ from transforms.ingest.capabilities import NONE, Capability, capabilities_of
 from transforms.ingest.decode import Decoder
 from transforms.ingest.hashing import hash64
 from transforms.ingest.intents import intents_of
-from transforms.ingest.scaffold import looks_like_code, scaffolds
+from transforms.ingest.scaffold import ScaffoldHashes, looks_like_code, scaffolds
 from transforms.ingest.terms import Terms
 from transforms.scoring.handler import VerifiedBundle
 from transforms.sessions.identity import ACCOUNT, PAYMENT, SessionKey, session_id
@@ -261,7 +261,8 @@ def request_of(
     payment = decoder.pseudonymise(event.get("payment_fingerprint"))
     created = event.get("account_created_at")
     created_ms = _time_ms(created) if created is not None else 0
-    head, tail = scaffolds(text) if text else (0, 0)
+    wording = scaffolds(text) if text else ScaffoldHashes()
+    head, tail = wording.prefix, wording.suffix
     talk, system = hashed("conversation_id"), hashed("system_prompt_hash")
     tokens_in, tokens_out = count("input_tokens"), count("output_tokens")
     reasoning, limit = count("reasoning_tokens"), count("max_output_tokens")
@@ -322,6 +323,8 @@ def request_of(
         Items.ORGANIZATION: hashed("organization_id"),
         Items.PEER: hash64(f"{tier}|{segment}".lower()),
         Items.CONVERSATION: talk,
+        Items.OPENING_SENTENCE: wording.opening,
+        Items.CLOSING_SENTENCE: wording.closing,
     })  # fmt: skip
     return Request(
         f"{account}\x1f{event['event_id']}",

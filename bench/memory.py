@@ -95,7 +95,8 @@ def key_events(count: int, seed: int = 7) -> Iterator[Events]:
 
 _HASHES = {
     "event_hash", "organization", "credential", "network", "country", "client", "model",
-    "conversation", "system_prompt", "prefix_scaffold", "suffix_scaffold", "prompt",
+    "conversation", "system_prompt", "prefix_scaffold", "suffix_scaffold", "opening", "closing",
+    "prompt",
 }  # fmt: skip
 _COUNTS = (
     "input_tokens", "output_tokens", "reasoning_tokens", "max_output_tokens", "cost_microusd",

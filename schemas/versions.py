@@ -3,5 +3,5 @@
 BUNDLE_FORMAT = 3
 """Of a bundle's files; another one is refused."""
 
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 """Of a sketch's arrays; bundles and state under another one are refused."""

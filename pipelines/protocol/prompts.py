@@ -90,7 +90,7 @@ def embed(texts: Sequence[str]) -> Prompts:
     """Embeds texts with the built-in embedder; those without any word are left out."""
     vectors = HashingEmbedder().embed(texts)
     kept = np.flatnonzero(vectors.any(axis=1)).tolist()
-    hashes = np.array([scaffolds(texts[i]) for i in kept], np.uint64).reshape(-1, 2)
+    hashes = np.array([scaffolds(texts[i])[:2] for i in kept], np.uint64).reshape(-1, 2)
     tokens = np.array([max(1, len(texts[i].encode()) // _BYTES_A_TOKEN) for i in kept], np.int64)
     buckets = np.where(hashes > 0, (hashes >> np.uint64(40)).astype(np.int64) % 256, 256)
     chinese = [any("\u4e00" <= c <= "\u9fff" for c in text[:200]) for text in texts]

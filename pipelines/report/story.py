@@ -43,6 +43,8 @@ LINKS = {
     "system_prompt": "same system prompt",
     "prefix_scaffold": "same wording before what is asked",
     "suffix_scaffold": "same wording after what is asked",
+    "opening_sentence": "same sentence before what is asked",
+    "closing_sentence": "same sentence after what is asked",
     "content": "asks what only the linked members ask",
     "synchrony": "works in the same minutes",
     "hand_over": "goes on where another was refused",

@@ -48,6 +48,7 @@ _CLIENT = _link(0.5, 40, 0.05)
 _SYSTEM_PROMPT = _link(0.7, 2_000, 0.05)
 _PREFIX = _link(0.7, 300, 0.1)
 _SUFFIX = _link(0.7, 300, 0.1)
+_SENTENCE = _link(0.0, 300, 0.1)
 
 
 class LinksConfig(Section):
@@ -76,6 +77,16 @@ class LinksConfig(Section):
     )
     suffix_scaffold: Annotated[LinkConfig, _SUFFIX[1]] = Field(
         _SUFFIX[0], description="the same last words around what is asked"
+    )
+    opening_sentence: Annotated[LinkConfig, _SENTENCE[1]] = Field(
+        _SENTENCE[0],
+        description="the first words as prefix_scaffold, up to the end of their sentence; by "
+        "default this links nobody, but other labs can be told of it, and report it",
+    )
+    closing_sentence: Annotated[LinkConfig, _SENTENCE[1]] = Field(
+        _SENTENCE[0],
+        description="the last words as suffix_scaffold, from the beginning of their sentence; by "
+        "default this links nobody, but other labs can be told of it, and report it",
     )
 
 

@@ -12,7 +12,16 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from pipelines.settings.base import DAY, Duration, Section, as_tuple
 
-Kind = Literal["prefix_scaffold", "suffix_scaffold", "network", "client", "behaviour", "coverage"]
+Kind = Literal[
+    "prefix_scaffold",
+    "suffix_scaffold",
+    "opening_sentence",
+    "closing_sentence",
+    "network",
+    "client",
+    "behaviour",
+    "coverage",
+]
 Marking = Literal["clear", "green", "amber", "amber+strict", "red"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._:/-]{0,99}$")]
 

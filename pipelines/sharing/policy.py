@@ -72,6 +72,8 @@ class Policy:
             {
                 Kind.PREFIX_SCAFFOLD: limits.most_others_scaffold,
                 Kind.SUFFIX_SCAFFOLD: limits.most_others_scaffold,
+                Kind.OPENING_SENTENCE: limits.most_others_scaffold,
+                Kind.CLOSING_SENTENCE: limits.most_others_scaffold,
                 Kind.NETWORK: limits.most_others_network,
                 Kind.CLIENT: limits.most_others_client,
             },

@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from pipelines.sharing_drill.exchange import Told, equal_ones
 from transforms.ingest.hashing import hash64
-from transforms.ingest.scaffold import scaffold_columns
+from transforms.ingest.scaffold import scaffolds
 from transforms.sharing.coverage import UNIT, noisy_coverage
 from transforms.sharing.indicators import Indicator, Kind
 from transforms.sharing.privacy import sigma_for
@@ -30,10 +30,11 @@ def things_of(event: Mapping[str, Any]) -> Iterator[Thing]:
         if event.get(name):
             yield kind, f"{hash64(event[name]) >> 8:014x}"
     if event.get("prompt_text"):
-        columns = scaffold_columns([event["prompt_text"]])
-        for kind, column in zip(("prefix_scaffold", "suffix_scaffold"), columns, strict=True):
-            if column[0]:
-                yield kind, f"{int(column[0]) >> 8:014x}"
+        hashes = scaffolds(event["prompt_text"])
+        kinds = "prefix_scaffold", "suffix_scaffold", "opening_sentence", "closing_sentence"
+        for kind, value in zip(kinds, hashes, strict=True):
+            if value:
+                yield kind, f"{value >> 8:014x}"
 
 
 def names_in(told: Sequence[Told], secrets: Iterable[str]) -> int:

@@ -134,6 +134,8 @@ _SHORT = {
     "payment": "payment",
     "prefix_scaffold": "wording before",
     "suffix_scaffold": "wording after",
+    "opening_sentence": "sentence before",
+    "closing_sentence": "sentence after",
     "system_prompt": "system prompt",
     "content": "what is asked",
     "synchrony": "same minutes",

@@ -1,7 +1,7 @@
 CREATE TABLE IF NOT EXISTS `DATASET.indicators` (
   `indicator_id` STRING NOT NULL OPTIONS(description="the same at every lab"),
   `direction` STRING NOT NULL OPTIONS(description="shared or received"),
-  `kind` STRING NOT NULL OPTIONS(description="payment, network, client, prefix_scaffold, coverage …"),
+  `kind` STRING NOT NULL OPTIONS(description="prefix_scaffold, suffix_scaffold, opening_sentence, closing_sentence, network, client, payment (never shared), coverage or behaviour"),
   `value` STRING OPTIONS(description="keyed hash, hex, or a coarse public value such as a network"),
   `sketch` BYTES OPTIONS(description="coverage, where the kind is one that is compared and not equal"),
   `provider` STRING OPTIONS(description="lab that made it"),

@@ -144,8 +144,8 @@ CLUSTER_EVIDENCE = Table(
         FEATURES,
         many(
             "things",
-            "what links members and could link accounts elsewhere; the strongest of each kind",
-            may("kind", "STRING", "prefix_scaffold, suffix_scaffold, network or client"),
+            "what members share and accounts elsewhere may, too; the strongest of each kind",
+            may("kind", "STRING", "a wording, network or client, as in the table indicators"),
             may("thing", "STRING", "hash of the shared thing, 14 hex digits"),
             may("members", "INT64", "members that have it", "accounts"),
             may("others", "INT64", "accounts of the window that have it, too", "accounts"),

@@ -14,7 +14,12 @@ INDICATORS = Table(
     (
         must("indicator_id", "STRING", "the same at every lab"),
         must("direction", "STRING", "shared or received"),
-        must("kind", "STRING", "payment, network, client, prefix_scaffold, coverage …"),
+        must(
+            "kind",
+            "STRING",
+            "prefix_scaffold, suffix_scaffold, opening_sentence, closing_sentence, network, client, "
+            "payment (never shared), coverage or behaviour",
+        ),
         may("value", "STRING", "keyed hash, hex, or a coarse public value such as a network"),
         may("sketch", "BYTES", "coverage, where the kind is one that is compared and not equal"),
         may("provider", "STRING", "lab that made it"),

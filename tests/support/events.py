@@ -47,6 +47,8 @@ def random_events(
         system_prompt=hashes(3),
         prefix_scaffold=hashes(40),
         suffix_scaffold=hashes(40),
+        opening=hashes(40),
+        closing=hashes(40),
         prompt=hashes(max(n // 2, 1)),
         peer=np.array([("api|business", "consumer|")[i] for i in rng.integers(0, 2, n)], object),
         account_created_ms=np.where(rng.random(n) < 0.5, 0, START_MS - 86_400_000),

@@ -89,6 +89,8 @@ def events_of(account: str, time_ms: np.ndarray, coordinates: np.ndarray, **colu
         "system_prompt": hashes,
         "prefix_scaffold": hashes,
         "suffix_scaffold": hashes,
+        "opening": hashes,
+        "closing": hashes,
         "prompt": hashes,
         "peer": word,
         "account_created_ms": zero,

@@ -15,6 +15,8 @@ _SHARED = {
     "system_prompt": "a system prompt",
     "prefix_scaffold": "the wording of their prompts",
     "suffix_scaffold": "the wording of their prompts",
+    "opening_sentence": "the wording of their prompts",
+    "closing_sentence": "the wording of their prompts",
     "content": "questions that nobody else asks",
     "synchrony": "the minutes in which they work",
     "hand_over": "work that one took over from another",

@@ -10,6 +10,7 @@ import apache_beam as beam
 from apache_beam import coders, typehints
 from apache_beam.transforms import userstate
 
+from transforms.clusters.also_shared import with_also_shared
 from transforms.clusters.cannot_link import CannotLink
 from transforms.clusters.elements import AccountProfile
 from transforms.clusters.links import (
@@ -83,9 +84,8 @@ class _LinkFn(beam.DoFn):  # type: ignore[misc]
         )
         report = assign(accounts, matched, before, self._cannot_link)
         watched, options = self._watched.current(), self._watching.options
-        return report._replace(
-            memberships=with_hits(report.memberships, accounts, watched, options)
-        )
+        memberships = with_also_shared(report.memberships, accounts)
+        return report._replace(memberships=with_hits(memberships, accounts, watched, options))
 
 
 class MembershipsFn(_LinkFn):

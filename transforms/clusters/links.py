@@ -60,6 +60,9 @@ DEFAULT_KINDS: Mapping[Items, LinkKind] = {
     Items.SYSTEM_PROMPT: LinkKind(0.7, 2_000, 0.05),
     Items.PREFIX_SCAFFOLD: LinkKind(0.7, 300, 0.1),
     Items.SUFFIX_SCAFFOLD: LinkKind(0.7, 300, 0.1),
+    # These link nobody by default: what they add to the words above counts among labs.
+    Items.OPENING_SENTENCE: LinkKind(0.0, 300, 0.1),
+    Items.CLOSING_SENTENCE: LinkKind(0.0, 300, 0.1),
 }
 CONTENT = "content"  # kind of the link of an account that was added for what it asks
 _BINDING = (Items.PAYMENT, Items.CREDENTIAL, Items.ORGANIZATION)

@@ -34,6 +34,8 @@ class Membership(NamedTuple):
       hits: received indicators that the account carries.
       reported: what they say of the cluster.
       revision_offset: what the cluster's revision counts beside its requests, see `cannot_link`.
+      also_shared: what the account has in common with others of its cluster and links nobody, see
+        `also_shared`.
     """
 
     version: int
@@ -44,6 +46,7 @@ class Membership(NamedTuple):
     hits: tuple[Hit, ...] = ()
     reported: Reported = NOTHING_REPORTED
     revision_offset: int = 0
+    also_shared: tuple[Link, ...] = ()
 
 
 class Remembered(NamedTuple):

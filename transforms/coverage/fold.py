@@ -259,6 +259,8 @@ def _items(
         Items.ORGANIZATION: events.organization,
         Items.PEER: _hash_strings(events.peer),
         Items.CONVERSATION: events.conversation,
+        Items.OPENING_SENTENCE: events.opening,
+        Items.CLOSING_SENTENCE: events.closing,
     }
     present = [(kind, hashes, np.flatnonzero(hashes)) for kind, hashes in columns.items()]
     keys = np.concatenate(

@@ -79,10 +79,12 @@ class Items(IntEnum):
     ORGANIZATION = 13
     PEER = 14
     CONVERSATION = 15
+    OPENING_SENTENCE = 16
+    CLOSING_SENTENCE = 17
 
 
 CAPACITY = np.array(
-    [48, 16, 32, 16, 24, 24, 8, 64, 64, 64, 8, 8, 8, 4, 4, 32], dtype=np.int64
+    [48, 16, 32, 16, 24, 24, 8, 64, 64, 64, 8, 8, 8, 4, 4, 32, 24, 24], dtype=np.int64
 )  # by Items
 HASH_BITS = np.uint64(56)
 HASH_MASK = np.uint64((1 << 56) - 1)

@@ -39,15 +39,15 @@ class RecordBatch:
 
 
 _TYPES: dict[str, str] = {
-    "event_hash": "<u8", "time_ms": "<i8", "account": "O", "payment": "O",
-    "organization": "<u8", "credential": "<u8", "network": "<u8", "asn": "<i8",
-    "country": "<u8", "client": "<u8", "model": "<u8", "conversation": "<u8", "turn": "<i4",
-    "system_prompt": "<u8", "prefix_scaffold": "<u8", "suffix_scaffold": "<u8", "prompt": "<u8",
-    "peer": "O", "account_created_ms": "<i8", "input_tokens": "<i8", "output_tokens": "<i8",
-    "reasoning_tokens": "<i8", "max_output_tokens": "<i8", "temperature": "<f4", "tools": "<i4",
-    "structured": "|b1", "status": "<i4", "cost_microusd": "<i8", "prompt_chars": "<i4",
-    "code": "|i1", "coordinates": "|i1", "cells": "<u2",
-    "nearness": "<i2", "capability": "|i1", "intent": "|i1", "known": "|i1",
+    "event_hash": "<u8", "time_ms": "<i8", "account": "O", "payment": "O", "organization": "<u8",
+    "credential": "<u8", "network": "<u8", "asn": "<i8", "country": "<u8", "client": "<u8",
+    "model": "<u8", "conversation": "<u8", "turn": "<i4", "system_prompt": "<u8",
+    "prefix_scaffold": "<u8", "suffix_scaffold": "<u8", "opening": "<u8", "closing": "<u8",
+    "prompt": "<u8", "peer": "O", "account_created_ms": "<i8", "input_tokens": "<i8",
+    "output_tokens": "<i8", "reasoning_tokens": "<i8", "max_output_tokens": "<i8",
+    "temperature": "<f4", "tools": "<i4", "structured": "|b1", "status": "<i4",
+    "cost_microusd": "<i8", "prompt_chars": "<i4", "code": "|i1", "coordinates": "|i1",
+    "cells": "<u2", "nearness": "<i2", "capability": "|i1", "intent": "|i1", "known": "|i1",
 }  # fmt: skip
 
 
@@ -77,6 +77,8 @@ class Events:
     system_prompt: NDArray[np.uint64]
     prefix_scaffold: NDArray[np.uint64]
     suffix_scaffold: NDArray[np.uint64]
+    opening: NDArray[np.uint64]
+    closing: NDArray[np.uint64]
     prompt: NDArray[np.uint64]
     peer: NDArray[np.object_]
     account_created_ms: NDArray[np.int64]

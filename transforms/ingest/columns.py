@@ -17,7 +17,7 @@ from transforms.ingest.hashing import hash_column, hash_rows, hash_texts
 from transforms.ingest.intents import intents_of
 from transforms.ingest.known import KnownTexts
 from transforms.ingest.pseudonyms import Pseudonymiser
-from transforms.ingest.scaffold import looks_like_code, scaffold_columns
+from transforms.ingest.scaffold import ScaffoldColumns, looks_like_code, scaffold_columns
 from transforms.ingest.terms import Terms
 from transforms.ingest.vectors import Vectors
 
@@ -70,8 +70,10 @@ def columns_of(
         conversation=hash_column([e.conversation_id for e in events]),
         turn=_whole([e.turn_index for e in events], -1, -1, _MOST_32).astype(np.int32),
         system_prompt=hash_column([e.system_prompt_hash for e in events]),
-        prefix_scaffold=wording.prefix,
-        suffix_scaffold=wording.suffix,
+        prefix_scaffold=wording.scaffolds.prefix,
+        suffix_scaffold=wording.scaffolds.suffix,
+        opening=wording.scaffolds.opening,
+        closing=wording.scaffolds.closing,
         prompt=prompt,
         peer=_strings([groups[peer] for peer in peers]),
         account_created_ms=created,
@@ -99,8 +101,7 @@ class _Wording(NamedTuple):
     """What is kept of n prompts' texts; zeros where there is none, and no label."""
 
     prompt: NDArray[np.uint64]
-    prefix: NDArray[np.uint64]
-    suffix: NDArray[np.uint64]
+    scaffolds: ScaffoldColumns
     chars: NDArray[np.int32]
     code: NDArray[np.int8]
     capability: NDArray[np.int8]
@@ -117,13 +118,12 @@ def _wording(texts: list[str | None]) -> _Wording:
     def spread(values: Any, dtype: Any, missing: int = 0) -> Any:
         return np.concatenate([np.full(1, missing, dtype), np.asarray(values, dtype)])[at]
 
-    prefix, suffix = scaffold_columns(distinct)
+    scaffolds = (spread(column, np.uint64) for column in scaffold_columns(distinct))
     code = [looks_like_code(text) for text in distinct]
     terms = [Terms(text) for text in distinct]
     return _Wording(
         spread(hash_texts(distinct), np.uint64),
-        spread(prefix, np.uint64),
-        spread(suffix, np.uint64),
+        ScaffoldColumns(*scaffolds),
         spread([len(text) for text in distinct], np.int32),
         spread(code, np.int8),
         spread(capabilities_of(terms, code), np.int8, NONE),

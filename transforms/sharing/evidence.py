@@ -22,7 +22,14 @@ from transforms.coverage.layout import MAX_CELLS, Items
 from transforms.scoring.handler import Scored
 from transforms.sharing.coverage import contributions
 
-KINDS = (Items.PREFIX_SCAFFOLD, Items.SUFFIX_SCAFFOLD, Items.NETWORK, Items.CLIENT)
+KINDS = (
+    Items.PREFIX_SCAFFOLD,
+    Items.SUFFIX_SCAFFOLD,
+    Items.OPENING_SENTENCE,
+    Items.CLOSING_SENTENCE,
+    Items.NETWORK,
+    Items.CLIENT,
+)
 MOST_THINGS = 20  # of one kind
 _LEAST_MEMBERS = 2
 
@@ -85,14 +92,14 @@ def evidence_row(
 def shared_things(
     cluster: Cluster, kinds: Mapping[Items, LinkKind] = DEFAULT_KINDS
 ) -> list[SharedThing]:
-    """What links the members and could link accounts elsewhere, by kind, most members first.
+    """What the members share and accounts elsewhere may, too, by kind, most members first.
 
-    Only what linking used: it has left out what benign accounts of the history share, and it knows
+    Only what linking saw: it has left out what benign accounts of the history share, and it knows
     how many accounts of the window carry a thing.
     """
     everywhere: dict[tuple[str, str], int] = {}
     for member in cluster.members:
-        for link in member.membership.links:
+        for link in (*member.membership.links, *member.membership.also_shared):
             everywhere[link.kind, link.thing] = link.accounts
     found = []
     for kind in KINDS:

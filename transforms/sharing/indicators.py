@@ -30,10 +30,12 @@ Direction = Literal["shared", "received"]
 
 
 class Kind(StrEnum):
-    """What an indicator is about. Values of the first four are compared for equality."""
+    """What an indicator is about. Values of the first six are compared for equality."""
 
     PREFIX_SCAFFOLD = "prefix_scaffold"
     SUFFIX_SCAFFOLD = "suffix_scaffold"
+    OPENING_SENTENCE = "opening_sentence"
+    CLOSING_SENTENCE = "closing_sentence"
     NETWORK = "network"
     CLIENT = "client"
     BEHAVIOUR = "behaviour"

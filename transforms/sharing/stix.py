@@ -31,6 +31,8 @@ _MOST_COUNT = 999_999_999
 _NAMES = {
     Kind.PREFIX_SCAFFOLD: "Beginning that its prompts share",
     Kind.SUFFIX_SCAFFOLD: "Ending that its prompts share",
+    Kind.OPENING_SENTENCE: "First sentence that its prompts share",
+    Kind.CLOSING_SENTENCE: "Last sentence that its prompts share",
     Kind.NETWORK: "Network that its accounts share",
     Kind.CLIENT: "Client software that its accounts share",
     Kind.BEHAVIOUR: "How its accounts behave together",

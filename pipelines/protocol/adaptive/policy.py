@@ -18,6 +18,8 @@ LINKS: Mapping[str, tuple[str, ...]] = {
     "client": ("client",),
     "prefix_scaffold": ("wording",),
     "suffix_scaffold": ("wording",),
+    "opening_sentence": ("wording",),
+    "closing_sentence": ("wording",),
     "system_prompt": ("wording",),
     "content": ("public", "span", "cover"),
 }

@@ -65,7 +65,7 @@ def read_traffic(path: Path) -> Traffic:
             if text:
                 if len(found.texts[account]) < _MOST_ROWS:
                     found.texts[account].append(text)
-                for kind, value in enumerate(scaffolds(text)):
+                for kind, value in enumerate(scaffolds(text)[:2]):
                     if value:
                         found.scaffolds[account][value ^ kind] += 1
             if event.get("payment_fingerprint"):

@@ -75,7 +75,7 @@ def test_coverage_survives_its_payload(one: Coverage) -> None:
 def test_ids_are_the_same_for_the_same_statement_only() -> None:
     # A golden value: another id would make every lab's objects new ones.
     assert PLAIN.indicator_id == "indicator--7a13ff0a-a3fe-5f5b-9305-c0c43b7da4de"
-    assert len({indicator_id(p, k, v) for p in "ab" for k in Kind for v in "12"}) == 24
+    assert len({indicator_id(p, k, v) for p in "ab" for k in Kind for v in "12"}) == 32
     assert sighting_id("i", "a", 1) == sighting_id("i", "a", 1) != sighting_id("i", "a", 2)
 
 

@@ -35,8 +35,8 @@ class Watched(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
     Attributes:
       indicator_id: the same at every lab.
-      kind: network, client, prefix_scaffold, suffix_scaffold, or payment from private matching;
-        coverage and behaviour are compared.
+      kind: network, client, prefix_scaffold, suffix_scaffold, opening_sentence, closing_sentence,
+        or payment from private matching; coverage and behaviour are compared.
       value: 14 hex digits, as `CoverageSketch.items` has it; "" of what is compared.
       source: lab that says so; trust goes with it.
       confidence: 0 to 1, of the lab that made it.
