@@ -17,8 +17,8 @@ INDICATORS = Table(
         must(
             "kind",
             "STRING",
-            "prefix_scaffold, suffix_scaffold, opening_sentence, closing_sentence, network, client, "
-            "payment (never shared), coverage or behaviour",
+            "prefix_scaffold, suffix_scaffold, opening_sentence, closing_sentence, network, "
+            "client, payment (never shared), coverage or behaviour",
         ),
         may("value", "STRING", "keyed hash, hex, or a coarse public value such as a network"),
         may("sketch", "BYTES", "coverage, where the kind is one that is compared and not equal"),
