@@ -266,7 +266,7 @@ def request_of(
     talk, system = hashed("conversation_id"), hashed("system_prompt_hash")
     tokens_in, tokens_out = count("input_tokens"), count("output_tokens")
     reasoning, limit = count("reasoning_tokens"), count("max_output_tokens")
-    status, temperature = event.get("status_code"), event.get("temperature")
+    status = event.get("status_code")
     status = 200 if status is None else status
     blocked = status in (403, 429)
     cost = event.get("cost_usd")
@@ -282,14 +282,11 @@ def request_of(
         if cost and cost > 0 and math.isfinite(cost)
         else 0,
         Sum.BLOCKED: blocked,
-        Sum.FAILED: status >= 400 and not blocked,
         Sum.TOOL_REQUESTS: bool(event.get("tool_names")),
         Sum.STRUCTURED: event.get("response_format") not in (None, "", "text"),
         Sum.CODE: bool(text) and looks_like_code(text),
-        Sum.REASONING_REQUESTS: reasoning > 0,
         Sum.CONTINUED: count("turn_index", -1) > 0 and talk > 0,
         Sum.PROMPT_CHARS: len(text),
-        Sum.COLD: temperature is not None and np.float32(temperature) <= 0.2,
         Sum.WITH_OUTPUT: tokens_out > 0,
         Sum.WITH_CONVERSATION: talk > 0,
     }
@@ -301,13 +298,10 @@ def request_of(
     bins += _label_bins(event, text, label)
     bins += [bin_of(head, Bins.PREFIX_SCAFFOLD, 256)] if head else []
     bins += [bin_of(tail, Bins.SUFFIX_SCAFFOLD, 256)] if tail else []
-    bins += [bin_of(system, Bins.SYSTEM_PROMPT, 128)] if system else []
     bins += [octave_of(tokens_in, Bins.INPUT_SIZE)] if tokens_in else []
-    bins += [octave_of(tokens_out, Bins.OUTPUT_SIZE)] if tokens_out else []
     tier, segment = event.get("account_tier") or "", event.get("account_segment") or ""
     prompt = hash64(text) if text else 0
     items = items_of({
-        Items.ACCOUNT: hash64(account),
         Items.PAYMENT: hash64(payment) if payment else 0,
         Items.NETWORK: hashed("ip_prefix"),
         Items.CLIENT: hashed("client_fingerprint"),
@@ -319,10 +313,8 @@ def request_of(
         Items.HOUR: mix(at // layout.HOUR_MS, 2),
         Items.MODEL: hashed("model"),
         Items.CREDENTIAL: hashed("credential_id"),
-        Items.COUNTRY: hashed("country"),
         Items.ORGANIZATION: hashed("organization_id"),
         Items.PEER: hash64(f"{tier}|{segment}".lower()),
-        Items.CONVERSATION: talk,
         Items.OPENING_SENTENCE: wording.opening,
         Items.CLOSING_SENTENCE: wording.closing,
     })  # fmt: skip

@@ -73,11 +73,9 @@ def key_events(count: int, seed: int = 7) -> Iterator[Events]:
             time_ms=time_ms,
             account=np.full(n, "account", object),
             payment=np.full(n, "payment", object),
-            asn=np.ones(n, np.int64),
             turn=np.zeros(n, np.int32),
             peer=np.full(n, "api|business", object),
             account_created_ms=np.full(n, _START_MS - 86_400_000),
-            temperature=np.ones(n, np.float32),
             tools=np.zeros(n, np.int32),
             structured=np.zeros(n, bool),
             status=np.full(n, 200, np.int32),
@@ -94,7 +92,7 @@ def key_events(count: int, seed: int = 7) -> Iterator[Events]:
 
 
 _HASHES = {
-    "event_hash", "organization", "credential", "network", "country", "client", "model",
+    "event_hash", "organization", "credential", "network", "client", "model",
     "conversation", "system_prompt", "prefix_scaffold", "suffix_scaffold", "opening", "closing",
     "prompt",
 }  # fmt: skip

@@ -117,10 +117,10 @@ def blocks_of(sketches: Sequence[CoverageSketch]) -> Blocks:
         out.vectors[row] = sketch.vectors
         out.moment[row] = moment / float(UNIT * UNIT)
         out.total[row] = total / float(UNIT)
-        out.sizes[row] = sketch.histogram(Bins.INPUT_SIZE, Bins.OUTPUT_SIZE)
+        out.sizes[row] = sketch.histogram(Bins.INPUT_SIZE, Bins.TRAIL)
         for into, start, stop in (
             (out.prefixes, Bins.PREFIX_SCAFFOLD, Bins.SUFFIX_SCAFFOLD),
-            (out.suffixes, Bins.SUFFIX_SCAFFOLD, Bins.SYSTEM_PROMPT),
+            (out.suffixes, Bins.SUFFIX_SCAFFOLD, Bins.INPUT_SIZE),
         ):
             into[row, :256] = sketch.histogram(start, stop)
             into[row, 256] = sketch.events - into[row, :256].sum()

@@ -87,7 +87,7 @@ def fold_together(events: Events, slice_ms: int) -> Folded:
     bins = _bins(events, group, count)
     account_hash = np.array([hash64(a) for a in accounts], np.uint64)[account_index]
     payment_hash = np.array([hash64(p) if p else 0 for p in payments], np.uint64)[payment_index]
-    items = _items(events, account_hash, payment_hash, group, count)
+    items = _items(events, payment_hash, group, count)
     groups = _groups(events, account_hash, group, count)
     placed = np.flatnonzero(events.cells != NO_CELL)
     coordinates = sort_coordinates(events.coordinates[placed], group[placed], sums[:, Sum.VECTORS])
@@ -138,14 +138,11 @@ def _sums(events: Events) -> Int64:
     out[:, Sum.COST_MICROUSD] = events.cost_microusd
     blocked = (events.status == 403) | (events.status == 429)
     out[:, Sum.BLOCKED] = blocked
-    out[:, Sum.FAILED] = (events.status >= 400) & ~blocked
     out[:, Sum.TOOL_REQUESTS] = events.tools > 0
     out[:, Sum.STRUCTURED] = events.structured
     out[:, Sum.CODE] = events.code
-    out[:, Sum.REASONING_REQUESTS] = events.reasoning_tokens > 0
     out[:, Sum.CONTINUED] = (events.turn > 0) & (events.conversation > 0)
     out[:, Sum.PROMPT_CHARS] = events.prompt_chars
-    out[:, Sum.COLD] = events.temperature <= 0.2  # NaN, "not said", compares false
     out[:, Sum.WITH_OUTPUT] = events.output_tokens > 0
     out[:, Sum.WITH_CONVERSATION] = events.conversation > 0
     out[:, Sum.NEARNESS] = events.nearness
@@ -187,9 +184,7 @@ def _bins(events: Events, group: NDArray[np.intp], count: int) -> _Bins:
             hour,
             _bucket(events.prefix_scaffold, Bins.PREFIX_SCAFFOLD, 256),
             _bucket(events.suffix_scaffold, Bins.SUFFIX_SCAFFOLD, 256),
-            _bucket(events.system_prompt, Bins.SYSTEM_PROMPT, 128),
             _octave(events.input_tokens, Bins.INPUT_SIZE),
-            _octave(events.output_tokens, Bins.OUTPUT_SIZE),
             _trail(events),
             _label(events.capability, Bins.CAPABILITY),
             _label(events.intent, Bins.INTENT),
@@ -237,13 +232,11 @@ def _hash_strings(values: NDArray[np.object_]) -> NDArray[np.uint64]:
 
 def _items(
     events: Events,
-    account: NDArray[np.uint64],
     payment: NDArray[np.uint64],
     group: NDArray[np.intp],
     count: int,
 ) -> _Items:
     columns = {
-        Items.ACCOUNT: account,
         Items.PAYMENT: payment,
         Items.NETWORK: events.network,
         Items.CLIENT: events.client,
@@ -255,10 +248,8 @@ def _items(
         Items.HOUR: _mix(events.time_ms // layout.HOUR_MS, 2),
         Items.MODEL: events.model,
         Items.CREDENTIAL: events.credential,
-        Items.COUNTRY: events.country,
         Items.ORGANIZATION: events.organization,
         Items.PEER: _hash_strings(events.peer),
-        Items.CONVERSATION: events.conversation,
         Items.OPENING_SENTENCE: events.opening,
         Items.CLOSING_SENTENCE: events.closing,
     }

@@ -25,17 +25,14 @@ class Sum(IntEnum):
     SATURATED = 5  # answers that used up max_output_tokens
     COST_MICROUSD = 6
     BLOCKED = 7  # status 403 and 429
-    FAILED = 8  # other statuses of 400 and above
-    TOOL_REQUESTS = 9
-    STRUCTURED = 10
-    CODE = 11
-    REASONING_REQUESTS = 12
-    CONTINUED = 13  # turn_index > 0 in a named conversation
-    PROMPT_CHARS = 14
-    COLD = 15  # temperature of at most 0.2
-    WITH_OUTPUT = 16  # requests that say how many tokens came out
-    WITH_CONVERSATION = 17
-    NEARNESS = 18  # thousandths of a cosine to the nearest cell's centre, over all vectors
+    TOOL_REQUESTS = 8
+    STRUCTURED = 9
+    CODE = 10
+    CONTINUED = 11  # turn_index > 0 in a named conversation
+    PROMPT_CHARS = 12
+    WITH_OUTPUT = 13  # requests that say how many tokens came out
+    WITH_CONVERSATION = 14
+    NEARNESS = 15  # thousandths of a cosine to the nearest cell's centre, over all vectors
 
 
 class Bins(IntEnum):
@@ -45,14 +42,12 @@ class Bins(IntEnum):
     HOUR_OF_WEEK = 1024  # 168, Monday 00:00 UTC first
     PREFIX_SCAFFOLD = 1192  # 256 hash buckets
     SUFFIX_SCAFFOLD = 1448  # 256
-    SYSTEM_PROMPT = 1704  # 128
-    INPUT_SIZE = 1832  # 24 octaves of input tokens
-    OUTPUT_SIZE = 1856  # 24 octaves of output tokens
-    TRAIL = 1880  # 32 days, the day since 1970 modulo 32, of 16 coarse topics each
-    CAPABILITY = 2392  # 16, see `ingest.capabilities`
-    INTENT = 2408  # 8, see `ingest.intents`
-    KNOWN = 2416  # 16 collections of known texts
-    END = 2432
+    INPUT_SIZE = 1704  # 24 octaves of input tokens
+    TRAIL = 1728  # 32 days, the day since 1970 modulo 32, of 16 coarse topics each
+    CAPABILITY = 2240  # 16, see `ingest.capabilities`
+    INTENT = 2256  # 8, see `ingest.intents`
+    KNOWN = 2264  # 16 collections of known texts
+    END = 2280
 
 
 MAX_CELLS = int(Bins.HOUR_OF_WEEK)
@@ -63,28 +58,25 @@ TRAIL_TOPICS = 16  # a cell's topic is its number modulo 15; what has no vector 
 class Items(IntEnum):
     """Sets of 56-bit hashes, of which the smallest are kept, with how often each was seen."""
 
-    ACCOUNT = 0
-    PAYMENT = 1
-    NETWORK = 2
-    CLIENT = 3
-    PREFIX_SCAFFOLD = 4
-    SUFFIX_SCAFFOLD = 5
-    SYSTEM_PROMPT = 6
-    PROMPT = 7
-    MINUTE = 8
-    HOUR = 9
-    MODEL = 10
-    CREDENTIAL = 11
-    COUNTRY = 12
+    PAYMENT = 0
+    NETWORK = 1
+    CLIENT = 2
+    PREFIX_SCAFFOLD = 3
+    SUFFIX_SCAFFOLD = 4
+    OPENING_SENTENCE = 5
+    CLOSING_SENTENCE = 6
+    SYSTEM_PROMPT = 7
+    PROMPT = 8
+    MINUTE = 9
+    HOUR = 10
+    MODEL = 11
+    CREDENTIAL = 12
     ORGANIZATION = 13
     PEER = 14
-    CONVERSATION = 15
-    OPENING_SENTENCE = 16
-    CLOSING_SENTENCE = 17
 
 
 CAPACITY = np.array(
-    [48, 16, 32, 16, 24, 24, 8, 64, 64, 64, 8, 8, 8, 4, 4, 32, 24, 24], dtype=np.int64
+    [16, 32, 16, 24, 24, 24, 24, 8, 64, 64, 64, 8, 8, 4, 4], dtype=np.int64
 )  # by Items
 HASH_BITS = np.uint64(56)
 HASH_MASK = np.uint64((1 << 56) - 1)

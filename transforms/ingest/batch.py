@@ -40,12 +40,11 @@ class RecordBatch:
 
 _TYPES: dict[str, str] = {
     "event_hash": "<u8", "time_ms": "<i8", "account": "O", "payment": "O", "organization": "<u8",
-    "credential": "<u8", "network": "<u8", "asn": "<i8", "country": "<u8", "client": "<u8",
-    "model": "<u8", "conversation": "<u8", "turn": "<i4", "system_prompt": "<u8",
-    "prefix_scaffold": "<u8", "suffix_scaffold": "<u8", "opening": "<u8", "closing": "<u8",
-    "prompt": "<u8", "peer": "O", "account_created_ms": "<i8", "input_tokens": "<i8",
-    "output_tokens": "<i8", "reasoning_tokens": "<i8", "max_output_tokens": "<i8",
-    "temperature": "<f4", "tools": "<i4", "structured": "|b1", "status": "<i4",
+    "credential": "<u8", "network": "<u8", "client": "<u8", "model": "<u8", "conversation": "<u8",
+    "turn": "<i4", "system_prompt": "<u8", "prefix_scaffold": "<u8", "suffix_scaffold": "<u8",
+    "opening": "<u8", "closing": "<u8", "prompt": "<u8", "peer": "O", "account_created_ms": "<i8",
+    "input_tokens": "<i8", "output_tokens": "<i8", "reasoning_tokens": "<i8",
+    "max_output_tokens": "<i8", "tools": "<i4", "structured": "|b1", "status": "<i4",
     "cost_microusd": "<i8", "prompt_chars": "<i4", "code": "|i1", "coordinates": "|i1",
     "cells": "<u2", "nearness": "<i2", "capability": "|i1", "intent": "|i1", "known": "|i1",
 }  # fmt: skip
@@ -55,10 +54,10 @@ _TYPES: dict[str, str] = {
 class Events:
     """Columns of n accepted events: no prompt text, no raw payment fingerprint.
 
-    Hash columns hold 0, and token, time and asn columns 0, where the event says nothing; `turn` and
-    the labels `capability`, `intent` and `known` −1, `temperature` NaN, strings "". `coordinates`
-    (int8, (n, 64)), `cells` (uint16, 65535 for none) and `nearness` (cosine to the cell's centre in
-    thousandths) are filled in by the embedding stage.
+    Hash columns hold 0, and token and time columns 0, where the event says nothing; `turn` and the
+    labels `capability`, `intent` and `known` −1, strings "". `coordinates` (int8, (n, 64)), `cells`
+    (uint16, 65535 for none) and `nearness` (cosine to the cell's centre in thousandths) are filled
+    in by the embedding stage.
     """
 
     event_hash: NDArray[np.uint64]
@@ -68,8 +67,6 @@ class Events:
     organization: NDArray[np.uint64]
     credential: NDArray[np.uint64]
     network: NDArray[np.uint64]
-    asn: NDArray[np.int64]
-    country: NDArray[np.uint64]
     client: NDArray[np.uint64]
     model: NDArray[np.uint64]
     conversation: NDArray[np.uint64]
@@ -86,7 +83,6 @@ class Events:
     output_tokens: NDArray[np.int64]
     reasoning_tokens: NDArray[np.int64]
     max_output_tokens: NDArray[np.int64]
-    temperature: NDArray[np.float32]
     tools: NDArray[np.int32]
     structured: NDArray[np.bool_]
     status: NDArray[np.int32]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -63,8 +62,6 @@ def columns_of(
         organization=hash_column([e.organization_id for e in events]),
         credential=hash_column([e.credential_id for e in events]),
         network=hash_column([e.ip_prefix for e in events]),
-        asn=_whole([e.asn for e in events]),
-        country=hash_column([e.country for e in events]),
         client=hash_column([e.client_fingerprint for e in events]),
         model=hash_column([e.model for e in events]),
         conversation=hash_column([e.conversation_id for e in events]),
@@ -81,7 +78,6 @@ def columns_of(
         output_tokens=_whole([e.output_tokens for e in events]),
         reasoning_tokens=_whole([e.reasoning_tokens for e in events]),
         max_output_tokens=_whole([e.max_output_tokens for e in events]),
-        temperature=_numbers([e.temperature for e in events], math.nan).astype(np.float32),
         tools=tools,
         structured=np.array([e.response_format not in _PLAIN for e in events], bool),
         status=_whole([e.status_code for e in events], 200, 0, 999).astype(np.int32),

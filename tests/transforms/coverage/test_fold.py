@@ -110,10 +110,8 @@ def test_sums_are_those_of_each_group_s_events() -> None:
             Sum.SATURATED: ((limit > 0) & (own.output_tokens >= limit)).sum(),
             Sum.COST_MICROUSD: own.cost_microusd.sum(),
             Sum.BLOCKED: blocked.sum(),
-            Sum.FAILED: ((own.status >= 400) & ~blocked).sum(),
             Sum.TOOL_REQUESTS: (own.tools > 0).sum(),
             Sum.CONTINUED: ((own.turn > 0) & (own.conversation > 0)).sum(),
-            Sum.COLD: (own.temperature <= 0.2).sum(),
             Sum.WITH_CONVERSATION: (own.conversation > 0).sum(),
         }
         assert {slot: partial.sketch.sums[slot] for slot in expected} == expected
@@ -135,7 +133,7 @@ def test_hours_of_the_week_start_on_monday_at_midnight_utc() -> None:
 def test_token_counts_fall_in_octaves(tokens: int, octave: int) -> None:
     events = events_of("a", np.array([START_MS]), np.zeros((1, AXES), np.int8), input_tokens=tokens)
     (partial,) = fold(events, MINUTE)
-    sizes = partial.sketch.histogram(Bins.INPUT_SIZE, Bins.OUTPUT_SIZE)
+    sizes = partial.sketch.histogram(Bins.INPUT_SIZE, Bins.TRAIL)
     assert np.flatnonzero(sizes).tolist() == [octave]
 
 
@@ -143,7 +141,7 @@ def test_what_an_event_does_not_say_leaves_no_trace() -> None:
     events = events_of("a", np.array([START_MS]), np.zeros((1, AXES), np.int8))
     (partial,) = fold(events, MINUTE)
     filled = {kind for kind in Items if len(partial.sketch.items(kind)[0])}
-    assert filled == {Items.ACCOUNT, Items.MINUTE, Items.HOUR}
+    assert filled == {Items.MINUTE, Items.HOUR}
     assert partial.sketch.vectors == 0
     assert len(partial.sketch.cell_counts()) == 0
     assert partial.sketch.created_ms == layout.NEVER_MS

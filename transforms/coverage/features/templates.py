@@ -14,7 +14,7 @@ def top_scaffold_share(block: SketchBlock) -> Float:
     """F10: share of the requests that begin, or end, with the most common masked wording."""
     n = block.events
     # The buckets of the ends follow those of the beginnings.
-    common = block.histogram(Bins.PREFIX_SCAFFOLD, Bins.SYSTEM_PROMPT).largest()
+    common = block.histogram(Bins.PREFIX_SCAFFOLD, Bins.INPUT_SIZE).largest()
     return divide(common, n, n >= 4)
 
 

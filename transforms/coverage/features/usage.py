@@ -48,7 +48,7 @@ def output_ratio(block: SketchBlock) -> Float:
 
 def size_entropy(block: SketchBlock) -> Float:
     """Entropy of the octaves of prompt length, in nats; low for a template."""
-    return block.histogram(Bins.INPUT_SIZE, Bins.OUTPUT_SIZE).entropy()
+    return block.histogram(Bins.INPUT_SIZE, Bins.TRAIL).entropy()
 
 
 def log_networks(block: SketchBlock) -> Float:

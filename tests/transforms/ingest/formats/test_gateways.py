@@ -197,15 +197,15 @@ def test_places_can_be_set() -> None:
 
 def test_a_place_that_was_set_comes_before_what_is_made_of_the_request() -> None:
     entry = gateways.kong(EVENTS[0])
-    entry["request"]["headers"] |= {"x-limit": "50", "x-heat": "0.75"}
+    entry["request"]["headers"] |= {"x-limit": "50", "x-cost": "0.75"}
     places = {
         "max_output_tokens": ("request.headers.x-limit",),
-        "temperature": ("request.headers.x-nowhere", "request.headers.x-heat"),
+        "cost_usd": ("request.headers.x-nowhere", "request.headers.x-cost"),
         "response_format": ("request.headers.x-nowhere",),
     }
     events = decode("kong", orjson.dumps(entry), **places).events
     assert events.max_output_tokens.tolist() == [50]
-    assert events.temperature.tolist() == [0.75]
+    assert events.cost_microusd.tolist() == [750_000]
     assert events.structured.tolist() == [True]  # as the request says
     payload = gateways.litellm(EVENTS[4])
     payload["metadata"]["requester_metadata"] = {"form": "text"}
