@@ -16,6 +16,7 @@ from pipelines.sharing.tables import SharedTables, tables_at
 from schemas.tables import TABLES
 from transforms.alerts.dispositions import decide
 from transforms.sharing.evidence import pack
+from transforms.sharing.indicators import Kind
 from transforms.sinks.duckdb import write_tables
 
 NOW_MS = 1_790_000_000_000
@@ -107,7 +108,7 @@ def write_policy(
         from pipelines.sharing.policy import _make_key
 
         _make_key(key)
-    kinds = ["prefix_scaffold", "suffix_scaffold", "client", "behaviour", "coverage"]
+    kinds = [kind.value for kind in Kind if kind is not Kind.NETWORK]
     policy: dict[str, Any] = {
         "lab": lab.name,
         "signing_key": str(key),
@@ -132,8 +133,13 @@ def add_cluster(
     revision: int = 900,
     confirm: bool = True,
     first: int = 0,
+    others: Mapping[str, int] | None = None,
 ) -> list[str]:
-    """Puts a flagged cluster into a lab's tables, and returns its accounts."""
+    """Puts a flagged cluster into a lab's tables, and returns its accounts.
+
+    All members share a thing of each kind in `others`, which says how many other accounts have it.
+    """
+    others = {"prefix_scaffold": 0, "client": 50, "network": 0} if others is None else others
     names = [f"acct-{cluster[-4:]}-{i:04d}" for i in range(first, first + accounts)]
     start = NOW_MS - 86_400_000
     coverage = np.zeros(1024, np.int64)
@@ -163,9 +169,9 @@ def add_cluster(
                      "z": -31.0},
                 ],
                 "things": [
-                    {"kind": "prefix_scaffold", "thing": WORDING, "members": accounts, "others": 0},
-                    {"kind": "client", "thing": COMMON, "members": accounts, "others": 50},
-                    {"kind": "network", "thing": COMMON, "members": accounts, "others": 0},
+                    {"kind": kind, "thing": COMMON if kind in ("client", "network") else WORDING,
+                     "members": accounts, "others": count}
+                    for kind, count in others.items()
                 ],
                 "coverage": pack(coverage), "space": "ab" * 16,
                 "embedding_model": "distilwatch-hashing-v1",

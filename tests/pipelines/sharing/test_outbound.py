@@ -110,6 +110,21 @@ def test_what_stays_says_why(lab: Lab) -> None:
     assert "below 60" in told[Kind.CLIENT, False]  # half of those who have it are others
 
 
+@pytest.mark.parametrize("end", ["opening", "closing"])
+def test_a_wording_that_customers_use_is_told_of_by_its_sentence(
+    lab: Lab, tmp_path: Path, end: str
+) -> None:
+    words = {"opening": Kind.PREFIX_SCAFFOLD, "closing": Kind.SUFFIX_SCAFFOLD}[end]
+    add_cluster(lab, others={words.value: 3, f"{end}_sentence": 0})
+    found = {c.kind: c for c in propose(lab).candidates}
+    assert found[words].indicator is None
+    assert found[words].why == "3 accounts that are not of the cluster have it, too"
+    data = leave(lab, tmp_path / "left.json")
+    patterns = [one["pattern"] for one in orjson.loads(data)["objects"] if "pattern" in one]
+    assert [WORDING in one and f"{end}_sentence" in one for one in patterns].count(True) == 1
+    assert not any(words.value in one for one in patterns)
+
+
 def test_small_clusters_tell_nothing_at_all(lab: Lab) -> None:
     add_cluster(lab, accounts=4)
     made = propose(lab)
