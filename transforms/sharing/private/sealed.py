@@ -8,6 +8,7 @@ same key to test a guess.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
@@ -103,22 +104,30 @@ def write_sealed(path: Path, identifiers: Iterable[Sealed], sealer: Sealer) -> i
     Raises:
       DistilwatchError: when the file cannot be written, or is another's.
     """
-    known = set(read_sealed(path, sealer)) if path.exists() else set()
-    known.update(identifiers)
-    rows = [[kind, local, point.hex()] for kind, local, point in sorted(known)]
-    nonce = secrets.token_bytes(_NONCE_BYTES)
-    data = _MAGIC + nonce + sealer.cipher().encrypt(nonce, json.dumps(rows).encode(), _MAGIC)
     partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-            out.write(data)
-        partial.replace(path)
+        with path.with_name(path.name + ".lock").open("a") as lock:
+            # Of two commands that add to it at once, each would write what it has read and added.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            known = set(read_sealed(path, sealer)) if path.exists() else set()
+            known.update(identifiers)
+            with os.fdopen(
+                os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"
+            ) as out:
+                out.write(_encrypted(known, sealer))
+            partial.replace(path)
     except OSError as error:
         raise DistilwatchError(
             f"sealed identifiers cannot be written ({error.strerror})", str(path), "choose a folder"
         ) from error
-    return len(rows)
+    return len(known)
+
+
+def _encrypted(identifiers: Iterable[Sealed], sealer: Sealer) -> bytes:
+    rows = [[kind, local, point.hex()] for kind, local, point in sorted(identifiers)]
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return _MAGIC + nonce + sealer.cipher().encrypt(nonce, json.dumps(rows).encode(), _MAGIC)
 
 
 def read_sealed(path: Path, sealer: Sealer) -> list[Sealed]:

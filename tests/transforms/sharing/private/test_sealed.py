@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,15 @@ def test_the_file_is_unreadable_without_its_key_and_holds_no_text(tmp_path: Path
     path.write_bytes(data)
     with pytest.raises(DistilwatchError, match="has sealed"):
         read_sealed(path, Lab().sealer)
+
+
+def test_commands_that_add_to_one_file_at_once_lose_nothing(tmp_path: Path) -> None:
+    lab, path = Lab(), tmp_path / "own.sealed"
+    cards = [lab.sealed(f"card-{i}") for i in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        counts = list(pool.map(lambda own: write_sealed(path, own, lab.sealer), cards))
+    assert sorted(counts) == list(range(1, 25))
+    assert read_sealed(path, lab.sealer) == sorted(one for own in cards for one in own)
 
 
 def test_sealed_points_of_two_labs_have_nothing_in_common() -> None:
