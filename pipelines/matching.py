@@ -14,6 +14,7 @@ import httpx
 from pipelines.sealing import own_sealer
 from pipelines.sharing.tables import tables_at
 from schemas.errors import DistilwatchError
+from transforms.file_lock import alone_with
 from transforms.scoring.signing import home
 from transforms.sharing.private import calls
 from transforms.sharing.private.client import Matches, find_matches
@@ -23,7 +24,7 @@ from transforms.sharing.private.peer import HttpPeer
 from transforms.sharing.private.sealed import read_sealed
 from transforms.sharing.private.server import MatchOptions, MatchServer
 from transforms.sharing.private.service import match_app
-from transforms.sharing.watch.listing import LIVE, Watched, read_watch_list, write_watch_list
+from transforms.sharing.watch.listing import LIVE, Watched, change_watch_list
 
 MATCH = "match--"
 TOKEN = "DISTILWATCH_MATCH_TOKEN"
@@ -179,18 +180,23 @@ def _pinned(path: Path, url: str) -> dict[int, bytes]:
 
 
 def _pin(path: Path, url: str, epoch: int, key: bytes) -> None:
-    pins = _pins(path) | {url: {str(epoch): key.hex()}}
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(pins))
-    partial.replace(path)
+    try:
+        with alone_with(path):
+            partial.write_text(json.dumps(_pins(path) | {url: {str(epoch): key.hex()}}))
+            partial.replace(path)
+    except OSError as error:
+        raise DistilwatchError(
+            f"the key that the other lab has shown cannot be kept ({error.strerror})",
+            str(path),
+            "free some space, or mend the permissions of the folder",
+        ) from error
 
 
 def _add(
     path: Path, found: Matches, kind: str, source: str, confidence: float, valid_ms: int
 ) -> None:
     now_ms = time.time_ns() // 1_000_000
-    before = read_watch_list(path).watched if path.exists() else ()
     matched = [
         Watched(
             f"{MATCH}{source}-{one.kind}-{one.local}", KINDS[kind].name.lower(), one.local, source,
@@ -198,4 +204,4 @@ def _add(
         )
         for one in found.found
     ]  # fmt: skip
-    write_watch_list(path, [*before, *matched])
+    change_watch_list(path, lambda before: [*before.watched, *matched])

@@ -26,6 +26,8 @@ from transforms.sharing.watch.listing import (
     LIVE,
     QUARANTINED,
     Watched,
+    WatchList,
+    change_watch_list,
     read_watch_list,
     write_watch_list,
 )
@@ -116,15 +118,16 @@ def update_watch_list(path: Path, watched: Sequence[Watched]) -> dict[str, int]:
 
     Private matches stay as well: they come from nowhere else. Returns how many are in each state.
     """
-    before = read_watch_list(path).watched if path.exists() else ()
-    released = {one.indicator_id: one for one in before if one.state == LIVE}
-    kept = [one for one in before if one.indicator_id.startswith("match--")]
-    now = [
-        _with_state(one, LIVE) if _was_tried(one, released.get(one.indicator_id)) else one
-        for one in watched
-    ]
-    write_watch_list(path, [*kept, *now])
-    return _states(read_watch_list(path).watched)
+
+    def updated(before: WatchList) -> list[Watched]:
+        released = {one.indicator_id: one for one in before.watched if one.state == LIVE}
+        kept = [one for one in before.watched if one.indicator_id.startswith("match--")]
+        return kept + [
+            _with_state(one, LIVE) if _was_tried(one, released.get(one.indicator_id)) else one
+            for one in watched
+        ]
+
+    return _states(change_watch_list(path, updated).watched)
 
 
 def _was_tried(one: Watched, before: Watched | None) -> bool:
@@ -283,8 +286,8 @@ def _check_replaceable(output: str) -> None:
 def release(path: Path, tried: Iterable[Tried]) -> dict[str, int]:
     """Lets what passed a dry run out of quarantine, and puts what did not into it."""
     states = {t.watched.indicator_id: LIVE if t.passes else QUARANTINED for t in tried}
-    write_watch_list(path, read_watch_list(path).with_states(states).watched)
-    return _states(read_watch_list(path).watched)
+    changed = change_watch_list(path, lambda before: before.with_states(states).watched)
+    return _states(changed.watched)
 
 
 def _ids(watched: Iterable[Watched]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from transforms.sharing.payloads import Behaviour
 from transforms.sharing.watch.listing import (
     Watched,
     WatchListFile,
+    change_watch_list,
     digest,
     kinds,
     read_watch_list,
@@ -31,6 +33,17 @@ def test_what_is_written_is_read_in_one_order(tmp_path: Path) -> None:
     write_watch_list(path, [two, one])
     assert digest(path) == before
     assert kinds((one, two)) == {"network": 1, "payment": 1}
+
+
+def test_of_several_that_change_it_at_once_each_sees_what_the_others_did(tmp_path: Path) -> None:
+    path, many = tmp_path / "watch.json", [watched(f"i{n:02}", n) for n in range(40)]
+
+    def add(one: Watched) -> int:
+        return len(change_watch_list(path, lambda before: [*before.watched, one]))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(add, many)) == list(range(1, 41))
+    assert read_watch_list(path).watched == tuple(many)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ same key to test a guess.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from schemas.errors import DistilwatchError
+from transforms.file_lock import alone_with
 from transforms.secret_files import made_once
 from transforms.sharing.private import voprf
 from transforms.sharing.private.identifiers import Sealed, point_of
@@ -106,10 +106,7 @@ def write_sealed(path: Path, identifiers: Iterable[Sealed], sealer: Sealer) -> i
     """
     partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_name(path.name + ".lock").open("a") as lock:
-            # Of two commands that add to it at once, each would write what it has read and added.
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with alone_with(path):
             known = set(read_sealed(path, sealer)) if path.exists() else set()
             known.update(identifiers)
             with os.fdopen(

@@ -10,7 +10,8 @@ import base64
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import DistilwatchError
 from transforms.coverage.layout import HASH_BITS, Items
+from transforms.file_lock import alone_with
 from transforms.sharing.indicators import Kind
 from transforms.sharing.payloads import Behaviour, Coverage, decode_behaviour, decode_coverage
 
@@ -152,18 +154,41 @@ def write_watch_list(path: Path, watched: Iterable[Watched]) -> int:
     Raises:
       DistilwatchError: when one cannot be looked for, or the file cannot be written.
     """
-    found = watch_list(watched)
-    data = msgspec.json.format(msgspec.json.encode(_Wire(_FORMAT, list(found.watched))), indent=1)
-    partial = path.with_name(path.name + ".partial")
+    with _writing(path):
+        return len(_replaced(path, watched))
+
+
+def change_watch_list(path: Path, change: Callable[[WatchList], Iterable[Watched]]) -> WatchList:
+    """Replaces a watch list by what `change` makes of it; returns what it is then.
+
+    Of several that change it at once, by a timer and by hand, each sees what the others did. Where
+    there is none it is empty.
+
+    Raises:
+      DistilwatchError: it is none, one of it cannot be looked for, or it cannot be written.
+    """
+    with _writing(path):
+        return _replaced(path, change(read_watch_list(path) if path.exists() else WatchList()))
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        partial.replace(path)
+        with alone_with(path):
+            yield
     except OSError as error:
         raise DistilwatchError(
             f"the watch list cannot be written ({error.strerror})", str(path), "choose a folder"
         ) from error
-    return len(found)
+
+
+def _replaced(path: Path, watched: Iterable[Watched]) -> WatchList:
+    found = watch_list(watched)
+    wire = _Wire(_FORMAT, list(found.watched))
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(wire), indent=1))
+    partial.replace(path)
+    return found
 
 
 def read_watch_list(path: Path) -> WatchList:
