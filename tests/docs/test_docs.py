@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright
 from pipelines import reference
 from pipelines.commands.group import cli
 from tests.docs import imports
-from tests.support.browser import CHROMIUM, chromium, page_of
+from tests.support.browser import CHROMIUM, PHONE, chromium, page_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -138,6 +138,29 @@ def test_the_site_is_searched_from_its_folder_without_a_network(site: Path, page
         results.first.wait_for(state="attached")
         assert "streaming.html" in " ".join(results.evaluate_all("all => all.map(a => a.href)"))
         assert [url for url in asked if not url.startswith("file:")] == []
+        assert wrong == []
+        browser.close()
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.parametrize("page", ["performance.html", "reference/settings.html"])
+def test_on_a_phone_no_cell_of_a_table_is_out_of_sight_or_without_its_head(
+    site: Path, page: str
+) -> None:
+    found = chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=list(CHROMIUM))
+        tab, wrong = page_of(browser, viewport=PHONE)
+        tab.goto((site / page).as_uri())
+        cells = tab.locator(".md-typeset tr:has(td:nth-child(4)) > td:nth-child(2):not(:empty)")
+        shown = cells.evaluate_all(
+            "all => all.map(cell => [cell.getBoundingClientRect().right, "
+            "getComputedStyle(cell, '::before').content])"
+        )
+        assert len(shown) > 10
+        assert max(right for right, _ in shown) <= PHONE["width"]
+        assert {content for _, content in shown} & {'""', "none", "normal"} == set()
         assert wrong == []
         browser.close()
 
