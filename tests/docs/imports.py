@@ -7,7 +7,7 @@ from functools import cache
 
 import grimp
 
-_ALONE = ("pickling", "secret_files", "spans")  # modules in no folder, which import nothing of ours
+_ALONE = ("file_lock", "pickling", "secret_files", "spans")  # modules in no folder, which import nothing of ours
 
 
 @cache
