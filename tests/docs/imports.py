@@ -7,7 +7,8 @@ from functools import cache
 
 import grimp
 
-_ALONE = ("file_lock", "pickling", "secret_files", "spans")  # modules in no folder, which import nothing of ours
+# Modules in no folder, which import nothing of ours.
+_ALONE = ("file_lock", "pickling", "secret_files", "spans")
 
 
 @cache
