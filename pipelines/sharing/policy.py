@@ -149,7 +149,7 @@ def read_policy(given: Path | None) -> Policy:
             str(file),
             "write one (docs/sharing.md has an example), or give another with --policy",
         ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:  # 2026-13-45; [[[[…
         raise DistilwatchError(
             f"the policy of sharing cannot be read: {error}", str(file), "mend it"
         ) from error

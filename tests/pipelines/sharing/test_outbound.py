@@ -66,6 +66,13 @@ def test_every_mistake_of_a_policy_is_told(tmp_path: Path) -> None:
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["lab: 2026-13-45", "[" * 3_000, "lab: [", "\udcff"])
+def test_what_is_no_yaml_is_told_in_one_message(tmp_path: Path, text: str) -> None:
+    (tmp_path / "p.yaml").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(DistilwatchError, match="cannot be read"):
+        read_policy(tmp_path / "p.yaml")
+
+
 def test_only_confirmed_clusters_are_told_of(lab: Lab) -> None:
     names = add_cluster(lab, confirm=False)
     with pytest.raises(DistilwatchError, match="nobody has confirmed"):
