@@ -38,8 +38,6 @@ from transforms.sinks.spool import Spool, spool_folder
 
 _LAST_TRIES_S = 30.0
 _SAY_EVERY_S = 10.0
-# On Flink, where timers of the clock may be left when the last window has closed.
-_QUIET_COMMITS = 5
 # Modules of Beam's that say when a connection is gone.
 _CONNECTED = ("runners.worker.data_plane", "runners.worker.sdk_worker", "runners.common")
 
@@ -133,12 +131,10 @@ def _drain(job: Job, plan: Plan, committer: Commits, console: Console) -> None:
     console.step("Drain: read no more, and close all sessions and windows")
     ask_to_drain(str(plan.positions))
     every_s = plan.config.run.commit_every_ms / 1000
-    quiet = 0
-    while quiet < _QUIET_COMMITS and not job.ended.wait(every_s):
-        before = dict(committer.written.rows)
+    while not job.ended.wait(every_s):
         committer.commit()
-        over = isinstance(job, FlinkJob) and job.has_drained()
-        quiet = quiet + 1 if over and committer.written.rows == before else 0
+        if isinstance(job, FlinkJob) and job.has_drained():
+            break
     job.cancel()
     forget_drain(str(plan.positions))
 

@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from pipelines.flink.rest import END_OF_TIME, ENDED, Away, FlinkRest
+from pipelines.flink.rest import END_OF_TIME, ENDED, Away, Checkpoints, FlinkRest
 from schemas.errors import DistilwatchError, told_by_a_worker
 
 _LOOK_EVERY_S = 1.0
 _PATIENCE_S = 600.0
 _SAY_AGAIN_S = 60.0
+# Flink looks at its steps' watermarks every ten seconds, and tells the ones it saw until then.
+_OLD_WATERMARKS_S = 20.0
 _CAUSE = re.compile(r"^Caused by: (.+)$", re.MULTILINE)
 
 
@@ -42,6 +44,8 @@ class FlinkJob:
         self._say = say
         self._failed_ms: int | None = None
         self._said: tuple[str, float] = "", 0.0
+        self._at_end: Checkpoints | None = None
+        self._told_anew = 0.0
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -99,12 +103,28 @@ class FlinkJob:
             self.failure = None
 
     def has_drained(self) -> bool:
-        """Whether the end of the input has come to the last step; False, too, while nobody answers.
+        """Whether all that comes of the input's end is done; False, too, while nobody answers.
+
+        A step is said to be at the end when it is told so, which may be long before it is through
+        with what came until then. A checkpoint that begins after that waits for it
+        (`finish_bundle_before_checkpointing`). A job that is taken back to an earlier one goes
+        through the end once more.
 
         The job goes on after it: Flink keeps its sources, and with them all that follows.
         """
         with suppress(Away):
-            return self._rest.watermark(self.id) == END_OF_TIME
+            if self._rest.watermark(self.id) != END_OF_TIME:
+                self._at_end = None
+                return False
+            now = self._rest.checkpoints(self.id)
+            if self._at_end is None:
+                self._at_end = now
+            elif now.restored_ms != self._at_end.restored_ms:
+                self._at_end = now
+                self._told_anew = time.monotonic() + _OLD_WATERMARKS_S
+            if time.monotonic() < self._told_anew:
+                self._at_end = now
+            return now.completed > self._at_end.begun
         return False
 
     def stop(self, folder: str | None) -> str:

@@ -41,6 +41,19 @@ class Failure(NamedTuple):
     trace: str
 
 
+class Checkpoints(NamedTuple):
+    """How a job's checkpoints fare.
+
+    Attributes:
+      begun, completed: number of the newest one; 0 for none.
+      restored_ms: when the job was last taken back to one, in milliseconds UTC; 0 for never.
+    """
+
+    begun: int
+    completed: int
+    restored_ms: int
+
+
 class FlinkRest:
     """The job manager at host:port."""
 
@@ -86,10 +99,15 @@ class FlinkRest:
             return Failure(0, "")
         return Failure(int(entries[0]["timestamp"]), str(entries[0]["stacktrace"]))
 
-    def checkpoints(self, job: str) -> dict[str, Any]:
-        """What Flink says of a job's checkpoints. Raises Away."""
-        found: dict[str, Any] = self._ask("GET", f"/jobs/{job}/checkpoints")
-        return found
+    def checkpoints(self, job: str) -> Checkpoints:
+        """How a job's checkpoints fare. Raises Away."""
+        found = self._ask("GET", f"/jobs/{job}/checkpoints")
+        completed, restored = (found["latest"].get(which) for which in ("completed", "restored"))
+        return Checkpoints(
+            max((int(one["id"]) for one in found["history"]), default=0),
+            int(completed["id"]) if completed else 0,
+            int(restored["restore_timestamp"]) if restored else 0,
+        )
 
     def cancel(self, job: str) -> None:
         """Ends a job without a savepoint. Raises Away."""

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -19,7 +19,7 @@ from pipelines.flink import job as flink_job
 from pipelines.flink.job import FlinkJob, cause_of
 from pipelines.flink.jobserver import find_job_server, flink_version, job_server_running
 from pipelines.flink.options import FlinkJobOptions, flink_options
-from pipelines.flink.rest import END_OF_TIME, Failure, FlinkRest, check_cluster
+from pipelines.flink.rest import END_OF_TIME, Checkpoints, Failure, FlinkRest, check_cluster
 from pipelines.settings.flink import FlinkConfig
 from schemas.errors import DistilwatchError
 
@@ -240,16 +240,14 @@ def test_a_job_without_a_savepoint_goes_on_where_its_workers_do(
 
 
 @pytest.mark.parametrize(
-    ("told", "drained"),
+    ("told", "over"),
     [
         ({"a": [], "b": [END_OF_TIME, END_OF_TIME], "c": [END_OF_TIME]}, True),
         ({"a": [], "b": [END_OF_TIME, END_OF_TIME - 1], "c": [END_OF_TIME]}, False),
         ({"a": [], "b": [END_OF_TIME, END_OF_TIME], "c": []}, False),  # it has not begun
     ],
 )
-def test_a_job_has_drained_when_the_end_has_come_to_all_its_steps(
-    told: dict[str, list[int]], drained: bool
-) -> None:
+def test_the_end_has_come_when_all_steps_tell_of_it(told: dict[str, list[int]], over: bool) -> None:
     class Rest(FlinkRest):
         def _ask(self, method: str, path: str, body: Any = None) -> Any:
             if path.endswith("/watermarks"):
@@ -257,4 +255,72 @@ def test_a_job_has_drained_when_the_end_has_come_to_all_its_steps(
             names = {"a": "Source: Impulse", "b": "Sessions", "c": "Clusters"}
             return {"vertices": [{"id": name, "name": names[name]} for name in told]}
 
-    assert (Rest("h:1").watermark("j") == END_OF_TIME) == drained
+    assert (Rest("h:1").watermark("j") == END_OF_TIME) == over
+
+
+class _Draining:
+    """A cluster that tells of one job what it is set to."""
+
+    def __init__(self) -> None:
+        self.at, self.seen = 0, Checkpoints(4, 4, 0)
+
+    def state(self, job: str) -> str:
+        return "RUNNING"
+
+    def newest_failure(self, job: str) -> Failure:
+        return Failure(0, "")
+
+    def watermark(self, job: str) -> int:
+        return self.at
+
+    def checkpoints(self, job: str) -> Checkpoints:
+        return self.seen
+
+
+@pytest.fixture
+def draining() -> Iterator[tuple[_Draining, FlinkJob]]:
+    cluster = _Draining()
+    job = FlinkJob(cast(FlinkRest, cluster), "j")
+    yield cluster, job
+    job.leave()
+
+
+def test_a_job_has_drained_when_a_checkpoint_has_followed_the_end(
+    draining: tuple[_Draining, FlinkJob],
+) -> None:
+    """A step that is told of the end may have much to do until it has come to it."""
+    cluster, job = draining
+    assert not job.has_drained()
+    cluster.at, cluster.seen = END_OF_TIME, Checkpoints(5, 4, 0)
+    assert not job.has_drained()
+    cluster.seen = Checkpoints(5, 5, 0)  # it began before the end was seen
+    assert not job.has_drained()
+    cluster.seen = Checkpoints(6, 5, 0)
+    assert not job.has_drained()
+    cluster.seen = Checkpoints(6, 6, 0)
+    assert job.has_drained()
+
+
+def test_a_job_that_is_taken_back_comes_to_the_end_once_more(
+    draining: tuple[_Draining, FlinkJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, job = draining
+    now = 1000.0
+    monkeypatch.setattr(flink_job.time, "monotonic", lambda: now)
+    cluster.at = END_OF_TIME
+    assert not job.has_drained()
+    cluster.seen = Checkpoints(7, 7, 1)  # the watermarks are those of before, still
+    assert not job.has_drained()
+    now += 15
+    cluster.seen = Checkpoints(9, 9, 1)
+    assert not job.has_drained()
+    now += 10
+    assert not job.has_drained()
+    cluster.seen = Checkpoints(10, 10, 1)
+    assert job.has_drained()
+    cluster.at = 0
+    assert not job.has_drained()
+    cluster.at, cluster.seen = END_OF_TIME, Checkpoints(12, 12, 1)
+    assert not job.has_drained()
+    cluster.seen = Checkpoints(13, 13, 1)
+    assert job.has_drained()
