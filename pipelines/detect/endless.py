@@ -7,30 +7,28 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol
 
-import apache_beam as beam
 import grpc
 from apache_beam.runners.worker import sdk_worker
 
 from pipelines.bundles import BundleKeeper, last_good, staged_counts, watched
 from pipelines.console import Console
-from pipelines.detect.build import build
 from pipelines.detect.earlier import known_ids
 from pipelines.detect.lag import CommitBoth
 from pipelines.detect.on_flink import on_flink, running_job
+from pipelines.detect.on_prism import on_prism
 from pipelines.detect.plan import DetectSummary, Plan
 from pipelines.flink.job import FlinkJob
 from pipelines.interrupts import raise_swallowed
 from pipelines.observe.watcher import Commits, told
 from pipelines.oncall import on_call_meanwhile
-from pipelines.parts import bigquery_options, prism_options
-from pipelines.prism import find_prism, prism_running
-from schemas.errors import DistilwatchError, told_by_a_worker
+from pipelines.parts import bigquery_options
+from schemas.errors import DistilwatchError
 from transforms.ingest.kafka_group import ask_to_drain, forget_drain
 from transforms.scoring.trial import TrialBounds
 from transforms.sinks.commit import Committer
@@ -170,16 +168,6 @@ class Job(Protocol):
         """Ends it, unless it has ended; what happens to it then is no failure."""
 
 
-@contextmanager
-def on_prism(plan: Plan, staging: str) -> Iterator[Job]:
-    """A job on a Prism of its own."""
-    args = plan.options.beam_args
-    with prism_running(find_prism(args)) as endpoint:
-        pipeline = beam.Pipeline(options=prism_options(endpoint, args, plan.endless))
-        build(pipeline, plan, staging)
-        yield _Job(pipeline.run())
-
-
 def _keeper(plan: Plan, spool: Spool, console: Console) -> BundleKeeper | None:
     """Looks after the bundle where it may change; it goes on with the one that was used last."""
     if plan.store is None:
@@ -201,34 +189,6 @@ def _keeper(plan: Plan, spool: Spool, console: Console) -> BundleKeeper | None:
         console.warn,
         staged_counts(spool.staging, plan.run_id),
     )
-
-
-class _Job:
-    """A running pipeline, looked after by a thread."""
-
-    def __init__(self, result: Any) -> None:
-        self.failure: BaseException | None = None
-        self.ended = threading.Event()
-        self._result = result
-        self._thread = threading.Thread(target=self._wait, daemon=True)
-        self._thread.start()
-
-    def _wait(self) -> None:
-        try:
-            self._result.wait_until_finish()
-        except BaseException as error:
-            self.failure = told_by_a_worker(error) or error
-        finally:
-            self.ended.set()
-
-    def cancel(self) -> None:
-        """Stops it, unless it has ended; what happens to it then is no failure."""
-        if self.ended.is_set():
-            return
-        with suppress(Exception):
-            self._result.cancel()
-        self.ended.wait(5)
-        self.failure = None
 
 
 def watch(
