@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -275,12 +276,13 @@ def _told_once() -> Iterator[None]:
     thread of it that starts a bundle as the runner goes finds that out after all of this is over.
     The runner then closes its connections, and every thread of the worker that reads one tells that
     it is gone; who waits for state that was asked for over one tells of an error without a word.
+    And the worker itself may stumble while it clears up.
     """
     vars(sdk_worker)["print"] = lambda *_, **__: None
     before = threading.excepthook
 
     def tell(failure: threading.ExceptHookArgs) -> None:
-        if not issubclass(failure.exc_type, grpc.RpcError):
+        if not issubclass(failure.exc_type, grpc.RpcError) and not _while_it_leaves(failure):
             before(failure)
 
     threading.excepthook = tell
@@ -293,6 +295,17 @@ def _told_once() -> Iterator[None]:
         for logger in loggers:
             logger.removeFilter(_no_lost_connection)
         threading.excepthook = before
+
+
+def _while_it_leaves(failure: threading.ExceptHookArgs) -> bool:
+    """Whether Beam's worker stumbled when it had nothing more to do: its threads may be at work
+    still on what is cancelled, and change what it is about to clear."""
+    frames = (frame for frame, _ in traceback.walk_tb(failure.exc_traceback))
+    return any(
+        frame.f_globals.get("__name__") == sdk_worker.__name__
+        and frame.f_code.co_name == "shutdown"
+        for frame in frames
+    )
 
 
 def _no_lost_connection(record: logging.LogRecord) -> bool:

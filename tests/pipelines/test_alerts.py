@@ -177,7 +177,7 @@ def test_messages_that_could_not_be_sent_are_listed_and_sent_again(found: House)
     decided = called(
         "alerts", "decide", name, "--as", "confirm", "--why", "it is", "--output", found.output
     )
-    sent = called("alerts", "send", "--output", found.output, "--config", found.config)
+    sent = called("alerts", "send", "--output", found.output, "--config", found.config, code=2)
     assert (sent["sent"], sent["dead"]) == (0, 1)
     listed = called("alerts", "outbox", "list", "--state", "dead", "--output", found.output)
     [message] = listed["messages"]

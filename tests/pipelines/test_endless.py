@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import grpc
 import orjson
@@ -417,6 +418,33 @@ def test_connections_that_a_failed_job_has_closed_are_not_told_of(
     finally:
         log.removeHandler(handler)
         threading.excepthook = before
+
+
+def test_a_worker_that_stumbles_while_it_leaves_tells_nobody(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bundles that were cancelled come back to the cache that it is about to clear."""
+    cache = object.__new__(sdk_worker.BundleProcessorCache)
+
+    cache.periodic_shutdown, cache.active_bundle_processors = None, {}
+
+    class Changes(dict[str, list[object]]):
+        def values(self) -> NoReturn:
+            raise RuntimeError("dictionary changed size during iteration")
+
+    cache.cached_bundle_processors = Changes()
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)  # not pytest's
+
+    def leave() -> str:
+        thread = threading.Thread(target=cache.shutdown)
+        thread.start()
+        thread.join()
+        return capsys.readouterr().err
+
+    assert "changed size" in leave()
+    with endless._told_once():
+        assert leave() == ""
+    assert "changed size" in leave()
 
 
 def test_a_step_whose_state_is_no_more_to_be_had_is_not_told_and_other_errors_are(

@@ -26,7 +26,7 @@ def drill(config_path: Path | None, bundle: Path | None, seed: int | None, as_js
 
     Real channels are told, with [DRILL] before every title, and told that it is over afterwards.
     Nothing gets into real tables. Without channels in the settings a receiver on this machine is
-    paged. The exit code is 1 when nobody was, or a channel was not reached.
+    paged. The exit code is 2 when nobody was, or a channel was not reached.
 
     \b
     Example:
@@ -50,4 +50,4 @@ def drill(config_path: Path | None, bundle: Path | None, seed: int | None, as_js
         assert config is not None  # finish() would have raised
         found = run(config, bundle, seed, console)
         console.result(found.as_dict(), found.lines())
-    return 0 if found.passed else 1
+    return 0 if found.passed else 2

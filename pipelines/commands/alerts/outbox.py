@@ -17,12 +17,15 @@ _STATES = ("pending", "sent", "dead", "dropped")
 @options.config_file
 @click.option("--watch", is_flag=True, help="Go on until Ctrl-C.")
 @options.as_json
-def send(output: str, config_path: Path | None, watch: bool, as_json: bool) -> None:
+def send(output: str, config_path: Path | None, watch: bool, as_json: bool) -> int:
     """Look at the tables and at what people decided, let alerts live, and send what waits.
 
     `detect` does the same at its end, and all the time while it reads an endless topic. This is for
     times when it does not run, and for machines that only tell. Over BigQuery the settings name a
     local file, alerts.book, where what was told is remembered.
+
+    The exit code is 2 when a message was given up; a channel that does not answer is tried again,
+    up to alerts.attempts times.
 
     \b
     Example:
@@ -37,7 +40,9 @@ def send(output: str, config_path: Path | None, watch: bool, as_json: bool) -> N
         config = load_config(config_path)
         console.step("Look at the tables, and send what waits")
         told = (tell_until_stopped if watch else tell)(output, config, console)
-        console.result(told.as_dict(), told.lines())
+        then = [f"distilwatch alerts outbox list --state dead --output {output}"]
+        console.result(told.as_dict(), told.lines(), then=then if told.dead else [])
+    return 2 if told.dead else 0
 
 
 @click.group(cls=Group, short_help="Look after what is to be sent.")
