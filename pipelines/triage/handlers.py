@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -107,13 +110,11 @@ class Triage:
         cluster, person = case.told.cluster, request.state.person
         try:
             made = decision_of(cluster, draft, person, self.queue)
-            made = self.store.append(made)
+            about = {"decision": made.decision, "disposition": made.name}
+            with self.noted(request, "decided", cluster=cluster.cluster_id, **about):
+                self.store.append(made)
         except DistilwatchError as wrong:
             return self._case_page(request, case, 422, wrong=wrong, draft=draft)
-        self.audit.note(
-            "decided", person.name, sure=True, cluster=cluster.cluster_id, decision=made.decision,
-            disposition=made.name, role=person.role, address=address_of(request),
-        )  # fmt: skip
         self.queue.note()
         return RedirectResponse(f"/case/{cluster.cluster_id}?done={made.name}", 303)
 
@@ -135,14 +136,11 @@ class Triage:
         if not may_undo(original, person):
             raise HTTPException(403, f"{original.decided_by} decided that; an admin can undo it")
         try:
-            self.store.withdraw(name, person.name, why or "undone", "triage")
+            with self.noted(request, "undone", cluster=cluster.cluster_id, disposition=name):
+                self.store.withdraw(name, person.name, why or "undone", "triage")
         except DistilwatchError as wrong:
             self.queue.note()
             return self._case_page(request, self._case(request), 409, wrong=wrong)
-        self.audit.note(
-            "undone", person.name, sure=True, cluster=cluster.cluster_id, disposition=name,
-            role=person.role, address=address_of(request),
-        )  # fmt: skip
         self.queue.note()
         return RedirectResponse(f"/case/{cluster.cluster_id}?done={name}", 303)
 
@@ -224,6 +222,24 @@ class Triage:
             raise HTTPException(
                 403, f"this is for {ROLE_WORDS[role]}; you are {ROLE_WORDS[person.role]}"
             )
+
+    @contextmanager
+    def noted(self, request: Request, what: str, **more: Any) -> Iterator[None]:
+        """Notes what is about to be done, on the disk before it is, and that it was not when it
+        fails.
+
+        Raises:
+          DistilwatchError: it cannot be noted; then nothing is done.
+        """
+        person: Person = request.state.person
+        self.audit.note(
+            what, person.name, sure=True, **more, role=person.role, address=address_of(request)
+        )
+        try:
+            yield
+        except DistilwatchError:
+            self.audit.note(f"not {what}", person.name, **more)
+            raise
 
     @staticmethod
     def who(request: Request) -> str:

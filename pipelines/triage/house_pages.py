@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from pipelines.triage import csrf
-from pipelines.triage.gate import address_of
 from pipelines.triage.handlers import Triage
 from pipelines.triage.house import House
 from pipelines.triage.pages import page
@@ -126,11 +125,9 @@ class HousePages:
         if path is None or not path.is_file():
             raise HTTPException(404, "there are no messages on this machine")
         with Book(path) as book:
-            count = book.outbox.replay([], now_of(()))
-        self.triage.audit.note(
-            "messages tried again", self.triage.who(request), sure=True, messages=count,
-            address=address_of(request),
-        )  # fmt: skip
+            dead = book.outbox.counts().get("dead", 0)
+            with self.triage.noted(request, "messages tried again", messages=dead):
+                book.outbox.replay([], now_of(()))
         return RedirectResponse("/messages", 303)
 
     def show_runbook(self, request: Request) -> Response:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -352,6 +354,43 @@ def test_what_was_done_is_noted_and_a_changed_line_shows(tables: Path) -> None:
     audit_file(tables).write_text("".join([lines[0].replace("seen", "sewn"), *lines[1:]]))
     assert log.broken() == 2
     assert "was changed" in client.get("/audit").text
+
+
+def test_what_cannot_be_noted_is_not_done(tables: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, cluster, note = client_of(tables), worst(tables), AuditLog._note
+
+    def full(log: AuditLog, what: str, *more: Any) -> None:
+        if what in ("decided", "undone"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        note(log, what, *more)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(AuditLog, "_note", full)
+        refused = send_decision(client, cluster, "confirm", why="one operator")
+        assert refused.status_code == 422
+        assert "The audit log cannot be written (No space left on device)" in refused.text
+        assert "one operator" in refused.text  # it is kept for the next try
+        assert DuckDBStore(tables).dispositions() == []
+    assert send_decision(client, cluster, "confirm").status_code == 303
+    [made] = DuckDBStore(tables).dispositions()
+    monkeypatch.setattr(AuditLog, "_note", full)
+    form = {"csrf": token_in(client.get(f"/case/{cluster}").text), "disposition": made.name}
+    assert client.post(f"/case/{cluster}/undo", data=form).status_code == 409
+    assert DuckDBStore(tables).dispositions() == [made]
+
+
+def test_what_was_noted_and_then_failed_has_a_second_line(
+    tables: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise DistilwatchError("the tables are gone", "here", "bring them back")
+
+    client, cluster = client_of(tables), worst(tables)
+    monkeypatch.setattr(DuckDBStore, "append", gone)
+    assert send_decision(client, cluster, "confirm").status_code == 422
+    first, second = noted(tables)[-2:]
+    assert (first["what"], second["what"]) == ("decided", "not decided")
+    assert first["disposition"] == second["disposition"]
 
 
 def test_a_line_that_was_cut_off_stays_and_shows(tables: Path) -> None:
