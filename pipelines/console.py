@@ -241,7 +241,9 @@ class _WorthReading(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         said = record.getMessage()
-        told = isinstance(record.exc_info[1], DistilwatchError) if record.exc_info else False
+        problem = record.exc_info[1] if record.exc_info else None
+        # The command says in a word that it was interrupted; where Beam was then, nobody asks.
+        told = isinstance(problem, DistilwatchError | KeyboardInterrupt | SystemExit)
         told |= f"{DistilwatchError.__module__}.{DistilwatchError.__name__}: " in said
         if told:
             self._told = time.monotonic()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -270,6 +272,25 @@ def prism_options(endpoint: str, args: Sequence[str], endless: bool) -> Pipeline
         *(["--streaming"] if endless else []),
     ]
     return PipelineOptions([*own, *args])
+
+
+@contextmanager
+def embedded_pipeline(
+    runner: str, args: Sequence[str], parallelism: int = 1
+) -> Iterator[beam.Pipeline]:
+    """A pipeline on Beam's embedded runner, which runs at the end of the block.
+
+    Beam removes the folder of its own that a pipeline has only when that has run.
+
+    Raises:
+      DistilwatchError: for another runner.
+    """
+    pipeline = beam.Pipeline(options=beam_options(runner, args, parallelism))
+    try:
+        with pipeline:
+            yield pipeline
+    finally:
+        shutil.rmtree(pipeline.local_tempdir, ignore_errors=True)
 
 
 def beam_options(runner: str, args: Sequence[str], parallelism: int) -> PipelineOptions:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import Config
-from pipelines.parts import Reading, beam_options, read_events
+from pipelines.parts import Reading, embedded_pipeline, read_events
 from schemas.errors import DistilwatchError
 from transforms.ingest.batch import RecordBatch
 from transforms.ingest.pseudonyms import Pseudonymiser, load_key
@@ -127,7 +127,7 @@ def seal(
     sealer = own_sealer()
     write_sealed(out, (), sealer)  # what cannot be written is told before all is read
     to_element: Any = SealIdentifiers(chosen, sealer, pseudonymise)
-    with beam.Pipeline(options=beam_options("direct", beam_args, 1)) as pipeline:
+    with embedded_pipeline("direct", beam_args) as pipeline:
         _ = (
             read_events(pipeline, inputs, to_element, Reading(ingest.batch_records))
             | "Together" >> beam.CombineGlobally(_Together())

@@ -19,8 +19,8 @@ from pipelines.config import Config
 from pipelines.console import Console
 from pipelines.parts import (
     Reading,
-    beam_options,
     decoder,
+    embedded_pipeline,
     embeds_texts,
     known_texts,
     link_options,
@@ -201,7 +201,7 @@ def _fit_space(options: TrainOptions, folder: str) -> tuple[FittedSpace, LeftOut
     """Fits the space to a sample of the history, and counts what is asked for in its cells; and
     what of the sample looks nearer than it is."""
     config = options.config
-    with beam.Pipeline(options=beam_options(options.runner, options.beam_args, 1)) as pipeline:
+    with embedded_pipeline(options.runner, options.beam_args) as pipeline:
         _ = (
             read_events(
                 pipeline,
@@ -274,7 +274,7 @@ def _sketch_history(
     config = options.config
     sessions = session_options(config)
     length_ms = part_ms(config.profiles.window_ms, sessions.max_length_ms)
-    with beam.Pipeline(options=beam_options(options.runner, options.beam_args, 1)) as pipeline:
+    with embedded_pipeline(options.runner, options.beam_args) as pipeline:
         clean = read_events(
             pipeline,
             options.inputs,

@@ -8,14 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-import apache_beam as beam
-
 from pipelines.console import Console
 from pipelines.detect.build import build
 from pipelines.detect.plan import DetectSummary, Plan
 from pipelines.observe.watcher import told_at_the_end
 from pipelines.oncall import on_call
-from pipelines.parts import beam_options, bigquery_options
+from pipelines.parts import bigquery_options, embedded_pipeline
 from schemas.tables import TABLES
 from transforms.sinks import duckdb_path
 from transforms.sinks.delivery import Delivery
@@ -43,8 +41,8 @@ def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
         console.step("Score sessions, profiles and clusters")
         if plan.backfill is not None:
             console.note(plan.backfill.words())
-        beam_run = beam_options(plan.runner, options.beam_args, run.parallelism)
-        with span("score"), _collector_spared(), beam.Pipeline(options=beam_run) as pipeline:
+        here = embedded_pipeline(plan.runner, options.beam_args, run.parallelism)
+        with span("score"), _collector_spared(), here as pipeline:
             build(pipeline, plan, folder)
         console.step("Write the tables")
         # Tables first: an alert must not speak of what cannot be looked up.

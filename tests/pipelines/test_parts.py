@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
 import pytest
 from apache_beam.options.pipeline_options import PortableOptions
 
 from pipelines.config import load_config
-from pipelines.parts import discovery_rates, link_options, prism_options
+from pipelines.parts import discovery_rates, embedded_pipeline, link_options, prism_options
 from transforms.alerts.control import Rates
 from transforms.clusters.links import LinkOptions
 from transforms.coverage.layout import Items
@@ -30,6 +34,16 @@ def test_a_stream_on_prism_is_not_cut_off_after_beams_five_minutes() -> None:
     assert options.job_server_timeout > 365 * 86_400
     asked = prism_options("127.0.0.1:1", ["--job_server_timeout=9"], True)
     assert asked.view_as(PortableOptions).job_server_timeout == 9
+
+
+def test_a_pipeline_that_never_ran_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with suppress(KeyboardInterrupt), embedded_pipeline("direct", []):
+        assert list(tmp_path.iterdir())
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
 
 
 def test_trusted_labs_have_a_share_of_the_rate_by_their_trust() -> None:
