@@ -88,11 +88,14 @@ def find_cluster(story: Story, name: str) -> Cluster:
 def _clusters(
     connection: duckdb.DuckDBPyConnection, truth: Mapping[str, Label]
 ) -> tuple[Cluster, ...]:
-    found = []
-    for row in current_clusters(connection):
-        members = member_rows(connection, row["cluster_id"], row["revision"])
-        sessions = sessions_of(connection, [m["account_id"] for m in members])
-        found.append(cluster_of(row, members, sessions, truth))
+    flagged = [
+        (row, member_rows(connection, row["cluster_id"], row["revision"]))
+        for row in current_clusters(connection)
+    ]
+    # At once: each question about sessions looks through all of them.
+    accounts = {member["account_id"] for _, members in flagged for member in members}
+    sessions = sessions_of(connection, sorted(accounts))
+    found = [cluster_of(row, members, sessions, truth) for row, members in flagged]
     grave = {name: i for i, name in enumerate(SEVERITIES)}
     found.sort(
         key=lambda c: (grave.get(c.severity, len(grave)), c.p_value, -c.requests, c.cluster_id)
