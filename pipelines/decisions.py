@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from pipelines.durations import parse_duration
 from pipelines.tables import check_tables, columns, connect, rows
@@ -15,6 +14,7 @@ from pipelines.user import user_here
 from schemas.errors import DistilwatchError
 from transforms.alerts.decision_store import Decisions, DispositionStore
 from transforms.alerts.dispositions import HOLDS_DAYS, WITHDRAW, Disposition, decide
+from transforms.sinks import scheme_of
 
 DAY_MS = 86_400_000
 _LAST_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
@@ -109,7 +109,7 @@ def tables_of(output: str) -> DecidedTables:
     Raises:
       DistilwatchError: it holds none, or cannot keep decisions.
     """
-    if urlsplit(output).scheme == "bigquery":
+    if scheme_of(output) == "bigquery":
         from pipelines.decisions_bigquery import BigQueryTables
 
         return BigQueryTables(output)

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 import duckdb
 import pyarrow as pa
@@ -23,6 +22,7 @@ from schemas.fitting import fitted
 from schemas.model import quoted
 from schemas.tables import TABLES
 from transforms.bigquery import parse_bigquery_uri
+from transforms.sinks import scheme_of
 from transforms.sinks.duckdb import write_tables
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def at_hand(
     Raises:
       DistilwatchError: there are no tables, or they cannot be read or written.
     """
-    if urlsplit(output).scheme != "bigquery":
+    if scheme_of(output) != "bigquery":
         yield check_tables(output)
         return
     with TemporaryDirectory(prefix="distilwatch-", dir=config.run.tmp) as folder:

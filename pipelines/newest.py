@@ -5,12 +5,12 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 from pipelines.config import Config
 from pipelines.parts import bigquery_options
 from pipelines.tables import check_tables, columns, connect, rows
 from transforms.bigquery import parse_bigquery_uri
+from transforms.sinks import scheme_of
 
 _EVERY_S = 5.0
 _LOCAL = """QUALIFY row_number() OVER (
@@ -68,7 +68,7 @@ def newest_clusters(output: str, config: Config) -> NewestClusters:
     Raises:
       DistilwatchError: there are none.
     """
-    if urlsplit(output).scheme == "bigquery":
+    if scheme_of(output) == "bigquery":
         return InBigQuery(output, config)
     return Local(check_tables(output))
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from schemas.errors import DistilwatchError
 from transforms.bigquery import parse_bigquery_uri
-from transforms.sinks import duckdb_path
+from transforms.sinks import duckdb_path, scheme_of
 from transforms.sinks.parquet import parquet_folder
 from transforms.sinks.parquet_views import has_tables
 from transforms.sinks.spool import spool_folder
@@ -32,7 +31,7 @@ def stores_of(outputs: Sequence[str], tmp: str | None = None) -> list[Store]:
 
 
 def _stores_of(uri: str, tmp: str | None) -> list[Store]:
-    scheme = urlsplit(uri).scheme
+    scheme = scheme_of(uri)
     if scheme == "bigquery":
         return [_bigquery(uri)]
     spool = spool_folder([uri], tmp, "") if scheme in ("duckdb", "parquet") else Path()

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import duckdb
 
@@ -17,7 +16,7 @@ from pipelines.judge import Account, Alert
 from pipelines.labels import Label, read_labels
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
-from transforms.sinks import duckdb_path
+from transforms.sinks import duckdb_path, scheme_of
 from transforms.sinks.duckdb_gate import connect_to_read
 from transforms.sinks.duckdb_refusal import why_not
 from transforms.sinks.parquet_views import has_tables, make_views
@@ -40,7 +39,7 @@ def check_tables(uri: str) -> Path:
     Raises:
       DistilwatchError: when it does not.
     """
-    scheme = urlsplit(uri).scheme
+    scheme = scheme_of(uri)
     if scheme == "bigquery":
         raise DistilwatchError(
             "this command reads DuckDB and Parquet, not BigQuery",

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import duckdb
 
@@ -19,7 +18,7 @@ from pipelines.stores import stores_of
 from schemas.errors import DistilwatchError
 from schemas.views import bigquery_views
 from transforms.bigquery import parse_bigquery_uri
-from transforms.sinks import duckdb_path, removal
+from transforms.sinks import duckdb_path, removal, scheme_of
 from transforms.sinks.compaction import compact_folder
 from transforms.sinks.parquet import parquet_folder
 from transforms.sinks.parquet_views import has_tables, make_views
@@ -48,7 +47,7 @@ def compact(uri: str, grace_s: float) -> Compacted:
       uri: of duckdb or parquet.
       grace_s: how long files stay that were joined.
     """
-    if urlsplit(uri).scheme == "duckdb":
+    if scheme_of(uri) == "duckdb":
         path = duckdb_path(uri)
         size = path.stat().st_size
         with DuckDBStore(path, rewrite=True):
@@ -129,7 +128,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _parquet(uri: str) -> Path:
-    if urlsplit(uri).scheme != "parquet":
+    if scheme_of(uri) != "parquet":
         raise DistilwatchError(
             "only a folder of Parquet tables can be opened so",
             f"--output {uri}",

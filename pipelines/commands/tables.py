@@ -49,16 +49,16 @@ def query(output: str, sql: str, config_path: Path | None, as_json: bool) -> Non
       distilwatch tables query --output parquet:///tables "SELECT * FROM changes_since_yesterday"
     """
     import json
-    from urllib.parse import urlsplit
 
     from pipelines.config import load_config
     from pipelines.console import Console
     from schemas.errors import DistilwatchError
+    from transforms.sinks import scheme_of
 
     names: Sequence[str]
     price = ""
     config = load_config(config_path)
-    if urlsplit(output).scheme == "bigquery":
+    if scheme_of(output) == "bigquery":
         from pipelines.asked import ask_dataset
 
         found = ask_dataset(output, sql, config)

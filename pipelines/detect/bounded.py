@@ -6,7 +6,6 @@ import gc
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 from pipelines.console import Console
 from pipelines.detect.build import build
@@ -15,7 +14,7 @@ from pipelines.observe.watcher import told_at_the_end
 from pipelines.oncall import on_call
 from pipelines.parts import bigquery_options, embedded_pipeline
 from schemas.tables import TABLES
-from transforms.sinks import duckdb_path
+from transforms.sinks import duckdb_path, scheme_of
 from transforms.sinks.delivery import Delivery
 from transforms.sinks.duckdb import write_database
 from transforms.sinks.newest import newest
@@ -51,7 +50,7 @@ def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
             if uri.startswith("kafka:") and not options.alerts:
                 console.note(f"No alerts of the past go to {uri}; --send-alerts sends them")
                 continue
-            with span("write", output=urlsplit(uri).scheme):
+            with span("write", output=scheme_of(uri)):
                 delivered |= _write(uri, plan, folder)
         rows = {name: staged(folder, name).num_rows for name in TABLES}
         rows["alerts"] = _tell(plan, console, folder) if options.alerts else 0

@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from pipelines.detect.plan import Plan
 from pipelines.durations import format_duration as told
 from pipelines.parts import discovery_rates
 from transforms.ingest.formats import defaults_of
+from transforms.sinks import scheme_of
 
 # As measured: docs/performance.md, and `python -m bench.memory`.
 MOST_SKETCH_BYTES = 58_840
@@ -86,7 +86,7 @@ def _run(plan: Plan) -> Iterator[str]:
 
 def _source(uri: str) -> tuple[int | None, str]:
     """How many records there are, and the source in words."""
-    scheme = urlsplit(uri).scheme
+    scheme = scheme_of(uri)
     if scheme == "kafka":
         from transforms.ingest.kafka import parse_kafka_uri, spans
 
@@ -187,7 +187,7 @@ def _flagged(plan: Plan) -> Iterator[str]:
 def _sinks(plan: Plan) -> Iterator[str]:
     every = plan.config.run.commit_every_ms
     for uri in plan.options.outputs:
-        scheme = urlsplit(uri).scheme
+        scheme = scheme_of(uri)
         yield f"{uri.split('?')[0]}: {_TABLES.get(scheme, 'rows')}."
         if plan.endless and scheme == "bigquery":
             every = max(every, plan.config.bigquery.commit_every)

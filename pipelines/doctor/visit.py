@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from pipelines import preflight
 from pipelines.doctor import machine
 from pipelines.doctor.finding import FAIL, OK, SKIP, WARN, Finding, looked
 from pipelines.observe import traces
 from schemas.errors import DistilwatchError
+from transforms.sinks import parts_of
 
 if TYPE_CHECKING:
     from pipelines.config import Config
@@ -68,8 +69,9 @@ def examine(subject: Subject) -> Iterator[Finding]:
         yield looked("input", "cost of reading", partial(_cost, config, subject.inputs))
     for uri in subject.outputs:
         yield looked("output", _shown(uri), partial(_output, uri, subject.inputs))
-        if uri.startswith(("duckdb:", "parquet:")):
-            yield machine.disk(f"disk of {_shown(uri)}", Path(urlsplit(uri).path[1:] or "."))
+        with suppress(DistilwatchError):  # of no address, which the line before has told
+            if uri.startswith(("duckdb:", "parquet:")):
+                yield machine.disk(f"disk of {_shown(uri)}", Path(parts_of(uri).path[1:] or "."))
     yield from _engines(subject, config)
 
 

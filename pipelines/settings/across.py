@@ -126,7 +126,7 @@ def _alerts(alerts: AlertsConfig) -> Iterator[tuple[list[Location], Finding]]:
         at: Location = ("alerts", name)
         try:
             getattr(alerts, name).format(cluster_id="", alert_id="", runbook="")
-        except (KeyError, IndexError, ValueError):
+        except (LookupError, ValueError, AttributeError, TypeError):
             yield (
                 [at],
                 (
@@ -156,11 +156,19 @@ def _triage(triage: TriageConfig) -> Iterator[tuple[list[Location], Finding]]:
         (("triage", "public_url"), triage.public_url),
         (("triage", "oidc", "issuer"), triage.oidc.issuer),
     ):
-        parts = urlsplit(url)
-        here = parts.hostname in ("localhost", "127.0.0.1", "::1")
-        if url and not (parts.hostname and (parts.scheme == "https" or here)):
+        if url and not _keeps_cookies(url):
             mend = "write https://…; without TLS only this machine's own addresses will do"
             yield [at], (at, f"is no address that cookies may travel to: {url}", mend)
+
+
+def _keeps_cookies(url: str) -> bool:
+    """Whether an address is of this machine, or is reached by TLS."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # of brackets that hold no address
+        return False
+    here = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    return bool(parts.hostname) and (parts.scheme == "https" or here)
 
 
 def _detectors() -> set[str]:

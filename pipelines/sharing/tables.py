@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 import duckdb
 
@@ -15,7 +14,7 @@ from pipelines.tables import check_tables, columns, connect, rows
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from transforms.sharing.indicators import Direction, Indicator, Sighting
-from transforms.sinks import duckdb_path
+from transforms.sinks import duckdb_path, scheme_of
 from transforms.sinks.duckdb import write_tables
 
 _LOCKED_S = 30.0
@@ -70,11 +69,11 @@ def tables_at(output: str, folder_will_do: bool = False, new_will_do: bool = Fal
     Raises:
       DistilwatchError: it holds none, or keeps no decisions.
     """
-    if urlsplit(output).scheme == "bigquery":
+    if scheme_of(output) == "bigquery":
         from pipelines.sharing.tables_bigquery import BigQueryShared
 
         return BigQueryShared(output)
-    if new_will_do and urlsplit(output).scheme == "duckdb" and not duckdb_path(output).exists():
+    if new_will_do and scheme_of(output) == "duckdb" and not duckdb_path(output).exists():
         write_tables(duckdb_path(output), {})
     path = check_tables(output)
     if path.is_dir() and not folder_will_do:
@@ -92,7 +91,7 @@ def tables_if_there(output: str) -> SharedTables | None:
     Raises:
       DistilwatchError: they cannot be read.
     """
-    if urlsplit(output).scheme != "bigquery":
+    if scheme_of(output) != "bigquery":
         path = duckdb_path(output)
         return LocalShared(path) if path.exists() else None
     from google.api_core.exceptions import NotFound

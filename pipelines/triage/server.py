@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -19,7 +18,7 @@ from pipelines.triage.auth import check_address
 from pipelines.triage.house import House
 from pipelines.triage.store import open_store
 from schemas.errors import DistilwatchError
-from transforms.sinks import duckdb_path
+from transforms.sinks import duckdb_path, scheme_of
 
 _STOP_S = 5
 
@@ -50,7 +49,7 @@ def serve(
     live = LiveRules(settings.alerts, rules, tell)
     house = House(rules, book_path(settings.alerts, [uri]), live)
     store = open_store(uri, settings.bigquery.views_dataset)
-    local = duckdb_path(uri) if urlsplit(uri).scheme == "duckdb" else None
+    local = duckdb_path(uri) if scheme_of(uri) == "duckdb" else None
     log = audit_path(config, local)
     app = make_app(store, config, AuditLog(log), house)
     listening = _listen(host, port)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 
 from pipelines.report.story import Session
 from schemas.errors import DistilwatchError
 from transforms.alerts.dispositions import Disposition
+from transforms.sinks import scheme_of
 
 INDEX = pa.schema(
     [
@@ -116,7 +116,7 @@ def open_store(uri: str, views: str = "") -> Store:
     Raises:
       DistilwatchError: when it holds no tables of ours, or cannot be read.
     """
-    if urlsplit(uri).scheme == "bigquery":
+    if scheme_of(uri) == "bigquery":
         from pipelines.triage.bigquery_store import BigQueryStore
 
         return BigQueryStore.open(uri, views)

@@ -154,6 +154,22 @@ def test_durations(text: str | float, ms: int) -> None:
     assert parse_duration(format_duration(ms)) == ms
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("triage: {public_url: 'https://[x'}", "public_url [line 1]: is no address that cookies"),
+        ("triage: {public_url: 'http://a.b'}", "public_url [line 1]: is no address that cookies"),
+        ("alerts: {case_url: 'https://x/{cluster}'}", "case_url [line 1]: names something"),
+        ("alerts: {case_url: 'https://x/{cluster_id.x}'}", "case_url [line 1]: names something"),
+        ("alerts: {case_url: 'https://x/{cluster_id[x]}'}", "case_url [line 1]: names something"),
+    ],
+)
+def test_addresses_that_are_none_are_mistakes(text: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    assert said in _refusal(file)
+
+
 @pytest.mark.parametrize("text", ["", "fast", "3 parsecs", "-3 min", "1 h and 2", float("nan"), []])
 def test_durations_refuse(text: object) -> None:
     with pytest.raises(ValueError, match=r"time|empty|cannot"):

@@ -51,6 +51,24 @@ def tables(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("tables", "query", "SELECT 1"), ("report",), ("explain",), ("triage",), ("doctor",),
+        ("alerts", "send"), ("alerts", "outbox", "list"), ("dlq", "list"), ("tables", "compact"),
+        ("forget", "acct-1"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("scheme", ["duckdb", "parquet", "bigquery"])
+def test_brackets_that_hold_no_address_are_told(
+    command: tuple[str, ...], scheme: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run([*command, "--output", f"{scheme}://[x/y"]) == 2
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err
+    assert "[x/y" in out + err
+
+
 def test_a_pattern_that_only_bash_knows_matches_no_file(tmp_path: Path, refused: Said) -> None:
     (tmp_path / "a.folder").mkdir()
     (tmp_path / "b.jsonl").write_text("{}\n")

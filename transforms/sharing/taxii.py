@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -261,7 +261,10 @@ def _chunks(objects: Sequence[Mapping[str, Any]]) -> Iterator[list[Stix]]:
 
 @contextmanager
 def _collection(place: Place) -> Iterator[Any]:
-    parts = urlsplit(place.url)
+    try:
+        parts = urlsplit(place.url)
+    except ValueError:  # of brackets that hold no address
+        parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise _failed(place, "its URL is none", "give https://server/root/collections/ID/")
     if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
@@ -316,6 +319,8 @@ def _answered(place: Place, response: Any) -> DistilwatchError:
 
 
 def _failed(place: Place, what: str, mend: str) -> DistilwatchError:
-    shown = urlsplit(place.url)
-    where = shown._replace(netloc=shown.netloc.rpartition("@")[2]).geturl()
+    where = ""
+    with suppress(ValueError):
+        shown = urlsplit(place.url)
+        where = shown._replace(netloc=shown.netloc.rpartition("@")[2]).geturl()
     return DistilwatchError(f"TAXII server of {place.name}: {what}", where, mend)

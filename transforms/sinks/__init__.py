@@ -5,9 +5,34 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from schemas.errors import DistilwatchError
+
+
+def parts_of(uri: str) -> SplitResult:
+    """The parts of an output's URI.
+
+    Raises:
+      DistilwatchError: it is no address at all.
+    """
+    try:
+        return urlsplit(uri)
+    except ValueError as error:  # of brackets that hold no address
+        raise DistilwatchError(
+            f"this is no address: {error}",
+            f"--output {uri}",
+            "write brackets only around an IPv6 address, as in kafka://[::1]:9092/topic",
+        ) from None
+
+
+def scheme_of(uri: str) -> str:
+    """What kind of place an output is: duckdb, parquet, bigquery, kafka; "" for a plain path.
+
+    Raises:
+      DistilwatchError: it is no address at all.
+    """
+    return parts_of(uri).scheme
 
 
 def duckdb_path(uri: str) -> Path:
@@ -16,7 +41,7 @@ def duckdb_path(uri: str) -> Path:
     Raises:
       DistilwatchError: when there is no file in it.
     """
-    path = urlsplit(uri).path.removeprefix("/")
+    path = parts_of(uri).path.removeprefix("/")
     if not path:
         raise DistilwatchError("no file in the output", uri, "write duckdb:///out.duckdb")
     return Path(path)
@@ -30,14 +55,7 @@ def check_sink(uri: str, wait: bool = False) -> None:
         kafka://host:port/topic.
       wait: whether a database may be locked by others now, because writing waits for them.
     """
-    try:
-        scheme = urlsplit(uri).scheme
-    except ValueError as error:  # of brackets that hold no address
-        raise DistilwatchError(
-            f"this is no address: {error}",
-            f"--output {uri}",
-            "write brackets only around an IPv6 address, as in kafka://[::1]:9092/topic",
-        ) from None
+    scheme = scheme_of(uri)
     if scheme == "kafka":
         from transforms.ingest.kafka import check_broker
 

@@ -16,13 +16,12 @@ from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
-from transforms.sinks import duckdb_path
+from transforms.sinks import duckdb_path, scheme_of
 from transforms.sinks.delivery import Delivery
 from transforms.sinks.duckdb import write_tables
 from transforms.sinks.parquet import add_parquet, parquet_folder
@@ -266,7 +265,7 @@ class Committer:
         alerts = self._clusters.due(clusters) if self._tell else []
         for uri in self._outputs:
             if not uri.startswith("kafka:"):
-                with span("write", output=urlsplit(uri).scheme):
+                with span("write", output=scheme_of(uri)):
                     self._write_tables(uri, batch, tables, bool(counts))
         if self._on_call is not None:
             # Before the topics, and before it is noted: looking again makes no second alert.
@@ -277,7 +276,7 @@ class Committer:
             if uri.startswith("kafka:") and alerts:
                 from transforms.sinks.kafka import send_rows
 
-                with span("write", output=urlsplit(uri).scheme):
+                with span("write", output=scheme_of(uri)):
                     send_rows(uri, alerts)
         self._clusters.note(clusters, alerts)
         if counts != self.written.health:

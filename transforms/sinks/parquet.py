@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +20,7 @@ from schemas.errors import DistilwatchError
 from schemas.model import Table
 from schemas.tables import TABLES
 from transforms.sinks import parquet_files as files
+from transforms.sinks import parts_of
 from transforms.sinks.newest import newest
 from transforms.sinks.staging import staged
 
@@ -31,7 +31,7 @@ def parquet_folder(uri: str) -> Path:
     Raises:
       DistilwatchError: when there is none in it.
     """
-    path = urlsplit(uri).path.removeprefix("/")
+    path = parts_of(uri).path.removeprefix("/")
     if not path:
         raise DistilwatchError("no folder in the output", uri, "write parquet:///folder")
     return Path(path)
