@@ -43,7 +43,8 @@ def read_part(path: Path, model: type[M]) -> M:
         raise DistilwatchError(f"this is not YAML: {error}", str(path), "mend it") from error
     except ValidationError as error:
         wrong = "; ".join(
-            f"{'.'.join(str(part) for part in detail['loc']) or 'the file'}: {detail['msg']}"
+            f"{'.'.join(str(part) for part in detail['loc']) or 'the file'}: "
+            + detail["msg"].removeprefix("Value error, ")
             for detail in error.errors(include_url=False, include_input=False)
         )
         raise DistilwatchError(

@@ -6,10 +6,12 @@ import difflib
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
+from schemas.errors import DistilwatchError
 from transforms.alerts.part import Part, Severity
 from transforms.alerts.policy import SEVERITIES
 
@@ -27,6 +29,21 @@ class Secret(Part):
         return self
 
 
+def _http(url: str) -> str:
+    """An address that can be posted to; what is wrong is said without it, for it may be secret."""
+    try:
+        parts = urlsplit(url)
+        there = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # of brackets that hold no address, and ports that are none
+        there = False
+    if not there:
+        raise ValueError("is no address such as https://host/path")
+    return url
+
+
+HttpUrl = Annotated[str, AfterValidator(_http)]
+
+
 class SlackChannel(Part):
     """Slack: an incoming webhook, or a bot's token, which can keep an alert in one thread."""
 
@@ -34,7 +51,7 @@ class SlackChannel(Part):
     webhook: Secret | None = None
     token: Secret | None = None
     channel: str | None = None
-    url: str = "https://slack.com/api"
+    url: HttpUrl = "https://slack.com/api"
 
     @model_validator(mode="after")
     def _one_way(self) -> SlackChannel:
@@ -50,14 +67,14 @@ class PagerDutyChannel(Part):
 
     kind: Literal["pagerduty"]
     routing_key: Secret
-    url: str = "https://events.pagerduty.com"
+    url: HttpUrl = "https://events.pagerduty.com"
 
 
 class WebhookChannel(Part):
     """Anything that takes JSON, signed as Standard Webhooks has it."""
 
     kind: Literal["webhook"]
-    url: str
+    url: HttpUrl
     secret: Secret
 
 
@@ -82,6 +99,17 @@ class KafkaChannel(Part):
 
     kind: Literal["kafka"]
     uri: str
+
+    @field_validator("uri")
+    @classmethod
+    def _of_a_topic(cls, uri: str) -> str:
+        from transforms.ingest.kafka_uri import parse_kafka_uri
+
+        try:
+            parse_kafka_uri(uri)
+        except DistilwatchError as error:
+            raise ValueError(f"{error.what}: {error.mend}") from None
+        return uri
 
 
 AnyChannel = Annotated[

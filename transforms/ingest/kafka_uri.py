@@ -37,6 +37,7 @@ OPTIONS = (
     "bounded", "start", "group", "missing", *_PLAIN,
     *(f"{name}_{kind}" for name in _SECRET for kind in ("env", "file")),
 )  # fmt: skip
+_HOST = re.compile(r"\[[0-9A-Fa-f:.%]+\]|[^][\s/]+")
 _FORM = "write kafka://host:port/topic"
 Start = Literal["earliest", "latest", "committed"] | int
 _TRUTH = {"true": True, "false": False}
@@ -172,7 +173,7 @@ def parse_kafka_uri(uri: str) -> KafkaUri:
 def _server(text: str, where: str) -> str:
     host, colon, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
     host, port = (host, port) if colon else (text, "9092")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not _HOST.fullmatch(host) or not port.isdigit() or not 0 < int(port) < 65536:
         raise DistilwatchError("no host and port of a broker in the address", where, _FORM)
     return f"{host}:{port}"
 
