@@ -98,11 +98,15 @@ class BundleFailure(logging.Filter):
 @contextmanager
 def _bundles_that_fail() -> Iterator[BundleFailure]:
     logger, failure = logging.getLogger(sdk_worker.__name__), BundleFailure()
+    before = logger.level
+    if not logger.isEnabledFor(logging.ERROR):  # a stream before this one has left it quiet
+        logger.setLevel(logging.ERROR)
     logger.filters.insert(0, failure)  # before those that keep it from who reads
     try:
         yield failure
     finally:
         logger.removeFilter(failure)
+        logger.setLevel(before)
 
 
 @contextmanager

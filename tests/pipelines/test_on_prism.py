@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from types import SimpleNamespace
@@ -46,9 +47,12 @@ def work(task: Any) -> str:
     return str(harness._responses.get().error)
 
 
+@pytest.mark.parametrize("level", [logging.NOTSET, logging.CRITICAL])
 def test_a_job_ends_when_a_bundle_failed_and_prism_hangs(
-    capsys: pytest.CaptureFixture[str],
+    level: int, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Also where a stream that this process ran before has left Beam's loggers quiet."""
+    caplog.set_level(level, "apache_beam.runners.worker")
     with Console(as_json=True), _bundles_that_fail() as failure:
         job = PrismJob(_Result(), failure, ends_within_s=0.2)
         assert work(report_progress)

@@ -29,7 +29,9 @@ _PROCESS = """
     policies = [p.model_copy(update={"budget": p.budget.model_copy(update={
         "storm_alerts": 999, "alerts_per_day": 9999})}) for p in read_policies(None).policies]
     rules = Rules(Policies(policies=tuple(policies)), Channels.model_validate({
-        "channels": {n: {"kind": "webhook", "url": "https://x", "secret": {"env": "X"}} for n in "ab"},
+        "channels": {
+            n: {"kind": "webhook", "url": "https://x", "secret": {"env": "X"}} for n in "ab"
+        },
         "routes": [{"channels": ["a", "b"]}]}))
     clock = lambda: int(time.time() * 1000)
 
