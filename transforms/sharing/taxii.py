@@ -11,11 +11,11 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -261,10 +261,7 @@ def _chunks(objects: Sequence[Mapping[str, Any]]) -> Iterator[list[Stix]]:
 
 @contextmanager
 def _collection(place: Place) -> Iterator[Any]:
-    try:
-        parts = urlsplit(place.url)
-    except ValueError:  # of brackets that hold no address
-        parts = urlsplit("")
+    parts = _parts(place.url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise _failed(place, "its URL is none", "give https://server/root/collections/ID/")
     if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
@@ -318,9 +315,15 @@ def _answered(place: Place, response: Any) -> DistilwatchError:
     return _failed(place, what, mend)
 
 
+def _parts(url: str) -> SplitResult:
+    """The parts of a URL; none of one with brackets that hold no address."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
+
+
 def _failed(place: Place, what: str, mend: str) -> DistilwatchError:
-    where = ""
-    with suppress(ValueError):
-        shown = urlsplit(place.url)
-        where = shown._replace(netloc=shown.netloc.rpartition("@")[2]).geturl()
+    shown = _parts(place.url)
+    where = shown._replace(netloc=shown.netloc.rpartition("@")[2]).geturl()
     return DistilwatchError(f"TAXII server of {place.name}: {what}", where, mend)

@@ -160,3 +160,11 @@ def test_messages_name_no_password() -> None:
     with pytest.raises(DistilwatchError) as caught:
         taxii.poll(Place("forum", "http://lab:hunter2@forum.invalid/x/"))
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["https://secret@[x/root/", "ftp://h/root/", "https:///root/"])
+def test_an_address_that_is_none_is_told(url: str) -> None:
+    with pytest.raises(DistilwatchError, match="TAXII server of b: its URL is none") as told:
+        taxii.poll(Place("b", url))
+    assert "secret" not in str(told.value)
+    assert "give https://server/root/collections/ID/" in str(told.value)
