@@ -258,6 +258,28 @@ def test_the_end_has_come_when_all_steps_tell_of_it(told: dict[str, list[int]], 
     assert (Rest("h:1").watermark("j") == END_OF_TIME) == over
 
 
+@pytest.mark.parametrize(
+    ("told", "seen"),
+    [
+        ({"history": [], "latest": {"completed": None, "restored": None}}, Checkpoints(0, 0, 0)),
+        (
+            {
+                "history": [{"id": 9, "status": "IN_PROGRESS"}, {"id": 8, "status": "COMPLETED"}],
+                "latest": {"completed": {"id": 8}, "restored": {"id": 3, "restore_timestamp": 70}},
+            },
+            Checkpoints(9, 8, 70),
+        ),
+    ],
+)
+def test_checkpoints_are_read_as_flink_tells_them(told: Any, seen: Checkpoints) -> None:
+    class Rest(FlinkRest):
+        def _ask(self, method: str, path: str, body: Any = None) -> Any:
+            assert path == "/jobs/j/checkpoints"
+            return told
+
+    assert Rest("h:1").checkpoints("j") == seen
+
+
 class _Draining:
     """A cluster that tells of one job what it is set to."""
 
