@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,9 +14,7 @@ import pytest
 
 from pipelines import cli
 from pipelines.commands import group
-from tests.support.sketches import small_bundle
-from tests.support.small_world import as_lines, requests, settings_file
-from transforms.scoring.bundle import save_bundle
+from pipelines.drill import Drill
 
 HEAVY = ("apache_beam", "sklearn", "pyod", "pandas", "numpy", "pydantic", "duckdb", "rich", "kafka")
 COMMANDS = (
@@ -435,47 +434,6 @@ def test_what_to_do_next_can_be_typed_where_the_command_is_not_on_the_path(
     assert "\n  distilwatch explain\n" in capsys.readouterr().out
 
 
-AT_WORK = """
-import os, signal, sys, time
-from pipelines.cli import main
-from transforms.scoring import together
-
-def interrupted(*_):
-    os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(60)
-
-# A shell that starts tests in the background has them ignore it.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-together.session_scores = interrupted
-sys.argv = ["distilwatch", *sys.argv[1:]]
-main()
-"""
-
-
-def test_ctrl_c_at_work_gets_one_word_and_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "live.jsonl").write_bytes(b"\n".join(as_lines(requests(5, 4, 3_600_000))))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DISTILWATCH_HOME", str(tmp_path / "home"))
-        save_bundle(small_bundle(), tmp_path / "bundle")
-    passing = tmp_path / "passing"
-    passing.mkdir()
-    done = subprocess.run(
-        [
-            sys.executable, "-c", AT_WORK, "detect", "--input", tmp_path / "live.jsonl",
-            "--bundle", tmp_path / "bundle", "--output", f"duckdb:///{tmp_path}/out.duckdb",
-            "--config", settings_file(tmp_path),
-        ],
-        capture_output=True, text=True, check=False, timeout=240,
-        env=os.environ | {"DISTILWATCH_HOME": str(tmp_path / "home"), "TMPDIR": str(passing)},
-    )  # fmt: skip
-    assert done.returncode == 130, done.stderr
-    assert "Score sessions" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stderr.endswith("error: interrupted\n")
-    assert not list(passing.iterdir())
-    assert not (tmp_path / "out.duckdb").exists()
-
-
 def test_warnings_of_beam_that_concern_nobody_are_not_heard(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -493,3 +451,16 @@ def test_warnings_of_beam_that_concern_nobody_are_not_heard(
         except BaseException as error:
             logging.getLogger("apache_beam.runners.common").exception(error)
     assert [record.getMessage() for record in caplog.records] == ["the disk is nearly full"]
+
+
+@pytest.mark.parametrize(("told_s", "missed"), [(None, []), (1.0, ["pager"])])
+def test_a_drill_that_reached_nobody_ends_with_2(
+    told_s: float | None, missed: list[str], capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    shown = Drill(24, 20, ["c-1"], "high", 3.0, told_s, {}, missed)
+    monkeypatch.setattr("pipelines.drill.drill", lambda *_: shown)
+    assert _run(capsys, "alerts", "drill")[0] == 2
+    whole = replace(shown, told_s=1.0, missed=[])
+    monkeypatch.setattr("pipelines.drill.drill", lambda *_: whole)
+    assert _run(capsys, "alerts", "drill")[0] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,6 +16,9 @@ import pytest
 from pipelines import cli, interrupts
 from pipelines.console import Console
 from pipelines.detect.endless import stopped_by_signals
+from tests.support.sketches import small_bundle
+from tests.support.small_world import as_lines, requests, settings_file
+from transforms.scoring.bundle import save_bundle
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +95,44 @@ def test_sigterm_leaves_nothing_behind_and_a_second_one_ends_it_at_once(
     assert ended.value.code == 143
     assert not list(tmp_path.iterdir())
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+AT_WORK = """
+import os, signal, sys, time
+from pipelines.cli import main
+from transforms.scoring import together
+
+def interrupted(*_):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+
+# A shell that starts tests in the background has them ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+together.session_scores = interrupted
+sys.argv = ["distilwatch", *sys.argv[1:]]
+main()
+"""
+
+
+def test_ctrl_c_at_work_gets_one_word_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "live.jsonl").write_bytes(b"\n".join(as_lines(requests(5, 4, 3_600_000))))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTILWATCH_HOME", str(tmp_path / "home"))
+        save_bundle(small_bundle(), tmp_path / "bundle")
+    passing = tmp_path / "passing"
+    passing.mkdir()
+    done = subprocess.run(
+        [
+            sys.executable, "-c", AT_WORK, "detect", "--input", tmp_path / "live.jsonl",
+            "--bundle", tmp_path / "bundle", "--output", f"duckdb:///{tmp_path}/out.duckdb",
+            "--config", settings_file(tmp_path),
+        ],
+        capture_output=True, text=True, check=False, timeout=240,
+        env=os.environ | {"DISTILWATCH_HOME": str(tmp_path / "home"), "TMPDIR": str(passing)},
+    )  # fmt: skip
+    assert done.returncode == 130, done.stderr
+    assert "Score sessions" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.endswith("error: interrupted\n")
+    assert not list(passing.iterdir())
+    assert not (tmp_path / "out.duckdb").exists()

@@ -60,9 +60,9 @@ def test_a_job_ends_when_a_bundle_failed_and_prism_hangs(
         assert "no room" in work(process_bundle)
         assert job.ended.wait(10)
     assert str(job.failure) == "there is no room (/spool): make some"
-    # Outside it nobody looks.
-    job = PrismJob(_Result(), failure := BundleFailure(), ends_within_s=0.0)
-    work(process_bundle)
+    with _bundles_that_fail() as failure:
+        pass
+    work(process_bundle)  # outside it nobody looks
     assert not failure.told.is_set()
 
 
