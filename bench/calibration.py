@@ -25,10 +25,10 @@ from pipelines.simulate.compose import Simulation
 from pipelines.simulate.scenario import Scenario, composed_scenario
 from transforms.alerts.discoveries import BatchBH
 from transforms.clusters.features import Member, group_row
+from transforms.clusters.linkables import linkable
 from transforms.clusters.links import (
     LinkOptions,
     find_components,
-    linkable,
     weighted_degree,
     with_matches,
 )

@@ -56,6 +56,7 @@ from transforms.sessions.transforms import (
     ProfileBounded,
     Session,
     SessionizeBounded,
+    each_profile,
     each_session,
 )
 from transforms.sinks.staging import cannot_keep
@@ -297,6 +298,8 @@ def _sketch_history(
         _ = (
             together
             | "Profiles" >> ProfileBounded(length_ms, sessions.allowed_lateness_ms)
+            | "EachProfile"
+            >> beam.FlatMap(each_profile).with_output_types(tuple[str, CoverageSketch])
             | "NameParts" >> beam.ParDo(_PartFn())
             | "LeaveWindows" >> beam.WindowInto(beam.window.GlobalWindows())
             | "KeepParts" >> beam.ParDo(_KeepFn(folder, "parts"))

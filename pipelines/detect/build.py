@@ -30,6 +30,7 @@ from transforms.alerts.control import ControlDiscoveries
 from transforms.clusters.elements import AccountProfile, Cluster, version_of
 from transforms.clusters.overtaken import DropOvertaken, Keyed
 from transforms.clusters.rows import Finding
+from transforms.clusters.together import FindClustersTogether
 from transforms.clusters.transforms import ORDER, FindClusters, Found
 from transforms.coverage.layout import DAY_MS
 from transforms.coverage.sketch import CoverageSketch
@@ -96,24 +97,24 @@ def build(pipeline: beam.Pipeline, plan: Plan, out: str | Outgoing) -> None:
                 | f"Rows_{kind}" >> beam.Map(_session_row, level, run_id)
             )
             out.put_rows(f"Stage_{kind}_sessions", "session_scores", rows)
-        keyed = partials | "Profiles" >> Profile(config.profiles.window_ms, early_ms, late_ms)
+        profiles = (
+            partials
+            | "Profiles" >> Profile(config.profiles.window_ms, early_ms, late_ms)
+            | "NameWindow" >> beam.ParDo(_ProfileFn())
+            | "ScoreProfiles"
+            >> RunInference(ScoringHandler(bundle, PROFILE, rows_of_profiles, policy.max_p))
+        )
     else:
         folded = clean.events | "Fold" >> FoldTogether(sessions)
         together = folded | "Sessions" >> SessionizeBounded(sessions)
-        keyed = together | "Profiles" >> ProfileBounded(config.profiles.window_ms, late_ms)
+        profiles = together | "Profiles" >> ProfileBounded(config.profiles.window_ms, late_ms)
         if span is not None:
             together |= "SessionsOfSpan" >> beam.FlatMap(_of_span, span)
+            profiles |= "WindowsOfSpan" >> beam.ParDo(_WindowsOfSpanFn(span))
         scores = together | "ScoreSessions" >> ScoreSessions(bundle, run_id)
         out.put_columns("Stage_sessions", "session_scores", scores)
-    named = keyed | "NameWindow" >> beam.ParDo(_ProfileFn())
-    if span is not None:
-        named |= "WindowsOfSpan" >> beam.Filter(
-            lambda p: span.has_window(p.window_start_ms, p.window_end_ms)
-        )
-    profiles = named | "ScoreProfiles" >> RunInference(
-        ScoringHandler(bundle, PROFILE, rows_of_profiles, policy.max_p)
-    )
-    clusters = profiles | "Clusters" >> FindClusters(
+    find = FindClusters if plan.endless else FindClustersTogether
+    clusters = profiles | "Clusters" >> find(
         bundle, link_options(config), policy.max_p, config.profiles.window_ms, early_ms, late_ms,
         plan.earlier, plan.cannot_link, watching(config, plan.endless),
     )  # fmt: skip
@@ -122,10 +123,9 @@ def build(pipeline: beam.Pipeline, plan: Plan, out: str | Outgoing) -> None:
         flagged |= "WorthSaying" >> WorthSaying(config.profiles.window_ms + 2 * late_ms + DAY_MS)
 
     tables = {
-        "session_scores": _profile_rows(clusters, run_id, plan.endless),
         "flagged_clusters": flagged | "ClusterRows" >> beam.Map(lambda finding: finding.cluster),
         "cluster_members": flagged | "MemberRows" >> beam.FlatMap(_member_rows),
-        "sightings": _sightings(clusters, run_id),
+        "sightings": _sightings(clusters, run_id, plan.endless),
         "cluster_evidence": flagged | "EvidenceRows" >> beam.FlatMap(_evidence_rows),
         "dead_letters": clean.refused | "LetterRows" >> beam.Map(_letter_rows(plan)),
         "run_health": (
@@ -135,6 +135,8 @@ def build(pipeline: beam.Pipeline, plan: Plan, out: str | Outgoing) -> None:
             >> beam.MapTuple(lambda name, n: {"run_id": run_id, "metric": name, "value": n})
         ),
     }
+    for label, rows in _profile_rows(clusters, run_id, plan.endless).items():
+        out.put_rows(label, "session_scores", rows)
     for name, rows in tables.items():
         out.put_rows(f"Stage_{name}", name, rows)
     out.close()
@@ -184,6 +186,17 @@ def _findings(plan: Plan, early_ms: int, late_ms: int) -> beam.PTransform:
     return ControlledFindings(policy, plan.run_id, plan.bundle, control)
 
 
+class _WindowsOfSpanFn(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, span: Backfill) -> None:
+        self._span = span
+
+    def process(
+        self, element: tuple[int, Named], window: Any = beam.DoFn.WindowParam
+    ) -> Iterator[tuple[int, Named]]:
+        if self._span.has_window(window.start.micros // 1000, window.end.micros // 1000):
+            yield element
+
+
 class _ProfileFn(beam.DoFn):  # type: ignore[misc]
     def process(
         self,
@@ -220,16 +233,29 @@ def _session_row(scored: Scored[Session], level: str, run_id: str) -> dict[str, 
     )  # fmt: skip
 
 
-def _profile_rows(clusters: Found, run_id: str, endless: bool) -> beam.PCollection[dict[str, Any]]:
+def _profile_rows(
+    clusters: Found, run_id: str, endless: bool
+) -> dict[str, beam.PCollection[dict[str, Any]]]:
+    """Rows by the label of the step that takes them."""
     singles = clusters.singles | "SingleRows" >> beam.Map(_single_profile, run_id)
     members = clusters.clusters | "MemberProfiles" >> beam.FlatMap(_cluster_profiles, run_id)
+    # Sessions have left their windows; collections in different windows must not be flattened.
+    leave = beam.WindowInto(beam.window.GlobalWindows())
+    if not endless:
+        both = {"Stage_single_profiles": singles, "Stage_member_profiles": members}
+        return {
+            label: rows | f"{label}_rows" >> beam.Map(_row_of) | f"{label}_leave" >> leave
+            for label, rows in both.items()
+        }
     versions = (singles, members) | "ProfileRows" >> beam.Flatten()
     # In a stream a cluster may come after what was made of its accounts since.
-    drop = DropOvertaken(_revision_and_pane, _with_latest_pane)
-    newest: Any = drop if endless else beam.Map(lambda row: row[1][1])
-    rows = versions | "NewestRows" >> newest
-    # Sessions have left their windows; collections in different windows must not be flattened.
-    return rows | "LeaveProfileWindows" >> beam.WindowInto(beam.window.GlobalWindows())
+    rows = versions | "NewestRows" >> DropOvertaken(_revision_and_pane, _with_latest_pane)
+    return {"Stage_session_scores": rows | "LeaveProfileWindows" >> leave}
+
+
+def _row_of(keyed: Keyed) -> Any:
+    _, (_, row) = keyed
+    return row
 
 
 def _revision_and_pane(row: dict[str, Any]) -> tuple[int, str]:
@@ -243,13 +269,13 @@ def _with_latest_pane(before: tuple[int, str], row: dict[str, Any]) -> dict[str,
     return row | {"pane": pane} if is_older else row
 
 
-def _sightings(clusters: Found, run_id: str) -> beam.PCollection[dict[str, Any]]:
-    return (
-        clusters
-        | "AllOfThem" >> beam.Flatten()
-        | "SightingRows" >> beam.FlatMap(sightings_of, run_id)
-        | "LeaveSightingWindows" >> beam.WindowInto(beam.window.GlobalWindows())
-    )
+def _sightings(clusters: Found, run_id: str, endless: bool) -> beam.PCollection[dict[str, Any]]:
+    rows = beam.FlatMap(sightings_of, run_id)
+    leave = beam.WindowInto(beam.window.GlobalWindows())
+    if not endless:
+        return clusters.each("SightingRows", rows) | "LeaveSightingWindows" >> leave
+    found = clusters | "AllOfThem" >> beam.Flatten() | "SightingRows" >> rows
+    return found | "LeaveSightingWindows" >> leave
 
 
 def profile_row(scored: Scored[AccountProfile], run_id: str) -> dict[str, Any]:

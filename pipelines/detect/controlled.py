@@ -44,18 +44,20 @@ class ControlledFindings(beam.PTransform):  # type: ignore[misc]
     def expand(self, found: Found) -> beam.PCollection[Finding]:
         control = self.control
         endless = control.early_firing_ms > 0
-        scored = everything = found | "Together" >> beam.Flatten()
-        decided = (
-            everything | "Tests" >> beam.FlatMap(hypotheses_of, endless) | "Control" >> control
-        )
         how = self.policy, self.run_id, self.bundle
-        if not endless:
+        tests = beam.FlatMap(hypotheses_of, endless)
+        take_back = beam.ParDo(JudgeFn(Judge.taken_back, *how))
+        if endless:
+            scored = found | "Together" >> beam.Flatten()
+            tested, back = scored | "Tests" >> tests, scored | "TakeBack" >> take_back
+        else:
+            leave = beam.WindowInto(beam.window.GlobalWindows())
             # What the policy does not flag needs no verdict; in a stream it may have been flagged.
-            scored = (
-                scored
-                | "Suspicious" >> beam.Filter(lambda s, p: s.p_value <= p, self.policy.max_p)
-                | "LeaveWindows" >> beam.WindowInto(beam.window.GlobalWindows())
-            )
+            flagged = beam.Filter(lambda s, p: s.p_value <= p, self.policy.max_p)
+            scored = found.each("Suspicious", flagged) | "LeaveWindows" >> leave
+            tested = found.each("Tests", tests)
+            back = found.each("TakeBack", take_back) | "TakenBackLeaveWindows" >> leave
+        decided = tested | "Control" >> control
         judged = (
             (scored | "Named" >> beam.Map(lambda s: (name_of(s.item), s)), decided)
             | "ScoresAndVerdicts" >> beam.Flatten()
@@ -69,9 +71,6 @@ class ControlledFindings(beam.PTransform):  # type: ignore[misc]
             )
             | "Judge" >> beam.ParDo(JudgeFn(partial(judged_by_both, endless=endless), *how))
         )
-        back = everything | "TakeBack" >> beam.ParDo(JudgeFn(Judge.taken_back, *how))
-        if not endless:
-            back |= "TakenBackLeaveWindows" >> beam.WindowInto(beam.window.GlobalWindows())
         return (judged, back) | "AndTakenBack" >> beam.Flatten()
 
 

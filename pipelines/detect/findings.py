@@ -172,15 +172,16 @@ class Findings(beam.PTransform):  # type: ignore[misc]
     budget: AlertBudget | None = None
 
     def expand(self, found: Found) -> beam.PCollection[Finding]:
-        judging = Judge.judged_again if self.endless else Judge.flagged
-        scored = found | "Scored" >> beam.Flatten()
+        how = self.policy, self.run_id, self.bundle, self.budget
+        judge = beam.ParDo(JudgeFn(Judge.judged_again if self.endless else Judge.flagged, *how))
+        take_back = beam.ParDo(JudgeFn(Judge.taken_back, *how))
         if self.endless:
             # A cluster may come after the account that is left of it and has its name.
-            named = scored | "Named" >> beam.Map(_versioned)
+            named = found | "Scored" >> beam.Flatten() | "Named" >> beam.Map(_versioned)
             scored = named | "Newest" >> DropOvertaken()
-        how = self.policy, self.run_id, self.bundle, self.budget
-        judged = scored | "Judge" >> beam.ParDo(JudgeFn(judging, *how))
-        back = scored | "TakeBack" >> beam.ParDo(JudgeFn(Judge.taken_back, *how))
+            judged, back = scored | "Judge" >> judge, scored | "TakeBack" >> take_back
+        else:
+            judged, back = found.each("Judge", judge), found.each("TakeBack", take_back)
         return (judged, back) | "Together" >> beam.Flatten()
 
 

@@ -59,7 +59,8 @@ def panes(singles: list[Any], endless: bool, expected: list[str]) -> None:
             | f"Days{name}" >> beam.WindowInto(FixedWindows(DAY_MS / 1000))
             for name, items in (("Clusters", []), ("Singles", singles))
         )
-        rows = _profile_rows(Found(clusters, alone), "run", endless)
+        made = _profile_rows(Found(clusters, alone), "run", endless)
+        rows = tuple(made.values()) | "AllRows" >> beam.Flatten()
         assert_that(rows | beam.Map(lambda row: row["pane"]), equal_to(expected))
 
 

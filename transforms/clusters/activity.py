@@ -7,9 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.coverage.layout import Items, Sum
-from transforms.coverage.sketch import CoverageSketch
-
 
 class Activity(NamedTuple):
     """Times of one account, in a few hundred bytes.
@@ -28,13 +25,3 @@ class Activity(NamedTuple):
 
 
 NO_ACTIVITY = Activity(np.empty(0, np.uint64), 0, 0, 0)
-
-
-def activity_of(sketch: CoverageSketch) -> Activity:
-    """The activity that a profile tells of."""
-    return Activity(
-        sketch.items(Items.MINUTE)[0],
-        sketch.first_ms,
-        sketch.last_ms,
-        int(sketch.sums[Sum.BLOCKED]),
-    )

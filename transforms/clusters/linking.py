@@ -13,11 +13,11 @@ from apache_beam.transforms import userstate
 from transforms.clusters.also_shared import with_also_shared
 from transforms.clusters.cannot_link import CannotLink
 from transforms.clusters.elements import AccountProfile
+from transforms.clusters.linkables import linkable
 from transforms.clusters.links import (
     Linkable,
     LinkOptions,
     find_components,
-    linkable,
     with_matches,
 )
 from transforms.clusters.membership import (
@@ -55,7 +55,9 @@ class LinkableFn(beam.DoFn):  # type: ignore[misc]
 _Linkables = tuple[int, list[Versioned[Linkable]]]
 
 
-class _LinkFn(beam.DoFn):  # type: ignore[misc]
+class LinkFn(beam.DoFn):  # type: ignore[misc]
+    """Links the accounts of a window; how they come, and the result goes, is up to who derives."""
+
     def __init__(
         self,
         bundle: VerifiedBundle,
@@ -66,7 +68,7 @@ class _LinkFn(beam.DoFn):  # type: ignore[misc]
     ) -> None:
         self._verified = bundle
         self._options = options
-        self._known = known
+        self.known = known
         self._cannot_link = cannot_link
         self._watching = watching
 
@@ -77,7 +79,8 @@ class _LinkFn(beam.DoFn):  # type: ignore[misc]
     def start_bundle(self) -> None:
         self._bundle = self._verified.now(self._bundle)
 
-    def _report(self, accounts: list[Linkable], before: Remembered) -> Report:
+    def report(self, accounts: list[Linkable], before: Remembered) -> Report:
+        """Where each of all accounts of a window is, given what was said of it before."""
         linked = find_components(accounts, self._options, self._cannot_link)
         matched = with_matches(
             accounts, linked, self._bundle.background, self._options, self._cannot_link
@@ -88,15 +91,15 @@ class _LinkFn(beam.DoFn):  # type: ignore[misc]
         return report._replace(memberships=with_hits(memberships, accounts, watched, options))
 
 
-class MembershipsFn(_LinkFn):
+class MembershipsFn(LinkFn):
     """Links the accounts of a window, once."""
 
     def process(
         self, element: _Linkables, window: Any = beam.DoFn.WindowParam
     ) -> Iterator[tuple[str, Membership]]:
         # Of other events of the window than an earlier run had, all that there are.
-        before = self._known.of(window.start.micros // 1000)._replace(requests=0)
-        yield from self._report([entry.value for entry in element[1]], before).memberships
+        before = self.known.of(window.start.micros // 1000)._replace(requests=0)
+        yield from self.report([entry.value for entry in element[1]], before).memberships
 
 
 @dataclass(eq=False)
@@ -128,7 +131,7 @@ class _NameWindowFn(beam.DoFn):  # type: ignore[misc]
         yield element[0], (window.start.micros // 1000, element[1])
 
 
-class MembershipsAgainFn(_LinkFn):
+class MembershipsAgainFn(LinkFn):
     SAID = userstate.BagStateSpec("said", coders.PickleCoder())
 
     def process(
@@ -138,10 +141,10 @@ class MembershipsAgainFn(_LinkFn):
         said: Any = beam.DoFn.StateParam(SAID),
     ) -> Iterator[Any]:
         _, (start_ms, entries) = element
-        memory = next(iter(said.read()), Memory(self._known))
+        memory = next(iter(said.read()), Memory(self.known))
         before = memory.of(start_ms)
         accounts = [entry.value for entry in entries]
-        report = only_news(self._report(accounts, before), accounts, before)
+        report = only_news(self.report(accounts, before), accounts, before)
         if report.remembered.version >= before.version:
             said.clear()
             said.add(memory.with_report(start_ms, report.remembered))

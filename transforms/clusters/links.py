@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.clusters.activity import NO_ACTIVITY, Activity, activity_of
+from transforms.clusters.activity import NO_ACTIVITY, Activity
 from transforms.clusters.cannot_link import CannotLink, separate
 from transforms.clusters.hand_over import HandOverOptions
 from transforms.clusters.names import cluster_id
@@ -23,7 +23,6 @@ from transforms.clusters.signatures import (
     Background,
     Content,
     SignatureOptions,
-    content_of,
     match_signatures,
 )
 from transforms.clusters.splitting import Graph, SplitOptions, dense_parts
@@ -31,7 +30,6 @@ from transforms.clusters.synchrony import SynchronyOptions
 from transforms.clusters.timing import TimedLinks, links_in_time
 from transforms.coverage import layout
 from transforms.coverage.layout import Items
-from transforms.coverage.sketch import CoverageSketch
 from transforms.ingest.hashing import hash64
 from transforms.pickling import pickled_by_fields
 
@@ -65,7 +63,7 @@ DEFAULT_KINDS: Mapping[Items, LinkKind] = {
     Items.CLOSING_SENTENCE: LinkKind(0.0, 300, 0.1),
 }
 CONTENT = "content"  # kind of the link of an account that was added for what it asks
-_BINDING = (Items.PAYMENT, Items.CREDENTIAL, Items.ORGANIZATION)
+BINDING = (Items.PAYMENT, Items.CREDENTIAL, Items.ORGANIZATION)
 NOTHING: NDArray[np.uint64] = np.empty(0, np.uint64)
 _MOST_LINKS = 5  # that a member is told
 _PAIRWISE = 32  # up to so many accounts a thing links every pair, beyond that a chain of them
@@ -141,57 +139,6 @@ class Component(NamedTuple):
     cluster_id: str
     accounts: tuple[str, ...]
     links: tuple[tuple[Link, ...], ...]
-
-
-def linkable(
-    account: str,
-    sketch: CoverageSketch,
-    options: LinkOptions,
-    common: NDArray[np.uint64] = NOTHING,
-    p_value: float = 1.0,
-) -> Linkable:
-    """Picks the things of an account that others may be linked to it by.
-
-    Args:
-      account, sketch, p_value: of the account.
-      options: what links.
-      common: ascending, what benign accounts shared already: links nobody.
-    """
-    kept = []
-    for kind, how in options.kinds.items():
-        hashes, counts = sketch.items(kind)
-        own = hashes[counts >= max(1.0, how.least_share * sketch.events)]
-        kept.append(own | np.uint64(int(kind) << 56))
-    since = sketch.created_ms if sketch.created_ms < layout.NEVER_MS else sketch.first_ms
-    things = np.concatenate(kept)
-    things = things[~np.isin(things, common)]
-    return Linkable(
-        account, since, sketch.events, things, p_value, content_of(sketch), activity_of(sketch),
-        sketch.last_ms,
-    )  # fmt: skip
-
-
-def common_things(
-    history: Iterable[CoverageSketch], options: LinkOptions, least: int = 3
-) -> NDArray[np.uint64]:
-    """What several benign accounts shared in the history: ascending uint64.
-
-    A courtesy, a mobile network, a browser are shared by people who have nothing else in common,
-    and a history tells which ones these are. Cards and organizations stay: whoever shares them does
-    belong together, benign or not.
-
-    Args:
-      history: profiles of benign accounts.
-      options: what links.
-      least: accounts from which on a thing is common.
-    """
-    things = [linkable("", sketch, options).things for sketch in history]
-    if not things:
-        return NOTHING
-    values, counts = np.unique(np.concatenate(things), return_counts=True)
-    passing = ~np.isin(values >> layout.HASH_BITS, [int(kind) for kind in _BINDING])
-    common: NDArray[np.uint64] = values[passing & (counts >= least)]
-    return common
 
 
 def find_components(

@@ -21,8 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from transforms.coverage.features import stacked
 from transforms.coverage.layout import MAX_CELLS
 from transforms.coverage.sketch import CoverageSketch
+from transforms.coverage.stack import SketchStack
 from transforms.ingest.hashing import hash64
 from transforms.pickling import pickled_by_fields
 from transforms.scoring.calibration import Calibration
@@ -56,13 +58,27 @@ NO_CONTENT = Content(np.empty(0, np.uint16), np.empty(0, np.int64))
 
 
 def content_of(sketch: CoverageSketch) -> Content:
-    """The most used cells of a sketch; of equally used ones those with the lower number."""
-    counts = sketch.cell_counts()
-    cells = sketch.bin_index[: len(counts)]
-    if len(counts) > MOST_CELLS:
-        kept = np.sort(np.argsort(-counts, kind="stable")[:MOST_CELLS])
-        cells, counts = cells[kept], counts[kept]
-    return Content(cells, counts)
+    """`most_used_cells` of a sketch."""
+    cells, _ = most_used_cells(SketchStack.of([sketch]))
+    return Content(sketch.bin_index[cells], sketch.bin_count[cells])
+
+
+def most_used_cells(stack: SketchStack) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """The `MOST_CELLS` most used cells of n sketches; of equally used ones those with the lower
+    number.
+
+    Returns:
+      Their places among the stack's bins, sketch after sketch, cells ascending; and how many cells
+      each has, int64 of shape (n,).
+    """
+    owner = np.repeat(np.arange(len(stack)), stack.bin_size)
+    at = np.flatnonzero(stack.bin_index < MAX_CELLS)
+    size = np.bincount(owner[at], minlength=len(stack))
+    if size.max(initial=0) <= MOST_CELLS:
+        return at, size
+    by_use = at[np.lexsort((-stack.bin_count[at], owner[at]))]
+    place = np.arange(len(at)) - np.repeat(np.cumsum(size) - size, size)
+    return np.sort(by_use[place < MOST_CELLS]), np.minimum(size, MOST_CELLS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,14 +153,9 @@ def background_of(history: Sequence[tuple[str, CoverageSketch]]) -> Background:
     """
     known = [(hash64(f"background\x1f{a}"), s) for a, s in history if s.vectors >= _LEAST_REQUESTS]
     known.sort(key=lambda pair: pair[0])
-    contents = [content_of(sketch) for _, sketch in known[:_MOST_ACCOUNTS]]
-    if not contents:
-        return Background()
-    return Background(
-        np.array([len(c.cells) for c in contents], np.int64),
-        np.concatenate([c.cells for c in contents]),
-        np.concatenate([c.counts for c in contents]),
-    )
+    stack = stacked([sketch for _, sketch in known[:_MOST_ACCOUNTS]])
+    cells, sizes = most_used_cells(stack)
+    return Background(sizes, stack.bin_index[cells], stack.bin_count[cells])
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import numpy as np
 from apache_beam.ml.inference.base import RunInference
+from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.clusters.cannot_link import CannotLink
 from transforms.clusters.elements import AccountProfile, Cluster, ClusterMember
 from transforms.clusters.feature_table import CLUSTER_FEATURES
-from transforms.clusters.features import Member, group_row
+from transforms.clusters.features import Member, group_rows
 from transforms.clusters.linking import (
     LinkableFn,
     LinkAgain,
@@ -41,6 +42,7 @@ from transforms.sharing.watch.likeness import Likeness
 
 CLUSTER_LEVEL = "cluster"
 ORDER = 3  # of the last step that gathers, counted from that of profiles; see CombineNowAndThen
+SINGLE = "single"
 _SOON_MS = 1_000
 
 
@@ -54,6 +56,15 @@ class Found(NamedTuple):
 
     clusters: beam.PCollection[Scored[Cluster]]
     singles: beam.PCollection[Scored[AccountProfile]]
+
+    def each(self, label: str, step: beam.PTransform) -> beam.PCollection[Any]:
+        """What a step makes of both. An engine keeps what is flattened, so that only the results
+        are: most accounts come to nothing."""
+        made = [
+            self.clusters | f"{label}_clusters" >> step,
+            self.singles | f"{label}_singles" >> step,
+        ]
+        return made | label >> beam.Flatten()
 
 
 @dataclass(eq=False)
@@ -80,20 +91,8 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
     cannot_link: tuple[CannotLink, ...] = ()
     watching: Watching = NOT_WATCHING
 
-    def expand(self, profiles: beam.PCollection[Scored[AccountProfile]]) -> Found:
-        memberships = (
-            profiles
-            | "PickSharedThings" >> beam.ParDo(LinkableFn(self.bundle, self.links))
-            | "NewestLinks" >> self._newest(NewestByName(), 1, int)
-            | "LinkAccounts" >> self._link()
-        )
-        own = profiles | "KeyByAccount" >> beam.Map(lambda s: (s.item.account, s))
-        joined = (
-            (own, memberships)
-            | "ProfilesAndMemberships" >> beam.Flatten()
-            | "NewestOfEach" >> self._newest(_Join(), 2)
-            | "Split" >> beam.ParDo(_SplitFn()).with_outputs("single", main="member")
-        )
+    def expand(self, profiles: beam.PCollection[Any]) -> Found:
+        joined = self.members_and_singles(profiles)
         clusters = (
             joined.member
             | "NewestMembers" >> self._newest(NewestByName(), ORDER)
@@ -104,7 +103,23 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
             )
             | "WhatOthersReport" >> beam.ParDo(_WhatOthersReportFn(self.bundle, self.watching))
         )
-        return Found(clusters, joined.single)
+        return Found(clusters, joined[SINGLE])
+
+    def members_and_singles(self, profiles: beam.PCollection[Scored[AccountProfile]]) -> Any:
+        """What `placed` makes of all accounts: those of clusters, and under SINGLE the others."""
+        memberships = (
+            profiles
+            | "PickSharedThings" >> beam.ParDo(LinkableFn(self.bundle, self.links))
+            | "NewestLinks" >> self._newest(NewestByName(), 1, int)
+            | "LinkAccounts" >> self._link()
+        )
+        own = profiles | "KeyByAccount" >> beam.Map(lambda s: (s.item.account, s))
+        return (
+            (own, memberships)
+            | "ProfilesAndMemberships" >> beam.Flatten()
+            | "NewestOfEach" >> self._newest(_Join(), 2)
+            | "Split" >> beam.ParDo(_SplitFn()).with_outputs(SINGLE, main="member")
+        )
 
     def _explain_below(self) -> float:
         """What others report may bring a cluster from here to where it is flagged."""
@@ -162,24 +177,31 @@ class _Join(NewestPair):
 
 class _SplitFn(beam.DoFn):  # type: ignore[misc]
     def process(self, element: tuple[str, Pair]) -> Iterator[Any]:
-        account, (profile, membership) = element
+        _, (profile, membership) = element
         # In a stream one reports before the other does; both are there soon.
-        if profile is None or membership is None:
-            return
-        if membership.size == 1:
-            named = profile.item._replace(
-                alone_as=membership.cluster_id,
-                absorbed=membership.absorbed,
-                hits=membership.hits,
-                linked=membership.version,
-            )
-            yield beam.pvalue.TaggedOutput("single", replace(profile, item=named))
-        else:
-            member = ClusterMember(profile, membership)
-            yield membership.cluster_id, Versioned(account, membership.version, member)
+        if profile is not None and membership is not None:
+            yield placed(profile, membership)
+
+
+def placed(profile: Scored[AccountProfile], membership: Membership) -> Any:
+    """A member under the name of its cluster, or who is in none, for the output SINGLE."""
+    if membership.size == 1:
+        named = profile.item._replace(
+            alone_as=membership.cluster_id,
+            absorbed=membership.absorbed,
+            hits=membership.hits,
+            linked=membership.version,
+        )
+        return beam.pvalue.TaggedOutput(SINGLE, replace(profile, item=named))
+    member = ClusterMember(profile, membership)
+    return membership.cluster_id, Versioned(member.account, membership.version, member)
 
 
 class _PoolFn(beam.DoFn):  # type: ignore[misc]
+    """Pools members; many clusters at once, because most have few."""
+
+    _FULL = 256  # clusters
+
     def __init__(self, bundle: VerifiedBundle) -> None:
         self._verified = bundle
 
@@ -188,8 +210,14 @@ class _PoolFn(beam.DoFn):  # type: ignore[misc]
 
     def start_bundle(self) -> None:
         self._bundle = self._verified.now(self._bundle)
+        self._waiting: list[tuple[str, list[ClusterMember], Any, Any]] = []
 
-    def process(self, element: tuple[str, list[Versioned[ClusterMember]]]) -> Iterator[Cluster]:
+    def process(
+        self,
+        element: tuple[str, list[Versioned[ClusterMember]]],
+        at: Any = beam.DoFn.TimestampParam,
+        window: Any = beam.DoFn.WindowParam,
+    ) -> Iterator[WindowedValue]:
         cluster_id, entries = element
         # Linking reports all members of a cluster or none: whom the newest report left out has
         # moved away.
@@ -198,17 +226,21 @@ class _PoolFn(beam.DoFn):  # type: ignore[misc]
         current.sort(key=lambda m: (m.scored.item.sketch.first_ms, m.account))
         # In a stream members arrive one by one; a part of a cluster is none.
         if len(current) > 1 and len(current) == current[0].membership.size:
-            item = current[0].scored.item
-            members = [member_of(m) for m in current]
-            yield Cluster(
-                cluster_id,
-                item.window_start_ms,
-                item.window_end_ms,
-                tuple(current),
-                group_row(members, self._bundle.reference("")),
-                current[0].membership.absorbed,
-                current[0].membership.reported,
-            )
+            self._waiting.append((cluster_id, current, at, window))
+        if len(self._waiting) >= self._FULL:
+            yield from self.finish_bundle()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        waiting, self._waiting = self._waiting, []
+        groups = [[member_of(m) for m in members] for _, members, _, _ in waiting]
+        rows = group_rows(groups, self._bundle.reference(""))
+        for (cluster_id, members, at, window), row in zip(waiting, rows, strict=True):
+            item, membership = members[0].scored.item, members[0].membership
+            cluster = Cluster(
+                cluster_id, item.window_start_ms, item.window_end_ms, tuple(members), row,
+                membership.absorbed, membership.reported,
+            )  # fmt: skip
+            yield WindowedValue(cluster, at, (window,))
 
 
 def member_of(member: ClusterMember) -> Member:

@@ -15,19 +15,15 @@ from numpy.typing import NDArray
 from schemas.errors import DistilwatchError
 from transforms.clusters.feature_table import CLUSTER_FEATURES
 from transforms.clusters.features import Member, group_rows
-from transforms.clusters.links import (
-    LinkOptions,
-    common_things,
-    find_components,
-    linkable,
-    weighted_degree,
-)
+from transforms.clusters.linkables import common_things, linkables
+from transforms.clusters.links import LinkOptions, find_components, weighted_degree
 from transforms.clusters.signatures import background_of
 from transforms.coverage.features import (
     COLUMNS,
     PAST_CHANGE,
     Reference,
     column_index,
+    stacked,
 )
 from transforms.coverage.layout import Items
 from transforms.coverage.sketch import CoverageSketch, merge
@@ -356,7 +352,9 @@ def _linked_groups(
 ) -> list[list[tuple[int, float]]]:
     """Indices of the linked accounts of each group, with their weighted degrees."""
     position = {k.key: i for i, k in enumerate(profiles)}
-    found = find_components([linkable(k.key, k.sketch, links, common) for k in profiles], links)
+    stack = stacked([k.sketch for k in profiles])
+    accounts = linkables([k.key for k in profiles], stack, links, common).each()
+    found = find_components(list(accounts), links)
     return [
         [
             (position[account], weighted_degree(own))

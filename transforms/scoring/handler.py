@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from schemas.errors import DistilwatchError
 from transforms.pickling import pickled_by_fields
 from transforms.scoring.bundle import Bundle, read_verified
-from transforms.scoring.model import FeatureRows
+from transforms.scoring.model import FeatureRows, Scores
 from transforms.scoring.reason import Reason
 from transforms.scoring.rows import PeerGroups
 
@@ -52,6 +52,43 @@ class Scored(Generic[T]):
     high: NDArray[np.float64]
     reasons: tuple[Reason, ...]
     bundle_version: str
+
+
+@pickled_by_fields
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredRows:
+    """Scores of n items in columns; see `Scored`.
+
+    Attributes:
+      peer_groups: one for each.
+      columns: feature names.
+      features: float64 of shape (n, f).
+      scores: of each, and what is normal for it.
+      reasons: of those that are explained.
+      bundle_version: of the bundle that scored them.
+    """
+
+    peer_groups: list[str]
+    columns: tuple[str, ...]
+    features: NDArray[np.float64]
+    scores: Scores
+    reasons: Mapping[int, tuple[Reason, ...]]
+    bundle_version: str
+
+    def each(self, items: Iterable[T]) -> list[Scored[T]]:
+        """The n items with their scores, one by one."""
+        scores = self.scores
+        values = zip(
+            items, self.peer_groups, scores.score.tolist(), scores.p_value.tolist(), self.features,
+            scores.z, scores.low, scores.high, strict=True,
+        )  # fmt: skip
+        return [
+            Scored(
+                item, group, score, p_value, self.columns, features, z, low, high,
+                self.reasons.get(i, ()), self.bundle_version,
+            )
+            for i, (item, group, score, p_value, features, z, low, high) in enumerate(values)
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,17 +197,26 @@ class ScoringHandler(ModelHandler[T, Scored[T], Bundle], Generic[T]):  # type: i
 def score_items(
     batch: Sequence[T], bundle: Bundle, level: str, rows_of: RowsOf, explain_below: float
 ) -> list[Scored[T]]:
-    """Scores a batch; an item of a level that the bundle lacks gets p = 1 and says nothing."""
+    """Scores a batch; see `score_rows`."""
     rows = rows_of(batch, bundle, PeerGroups(bundle.references))
-    model = bundle.models.get(level)
+    return score_rows(rows, bundle, level, explain_below).each(batch)
+
+
+def score_rows(rows: FeatureRows, bundle: Bundle, level: str, explain_below: float) -> ScoredRows:
+    """Scores n keys by their features; those of a level that the bundle lacks get p = 1 and say
+    nothing.
+
+    Args:
+      rows: of the keys.
+      bundle: to score with.
+      level: of the keys.
+      explain_below: keys with a p-value up to this get reasons.
+    """
+    model, n = bundle.models.get(level), len(rows.groups)
     if model is None:
-        nothing = np.empty(0)
-        return [
-            Scored(
-                item, group, 0.0, 1.0, (), nothing, nothing, nothing, nothing, (), bundle.version
-            )
-            for item, group in zip(batch, rows.groups, strict=True)
-        ]
+        nothing = np.empty((n, 0))
+        scores = Scores(np.zeros(n), np.ones(n), nothing, nothing, nothing)
+        return ScoredRows(rows.groups, (), nothing, scores, {}, bundle.version)
     scores, groups = model.score(rows), model.peer_groups(rows)
     explained = np.flatnonzero(scores.p_value <= explain_below)
     reasons: dict[int, tuple[Reason, ...]] = {}
@@ -178,19 +224,4 @@ def score_items(
         part = type(scores)(*(getattr(scores, name)[explained] for name in scores.__slots__))
         for i, found in zip(explained, model.explain(rows.take(explained), part), strict=True):
             reasons[int(i)] = tuple(found)
-    return [
-        Scored(
-            item,
-            groups[i],
-            float(scores.score[i]),
-            float(scores.p_value[i]),
-            model.columns,
-            rows.features[i],
-            scores.z[i],
-            scores.low[i],
-            scores.high[i],
-            reasons.get(i, ()),
-            bundle.version,
-        )
-        for i, item in enumerate(batch)
-    ]
+    return ScoredRows(groups, model.columns, rows.features, scores, reasons, bundle.version)

@@ -80,7 +80,7 @@ def sketch_rows(
 
 def account_rows(
     accounts: Sequence[str],
-    sketches: Sequence[CoverageSketch],
+    sketches: Sequence[CoverageSketch] | SketchStack,
     groups: list[str],
     references: Mapping[str, Reference],
     past: Past,

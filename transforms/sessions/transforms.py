@@ -335,8 +335,10 @@ class Profile(beam.PTransform):  # type: ignore[misc]
 class ProfileBounded(beam.PTransform):  # type: ignore[misc]
     """The profiles of `Profile` for input that ends, from the sessions of `SessionizeBounded`.
 
-    Many accounts travel and are merged together. A session lies in one window, and is fewer and
-    larger sketches than what it was merged from.
+    Many accounts travel and are merged together, and stay together: see `each_profile` for whoever
+    wants them one by one. A session lies in one window, and is fewer and larger sketches than what
+    it was merged from. All of a window's profiles of one number, as `shards` has them, are one
+    element.
 
     Attributes:
       window_ms: length of the aligned windows, a multiple of `SessionOptions.max_length_ms`.
@@ -347,16 +349,14 @@ class ProfileBounded(beam.PTransform):  # type: ignore[misc]
     window_ms: int
     allowed_lateness_ms: int
 
-    def expand(
-        self, sessions: beam.PCollection[Named]
-    ) -> beam.PCollection[tuple[str, CoverageSketch]]:
+    def expand(self, sessions: beam.PCollection[Named]) -> beam.PCollection[tuple[int, Named]]:
         return (
             sessions
             | "KeyByAccount"
             >> beam.FlatMap(pack_accounts, self.window_ms).with_output_types(tuple[int, bytes])
             | "AccountsOfShard" >> beam.GroupByKey()
             | "MergeSketches"
-            >> beam.FlatMap(_profiles, self.window_ms).with_output_types(tuple[str, CoverageSketch])
+            >> beam.Map(_profiles, self.window_ms).with_output_types(tuple[int, Named])
             | "Windows"
             >> beam.WindowInto(
                 window.FixedWindows(self.window_ms / 1000),
@@ -365,12 +365,16 @@ class ProfileBounded(beam.PTransform):  # type: ignore[misc]
         )
 
 
-def _profiles(element: tuple[int, Iterable[bytes]], window_ms: int) -> Iterator[Any]:
+def _profiles(element: tuple[int, Iterable[bytes]], window_ms: int) -> Any:
     number, shards = element
-    merged = merge_accounts(shards)
     last = at_ms((window_of(number) + 1) * window_ms - 1)
-    for account, sketch in zip(merged.names, merged.stack.sketches(), strict=True):
-        yield window.TimestampedValue((account, sketch), last)
+    return window.TimestampedValue((number, merge_accounts(shards)), last)
+
+
+def each_profile(element: tuple[int, Named]) -> Iterator[tuple[str, CoverageSketch]]:
+    """The profiles of `ProfileBounded`, one by one."""
+    _, profiles = element
+    return zip(profiles.names, profiles.stack.sketches(), strict=True)
 
 
 def now_and_then(early_firing_ms: int) -> trigger.TriggerFn:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from tests.support.sketches import START_MS, events_of, person, sketch_of, token
 from tests.transforms.clusters import test_find_clusters as world
 from transforms.clusters.also_shared import with_also_shared
-from transforms.clusters.links import Linkable, LinkOptions, find_components, linkable
+from transforms.clusters.linkables import linkable
+from transforms.clusters.links import Linkable, LinkOptions, find_components
 from transforms.clusters.membership import Membership
 from transforms.coverage.layout import HASH_BITS, Items
 from transforms.embedding.space import AXES

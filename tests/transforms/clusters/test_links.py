@@ -10,15 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.sketches import person, sketch_of, token
+from transforms.clusters.linkables import common_things, linkable
 from transforms.clusters.links import (
     DEFAULT_KINDS,
     Component,
     Linkable,
     LinkKind,
     LinkOptions,
-    common_things,
     find_components,
-    linkable,
 )
 from transforms.clusters.names import cluster_id
 from transforms.clusters.splitting import SplitOptions

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.sketches import population, small_bundle, verified
+from transforms.clusters.linkables import linkable
 from transforms.clusters.linking import MembershipsAgainFn
-from transforms.clusters.links import Component, Link, Linkable, LinkOptions, linkable
+from transforms.clusters.links import Component, Link, Linkable, LinkOptions
 from transforms.clusters.membership import (
     NO_IDS,
     Absorbed,

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.sketches import person, sketch_of
-from transforms.clusters.activity import Activity, activity_of
+from transforms.clusters.activity import Activity
+from transforms.clusters.linkables import linkable
+from transforms.clusters.links import LinkOptions
 from transforms.clusters.synchrony import SynchronyOptions, synchronous_pairs
 from transforms.coverage.fold import minute_items
 from transforms.coverage.layout import CAPACITY, MINUTE_MS, Items
@@ -124,7 +126,7 @@ def test_few_accounts_or_minutes_give_nothing(accounts: list[Activity]) -> None:
 
 def test_an_activity_is_that_of_the_profile() -> None:
     events = person("a", 1, 200)
-    found = activity_of(sketch_of(events))
+    found = linkable("a", sketch_of(events), LinkOptions()).activity
     minutes = np.sort(minute_items(np.unique(events.time_ms // MINUTE_MS)))
     assert found.minutes.tolist() == minutes[: CAPACITY[Items.MINUTE]].tolist()
     assert (found.first_ms, found.last_ms) == (events.time_ms.min(), events.time_ms.max())

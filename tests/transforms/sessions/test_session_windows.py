@@ -31,6 +31,7 @@ from transforms.sessions.transforms import (
     SessionizeBounded,
     SessionOptions,
     at_ms,
+    each_profile,
     each_session,
 )
 
@@ -141,6 +142,7 @@ def test_a_profile_is_all_that_an_account_did_in_a_window(
                 | FoldTogether(OPTIONS)
                 | SessionizeBounded(OPTIONS)
                 | ProfileBounded(day, MINUTE)
+                | beam.FlatMap(each_profile)
             )
         else:
             profiles = made | FoldEvents(OPTIONS) | Profile(day, 0, MINUTE)
