@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from infra.local.flink_cluster import FlinkCluster
@@ -42,6 +43,17 @@ class FlinkWorld(World):
                  if j["state"] in ("RUNNING", "RESTARTING")]  # fmt: skip
         assert len(going) == 1, going
         return str(going[0])
+
+    def errors(self) -> str:
+        """What the command said, and how its jobs fare: one may wait without a word."""
+        fares = []
+        with suppress(OSError, KeyError):
+            for job in self.cluster.rest("/jobs/overview")["jobs"]:
+                if job["state"] not in ("FINISHED", "CANCELED"):
+                    made = self.cluster.rest(f"/jobs/{job['jid']}/checkpoints")["counts"]
+                    tasks = {name: n for name, n in job["tasks"].items() if n}
+                    fares.append((job["state"], tasks, made))
+        return f"{super().errors()}; jobs: {fares}"
 
     def checkpoints(self) -> int:
         """How many were completed."""

@@ -196,7 +196,9 @@ class World:
         try:
             until(lambda: not differing(), PATIENCE_S, process, self)
         except AssertionError as error:
-            raise AssertionError(f"missing, and too many: {differing()}") from error
+            # The difference first, and alone: what a runner prints of a failure has an end.
+            said = f"missing, and too many: {differing()}; balance {self.rows(BALANCE)}; {error}"
+            raise AssertionError(said) from None
 
     def errors(self) -> str:
         return (self.folder / "errors.txt").read_text()[-3000:]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import DistilwatchError
-from transforms.ingest.kafka_uri import KafkaUri, quiet_client
+from transforms.ingest.kafka_uri import KafkaUri, hush_client, quiet_client
 
 _log = logging.getLogger(__name__)
 _ANSWER_MS = 5_000
@@ -140,6 +140,7 @@ class GroupOffsets:
         if self._consumer is None:
             from kafka import KafkaConsumer
 
+            hush_client()
             self._consumer = KafkaConsumer(
                 **self._uri.client_options(),
                 group_id=self._group,

@@ -15,7 +15,7 @@ import numpy as np
 from schemas.errors import DistilwatchError
 from transforms.ingest.batch import RecordBatch
 from transforms.ingest.kafka_group import GroupOffsets
-from transforms.ingest.kafka_uri import KafkaUri, no_broker, no_topic, quiet_client
+from transforms.ingest.kafka_uri import KafkaUri, hush_client, no_broker, no_topic, quiet_client
 
 _log = logging.getLogger(__name__)
 _ANSWER_MS = 5_000
@@ -46,9 +46,7 @@ class TopicReader:
         self._lock = threading.Lock()
         self._positions: dict[int, int] = {}
         self._lost: dict[int, int] = {}
-        # Its warnings about a broker that is away come by the dozen; `unread` has one.
-        for part in ("kafka.net", "kafka.cluster", "kafka.consumer", "kafka.client"):
-            logging.getLogger(part).setLevel(logging.CRITICAL)
+        hush_client()  # `unread` says once that the broker is away
         try:
             self._consumer = KafkaConsumer(
                 **uri.client_options(),

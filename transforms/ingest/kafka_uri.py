@@ -214,6 +214,14 @@ def _unknown(name: str, where: str) -> NoReturn:
     )
 
 
+def hush_client() -> None:
+    """Keeps threads of kafka-python, which outlive our calls, from telling by the dozen that a
+    broker is away; whoever needs it says so once."""
+    for part in ("kafka.net", "kafka.cluster", "kafka.consumer", "kafka.producer", "kafka.client",
+                 "kafka.coordinator"):  # fmt: skip
+        logging.getLogger(part).setLevel(logging.CRITICAL)
+
+
 @contextlib.contextmanager
 def quiet_client() -> Iterator[None]:
     """Keeps kafka-python from logging what our own message is about to say."""

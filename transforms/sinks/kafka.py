@@ -16,6 +16,7 @@ from schemas.tables import VERSION
 from transforms.ingest.kafka_uri import (
     KafkaUri,
     check_broker,
+    hush_client,
     no_broker,
     parse_kafka_uri,
     quiet_client,
@@ -60,6 +61,7 @@ class RecordProducer:
 
         # A producer would wait for a missing topic to appear until its time is up.
         check_broker(self._uri)
+        hush_client()
         with quiet_client():
             try:
                 self._producer = KafkaProducer(

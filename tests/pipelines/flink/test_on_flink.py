@@ -178,3 +178,5 @@ def test_faults_change_nothing(
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 130, world.errors()
+        # The client's own threads tell by the dozen that a broker is away.
+        assert ":kafka." not in said.read_text()
