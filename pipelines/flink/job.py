@@ -16,6 +16,9 @@ _PATIENCE_S = 600.0
 _SAY_AGAIN_S = 60.0
 # Flink looks at its steps' watermarks every ten seconds, and tells the ones it saw until then.
 _OLD_WATERMARKS_S = 20.0
+# What a task manager says, about its own call, when the worker at the other end is no more.
+_CANCELLED = "StatusRuntimeException: CANCELLED: call already cancelled"
+_WORKER_GONE = "a Python worker has died, or lost its connection; the workers' log may say why"
 _CAUSE = re.compile(r"^Caused by: (.+)$", re.MULTILINE)
 
 
@@ -171,7 +174,8 @@ def cause_of(trace: str) -> str:
     if ours is not None:
         return str(ours)
     causes = _CAUSE.findall(trace) or trace.splitlines()[:1]
-    return str(causes[-1]).strip() if causes else ""
+    last = str(causes[-1]).strip() if causes else ""
+    return _WORKER_GONE if _CANCELLED in last else last
 
 
 def failure_of(rest: FlinkRest, job: str, state: str) -> BaseException:

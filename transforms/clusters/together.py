@@ -127,8 +127,8 @@ class _LinkTogetherFn(LinkFn):
         # Of other events of the window than an earlier run had, all that there are.
         before = self.known.of(window.start.micros // 1000)._replace(requests=0)
         memberships = self.report(accounts, before).memberships
-        placed = sorted(memberships, key=lambda pair: number_of[pair[0]])
-        for number, own in groupby(placed, key=lambda pair: number_of[pair[0]]):
+        by_number = sorted(memberships, key=lambda pair: number_of[pair[0]])
+        for number, own in groupby(by_number, key=lambda pair: number_of[pair[0]]):
             yield number, dict(own)
 
 

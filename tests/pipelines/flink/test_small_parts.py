@@ -140,6 +140,8 @@ def test_the_cause_of_a_failure_is_our_own_message_or_the_last_that_java_says() 
         cause_of("a.B: c\n\tat d\nCaused by: e.F: g\n\tat h\nCaused by: i.J: k\n\tat l") == "i.J: k"
     )
     assert cause_of("a.B: c\n\tat d") == "a.B: c"
+    gone = "io.grpc.StatusRuntimeException: CANCELLED: call already cancelled. Use Server"
+    assert cause_of(f"a.B: c\nCaused by: {gone}\n\tat d").startswith("a Python worker has died")
     assert cause_of("") == ""
 
 
