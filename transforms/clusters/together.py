@@ -28,6 +28,7 @@ from transforms.scoring.rows import PeerGroups, account_rows
 from transforms.sessions.shards import Named
 
 _AT_ONCE = 2_000  # accounts: some megabytes between steps
+_LINKABLE = "linkable"
 
 
 @pickled_by_fields
@@ -77,9 +78,6 @@ class FindClustersTogether(FindClusters):
             | "OfEachNumber" >> beam.GroupByKey()
             | "Split" >> beam.ParDo(_SplitTogetherFn()).with_outputs(SINGLE, main="member")
         )
-
-
-_LINKABLE = "linkable"
 
 
 class _ScoreFn(beam.DoFn):  # type: ignore[misc]
