@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import time
@@ -25,7 +26,7 @@ from transforms.scoring.bundle import Bundle, save_bundle
 from transforms.scoring.calibration import Calibration
 from transforms.scoring.handler import ScoringHandler
 from transforms.scoring.levels import rows_of_profiles
-from transforms.scoring.live import LiveBundle
+from transforms.scoring.live import Active, LiveBundle, note_failure
 from transforms.scoring.recent import recent_items
 from transforms.scoring.store import bundle_folder, point_to
 from transforms.scoring.trial import TrialBounds
@@ -236,6 +237,19 @@ def test_a_bundle_that_nobody_trusted_has_signed_is_refused(stream: Stream, stor
     mark = active.parent / f"failed-{data['manifest_sha256'][:16]}"
     stream.until(lambda: stream.score(3) == version(store / "a") and mark.exists())
     assert "not signed" in mark.read_text()
+
+
+def test_what_workers_say_of_a_bundle_is_there_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def half(path: Path, text: str, **_: object) -> None:
+        path.write_bytes(text.encode()[:3])
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    note_failure(Active("folder", "0" * 64, "x"), tmp_path / "active.json", RuntimeError())
+    assert list(tmp_path.iterdir()) == []
+    assert "cannot be noted: No space left" in caplog.text
 
 
 def test_a_changed_file_is_refused_until_it_is_mended(stream: Stream, store: Path) -> None:

@@ -54,9 +54,7 @@ class Active:
         """Names it, whole or not at all."""
         data = {"folder": self.folder, "manifest_sha256": self.manifest_sha256,
                 "version": self.version}  # fmt: skip
-        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-        partial.write_text(json.dumps(data), encoding="utf-8")
-        partial.replace(path)
+        _write_whole(path, json.dumps(data))
 
     @classmethod
     def read(cls, path: Path) -> Active | None:
@@ -152,7 +150,7 @@ class _Follower:
             bundle = load_signed(active, self._trusted, self._space)
         except Exception as error:
             _log.warning("bundle %s cannot be loaded here: %s", active.version, error)
-            _mark(active, self._path, error)
+            note_failure(active, self._path, error)
             return
         with self._lock:
             self._before, self._bundle, self._active = self._bundle, bundle, active
@@ -161,19 +159,31 @@ class _Follower:
         """Leaves a bundle that cannot score; returns the one to go on with, None without."""
         with self._lock:
             if bundle is self._bundle and self._active is not None:
-                _mark(self._active, self._path, error)
+                note_failure(self._active, self._path, error)
                 self._bundle, self._active = self._before, None
             other = self._bundle or first
         return other if other is not bundle else None
 
 
-def _mark(active: Active, path: Path, error: Exception) -> None:
+def note_failure(active: Active, path: Path, error: Exception) -> None:
+    """Leaves a mark beside the file for the launcher: why workers cannot use a bundle."""
     # The name of the error's class only: its text may quote what it was scoring.
     text = str(error) if isinstance(error, DistilwatchError) else type(error).__name__
     try:
-        active.failed_mark(path).write_text(text, encoding="utf-8")
+        _write_whole(active.failed_mark(path), text)
     except OSError as problem:
         _log.warning("the failure of a bundle cannot be noted: %s", os.strerror(problem.errno or 0))
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Writes a file that others look for: it is there whole, or as it was."""
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 _followers: dict[str, _Follower] = {}
