@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,14 @@ class LinkFn(beam.DoFn):  # type: ignore[misc]
         memberships = with_also_shared(report.memberships, accounts)
         return report._replace(memberships=with_hits(memberships, accounts, watched, options))
 
+    def memberships(
+        self, accounts: list[Linkable], window: Any
+    ) -> Sequence[tuple[str, Membership]]:
+        """Where each of all accounts of a window is that is linked once."""
+        # Of other events of the window than an earlier run had, all that there are.
+        before = self.known.of(window.start.micros // 1000)._replace(requests=0)
+        return self.report(accounts, before).memberships
+
 
 class MembershipsFn(LinkFn):
     """Links the accounts of a window, once."""
@@ -97,9 +105,7 @@ class MembershipsFn(LinkFn):
     def process(
         self, element: _Linkables, window: Any = beam.DoFn.WindowParam
     ) -> Iterator[tuple[str, Membership]]:
-        # Of other events of the window than an earlier run had, all that there are.
-        before = self.known.of(window.start.micros // 1000)._replace(requests=0)
-        yield from self.report([entry.value for entry in element[1]], before).memberships
+        yield from self.memberships([entry.value for entry in element[1]], window)
 
 
 @dataclass(eq=False)

@@ -122,9 +122,7 @@ class _LinkTogetherFn(LinkFn):
             accounts.extend(found.each())
         # In the order of their names, whatever shard came first.
         accounts.sort(key=lambda account: account.account)
-        # Of other events of the window than an earlier run had, all that there are.
-        before = self.known.of(window.start.micros // 1000)._replace(requests=0)
-        memberships = self.report(accounts, before).memberships
+        memberships = self.memberships(accounts, window)
         by_number = sorted(memberships, key=lambda pair: number_of[pair[0]])
         for number, own in groupby(by_number, key=lambda pair: number_of[pair[0]]):
             yield number, dict(own)

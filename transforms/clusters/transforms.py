@@ -59,7 +59,8 @@ class Found(NamedTuple):
 
     def each(self, label: str, step: beam.PTransform) -> beam.PCollection[Any]:
         """What a step makes of both. An engine keeps what is flattened, so that only the results
-        are: most accounts come to nothing."""
+        are: most accounts come to nothing. A stream's steps flatten first, as they always did: what
+        updates a running job finds them under these names."""
         made = [
             self.clusters | f"{label}_clusters" >> step,
             self.singles | f"{label}_singles" >> step,
