@@ -18,7 +18,7 @@ from apache_beam.transforms.window import FixedWindows, TimestampedValue
 
 from tests.support.events import START_MS
 from tests.support.sketches import TOPICS, harvester, person, population, sketch_of, verified
-from transforms.clusters import together
+from transforms.clusters import together, transforms
 from transforms.clusters.elements import AccountProfile
 from transforms.clusters.linkables import linkable, linkables
 from transforms.clusters.links import LinkOptions
@@ -125,14 +125,20 @@ def in_columns(profiles: Profiles, shards: int, seed: int) -> list[Any]:
     return [timed[i] for i in rng.permutation(len(timed))]
 
 
-@pytest.mark.parametrize(("shards", "at_once"), [(1, 100), (3, 4)])
+@pytest.mark.parametrize(("shards", "at_once", "pooled"), [(1, 100, 100), (3, 4, 1)])
 def test_profiles_in_columns_give_what_they_give_one_by_one(
-    saved: Path, profiles: Profiles, shards: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+    saved: Path,
+    profiles: Profiles,
+    shards: int,
+    at_once: int,
+    pooled: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(together, "_AT_ONCE", at_once)
     clusters, singles = run(one_by_one(profiles, saved), saved, FindClusters)
     assert [len(c[-1]) for c in clusters] == [4, 5]
     assert len(singles) == 31
+    monkeypatch.setattr(together, "_AT_ONCE", at_once)
+    monkeypatch.setattr(transforms._PoolFn, "_FULL", pooled)
     found = run(in_columns(profiles, shards, seed=shards), saved, FindClustersTogether)
     assert found == (clusters, singles)
 
