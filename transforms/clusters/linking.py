@@ -31,6 +31,7 @@ from transforms.clusters.membership import (
 )
 from transforms.clusters.newest import Versioned
 from transforms.clusters.reports import Watching, with_hits
+from transforms.clusters.revisions import Told
 from transforms.scoring.handler import Scored, VerifiedBundle
 from transforms.sessions.endless import stream_windows
 
@@ -95,7 +96,7 @@ class LinkFn(beam.DoFn):  # type: ignore[misc]
     ) -> Sequence[tuple[str, Membership]]:
         """Where each of all accounts of a window is that is linked once."""
         # Of other events of the window than an earlier run had, all that there are.
-        before = self.known.of(window.start.micros // 1000)._replace(requests=0)
+        before = self.known.of(window.start.micros // 1000)._replace(requests=0, told=Told())
         return self.report(accounts, before).memberships
 
 
