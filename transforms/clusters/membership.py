@@ -113,6 +113,16 @@ class KnownIds:
         told = Told(self.revisions.get(window_start_ms, {}))
         return Remembered(0, ids, revisions, requests=seen, told=told)
 
+    def whole(self, window_start_ms: int, requests: int) -> Remembered:
+        """What to begin a window with of which all requests are at hand, so many.
+
+        They may be others than an earlier run had. Of fewer, revisions do not count on from those
+        of that run.
+        """
+        before = self.of(window_start_ms)
+        told = before.told if requests >= before.requests else Told()
+        return before._replace(requests=0, told=told)
+
 
 NO_IDS = KnownIds()
 

@@ -124,6 +124,10 @@ def test_a_restart_counts_on_when_it_has_caught_up() -> None:
     assert revision(caught_up, "a", 10) == 41
     # Of another window it knows nothing.
     assert revision(report(["abc", "d"], known.of(86_400_000), 10), "a", 10) == 30
+    # Who has all requests at hand may have others.
+    assert revision(report(["abc", "d"], known.whole(0, 40), 10), "a", 10) == 41
+    assert revision(report(["abc", "d"], known.whole(0, 20), 5), "a", 5) == 15
+    assert revision(report(["abcd"], known.whole(0, 40), 10), "a", 10) == 40
 
 
 def test_accounts_that_are_alone_for_a_while_find_their_clusters_name_again() -> None:
