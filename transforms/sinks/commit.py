@@ -52,18 +52,28 @@ class KnownClusters:
     An alert is sent when a cluster is flagged first, and again when it reaches a severity that it
     did not have before: at most once for each cluster, window and severity. A cluster that was
     flagged and is so no more gets one row more, which says resolved.
+
+    Rows come in any order, also in one batch after the other: what takes a cluster back goes
+    another way through the pipeline than the cluster does. The largest revision counts.
     """
 
     def __init__(self, path: Path, run_id: str) -> None:
         self._path = path
         self._run_id = run_id
         self._sent: set[tuple[str, ...]] = set()
-        self._open: set[tuple[str, ...]] = set()
+        # Newest revision in the tables, and whether it is flagged, of all that were flagged once.
+        self._said: dict[tuple[str, ...], tuple[int, bool]] = {}
+        # Newest revision that says resolved and was not worth saying; flagged rows that are older
+        # come too late. Of this process only: the rows of all accounts are among them.
+        self._unsaid: dict[tuple[str, ...], int] = {}
         if path.exists():
             kept = json.loads(path.read_text(encoding="utf-8"))
             if kept["run_id"] == run_id:
                 self._sent = {tuple(alert) for alert in kept["sent"]}
-                self._open = {tuple(cluster) for cluster in kept["open"]}
+                for key in kept.get("open", ()):  # of an older version
+                    self._said[tuple(key)] = 0, True
+                for *key, revision, flagged in kept.get("said", ()):
+                    self._said[tuple(key)] = revision, flagged
 
     def worth_saying(self, rows: Iterable[Row]) -> list[bool]:
         """Of each row whether it is flagged, or takes back what was flagged before.
@@ -72,23 +82,36 @@ class KnownClusters:
         those that were never flagged.
         """
         numbered = sorted(enumerate(rows), key=lambda pair: int(pair[1]["revision"]))
-        flagged, found = set(self._open), [False] * len(numbered)
+        said, found = dict[tuple[str, ...], tuple[int, bool]](), [False] * len(numbered)
         for i, row in numbered:
-            found[i] = row["status"] != RESOLVED or _cluster(row) in flagged
-            (flagged.discard if row["status"] == RESOLVED else flagged.add)(_cluster(row))
+            key: tuple[str, ...] = _cluster(row)
+            revision = int(row["revision"])
+            before = said.get(key) or self._said.get(key, (0, False))
+            if row["status"] != RESOLVED:
+                found[i] = revision >= self._unsaid.get(key, 0)
+            else:
+                found[i] = before[1]
+                if not found[i]:
+                    self._unsaid[key] = max(revision, self._unsaid.pop(key, 0))
+            if found[i]:
+                said[key] = _newer(before, row)
+        for key in list(self._unsaid)[: max(0, len(self._unsaid) - _REMEMBERED)]:
+            del self._unsaid[key]
         return found
 
     def flagged(self) -> set[str]:
         """Ids of clusters that are flagged by now."""
-        return {cluster for cluster, _ in self._open}
+        return {name for (name, _), (_, flagged) in self._said.items() if flagged}
 
     def due(self, rows: Iterable[Row]) -> list[Row]:
         """Of each cluster and window the newest row, where it is flagged and its severity news."""
         newest = {_cluster(row): row for row in _by_revision(rows)}
         return [
             row
-            for row in newest.values()
-            if row["status"] != RESOLVED and _alert(row) not in self._sent
+            for key, row in newest.items()
+            if row["status"] != RESOLVED
+            and int(row["revision"]) >= self._said.get(key, (0, False))[0]
+            and _alert(row) not in self._sent
         ]
 
     def note(self, rows: Sequence[Row], sent: Sequence[Row]) -> None:
@@ -96,10 +119,17 @@ class KnownClusters:
         if not rows and not sent:
             return
         for row in _by_revision(rows):
-            (self._open.discard if row["status"] == RESOLVED else self._open.add)(_cluster(row))
+            before = self._said.get(_cluster(row), (0, False))
+            self._said[_cluster(row)] = _newer(before, row)
         self._sent.update(_alert(row) for row in sent)
-        kept = {"run_id": self._run_id, "sent": sorted(self._sent), "open": sorted(self._open)}
+        said = sorted((*key, *newest) for key, newest in self._said.items())
+        kept = {"run_id": self._run_id, "sent": sorted(self._sent), "said": said}
         _replace(self._path, kept)
+
+
+def _newer(before: tuple[int, bool], row: Row) -> tuple[int, bool]:
+    revision = int(row["revision"])
+    return before if revision < before[0] else (revision, row["status"] != RESOLVED)
 
 
 def _replace(path: Path, kept: Mapping[str, Any]) -> None:

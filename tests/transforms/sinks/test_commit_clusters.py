@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.errors import DistilwatchError
 from tests.support.commit import T0, Place, Row, cluster, stage
@@ -120,6 +125,43 @@ def test_what_is_flagged_by_now_is_what_the_largest_revision_says(place: Place) 
         assert [name for name, _ in committer.written.members] == ["b"]
     open_now = "SELECT cluster_id FROM current_clusters WHERE status <> 'resolved'"
     assert place.rows(open_now) == [("b",)]
+
+
+@given(
+    st.lists(st.sampled_from(["open", RESOLVED]), min_size=1, max_size=7).flatmap(
+        lambda statuses: st.permutations(list(enumerate(statuses, start=1)))
+    ),
+    st.sets(st.integers(1, 6)),
+)
+def test_what_holds_in_the_end_depends_on_no_order(
+    rows: list[tuple[int, str]], cuts: set[int]
+) -> None:
+    with TemporaryDirectory() as folder:
+        known = KnownClusters(Path(folder, "clusters.json"), "run")
+        tables: dict[int, str] = {}
+        for first, last in pairwise(sorted({0, len(rows), *(c for c in cuts if c < len(rows))})):
+            batch = [cluster("c", n) | {"status": status} for n, status in rows[first:last]]
+            known.worth_saying(batch)  # a batch that could not be written comes again
+            passed = [row for row, ok in zip(batch, known.worth_saying(batch), strict=True) if ok]
+            for row in known.due(passed):
+                assert row["revision"] > max(tables, default=0)
+            known.note(passed, [])
+            tables |= {row["revision"]: row["status"] for row in passed}
+        newest = tables[max(tables)] if tables else RESOLVED
+        assert newest == max(rows)[1]
+        assert ("c" in known.flagged()) == (newest == "open")
+
+
+def test_a_name_that_is_taken_back_late_is_flagged_still_also_after_a_restart(place: Place) -> None:
+    gone = {"status": RESOLVED}
+    committer = place.committer()
+    for row in (cluster("c", 104), cluster("c", 106), cluster("c", 105) | gone):
+        stage(place.spool, "flagged_clusters", row)
+        committer.commit()
+    again = place.committer()
+    stage(place.spool, "flagged_clusters", cluster("c", 129) | gone)
+    again.commit()
+    assert place.rows("SELECT revision, status FROM current_clusters") == [(129, RESOLVED)]
 
 
 # --- rows of one cluster in two batches -----------------------------------------------------------
