@@ -210,8 +210,8 @@ class ControlDiscoveries(beam.PTransform):  # type: ignore[misc]
     they are reported.
 
     In input that ends, verdicts come once, in the global window, and tests may come as `Plain`
-    ones. In a stream they come again with
-    every change, in the windows of the tests; the levels of later windows may change with it.
+    ones. In a stream they come again with every change, in the windows of the tests; the levels of
+    later windows may change with it.
 
     Attributes:
       rates: of false discoveries over all windows, at most.
