@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, before a command has handlers of its own.
+"""Ctrl-C and SIGTERM, before a command has handlers of its own, and those of one that goes on.
 
 Importing takes seconds, and some libraries catch everything around an import of their own. A Ctrl-C
 that falls there is gone without a word, and a stream would go on for ever that somebody has
@@ -14,6 +14,9 @@ Nothing but Python's own is imported here: it is in place before all else.
 from __future__ import annotations
 
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 _swallowed = False
@@ -48,3 +51,25 @@ def raise_swallowed() -> None:
     if _swallowed:
         _swallowed = False
         raise KeyboardInterrupt
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once."""
+    stop = threading.Event()
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        raise_swallowed()
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -29,6 +29,7 @@ from transforms.ingest.forgotten import Forgotten
 from transforms.ingest.formats.adapter import adapter_of
 from transforms.ingest.kafka_uri import parse_kafka_uri
 from transforms.ingest.known import KnownTexts
+from transforms.ingest.pace import Pace
 from transforms.ingest.pseudonyms import Pseudonymiser, load_key
 from transforms.ingest.registry import SchemaRegistry
 from transforms.scoring.signing import home
@@ -195,7 +196,7 @@ class Reading:
 
     Attributes:
       batch_records: records handled together.
-      watermark_lag_ms, idle_after_ms, readers, read_for_ms, positions: as of `ReadKafka`.
+      watermark_lag_ms, idle_after_ms, readers, read_for_ms, positions, pace: as of `ReadKafka`.
       read_with: as of `ReadBigQuery`.
     """
 
@@ -205,6 +206,7 @@ class Reading:
     readers: int | None = None
     read_for_ms: int = 1_000
     positions: str | None = None
+    pace: Pace | None = None
     read_with: Literal["storage_read", "query"] = "storage_read"
 
 
@@ -241,7 +243,7 @@ def source(uri: str, to_element: ToElement, how: Reading) -> beam.PTransform:
 
         return ReadKafka(
             uri, to_element, how.batch_records, how.watermark_lag_ms, how.idle_after_ms,
-            how.readers, how.read_for_ms, how.positions,
+            how.readers, how.read_for_ms, how.positions, how.pace,
         )  # fmt: skip
     if uri.startswith("bigquery://"):
         from transforms.ingest.bigquery import ReadBigQuery

@@ -12,6 +12,7 @@ from typing import Any
 
 from pipelines.config import Config
 from pipelines.console import Console
+from pipelines.interrupts import stopped_by_signals
 from pipelines.newest import newest_clusters
 from pipelines.oncall import book_path, now_ms, on_call, waiting_line
 from schemas.errors import DistilwatchError
@@ -70,8 +71,6 @@ def tell_until_stopped(output: str, config: Config, console: Console) -> Told:
 
     BigQuery is looked at every `bigquery.commit_every`, and asked when it has changed.
     """
-    from pipelines.detect.endless import stopped_by_signals
-
     tables, sent, dead, look_at = newest_clusters(output, config), 0, 0, 0.0
     _book(config, output)
     steps: dict[str, int] = {}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from pipelines.dead_letters.table import Letter
 from schemas.errors import DistilwatchError
 from transforms.ingest.kafka_reader import TopicReader
 from transforms.ingest.kafka_uri import parse_kafka_uri
+from transforms.ingest.packed import opened
 from transforms.ingest.sealing import LetterKeys
 
 
@@ -110,15 +110,17 @@ def _from_table_or_file(letters: list[Letter], keys: LetterKeys | None) -> Itera
 
 
 def _lines(path: Path, offsets: Iterable[int]) -> Iterator[bytes | None]:
-    """The lines that begin at ascending byte positions; None past the end."""
-    packed = path.name.endswith(".gz")
-    with cast(BinaryIO, gzip.open(path)) if packed else path.open("rb") as file:
-        for offset in offsets:
-            try:
-                file.seek(offset)
-                yield file.readline().strip() or None
-            except (OSError, EOFError):
-                yield None
+    """The lines that begin at ascending byte positions; None past the end or a damage."""
+    left = deque(offsets)
+    try:
+        with opened(str(path)) as file:
+            while left:
+                file.seek(left[0])
+                line = file.readline().strip() or None
+                left.popleft()
+                yield line
+    except DistilwatchError:
+        yield from [None] * len(left)
 
 
 def _same(raw: bytes, letter: Letter) -> bool:

@@ -37,6 +37,7 @@ from transforms.clusters.transforms import ORDER, FindClusters, Found
 from transforms.coverage.layout import DAY_MS
 from transforms.coverage.sketch import CoverageSketch
 from transforms.ingest.dead_letters import LetterRows
+from transforms.ingest.pace import Pace
 from transforms.ingest.sealing import letter_keys
 from transforms.ingest.transforms import CleanEvents, DecodeAndPlace
 from transforms.scoring.calibration import combine_with_cluster
@@ -62,6 +63,7 @@ from transforms.sinks.outgoing import Outgoing, Staging
 _COUNTS_MS = 2_000
 _PANES = (EARLY, ON_TIME, LATE)
 _SOON_MS = 1_000
+_SETTLE_MS = 15_000
 
 
 def build(pipeline: beam.Pipeline, plan: Plan, out: str | Outgoing) -> None:
@@ -159,7 +161,13 @@ def _reading(plan: Plan) -> Reading:
         read_with=plan.config.bigquery.read_with,
     )
     read_for = {"flink": config.flink.read_for, "dataflow": config.dataflow.read_for}
-    return replace(how, read_for_ms=read_for.get(plan.runner, how.read_for_ms))
+    how = replace(how, read_for_ms=read_for.get(plan.runner, how.read_for_ms))
+    if plan.runner != "flink":  # it alone needs a pace
+        return how
+    # Profiles hold the watermark for as long as they report nothing; all that follows is quicker.
+    settle_ms = config.sessions.early_firing_ms + _SETTLE_MS
+    pace = Pace(config.profiles.window_ms, ingest.allowed_lateness_ms, settle_ms)
+    return replace(how, pace=pace)
 
 
 def _of_span(sessions: Named, span: Backfill) -> Iterator[Named]:

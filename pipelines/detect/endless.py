@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-import signal
 import threading
 import time
-import traceback
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
-
-import grpc
-from apache_beam.runners.worker import sdk_worker
 
 from pipelines.bundles import BundleKeeper, last_good, staged_counts, watched
 from pipelines.console import Console
 from pipelines.detect.earlier import known_ids
+from pipelines.detect.hushed import quiet, told_once
 from pipelines.detect.lag import CommitBoth
 from pipelines.detect.on_flink import on_flink, running_job
 from pipelines.detect.on_prism import on_prism
 from pipelines.detect.plan import DetectSummary, Plan
 from pipelines.flink.job import FlinkJob
-from pipelines.interrupts import raise_swallowed
+from pipelines.interrupts import stopped_by_signals
 from pipelines.observe.watcher import Commits, told
 from pipelines.oncall import on_call_meanwhile
 from pipelines.parts import bigquery_options
@@ -37,8 +30,6 @@ from transforms.sinks.spool import Spool, spool_folder
 
 _LAST_TRIES_S = 30.0
 _SAY_EVERY_S = 10.0
-# Modules of Beam's that say when a connection is gone.
-_CONNECTED = ("runners.worker.data_plane", "runners.worker.sdk_worker", "runners.common")
 
 
 def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
@@ -53,7 +44,7 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
     spool = Spool(
         Path(folder) if folder else spool_folder(options.outputs, config.run.tmp, plan.run_id)
     )
-    with spool.locked(), _told_once(), stopped_by_signals() as stop, ExitStack() as quietly:
+    with spool.locked(), told_once(), stopped_by_signals() as stop, ExitStack() as quietly:
         desk, outputs = None, options.outputs
         if options.alerts:
             desk = quietly.enter_context(
@@ -101,7 +92,7 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
                 drains = config.run.on_stop == "drain" and not job.ended.is_set()
                 if drains:
                     _drain(job, plan, telling, console)
-                quietly.enter_context(_quiet())
+                quietly.enter_context(quiet())
                 savepoint = None if drains else _end(job, plan, console)
                 both.close()
             console.step("Write what is left")
@@ -244,85 +235,3 @@ def _commit_the_rest(committer: Committer, spool: Spool, console: Console) -> bo
             return False
         time.sleep(0.5)
     return True
-
-
-@contextmanager
-def stopped_by_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once."""
-    stop = threading.Event()
-
-    def handle(number: int, _: FrameType | None) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        raise_swallowed()
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _told_once() -> Iterator[None]:
-    """A failure is told by the job that failed; here workers do not tell it, too.
-
-    Beam's worker prints its traceback, and logs it as well: it only logs, from here on, because a
-    thread of it that starts a bundle as the runner goes finds that out after all of this is over.
-    The runner then closes its connections, and every thread of the worker that reads one tells that
-    it is gone; who waits for state that was asked for over one tells of an error without a word.
-    And the worker itself may stumble while it clears up.
-    """
-    vars(sdk_worker)["print"] = lambda *_, **__: None
-    before = threading.excepthook
-
-    def tell(failure: threading.ExceptHookArgs) -> None:
-        if not issubclass(failure.exc_type, grpc.RpcError) and not _while_it_leaves(failure):
-            before(failure)
-
-    threading.excepthook = tell
-    loggers = [logging.getLogger(f"apache_beam.{name}") for name in _CONNECTED]
-    for logger in loggers:
-        logger.addFilter(_no_lost_connection)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(_no_lost_connection)
-        threading.excepthook = before
-
-
-def _while_it_leaves(failure: threading.ExceptHookArgs) -> bool:
-    """Whether Beam's worker stumbled when it had nothing more to do: its threads may be at work
-    still on what is cancelled, and change what it is about to clear."""
-    frames = (frame for frame, _ in traceback.walk_tb(failure.exc_traceback))
-    return any(
-        frame.f_globals.get("__name__") == sdk_worker.__name__
-        and frame.f_code.co_name == "shutdown"
-        for frame in frames
-    )
-
-
-def _no_lost_connection(record: logging.LogRecord) -> bool:
-    problem = record.exc_info[1] if record.exc_info else None
-    without_a_word = type(problem) is RuntimeError and not problem.args
-    return not (isinstance(problem, grpc.RpcError) or without_a_word)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Cancelling is not quiet in Beam: every thread tells that its connection is gone."""
-    logging.disable(logging.CRITICAL)
-    before, threading.excepthook = threading.excepthook, lambda _: None
-    try:
-        yield
-    finally:
-        threading.excepthook = before
-        # A worker that is still loading its bundle finds its runner gone only afterwards.
-        logging.getLogger("apache_beam.runners.worker").setLevel(logging.CRITICAL)
-        logging.disable(logging.NOTSET)

@@ -30,12 +30,14 @@ class PollResult(NamedTuple):
       changed: indicators that are new here, or newer than what was.
       waits: whether the next poll asks for the same again, because some of it is from the future
         by our clock.
+      more: whether the feed has more, which the next poll brings.
     """
 
     objects: int
     received: Received
     changed: list[Indicator]
     waits: bool
+    more: bool
 
 
 def poll(
@@ -43,6 +45,9 @@ def poll(
     file: Path | None = None,
 ) -> PollResult:  # fmt: skip
     """Fetches what a feed has since the last time, and puts what is believed into `indicators`.
+
+    Of very many objects those come first that the feed has had for longest, and the next poll
+    goes on behind them.
 
     Rows are written before the log says how far the poll came: what is interrupted comes again. So
     does what is from the future by no more than a day: our clock may be late, and then it would be
@@ -63,8 +68,9 @@ def poll(
     tables = tables_at(output, new_will_do=True)
     place, feed = policy.feed(feed_name)
     begun = cursor = store.cursor(feed_name, place.url, output)
+    more = False
     if file is None:
-        objects, cursor = taxii.poll(place, "" if again else cursor)
+        objects, cursor, more = taxii.poll(place, "" if again else cursor)
     else:
         objects = read_bundle(file)
     received = receive(objects, feed, store.now_ms())
@@ -96,7 +102,7 @@ def poll(
         added_after=begun if waits else cursor,
         policy=policy.digest,
     )  # fmt: skip
-    return PollResult(len(objects), received, changed, waits)
+    return PollResult(len(objects), received, changed, waits, more)
 
 
 def _short(said: object) -> object:

@@ -141,7 +141,7 @@ def test_it_goes_on_and_obeys_decisions_until_it_is_stopped(
     def stopped() -> Iterator[threading.Event]:
         yield stop
 
-    monkeypatch.setattr("pipelines.detect.endless.stopped_by_signals", stopped)
+    monkeypatch.setattr("pipelines.telling.stopped_by_signals", stopped)
     config, found = settings(tmp_path, server), list[Told]()
 
     def watch() -> None:

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
 
-import grpc
 import orjson
 import pytest
-from apache_beam.portability.api import beam_fn_api_pb2
-from apache_beam.runners.worker import sdk_worker
 
 from infra.local.services import KafkaBroker
 from pipelines import cli
 from pipelines.console import Console
 from pipelines.detect import endless
-from pipelines.detect.endless import stopped_by_signals, watch
+from pipelines.detect.endless import watch
 from pipelines.prism import find_prism, prism_running
 from schemas.errors import DistilwatchError, told_by_a_worker
 from tests.support.kafka import new_topic
@@ -293,16 +286,6 @@ def test_our_errors_are_found_in_what_a_runner_says() -> None:
     assert told_by_a_worker(RuntimeError("ValueError: 3")) is None
 
 
-def test_signals_stop_gently_and_a_second_ctrl_c_at_once() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with stopped_by_signals() as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.wait(2)
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
-
-
 def test_prism_is_found_and_missed_with_a_word_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -383,105 +366,3 @@ def test_a_time_is_only_for_what_has_no_end(
     assert "only an endless topic" in capsys.readouterr().err
     assert cli.run([*options, "--for", "10 apples"]) == 2
     assert "unknown unit" in capsys.readouterr().err
-
-
-def test_connections_that_a_failed_job_has_closed_are_not_told_of(
-    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    log = logging.getLogger("apache_beam.runners.worker.data_plane")
-    caplog.set_level(logging.ERROR, log.name)  # a stream that this process ran has left it quiet
-    handler = logging.StreamHandler(sys.stderr)
-
-    def fail(error: Exception) -> None:
-        try:
-            raise error
-        except Exception:
-            log.exception("Failed to read inputs")
-            raise
-
-    def in_a_thread(error: Exception) -> None:
-        thread = threading.Thread(target=fail, args=(error,))
-        thread.start()
-        thread.join()
-
-    before = threading.excepthook
-    threading.excepthook = threading.__excepthook__  # not pytest's
-    log.addHandler(handler)
-    try:
-        with endless._told_once():
-            in_a_thread(grpc.RpcError("gone"))
-            assert capsys.readouterr().err == ""
-            in_a_thread(ValueError("of a stranger"))
-            assert capsys.readouterr().err.count("Traceback") == 2
-        in_a_thread(grpc.RpcError("gone"))
-        assert capsys.readouterr().err.count("Traceback") == 2
-    finally:
-        log.removeHandler(handler)
-        threading.excepthook = before
-
-
-def test_a_worker_that_stumbles_while_it_leaves_tells_nobody(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Bundles that were cancelled come back to the cache that it is about to clear."""
-    cache = object.__new__(sdk_worker.BundleProcessorCache)
-
-    cache.periodic_shutdown, cache.active_bundle_processors = None, {}
-
-    class Changes(dict[str, list[object]]):
-        def values(self) -> NoReturn:
-            raise RuntimeError("dictionary changed size during iteration")
-
-    cache.cached_bundle_processors = Changes()
-    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)  # not pytest's
-
-    def leave() -> str:
-        thread = threading.Thread(target=cache.shutdown)
-        thread.start()
-        thread.join()
-        return capsys.readouterr().err
-
-    assert "changed size" in leave()
-    with endless._told_once():
-        assert leave() == ""
-    assert "changed size" in leave()
-
-
-def test_a_step_whose_state_is_no_more_to_be_had_is_not_told_and_other_errors_are(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    def fail(problem: Exception) -> list[str]:
-        caplog.clear()
-        try:
-            raise problem
-        except Exception as caught:
-            logging.getLogger("apache_beam.runners.common").exception(caught)
-        return caplog.messages
-
-    with endless._told_once():
-        assert fail(RuntimeError()) == []
-        assert fail(RuntimeError("of a stranger")) == ["of a stranger"]
-        assert fail(ValueError()) == [""]
-    assert fail(RuntimeError()) == [""]
-
-
-def test_a_worker_that_finds_its_runner_gone_when_all_is_over_prints_nothing(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(vars(sdk_worker), "print", print)
-    harness = object.__new__(sdk_worker.SdkHarness)
-    harness._responses = queue.Queue()
-
-    def start_a_bundle() -> None:
-        raise grpc.RpcError("the runner is gone")
-
-    def execute() -> str:
-        request = beam_fn_api_pb2.InstructionRequest(instruction_id="late")
-        harness._execute(start_a_bundle, request)
-        assert "the runner is gone" in harness._responses.get().error
-        return capsys.readouterr().err
-
-    assert "Traceback" in execute()
-    with endless._told_once():
-        pass
-    assert "Traceback" not in execute()

@@ -15,7 +15,7 @@ import pytest
 
 from pipelines import cli, interrupts
 from pipelines.console import Console
-from pipelines.detect.endless import stopped_by_signals
+from pipelines.interrupts import stopped_by_signals
 from tests.support.sketches import small_bundle
 from tests.support.small_world import as_lines, requests, settings_file
 from transforms.scoring.bundle import save_bundle
@@ -136,3 +136,13 @@ def test_ctrl_c_at_work_gets_one_word_and_leaves_nothing(tmp_path: Path) -> None
     assert done.stderr.endswith("error: interrupted\n")
     assert not list(passing.iterdir())
     assert not (tmp_path / "out.duckdb").exists()
+
+
+def test_signals_stop_gently_and_a_second_ctrl_c_at_once() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with stopped_by_signals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.wait(2)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before

@@ -14,7 +14,6 @@ import pytest
 from pipelines import telling
 from pipelines.config import load_config
 from pipelines.console import Console
-from pipelines.detect import endless
 from schemas.errors import DistilwatchError
 from transforms.alerts.sender import Sent
 
@@ -41,7 +40,7 @@ def test_a_book_on_a_full_disk_is_told_and_tried_again(
     monkeypatch.setattr(telling, "_EVERY_S", 0.0)
     monkeypatch.setattr(telling, "newest_clusters", lambda *_: Mock(every_s=0.0, news=lambda: None))
     monkeypatch.setattr(telling, "on_call", lambda *_: given((desk, sender)))
-    monkeypatch.setattr(endless, "stopped_by_signals", lambda: given(stop))
+    monkeypatch.setattr(telling, "stopped_by_signals", lambda: given(stop))
     config = load_config(None, {"alerts.book": str(tmp_path / "book.alerts")})
     told = telling.tell_until_stopped("duckdb:///out.duckdb", config, Console(as_json=True))
     assert told.sent == 3

@@ -68,7 +68,7 @@ _OPEN = """
 CLUSTERS = (
     _OPEN
     + """
-    SELECT DISTINCT m.first_account, o.window_start, o.revision, severity, o.score, o.p_value,
+    SELECT DISTINCT m.first_account, o.window_start, o.request_count, severity, o.score, o.p_value,
         account_count
     FROM opened o JOIN members m USING (cluster_id, window_start) WHERE m.account_id <> ?"""
 )

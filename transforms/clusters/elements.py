@@ -24,6 +24,7 @@ class AccountProfile(NamedTuple):
         clusters that fell apart and of which it is left.
       hits: received indicators that it carries.
       linked: version of the report of linking that says so.
+      revision_offset: of its membership, where it is what is left of a cluster.
     """
 
     account: str
@@ -35,6 +36,12 @@ class AccountProfile(NamedTuple):
     absorbed: tuple[Absorbed, ...] = ()
     hits: tuple[Hit, ...] = ()
     linked: int = 0
+    revision_offset: int = 0
+
+    @property
+    def revision(self) -> int:
+        """Of its rows as a cluster of one; the largest counts."""
+        return self.sketch.events + self.revision_offset
 
 
 @pickled_by_fields

@@ -94,8 +94,8 @@ class LinkFn(beam.DoFn):  # type: ignore[misc]
         self, accounts: list[Linkable], window: Any
     ) -> Sequence[tuple[str, Membership]]:
         """Where each of all accounts of a window is that is linked once."""
-        # Of other events of the window than an earlier run had, all that there are.
-        before = self.known.of(window.start.micros // 1000)._replace(requests=0)
+        requests = sum(account.events for account in accounts)
+        before = self.known.whole(window.start.micros // 1000, requests)
         return self.report(accounts, before).memberships
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from transforms.clusters.cannot_link import CannotLink, revision_offsets
 from transforms.clusters.links import Component, Link, Linkable
 from transforms.clusters.names import cluster_id, keep_ids
+from transforms.clusters.revisions import Count, Told
 from transforms.sharing.watch.evidence import NOTHING_REPORTED, Reported
 from transforms.sharing.watch.matching import Hit
 
@@ -33,7 +34,8 @@ class Membership(NamedTuple):
       absorbed: names of which the cluster has most of the accounts.
       hits: received indicators that the account carries.
       reported: what they say of the cluster.
-      revision_offset: what the cluster's revision counts beside its requests, see `cannot_link`.
+      revision_offset: what the cluster's revision counts beside its requests, see `cannot_link` and
+        `revisions`.
       also_shared: what the account has in common with others of its cluster and links nobody, see
         `also_shared`.
     """
@@ -63,6 +65,7 @@ class Remembered(NamedTuple):
         and the revision with which it ended.
       said: of the names in that report, a digest of all that it said of them.
       present: accounts of the window.
+      told: revisions of this window.
     """
 
     version: int = 0
@@ -73,6 +76,7 @@ class Remembered(NamedTuple):
     requests: int = 0
     said: Mapping[str, bytes] = {}
     present: frozenset[str] = frozenset()
+    told: Told = Told()
 
     def names(self) -> dict[str, str]:
         """What the accounts of the window were called."""
@@ -106,7 +110,18 @@ class KnownIds:
             for start in reversed(near):
                 found.update(known[start])  # type: ignore[arg-type]
         seen = self.requests.get(window_start_ms, 0)
-        return Remembered(0, ids, revisions, requests=seen)
+        told = Told(self.revisions.get(window_start_ms, {}))
+        return Remembered(0, ids, revisions, requests=seen, told=told)
+
+    def whole(self, window_start_ms: int, requests: int) -> Remembered:
+        """What to begin a window with of which all requests are at hand, so many.
+
+        They may be others than an earlier run had. Of fewer, revisions do not count on from those
+        of that run.
+        """
+        before = self.of(window_start_ms)
+        told = before.told if requests >= before.requests else Told()
+        return before._replace(requests=0, told=told)
 
 
 NO_IDS = KnownIds()
@@ -194,13 +209,19 @@ def assign(
         absorbed.setdefault(new, []).append(Absorbed(old, revision))
     links = {c.cluster_id: c.links for c in components}
     offsets = revision_offsets(groups, events, cannot_link)
+    count = Count(before.told, None)
+    if version >= max(before.version, before.requests):
+        now = {names.ids[first]: group for first, group in (groups | alone).items()}
+        count = Count(before.told, _left(now, before) | before.gone.keys())
     memberships = []
     ids, revisions, apart = dict(before.ids), dict(before.revisions), {}
     for first, group in (groups | alone).items():
         name = names.ids[first]
         taken_over = tuple(absorbed.get(name, ()))
-        more = offsets.get(first, 0)
-        revisions[name] = max(revisions.get(name, 0), sum(events[a] for a in group) + more)
+        requests = sum(events[a] for a in group)
+        revision = count.revision(name, requests + offsets.get(first, 0), len(group))
+        more = revision - requests
+        revisions[name] = max(revisions.get(name, 0), revision)
         for account, shared in zip(group, links.get(first, ((),)), strict=True):
             if len(group) > 1 or ids.setdefault(account, name) == name:
                 ids[account] = name
@@ -208,9 +229,12 @@ def assign(
                 apart[account] = name
             said = Membership(version, name, len(group), shared, taken_over, revision_offset=more)
             memberships.append((account, said))
+    for old, (new, revision) in gone.items():
+        count.gone(old, revision, new)
     remembered = Remembered(
-        version, ids, revisions, gone, apart, before.requests, present=frozenset(events)
-    )
+        version, ids, revisions, gone, apart, before.requests, present=frozenset(events),
+        told=count.told(),
+    )  # fmt: skip
     return Report(memberships, remembered)
 
 
@@ -245,6 +269,17 @@ def only_news(report: Report, accounts: Iterable[Linkable], before: Remembered) 
 def _digest(values: object) -> bytes:
     """Of plain values: the same in every process."""
     return blake2b(repr(values).encode(), digest_size=8).digest()
+
+
+def _left(groups: Mapping[str, Sequence[str]], before: Remembered) -> set[str]:
+    """Names that an account had in this window before, and has no more."""
+    return {
+        was
+        for name, group in groups.items()
+        for account in group
+        if account in before.present
+        and (was := before.alone.get(account) or before.ids.get(account)) not in (None, name)
+    }
 
 
 def _gone(

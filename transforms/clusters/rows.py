@@ -98,7 +98,7 @@ def _row(
     z = dict(zip(scored.columns, (float(v) for v in scored.z), strict=True))
     return {
         "cluster_id": name,
-        "revision": found.revision if isinstance(found, Cluster) else pool.events,
+        "revision": found.revision,
         "window_start": window_start_ms,
         "window_end": window_end_ms,
         "status": "open",

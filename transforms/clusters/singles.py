@@ -33,7 +33,7 @@ class Singles:
       scored: of each.
       linked: version of the report of linking that says that they are alone.
       alone_as: name of each as a cluster of one.
-      absorbed, hits: of those that have any, by their place among the n.
+      absorbed, hits, revision_offset: of those that have any, by their place among the n.
     """
 
     start_ms: int
@@ -45,6 +45,7 @@ class Singles:
     alone_as: list[str]
     absorbed: Mapping[int, tuple[Absorbed, ...]]
     hits: Mapping[int, tuple[Hit, ...]]
+    revision_offset: Mapping[int, int]
 
     def each(self) -> list[Scored[AccountProfile]]:
         """The accounts, one by one."""
@@ -72,6 +73,7 @@ class Singles:
             AccountProfile(
                 self.names[i], self.start_ms, self.end_ms, sketch, alone_as=self.alone_as[i],
                 absorbed=self.absorbed.get(i, ()), hits=self.hits.get(i, ()), linked=self.linked,
+                revision_offset=self.revision_offset.get(i, 0),
             )
             for i, sketch in zip(index.tolist(), sketches, strict=True)
         )  # fmt: skip

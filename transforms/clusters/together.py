@@ -80,7 +80,7 @@ class _ScoredProfiles:
         if not len(at):
             return None
         names = [self.names[i] for i in at]
-        absorbed, hits = memberships.absorbed, memberships.hits
+        absorbed, hits, offset = memberships.absorbed, memberships.hits, memberships.revision_offset
         return Singles(
             self.start_ms,
             self.end_ms,
@@ -91,6 +91,7 @@ class _ScoredProfiles:
             [memberships.alone_as[name] for name in names],
             {i: absorbed[name] for i, name in enumerate(names) if name in absorbed},
             {i: hits[name] for i, name in enumerate(names) if name in hits},
+            {i: offset[name] for i, name in enumerate(names) if name in offset},
         )
 
 
@@ -103,7 +104,7 @@ class _Memberships:
       linked: version of the report.
       members: of clusters.
       alone_as: of the others, the name of each as a cluster of one.
-      absorbed, hits: of the others that have any.
+      absorbed, hits, revision_offset: of the others that have any.
     """
 
     linked: int
@@ -111,6 +112,7 @@ class _Memberships:
     alone_as: dict[str, str]
     absorbed: dict[str, tuple[Absorbed, ...]]
     hits: dict[str, tuple[Hit, ...]]
+    revision_offset: dict[str, int]
 
     @classmethod
     def of(cls, memberships: Iterable[tuple[str, Membership]]) -> _Memberships:
@@ -123,6 +125,7 @@ class _Memberships:
             {name: one.cluster_id for name, one in alone},
             {name: one.absorbed for name, one in alone if one.absorbed},
             {name: one.hits for name, one in alone if one.hits},
+            {name: one.revision_offset for name, one in alone if one.revision_offset},
         )
 
 

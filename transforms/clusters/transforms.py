@@ -183,6 +183,7 @@ def placed(profile: Scored[AccountProfile], membership: Membership) -> Any:
             absorbed=membership.absorbed,
             hits=membership.hits,
             linked=membership.version,
+            revision_offset=membership.revision_offset,
         )
         return beam.pvalue.TaggedOutput(SINGLE, replace(profile, item=named))
     member = ClusterMember(profile, membership)

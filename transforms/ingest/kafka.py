@@ -19,6 +19,7 @@ from transforms.ingest.files import ToElement, stamped
 from transforms.ingest.kafka_reader import TopicReader
 from transforms.ingest.kafka_tail import TailFn
 from transforms.ingest.kafka_uri import KafkaUri, check_broker, parse_kafka_uri
+from transforms.ingest.pace import Pace
 
 __all__ = ["KafkaUri", "ReadKafka", "check_broker", "parse_kafka_uri"]
 
@@ -41,6 +42,7 @@ class ReadKafka(beam.PTransform):  # type: ignore[misc]
         one.
       read_for_ms: how long such a reader reads before it hands over what it has.
       positions: folder where readers of an unbounded read note how far they are; None: nowhere.
+      pace: of the watermark of an unbounded read; None: none is needed.
     """
 
     uri: str
@@ -51,6 +53,7 @@ class ReadKafka(beam.PTransform):  # type: ignore[misc]
     readers: int | None = None
     read_for_ms: int = 1_000
     positions: str | None = None
+    pace: Pace | None = None
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Any]:
         uri = parse_kafka_uri(self.uri)
@@ -58,7 +61,7 @@ class ReadKafka(beam.PTransform):  # type: ignore[misc]
             tail = TailFn(
                 uri, self.to_element, self.batch_records, self.watermark_lag_ms,
                 self.idle_after_ms, self._readers(uri), self.read_for_ms,
-                self.positions,
+                self.positions, self.pace,
             )  # fmt: skip
             readers = beam.Create(range(tail.readers), reshuffle=tail.readers > 1)
             return begin | "Readers" >> readers | "Read" >> beam.ParDo(tail)

@@ -27,10 +27,12 @@ from transforms.ingest.files import ToElement
 from transforms.ingest.kafka_group import asked_to_drain, note_positions
 from transforms.ingest.kafka_reader import TopicReader
 from transforms.ingest.kafka_uri import KafkaUri
+from transforms.ingest.pace import Pace, PacedWatermark
 
 _GATHER_MS = 200
 _PARTITIONS_EVERY_MS = 30_000
 _STOPPED_MS = 60_000  # a break of more than this is none of a runner between two bundles
+_END_MS = MAX_TIMESTAMP.micros // 1000
 _TRACKER = beam.DoFn.RestrictionParam()
 _ESTIMATOR = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider())
 
@@ -224,9 +226,11 @@ class TailFn(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
     readers: int
     read_for_ms: int = 1_000
     positions: str | None = None
+    pace: Pace | None = None
 
     def __post_init__(self) -> None:
         self._reader: TopicReader | None = None
+        self._paced: dict[int, PacedWatermark] = {}
         self._records = Metrics.counter("kafka", "records")
 
     def _open(self) -> TopicReader:
@@ -271,10 +275,9 @@ class TailFn(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
             # The runner has taken over what was read up to here: it gave us this restriction.
             note_positions(self.positions, self.uri, element, tail.positions())
             if asked_to_drain(self.positions):
-                # No rest is given back: to the runner the input has ended, and all windows with it.
-                if tracker.try_claim(replace(tail, ended=True)):
-                    estimator.set_watermark(MAX_TIMESTAMP)
+                self._drain(element, tail, tracker, estimator)
                 return
+        paced = self._paced_watermark(element, tail, estimator)
         if estimator.current_watermark() is None:
             estimator.set_watermark(MIN_TIMESTAMP)
         while (left := started + self.read_for_ms / 1000 - time.monotonic()) > 0:
@@ -292,11 +295,38 @@ class TailFn(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
                     return
                 self._records.inc(len(batch.values))
                 yield _stamped(item, times, promised)
-                _promise(estimator, tail)
+                if paced is not None:
+                    paced.saw(times)
+                _promise(estimator, tail, paced)
         tail = tail.looked(reader.positions, reader.unread(), _now_ms(), lag, self.idle_after_ms)
         if tracker.try_claim(tail):
-            _promise(estimator, tail)
+            _promise(estimator, tail, paced)
             tracker.defer_remainder(Duration())
+
+    def _drain(self, element: int, tail: Tail, tracker: Any, estimator: Any) -> None:
+        """Goes on to the end of time, as fast as the windows may end; reads no more."""
+        paced = self._paced_watermark(element, tail, estimator)
+        at = _END_MS if paced is None else paced.advance(_END_MS, _now_ms())
+        if at < _END_MS:
+            if tracker.try_claim(replace(tail, seen_ms=_now_ms())):
+                estimator.set_watermark(Timestamp(micros=at * 1000))
+                time.sleep(self.read_for_ms / 1000)
+                tracker.defer_remainder(Duration())
+        # No rest is given back: to the runner the input has ended, and all windows with it.
+        elif tracker.try_claim(replace(tail, ended=True)):
+            estimator.set_watermark(MAX_TIMESTAMP)
+
+    def _paced_watermark(self, element: int, tail: Tail, estimator: Any) -> PacedWatermark | None:
+        """Of this reader; a new one where the runner went back to what was before."""
+        if self.pace is None:
+            return None
+        told = estimator.current_watermark()
+        reported = None if told in (None, MIN_TIMESTAMP) else told.micros // 1000
+        paced = self._paced.get(element)
+        if paced is None or paced.reported_ms != reported:
+            newest = tuple(p.newest_ms for p in tail.partitions if p.newest_ms != NO_WATERMARK)
+            paced = self._paced[element] = PacedWatermark(self.pace, reported, newest, _now_ms())
+        return paced
 
     def _with_new_partitions(self, element: int, reader: TopicReader, tail: Tail) -> Tail:
         now = _now_ms()
@@ -315,9 +345,12 @@ class TailFn(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
             self._reader = None
 
 
-def _promise(estimator: Any, tail: Tail) -> None:
-    if tail.watermark_ms != NO_WATERMARK:
-        estimator.set_watermark(Timestamp(micros=tail.watermark_ms * 1000))
+def _promise(estimator: Any, tail: Tail, paced: PacedWatermark | None) -> None:
+    at = tail.watermark_ms
+    if at != NO_WATERMARK:
+        if paced is not None:
+            at = paced.advance(at, _now_ms())
+        estimator.set_watermark(Timestamp(micros=at * 1000))
 
 
 def _stamped(item: Any, times: NDArray[np.int64], promised: int) -> TimestampedValue:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import logging
 import os
 import time
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
@@ -73,10 +75,12 @@ class Polled(NamedTuple):
     Attributes:
       objects: as they came.
       added_after: to ask from next time; what comes twice is no harm.
+      more: whether there is more from there on by now.
     """
 
     objects: list[Any]
     added_after: str
+    more: bool = False
 
 
 class _TooLarge(requests.RequestException):  # type: ignore[misc]
@@ -174,7 +178,7 @@ def publish(place: Place, objects: Sequence[Mapping[str, Any]]) -> int:
 
 
 def poll(place: Place, added_after: str = "") -> Polled:
-    """All objects that were added to a collection after a time, page by page.
+    """The objects that were added to a collection after a time; of very many those that came first.
 
     Args:
       place: the collection.
@@ -188,16 +192,49 @@ def poll(place: Place, added_after: str = "") -> Polled:
         if not collection.can_read:
             raise _failed(place, "we may not read this collection", "ask its operator")
         # The manifest is asked first: what comes between is fetched now, and again next time.
-        newest, latest = added_after, datetime.now(UTC) + _MOST_AHEAD
-        for entry in _paged(place, collection.get_manifest, after):
-            added = entry.get("date_added") if isinstance(entry, Mapping) else None
-            moment = _moment(added)
-            # Behind a time that is none, or far from now, everything to come would be passed over.
-            if moment is not None and moment <= latest:
-                before = _moment(newest)
-                newest = newest if before is not None and before >= moment else str(added)
-        objects = list(_paged(place, collection.get_objects, after))
-    return Polled(objects, newest)
+        found = list(islice(_paged(place, collection.get_manifest, after), _MOST_OBJECTS + 1))
+        entries = [entry if isinstance(entry, Mapping) else {} for entry in found]
+        more = len(entries) > _MOST_OBJECTS
+        if more:
+            entries = _whole(place, entries)
+        newest = _newest(added_after, entries)
+        # Both come in the order in which they were added (TAXII 2.1, 3.4 and 3.6).
+        objects = list(islice(_paged(place, collection.get_objects, after), _MOST_OBJECTS + 1))
+        stuck = newest == added_after if more else len(objects) > _MOST_OBJECTS
+        if stuck:
+            raise _too_many(place)
+    return Polled(objects[:_MOST_OBJECTS], newest, more)
+
+
+def _newest(newest: str, entries: Sequence[Mapping[str, Any]]) -> str:
+    """The latest time in a manifest. Behind one that is none, or far from now, everything to come
+    would be passed over."""
+    latest = datetime.now(UTC) + _MOST_AHEAD
+    for entry in entries:
+        moment = _moment(entry.get("date_added"))
+        if moment is not None and moment <= latest:
+            before = _moment(newest)
+            newest = newest if before is not None and before >= moment else str(entry["date_added"])
+    return newest
+
+
+def _whole(place: Place, entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of a manifest that goes on those entries behind whose time nothing can be that came before:
+    all but those of the last time."""
+    moments = [_moment(entry.get("date_added")) for entry in entries]
+    known = [moment for moment in moments if moment is not None]
+    whole = bisect_left(known, known[-1]) if known else 0
+    if not whole or len(known) < len(moments) or known != sorted(known):
+        raise _too_many(place)
+    return list(entries[:whole])
+
+
+def _too_many(place: Place) -> DistilwatchError:
+    return _failed(
+        place,
+        f"it has more than {_MOST_OBJECTS:,} new objects, and no order to take them in parts",
+        "ask its operator to empty the collection",
+    )
 
 
 def _missing(
@@ -209,7 +246,7 @@ def _missing(
     there = set()
     for start in range(0, len(failed), _PAGE // 2):
         asked = {"id": list(failed[start : start + _PAGE // 2]), "version": "all"}
-        for entry in _paged(place, collection.get_manifest, asked):
+        for entry in islice(_paged(place, collection.get_manifest, asked), _MOST_OBJECTS):
             there.add((entry.get("id"), _moment(entry.get("version"))))
     return [
         obj["id"]
@@ -228,18 +265,10 @@ def _moment(text: Any) -> datetime | None:
 
 
 def _paged(place: Place, call: Any, after: Mapping[str, Any]) -> Iterator[Any]:
-    seen = 0
     for page in as_pages(call, per_request=_PAGE, **after):
         items = page.get("objects", []) if isinstance(page, Mapping) else None
         if not isinstance(items, list):
             raise _failed(place, "its answer is no TAXII envelope", "check the URL")
-        seen += len(items)
-        if seen > _MOST_OBJECTS:
-            raise _failed(
-                place,
-                f"it has more than {_MOST_OBJECTS:,} new objects",
-                "ask its operator to empty the collection",
-            )
         yield from items
         if not items:
             return

@@ -55,6 +55,8 @@ def poll(
             lines.append(
                 "Some are from the future: is our clock late? The next poll asks for them again."
             )
+        if got.more:
+            lines.append(f"There is more: run it again{', without --again' if again else ''}.")
         if any(r.reason in MENDABLE for r in taken.refused):
             lines.append(
                 "What was refused for its source or signature comes again only with --again, "
@@ -63,6 +65,6 @@ def poll(
         summary = {
             "objects": got.objects, "indicators": len(taken.indicators),
             "changed": [one.indicator_id for one in got.changed], "said": len(taken.said),
-            "refused": refused, "waits": got.waits,
+            "refused": refused, "waits": got.waits, "more": got.more,
         }  # fmt: skip
         console.result(summary, lines)

@@ -51,6 +51,31 @@ def test_many_objects_go_and_come_page_by_page(collections: str) -> None:
     assert len(taxii.poll(forum, start).objects) == len(got.objects)
 
 
+def test_what_is_too_much_for_one_poll_comes_in_parts(
+    collections: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forum = place(collections)
+    start = taxii.poll(forum).added_after
+    ours = [an_indicator(value=f"a{i:013x}") for i in range(60)]
+    together = [
+        signed_objects(objects_of(ours[first : first + 20]), KEY) for first in range(0, 60, 20)
+    ]
+    for objects in together:  # the server notes one time for all that come together
+        taxii.publish(forum, objects)
+    most = len(together[0]) * 3 // 2
+    monkeypatch.setattr(taxii, "_MOST_OBJECTS", most)
+    found: set[str] = set()
+    polls, got = 0, taxii.Polled([], start, True)
+    while got.more:
+        before, got, polls = got.added_after, taxii.poll(forum, got.added_after), polls + 1
+        assert len(got.objects) <= most
+        assert got.added_after > before
+        found |= {o["id"] for o in got.objects}
+    assert found >= {one.indicator_id for one in ours}
+    assert polls == 3
+    assert taxii.poll(forum, got.added_after).objects == []
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -311,6 +336,7 @@ def test_the_commands_do_it_from_end_to_end(
     assert share(a, "publish", made["proposal"], "--by", "ben")["state"] == "sent"
     got = share(b, "poll", "--from", "forum", "--output", b.output)
     assert len(got["changed"]) == 3
+    assert not got["more"]
     listed = share(b, "list", "--output", b.output, policy=False)
     assert len(listed["received"]) == 3
     log = share(a, "log", policy=False)["entries"]

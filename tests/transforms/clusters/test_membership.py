@@ -72,6 +72,64 @@ def test_a_name_that_lives_again_is_not_gone() -> None:
     assert not gone & {apart[a].cluster_id for a in "abc"}
 
 
+def revision(said: dict[str, object], account: str, events: int) -> int:
+    membership = said[account]
+    assert isinstance(membership, Membership)
+    return membership.size * events + membership.revision_offset
+
+
+def test_a_cluster_that_an_account_has_left_counts_on() -> None:
+    """Its row would be older than that of the larger one, which nobody would ever take back."""
+    first = report(["abcd"], NOTHING_KNOWN)
+    left = report(["abc", "d"], first["kept"])
+    assert [revision(first, "a", 10), revision(left, "a", 10)] == [40, 41]
+    assert revision(left, "d", 10) == 10
+    again = report(["abc", "d"], left["kept"])
+    assert revision(again, "a", 10) == 41
+    more = report(["abc", "d"], again["kept"], 20)
+    assert revision(more, "a", 20) == 71
+    alone = report(["a", "b", "c", "d"], more["kept"], 20)
+    assert [old for a in "abcd" for old in alone[a].absorbed] == [Absorbed(cluster_id("a"), 72)]
+
+
+def test_one_that_took_another_in_the_same_moment_counts_on() -> None:
+    first = report(["abc", "d"], NOTHING_KNOWN)
+    other = report(["abd", "c"], first["kept"])
+    assert other["a"].cluster_id == first["a"].cluster_id
+    assert [revision(first, "a", 10), revision(other, "a", 10)] == [30, 31]
+
+
+def test_a_name_that_was_gone_and_is_back_counts_on() -> None:
+    first = report(["abc", "de"], NOTHING_KNOWN)
+    joined = report(["abcde"], first["kept"])
+    (gone,) = joined["a"].absorbed
+    back = report(["abc", "de"], joined["kept"])
+    assert back["d"].cluster_id == gone.cluster_id
+    assert revision(back, "d", 10) == max(gone.revision, revision(joined, "a", 10)) + 1
+    assert revision(back, "a", 10) == revision(joined, "a", 10) + 1
+
+
+def test_a_report_that_was_overtaken_counts_as_it_did() -> None:
+    newest = report(["abcd"], NOTHING_KNOWN, 20)
+    late = report(["abc", "d"], newest["kept"], 10)
+    assert revision(late, "a", 10) == 30
+
+
+def test_a_restart_counts_on_when_it_has_caught_up() -> None:
+    name = cluster_id("a")
+    known = KnownIds({0: dict.fromkeys("abcd", name)}, {0: {name: 40}}, {0: 40})
+    begun = report(["abc", "d"], known.of(0), 5)
+    assert revision(begun, "a", 5) == 15
+    caught_up = report(["abc", "d"], begun["kept"], 10)
+    assert revision(caught_up, "a", 10) == 41
+    # Of another window it knows nothing.
+    assert revision(report(["abc", "d"], known.of(86_400_000), 10), "a", 10) == 30
+    # Who has all requests at hand may have others.
+    assert revision(report(["abc", "d"], known.whole(0, 40), 10), "a", 10) == 41
+    assert revision(report(["abc", "d"], known.whole(0, 20), 5), "a", 5) == 15
+    assert revision(report(["abcd"], known.whole(0, 40), 10), "a", 10) == 40
+
+
 def test_accounts_that_are_alone_for_a_while_find_their_clusters_name_again() -> None:
     """A restart reads the topic anew, and at first knows little of what the accounts share."""
     known = KnownIds({0: {"a": "c-1", "b": "c-1"}}, {0: {"c-1": 50}}, {0: 50})
@@ -200,6 +258,31 @@ def test_who_hears_only_the_news_knows_what_who_hears_all_knows(
             together = [m for m in knows_news.values() if m.cluster_id == own.cluster_id]
             assert {m.version for m in together} == {own.version}, account
             assert len(together) == own.size
+
+
+@given(a_stream())
+def test_the_row_with_the_largest_revision_says_what_was_said_last(
+    stream: list[tuple[list[Linkable], list[Component]]],
+) -> None:
+    before = NOTHING_KNOWN
+    rows: dict[str, dict[int, object]] = {}
+    for accounts, components in stream:
+        events = {account.account: account.events for account in accounts}
+        said, before = assign(accounts, components, before)
+        groups: dict[str, list[str]] = {}
+        for account, membership in said:
+            groups.setdefault(membership.cluster_id, []).append(account)
+        now: dict[str, tuple[int, object]] = {}
+        for _, membership in said:
+            group = groups[membership.cluster_id]
+            size = sum(events[a] for a in group) + membership.revision_offset
+            now[membership.cluster_id] = size, sorted(group)
+            for old in membership.absorbed:
+                now[old.cluster_id] = max(old.revision, size), "gone"
+        for name, (number, content) in now.items():
+            own = rows.setdefault(name, {})
+            assert own.setdefault(number, content) == content
+            assert own[max(own)] == content
 
 
 def test_what_was_said_is_not_said_again_and_an_older_report_is_passed_on() -> None:

@@ -37,6 +37,7 @@ HITS = {
     0: (Hit("i--1", "network", "ab", "lab", "live"),),
     5: (Hit("i--2", "payment", "cd", "lab", "held"),),
 }
+OFFSETS = {2: 7, 6: 1}
 LINKED = 1 << 30  # shifted for a version, it is more than an int64 holds
 
 
@@ -57,7 +58,7 @@ def both(
     scored = score_rows(rows, bundle, PROFILE, MAX_P)
     alone_as = [cluster_id(name) for name in names]
     span = START_MS, START_MS + DAY_MS
-    columns = Singles(*span, names, stack, scored, LINKED, alone_as, ABSORBED, HITS)
+    columns = Singles(*span, names, stack, scored, LINKED, alone_as, ABSORBED, HITS, OFFSETS)
     items = [
         AccountProfile(
             name,
@@ -68,6 +69,7 @@ def both(
             ABSORBED.get(i, ()),
             HITS.get(i, ()),
             LINKED,
+            OFFSETS.get(i, 0),
         )
         for i, (name, sketch) in enumerate(zip(names, sketches, strict=True))
     ]

@@ -18,6 +18,7 @@ from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.sdf_utils import RestrictionTrackerView, ThreadsafeRestrictionTracker
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
+from apache_beam.utils.timestamp import MAX_TIMESTAMP
 from kafka import KafkaProducer
 from numpy.typing import NDArray
 
@@ -26,8 +27,10 @@ from schemas.errors import DistilwatchError
 from tests.support.kafka import Topic, new_topic
 from transforms.ingest.batch import NO_WATERMARK, RecordBatch
 from transforms.ingest.kafka import ReadKafka, offset_ranges, parse_kafka_uri, read_range
+from transforms.ingest.kafka_group import ask_to_drain
 from transforms.ingest.kafka_reader import TopicReader
 from transforms.ingest.kafka_tail import Partition, Tail, TailFn, TailTracker
+from transforms.ingest.pace import Pace
 
 pytestmark = pytest.mark.kafka
 T0 = 1_780_272_000_000
@@ -267,12 +270,20 @@ class Bundle:
             if len(outputs) == stop_after:
                 split = inner.try_split(0)
         assert inner.check_done()
-        self.rest = split[1] if split else inner.deferred_status()[0]
+        deferred = inner.deferred_status()
+        self.rest = split[1] if split else None if deferred is None else deferred[0]
         self.watermark = estimator.current_watermark()
         return outputs
 
     def read(self, bundles: int = 1) -> list[Read]:
         return [r for _ in range(bundles) for out in self.run() for r in out.value[0]]
+
+    def until_read(self, records: int) -> None:
+        deadline = time.monotonic() + 60
+        found = 0
+        while found < records:
+            assert time.monotonic() < deadline
+            found += len(self.read())
 
 
 def test_a_tail_goes_on_exactly_after_the_rest_was_taken_in_the_midst(kafka: KafkaBroker) -> None:
@@ -309,6 +320,46 @@ def test_a_batch_without_events_is_stamped_with_what_was_promised(kafka: KafkaBr
     outputs = tail.run()
     tail.fn.teardown()
     assert [out.timestamp.micros // 1000 for out in outputs] == [T0, T0]
+
+
+def test_a_tail_that_is_drained_passes_the_windows_one_after_the_other(
+    kafka: KafkaBroker, tmp_path: Path
+) -> None:
+    topic = new_topic(kafka)
+    topic.produce((0, str(t).encode()) for t in (500, 1_500, 9_500))
+    pace = Pace(window_ms=1_000, lateness_ms=100, settle_ms=400)
+    tail = Bundle(
+        topic, watermark_lag_ms=5_000, pace=pace, positions=str(tmp_path), read_for_ms=100
+    )
+    tail.until_read(3)
+    ask_to_drain(str(tmp_path))
+    topic.produce(numbers(1, 1))
+    told = []
+    while tail.rest is not None and len(told) < 100:
+        assert tail.read() == []
+        told.append(tail.watermark)
+    tail.fn.teardown()
+    passed = Counter(w.micros // 1000 for w in told)
+    assert list(passed) == [1_100, 2_100, 10_100, MAX_TIMESTAMP.micros // 1000]
+    assert min(passed[2_100], passed[10_100]) >= 3  # bundles of 100 ms each
+
+
+def test_a_backlog_passes_the_windows_one_after_the_other(kafka: KafkaBroker) -> None:
+    topic = new_topic(kafka)
+    topic.produce((0, str(t).encode()) for t in (500, 1_500, 9_500))
+    pace = Pace(window_ms=1_000, lateness_ms=100, settle_ms=400)
+    tail = Bundle(topic, pace=pace, read_for_ms=100)
+    tail.until_read(3)
+    assert tail.watermark.micros // 1000 == 1_100
+    # Another worker does not know how long that is ago, nor which windows have events.
+    tail.fn.teardown()
+    tail.fn = tail.new_fn()
+    told = []
+    while not told or told[-1] < 9_500:
+        tail.read()
+        told.append(tail.watermark.micros // 1000)
+    tail.fn.teardown()
+    assert list(dict.fromkeys(told)) == [*range(1_100, 9_101, 1_000), 9_500]
 
 
 def test_a_partition_with_an_open_transaction_is_not_idle(kafka: KafkaBroker) -> None:

@@ -16,6 +16,7 @@ from transforms.sharing import taxii
 from transforms.sharing.taxii import Place
 
 TAXII = "application/taxii+json;version=2.1"
+MANY = {"many": [1, 2, 2, 3, 3, 4], "mixed": [1, 3, 2, 2, 3, 4], "same": [1] * 6}
 DATES = [
     "2026-01-01T00:00:00Z", "2026-01-01T00:00:00.5Z", "9999-01-01T00:00:00Z", "zzz", None,
     "2026-01-01T00:00:00.25Z",
@@ -64,6 +65,9 @@ class _Server(BaseHTTPRequestHandler):
         elif how == "dates" and rest.startswith("manifest"):
             entries = [{"id": "x", "date_added": date} for date in DATES]
             self._answer(200, json.dumps({"objects": entries}).encode())
+        elif how in MANY:
+            items = [{"id": "x", "date_added": f"2026-01-01T00:00:0{at}Z"} for at in MANY[how]]
+            self._answer(200, json.dumps({"objects": items}).encode())
         elif how == "odd":
             self._answer(200, b'{"objects":7}')
         elif how == "forgets" and "next=" in rest:
@@ -143,6 +147,20 @@ def test_a_bad_answer_ends_in_one_clear_message(
 
 def test_a_time_that_is_none_or_far_away_does_not_hide_what_comes(server: str) -> None:
     assert taxii.poll(Place("forum", f"{server}/dates/")).added_after == DATES[1]
+
+
+def test_of_too_many_objects_those_come_first_of_which_none_is_left_behind(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taxii, "_MOST_OBJECTS", 4)
+    got = taxii.poll(Place("forum", f"{server}/many/"))
+    assert (len(got.objects), got.added_after, got.more) == (4, "2026-01-01T00:00:02Z", True)
+    for how in ("mixed", "same"):  # no order, and no time before that of the last
+        with pytest.raises(DistilwatchError, match="no order to take them in parts"):
+            taxii.poll(Place("forum", f"{server}/{how}/"))
+    monkeypatch.setattr(taxii, "_MOST_OBJECTS", 6)
+    got = taxii.poll(Place("forum", f"{server}/many/"))
+    assert (len(got.objects), got.added_after, got.more) == (6, "2026-01-01T00:00:04Z", False)
 
 
 def test_certificates_that_are_not_there_are_named(server: str) -> None:
