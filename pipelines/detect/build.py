@@ -30,7 +30,9 @@ from transforms.alerts.control import ControlDiscoveries
 from transforms.clusters.elements import AccountProfile, Cluster, version_of
 from transforms.clusters.overtaken import DropOvertaken, Keyed
 from transforms.clusters.rows import Finding
-from transforms.clusters.together import FindClustersTogether
+from transforms.clusters.single_rows import SingleRows
+from transforms.clusters.singles import Singles
+from transforms.clusters.together import FindClustersTogether, FoundTogether
 from transforms.clusters.transforms import ORDER, FindClusters, Found
 from transforms.coverage.layout import DAY_MS
 from transforms.coverage.sketch import CoverageSketch
@@ -127,7 +129,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, out: str | Outgoing) -> None:
     tables = {
         "flagged_clusters": flagged | "ClusterRows" >> beam.Map(lambda finding: finding.cluster),
         "cluster_members": flagged | "MemberRows" >> beam.FlatMap(_member_rows),
-        "sightings": _sightings(clusters, run_id, plan.endless),
+        "sightings": _sightings(clusters, run_id),
         "cluster_evidence": flagged | "EvidenceRows" >> beam.FlatMap(_evidence_rows),
         "dead_letters": clean.refused | "LetterRows" >> beam.Map(_letter_rows(plan)),
         "run_health": (
@@ -137,8 +139,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, out: str | Outgoing) -> None:
             >> beam.MapTuple(lambda name, n: {"run_id": run_id, "metric": name, "value": n})
         ),
     }
-    for label, rows in _profile_rows(clusters, run_id, plan.endless).items():
-        out.put_rows(label, "session_scores", rows)
+    _put_profiles(out, clusters, run_id)
     for name, rows in tables.items():
         out.put_rows(f"Stage_{name}", name, rows)
     out.close()
@@ -241,24 +242,35 @@ def _session_row(scored: Scored[Session], level: str, run_id: str) -> dict[str, 
     )  # fmt: skip
 
 
-def _profile_rows(
-    clusters: Found, run_id: str, endless: bool
-) -> dict[str, beam.PCollection[dict[str, Any]]]:
-    """Rows by the label of the step that takes them."""
-    singles = clusters.singles | "SingleRows" >> beam.Map(_single_profile, run_id)
+def _put_profiles(out: Outgoing, clusters: Found, run_id: str) -> None:
+    """Rows of accounts over their windows."""
     members = clusters.clusters | "MemberProfiles" >> beam.FlatMap(_cluster_profiles, run_id)
     # Sessions have left their windows; collections in different windows must not be flattened.
     leave = beam.WindowInto(beam.window.GlobalWindows())
-    if not endless:
-        both = {"Stage_single_profiles": singles, "Stage_member_profiles": members}
-        return {
-            label: rows | f"{label}_rows" >> beam.Map(_row_of) | f"{label}_leave" >> leave
-            for label, rows in both.items()
-        }
-    versions = (singles, members) | "ProfileRows" >> beam.Flatten()
-    # In a stream a cluster may come after what was made of its accounts since.
-    rows = versions | "NewestRows" >> DropOvertaken(_revision_and_pane, _with_latest_pane)
-    return {"Stage_session_scores": rows | "LeaveProfileWindows" >> leave}
+    if isinstance(clusters, FoundTogether):
+        singles = (
+            clusters.singles | "LeaveSingleWindows" >> leave | "SingleRows" >> SingleRows(run_id)
+        )
+        out.put_columns("Stage_single_profiles", "session_scores", singles)
+        label = "Stage_member_profiles"
+        rows = members | f"{label}_rows" >> beam.Map(_row_of) | f"{label}_leave" >> leave
+        out.put_rows(label, "session_scores", rows)
+    else:
+        newest = _newest_profiles(clusters.singles, members, run_id)
+        out.put_rows(
+            "Stage_session_scores", "session_scores", newest | "LeaveProfileWindows" >> leave
+        )
+
+
+def _newest_profiles(
+    singles: beam.PCollection[Scored[AccountProfile]],
+    members: beam.PCollection[Keyed],
+    run_id: str,
+) -> beam.PCollection[dict[str, Any]]:
+    """Rows of a stream, where a cluster may come after what was made of its accounts since."""
+    alone = singles | "SingleRows" >> beam.Map(_single_profile, run_id)
+    versions = (alone, members) | "ProfileRows" >> beam.Flatten()
+    return versions | "NewestRows" >> DropOvertaken(_revision_and_pane, _with_latest_pane)
 
 
 def _row_of(keyed: Keyed) -> Any:
@@ -277,11 +289,12 @@ def _with_latest_pane(before: tuple[int, str], row: dict[str, Any]) -> dict[str,
     return row | {"pane": pane} if is_older else row
 
 
-def _sightings(clusters: Found, run_id: str, endless: bool) -> beam.PCollection[dict[str, Any]]:
+def _sightings(clusters: Found, run_id: str) -> beam.PCollection[dict[str, Any]]:
     rows = beam.FlatMap(sightings_of, run_id)
     leave = beam.WindowInto(beam.window.GlobalWindows())
-    if not endless:
-        return clusters.each("SightingRows", rows) | "LeaveSightingWindows" >> leave
+    if isinstance(clusters, FoundTogether):
+        found = clusters.each("SightingRows", Singles.who_hit, rows)
+        return found | "LeaveSightingWindows" >> leave
     found = clusters | "AllOfThem" >> beam.Flatten() | "SightingRows" >> rows
     return found | "LeaveSightingWindows" >> leave
 

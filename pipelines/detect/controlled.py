@@ -8,13 +8,16 @@ from functools import partial
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 
 from pipelines.detect.findings import Judge, JudgeFn, name_in, name_of
-from transforms.alerts.control import ControlDiscoveries, Reported, Tested, Verdict
+from transforms.alerts.control import ControlDiscoveries, Plain, Reported, Tested, Verdict
 from transforms.alerts.policy import AlertPolicy
 from transforms.clusters.elements import Cluster, version_of
 from transforms.clusters.newest import NewestPair, Pair, Versioned
 from transforms.clusters.rows import Finding
+from transforms.clusters.singles import Singles, versions_of
+from transforms.clusters.together import FoundTogether
 from transforms.clusters.transforms import Found
 from transforms.scoring.handler import Scored, VerifiedBundle
 from transforms.sessions.endless import CombineNowAndThen
@@ -47,16 +50,21 @@ class ControlledFindings(beam.PTransform):  # type: ignore[misc]
         how = self.policy, self.run_id, self.bundle
         tests = beam.FlatMap(hypotheses_of, endless)
         take_back = beam.ParDo(JudgeFn(Judge.taken_back, *how))
-        if endless:
-            scored = found | "Together" >> beam.Flatten()
-            tested, back = scored | "Tests" >> tests, scored | "TakeBack" >> take_back
-        else:
+        if isinstance(found, FoundTogether):
             leave = beam.WindowInto(beam.window.GlobalWindows())
             # What the policy does not flag needs no verdict; in a stream it may have been flagged.
-            flagged = beam.Filter(lambda s, p: s.p_value <= p, self.policy.max_p)
-            scored = found.each("Suspicious", flagged) | "LeaveWindows" >> leave
-            tested = found.each("Tests", tests)
-            back = found.each("TakeBack", take_back) | "TakenBackLeaveWindows" >> leave
+            max_p = self.policy.max_p
+            flagged = beam.Filter(lambda s, p: s.p_value <= p, max_p)
+            scored = found.each("Suspicious", partial(Singles.up_to, max_p=max_p), flagged)
+            scored |= "LeaveWindows" >> leave
+            of_clusters = found.clusters | "Tests_clusters" >> tests
+            of_singles = found.singles | "Tests_singles" >> beam.Map(plain_tests, control.cap)
+            tested = (of_clusters, of_singles) | "Tests" >> beam.Flatten()
+            back = found.each("TakeBack", Singles.who_absorbed, take_back)
+            back |= "TakenBackLeaveWindows" >> leave
+        else:
+            scored = found | "Together" >> beam.Flatten()
+            tested, back = scored | "Tests" >> tests, scored | "TakeBack" >> take_back
         decided = tested | "Control" >> control
         judged = (
             (scored | "Named" >> beam.Map(lambda s: (name_of(s.item), s)), decided)
@@ -90,6 +98,23 @@ def hypotheses_of(scored: Scored[Any], endless: bool) -> Iterator[Versioned[Test
         before |= {name_in(item, old.cluster_id) for old in item.absorbed}
         for name in sorted(before - {own}):
             yield Versioned(name, version, None)
+
+
+def plain_tests(singles: Singles, cap: float) -> Plain:
+    """The tests of accounts that are alone, whom nobody tested before: `hypotheses_of` each.
+
+    Args:
+      singles: the accounts.
+      cap: as of the control.
+    """
+    small = singles.up_to(cap)
+    p = singles.scored.scores.p_value
+    return Plain(
+        versions_of(singles),
+        tuple(name_of(scored.item) for scored in small),
+        np.array([scored.p_value for scored in small], np.float64),
+        p[~(p <= cap)],
+    )
 
 
 def without_reports(scored: Scored[Any]) -> float:

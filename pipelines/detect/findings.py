@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -15,6 +16,8 @@ from transforms.clusters.elements import AccountProfile, Cluster, version_of
 from transforms.clusters.names import cluster_id
 from transforms.clusters.overtaken import DropOvertaken, Keyed
 from transforms.clusters.rows import Finding, finding_of, pool_of
+from transforms.clusters.singles import Singles
+from transforms.clusters.together import FoundTogether
 from transforms.clusters.transforms import Found
 from transforms.coverage.cell_map import cell_tiles, coverage_records
 from transforms.embedding.labels import CapabilityTable
@@ -175,13 +178,16 @@ class Findings(beam.PTransform):  # type: ignore[misc]
         how = self.policy, self.run_id, self.bundle, self.budget
         judge = beam.ParDo(JudgeFn(Judge.judged_again if self.endless else Judge.flagged, *how))
         take_back = beam.ParDo(JudgeFn(Judge.taken_back, *how))
-        if self.endless:
+        if isinstance(found, FoundTogether):
+            # The bundle of input that ends does not change, nor does what the policy flags.
+            flagged = partial(Singles.up_to, max_p=self.policy.max_p)
+            judged = found.each("Judge", flagged, judge)
+            back = found.each("TakeBack", Singles.who_absorbed, take_back)
+        else:
             # A cluster may come after the account that is left of it and has its name.
             named = found | "Scored" >> beam.Flatten() | "Named" >> beam.Map(_versioned)
             scored = named | "Newest" >> DropOvertaken()
             judged, back = scored | "Judge" >> judge, scored | "TakeBack" >> take_back
-        else:
-            judged, back = found.each("Judge", judge), found.each("TakeBack", take_back)
         return (judged, back) | "Together" >> beam.Flatten()
 
 

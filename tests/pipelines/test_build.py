@@ -12,10 +12,9 @@ from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
 
 from pipelines.dataflow.translate import Kind, example_plan
-from pipelines.detect.build import _profile_rows, _revision_and_pane, _with_latest_pane, build
+from pipelines.detect.build import _newest_profiles, _revision_and_pane, _with_latest_pane, build
 from tests.pipelines.test_findings import profile
 from tests.support.events import START_MS
-from transforms.clusters.transforms import Found
 from transforms.coverage.layout import DAY_MS
 from transforms.ingest.dedupe import _ShardFn
 
@@ -50,28 +49,26 @@ def with_pane(name: str, pane: str, linked: int) -> Any:
     return replace(one, item=one.item._replace(pane=pane, linked=linked))
 
 
-def panes(singles: list[Any], endless: bool, expected: list[str]) -> None:
+def panes(singles: list[Any], expected: list[str]) -> None:
     """Runs what makes rows of accounts that are alone, and looks at the panes that they tell."""
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
-        clusters, alone = (
+        members, alone = (
             pipeline
             | f"Make{name}" >> beam.Create([TimestampedValue(s, START_MS / 1000) for s in items])
             | f"Days{name}" >> beam.WindowInto(FixedWindows(DAY_MS / 1000))
-            for name, items in (("Clusters", []), ("Singles", singles))
+            for name, items in (("Members", []), ("Singles", singles))
         )
-        made = _profile_rows(Found(clusters, alone), "run", endless)
-        rows = tuple(made.values()) | "AllRows" >> beam.Flatten()
+        rows = _newest_profiles(alone, members, "run")
         assert_that(rows | beam.Map(lambda row: row["pane"]), equal_to(expected))
 
 
 def test_linking_that_comes_back_to_what_was_early_does_not_open_a_window_again() -> None:
     singles = [with_pane("a", "on_time", 1), with_pane("a", "early", 2)]
-    panes(singles, True, ["on_time", "on_time"])
-    panes(singles, False, ["on_time", "early"])  # input that ends has each of them once
+    panes(singles, ["on_time", "on_time"])
 
 
 def test_what_linking_said_before_tells_nothing_after_what_it_said_since() -> None:
-    panes([with_pane("a", "late", 2), with_pane("a", "early", 1)], True, ["late"])
+    panes([with_pane("a", "late", 2), with_pane("a", "early", 1)], ["late"])
 
 
 @pytest.mark.parametrize(

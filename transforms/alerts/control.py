@@ -15,7 +15,7 @@ one cluster decides about no other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 
 from transforms.alerts.discoveries import BatchBH, Float, adjusted
 from transforms.clusters.newest import NewestByName, Versioned
-from transforms.sessions.endless import CombineNowAndThen, stream_windows
+from transforms.pickling import pickled_by_fields
+from transforms.sessions.endless import CombineNowAndThen, aligned_windows, stream_windows
 
 
 class Verdict(NamedTuple):
@@ -55,6 +56,24 @@ class Reported(NamedTuple):
 
 Tested = float | Reported | None
 """p-value of a test; None for one that is tested no more."""
+
+
+@pickled_by_fields
+@dataclass(frozen=True, slots=True, eq=False)
+class Plain:
+    """Tests of a window of input that ends, many in columns: nobody reports them, and each is
+    there once.
+
+    Attributes:
+      version: of all of them, which is the sum of what each would have alone.
+      names, p_values: of those with small ones, float64 of shape (len(names),).
+      others: p-values of those that are never discoveries, float64.
+    """
+
+    version: int
+    names: tuple[str, ...]
+    p_values: Float
+    others: Float
 
 
 class Rates(NamedTuple):
@@ -108,18 +127,27 @@ class WindowTests:
     families: tuple[Family, ...] = ()
 
 
-def window_tests(end_ms: int, tests: Sequence[Versioned[Tested]], cap: float) -> WindowTests:
+def window_tests(
+    end_ms: int, tests: Sequence[Versioned[Tested]], cap: float, plain: Sequence[Plain] = ()
+) -> WindowTests:
     """Sums a window up.
 
     Args:
       end_ms: of the window.
       tests: p-value by name.
       cap: larger p-values are never discoveries, and only counted unless they are reported.
+      plain: more tests, of other names.
     """
     live = [(test.name, test.value) for test in tests if test.value is not None]
-    p = np.array([v.p_value if isinstance(v, Reported) else v for _, v in live], np.float64)
+    for some in plain:
+        live += zip(some.names, some.p_values.tolist(), strict=True)
+    if plain:
+        live.sort(key=lambda test: test[0])
+    own = np.array([v.p_value if isinstance(v, Reported) else v for _, v in live], np.float64)
     told = np.array([isinstance(v, Reported) for _, v in live], bool)
-    kept = np.flatnonzero((p <= cap) | told)
+    kept = np.flatnonzero((own <= cap) | told)
+    # How many there are, and how small, counts for the names that are kept.
+    p = np.concatenate([own, *(some.others for some in plain)])
     names = tuple(live[int(i)][0] for i in kept)
     p_values = p[kept]
     places: dict[str, list[int]] = {}
@@ -129,7 +157,7 @@ def window_tests(end_ms: int, tests: Sequence[Versioned[Tested]], cap: float) ->
             places.setdefault(source, []).append(place)
     families = [(source, np.array(own, np.int64)) for source, own in sorted(places.items())]
     return WindowTests(
-        end_ms, len(live), names, p_values, adjusted(p)[kept],
+        end_ms, len(p), names, p_values, adjusted(p)[kept],
         tuple(Family(source, own, adjusted(p_values[own])) for source, own in families),
     )  # fmt: skip
 
@@ -181,8 +209,9 @@ class ControlDiscoveries(beam.PTransform):  # type: ignore[misc]
     instead of a p-value takes the test back. Names of p-values above `cap` get no verdict, unless
     they are reported.
 
-    In input that ends, verdicts come once, in the global window. In a stream they come again with
-    every change, in the windows of the tests; the levels of later windows may change with it.
+    In input that ends, verdicts come once, in the global window, and tests may come as `Plain`
+    ones. In a stream they come again with every change, in the windows of the tests; the levels of
+    later windows may change with it.
 
     Attributes:
       rates: of false discoveries over all windows, at most.
@@ -199,13 +228,21 @@ class ControlDiscoveries(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, tests: beam.PCollection[Versioned[Tested]]) -> beam.PCollection[Any]:
         period, late = self.early_firing_ms, self.allowed_lateness_ms
-        found = (
-            tests
-            | "OneKey" >> beam.Map(lambda test: (0, test))
-            | "NewestTests"
-            >> CombineNowAndThen(NewestByName(), self.window_ms, period, late, int, self.order)
-            | "SumUp" >> beam.ParDo(_SumUpFn(self.cap))
-            | "NewestWindows" >> CombineNowAndThen(NewestByName(), 0, period, 0, int, holds=True)
+        under_one = tests | "OneKey" >> beam.Map(lambda test: (0, test))
+        if period:
+            newest: Any = CombineNowAndThen(
+                NewestByName(), self.window_ms, period, late, int, self.order
+            )
+            summed = under_one | "NewestTests" >> newest | "SumUp" >> beam.ParDo(_SumUpFn(self.cap))
+        else:
+            summed = (
+                under_one
+                | "Windows" >> aligned_windows(self.window_ms, late)
+                | "AllTests" >> beam.GroupByKey()
+                | "SumUp" >> beam.ParDo(_SumUpTogetherFn(self.cap))
+            )
+        found = summed | "NewestWindows" >> CombineNowAndThen(
+            NewestByName(), 0, period, 0, int, holds=True
         )
         if not period:
             return found | "Decide" >> beam.ParDo(_DecideFn(self.rates, self.cap))
@@ -226,9 +263,35 @@ class _SumUpFn(beam.DoFn):  # type: ignore[misc]
         element: tuple[int, list[Versioned[Tested]]],
         window: Any = beam.DoFn.WindowParam,
     ) -> Iterator[tuple[int, Versioned[WindowTests]]]:
+        yield self.summed(element[1], window)
+
+    def summed(
+        self, tests: Sequence[Versioned[Tested]], window: Any, plain: Sequence[Plain] = ()
+    ) -> tuple[int, Versioned[WindowTests]]:
+        """The tests of a window under one key."""
         end_ms = window.end.micros // 1000
-        version = sum(test.version for test in element[1])
-        yield 0, Versioned(str(end_ms), version, window_tests(end_ms, element[1], self._cap))
+        version = sum(test.version for test in tests) + sum(some.version for some in plain)
+        found = window_tests(end_ms, tests, self._cap, plain)
+        return 0, Versioned(str(end_ms), version, found)
+
+
+class _SumUpTogetherFn(_SumUpFn):
+    """Sums up all that there is of a window that has come to its end."""
+
+    def process(
+        self,
+        element: tuple[int, Iterable[Versioned[Tested] | Plain]],
+        window: Any = beam.DoFn.WindowParam,
+    ) -> Iterator[tuple[int, Versioned[WindowTests]]]:
+        newest: dict[str, Versioned[Any]] = {}
+        plain: list[Plain] = []
+        for test in element[1]:
+            if isinstance(test, Plain):
+                plain.append(test)
+            else:
+                NewestByName().add_input(newest, test)
+        tests = NewestByName().extract_output(newest)
+        yield self.summed(tests, window, plain)
 
 
 _Windows = tuple[int, list[Versioned[WindowTests]]]

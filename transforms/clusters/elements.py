@@ -93,4 +93,9 @@ def version_of(item: Cluster | AccountProfile) -> int:
     """
     if isinstance(item, Cluster):
         return (item.members[0].membership.version << _EVENT_BITS) + item.row.pool.events
-    return (item.linked << _EVENT_BITS) + item.sketch.events
+    return version_alone(item.linked, item.sketch.events)
+
+
+def version_alone(linked: int, events: int) -> int:
+    """`version_of` an account in no cluster."""
+    return (linked << _EVENT_BITS) + events

@@ -47,7 +47,8 @@ _SOON_MS = 1_000
 
 
 class Found(NamedTuple):
-    """Results of `FindClusters`.
+    """Results of `FindClusters`. A stream's steps flatten both first, as they always did: what
+    updates a running job finds them under these names.
 
     Attributes:
       clusters: scored groups of two and more accounts.
@@ -56,16 +57,6 @@ class Found(NamedTuple):
 
     clusters: beam.PCollection[Scored[Cluster]]
     singles: beam.PCollection[Scored[AccountProfile]]
-
-    def each(self, label: str, step: beam.PTransform) -> beam.PCollection[Any]:
-        """What a step makes of both. An engine keeps what is flattened, so that only the results
-        are: most accounts come to nothing. A stream's steps flatten first, as they always did: what
-        updates a running job finds them under these names."""
-        made = [
-            self.clusters | f"{label}_clusters" >> step,
-            self.singles | f"{label}_singles" >> step,
-        ]
-        return made | label >> beam.Flatten()
 
 
 @dataclass(eq=False)

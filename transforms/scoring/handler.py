@@ -75,6 +75,18 @@ class ScoredRows:
     reasons: Mapping[int, tuple[Reason, ...]]
     bundle_version: str
 
+    def take(self, index: NDArray[np.intp]) -> ScoredRows:
+        """Those of the items at `index`, in that order."""
+        explained = [(place, self.reasons.get(int(i))) for place, i in enumerate(index)]
+        return ScoredRows(
+            [self.peer_groups[i] for i in index],
+            self.columns,
+            self.features[index],
+            self.scores.take(index),
+            {place: found for place, found in explained if found is not None},
+            self.bundle_version,
+        )
+
     def each(self, items: Iterable[T]) -> list[Scored[T]]:
         """The n items with their scores, one by one."""
         scores = self.scores
@@ -221,7 +233,7 @@ def score_rows(rows: FeatureRows, bundle: Bundle, level: str, explain_below: flo
     explained = np.flatnonzero(scores.p_value <= explain_below)
     reasons: dict[int, tuple[Reason, ...]] = {}
     if len(explained):
-        part = type(scores)(*(getattr(scores, name)[explained] for name in scores.__slots__))
-        for i, found in zip(explained, model.explain(rows.take(explained), part), strict=True):
+        told = model.explain(rows.take(explained), scores.take(explained))
+        for i, found in zip(explained, told, strict=True):
             reasons[int(i)] = tuple(found)
     return ScoredRows(groups, model.columns, rows.features, scores, reasons, bundle.version)

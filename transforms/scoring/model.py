@@ -75,6 +75,12 @@ class Scores:
     low: Float
     high: Float
 
+    def take(self, index: NDArray[np.intp]) -> Scores:
+        """Those of the keys at `index`."""
+        return Scores(
+            self.score[index], self.p_value[index], self.z[index], self.low[index], self.high[index]
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoringModel:

@@ -10,14 +10,11 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 from apache_beam.utils.windowed_value import WindowedValue
-from numpy.typing import NDArray
 
-from schemas.tables import TABLES
-from transforms.coverage.layout import Sum
 from transforms.scoring.bundle import Bundle
+from transforms.scoring.columns import score_table
 from transforms.scoring.fit import ACCOUNT_SESSION, PAYMENT_SESSION
-from transforms.scoring.handler import VerifiedBundle
-from transforms.scoring.model import FeatureRows, Scores, ScoringModel
+from transforms.scoring.handler import VerifiedBundle, score_rows
 from transforms.scoring.rows import PeerGroups, sketch_rows
 from transforms.sessions.identity import ACCOUNT, PAYMENT, SessionKey, session_id
 from transforms.sessions.shards import Named
@@ -93,79 +90,11 @@ def session_scores(sessions: Named, bundle: Bundle, run_id: str) -> pa.Table:
 def _level_scores(
     keys: list[SessionKey], sessions: Named, bundle: Bundle, level: str, run_id: str
 ) -> pa.Table:
-    stack, n = sessions.stack, len(keys)
+    stack = sessions.stack
     peers = PeerGroups(bundle.references).of_all(stack)
-    rows = sketch_rows(stack, peers, bundle.references)
-    model = bundle.models.get(level)
-    if model is None:  # nothing is known of this level, so nothing is said
-        score, p_value, groups = np.zeros(n), np.ones(n), rows.groups
-        features = _no_features(n)
-    else:
-        scores, groups = model.score(rows), model.peer_groups(rows)
-        score, p_value = scores.score, scores.p_value
-        features = _features(model, rows, scores)
-    first = stack.first_ms.tolist()
-    events = stack.sums[:, Sum.EVENTS]
-    columns: dict[str, Any] = {
-        "session_id": [session_id(k.kind, k.key, at) for k, at in zip(keys, first, strict=True)],
-        "revision": events,
-        "level": [level] * n,
-        "key_kind": [key.kind for key in keys],
-        "key": [key.key.encode("utf-8", "replace").decode() for key in keys],
-        "session_start": stack.first_ms,
-        "session_end": stack.last_ms,
-        "pane": ["on_time"] * n,
-        "peer_group": groups,
-        "request_count": events,
-        "input_tokens": stack.sums[:, Sum.INPUT_TOKENS],
-        "output_tokens": stack.sums[:, Sum.OUTPUT_TOKENS],
-        "features": features,
-        "score": score,
-        "p_value": p_value,
-        "bundle_version": [bundle.version] * n,
-        "run_id": [run_id] * n,
-    }
-    schema = TABLES["session_scores"].arrow()
-    arrays = [_array(columns.get(field.name), field, n) for field in schema]
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def _array(values: Any, field: pa.Field, n: int) -> pa.Array:
-    if values is None:
-        return pa.nulls(n, field.type)
-    if isinstance(values, pa.Array):
-        return values
-    return pa.array(values, field.type)
-
-
-def _features(model: ScoringModel, rows: FeatureRows, scores: Scores) -> pa.Array:
-    """The list column `features`: of each key those that are known."""
-    known = np.isfinite(rows.features)
-    _, column = np.nonzero(known)
-    parts = {
-        "name": pa.DictionaryArray.from_arrays(
-            pa.array(column, pa.int32()), pa.array(model.columns, pa.string())
-        ).dictionary_decode(),
-        "value": rows.features[known],
-        "normal_low": scores.low[known],
-        "normal_high": scores.high[known],
-        "z": scores.z[known],
-    }
-    return _lists(known.sum(axis=1), parts)
-
-
-def _no_features(n: int) -> pa.Array:
-    none = np.empty(0)
-    parts = {"name": pa.array([], pa.string()), "value": none, "normal_low": none,
-             "normal_high": none, "z": none}  # fmt: skip
-    return _lists(np.zeros(n, np.int64), parts)
-
-
-def _lists(sizes: NDArray[np.int64], parts: dict[str, Any]) -> pa.Array:
-    kind = TABLES["session_scores"].arrow().field("features").type
-    fields = [kind.value_type.field(i) for i in range(kind.value_type.num_fields)]
-    structs = pa.StructArray.from_arrays(
-        [_array(parts[field.name], field, 0) for field in fields], fields=fields
-    )
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), structs, type=kind)
+    # Of sessions nobody asks for reasons.
+    scored = score_rows(sketch_rows(stack, peers, bundle.references), bundle, level, 0.0)
+    begins = stack.first_ms.tolist()
+    names = [session_id(k.kind, k.key, ms) for k, ms in zip(keys, begins, strict=True)]
+    kinds, own = [key.kind for key in keys], [key.key for key in keys]
+    return score_table(names, level, kinds, own, stack, scored, run_id)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from tests.support.state import Bag
 from transforms.alerts.control import (
     ControlDiscoveries,
+    Plain,
     Rates,
     Reported,
     Tested,
@@ -245,6 +246,64 @@ def test_through_beam_a_test_has_one_verdict_whatever_the_order_and_repeats(tmp_
     assert one == other
     expected = verdicts(windows(days), ONE, CAP)
     assert {n: v[1:] for n, v in one.items()} == {n: v[1:] for n, v in expected.items()}
+
+
+def in_columns(tests: list[Versioned[Tested]]) -> Plain:
+    """The same tests, small p-values with their names."""
+    small = [test for test in tests if test.value <= CAP]
+    return Plain(
+        sum(test.version for test in tests),
+        tuple(test.name for test in small),
+        np.array([test.value for test in small], np.float64),
+        np.array([test.value for test in tests if test.value > CAP], np.float64),
+    )
+
+
+@given(TOLD, st.lists(st.floats(0, 1) | st.floats(0, CAP), max_size=30), st.integers(1, 4))
+def test_tests_in_columns_are_those_one_by_one(tests: Told, more: list[float], parts: int) -> None:
+    one_by_one, plain = told(0, tests), named(1, more)
+    wanted = window_tests(7, [*one_by_one, *plain], CAP)
+    found = window_tests(7, one_by_one, CAP, [in_columns(plain[i::parts]) for i in range(parts)])
+    assert (found.tests, found.names) == (wanted.tests, wanted.names)
+    assert found.p_values.tolist() == wanted.p_values.tolist()
+    assert found.q_values.tolist() == wanted.q_values.tolist()
+    for own, other in zip(found.families, wanted.families, strict=True):
+        assert own.source == other.source
+        assert own.places.tolist() == other.places.tolist()
+        assert own.q_values.tolist() == other.q_values.tolist()
+
+
+def test_through_beam_tests_in_columns_have_their_verdicts(tmp_path: Path) -> None:
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    rng = np.random.default_rng(3)
+    days = [[*rng.uniform(0, 0.002, 4), *rng.random(20)] for _ in range(3)]
+
+    def keep(found: Iterable[Any]) -> None:
+        (tmp_path / "found").write_bytes(pickle.dumps(dict(found)))
+
+    one_by_one = [list(named(day, values)) for day, values in enumerate(days)]
+    mixed = [
+        [*tests[:9:2], in_columns(tests[1:9:2]), in_columns(tests[9:])] for tests in one_by_one
+    ]
+    verdicts_of = []
+    for made in (one_by_one, mixed):
+        with TestPipeline() as pipeline:
+            timed = [
+                TimestampedValue(test, day * DAY_MS / 1000)
+                for day, tests in enumerate(made)
+                for test in tests
+            ]
+            found = (
+                pipeline
+                | beam.Create(timed)
+                | beam.Map(lambda timed: timed)
+                | beam.WindowInto(FixedWindows(DAY_MS / 1000))
+                | ControlDiscoveries(ONE, CAP, DAY_MS, 0, 0)
+            )
+            assert_that(found, keep)
+        verdicts_of.append(pickle.loads((tmp_path / "found").read_bytes()))
+    assert verdicts_of[0]
+    assert verdicts_of[1] == verdicts_of[0]
 
 
 def test_a_verdict_is_said_once_and_again_by_whoever_goes_on_after_a_failure() -> None:

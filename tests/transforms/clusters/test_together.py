@@ -22,10 +22,13 @@ from transforms.clusters import together, transforms
 from transforms.clusters.elements import AccountProfile
 from transforms.clusters.linkables import linkable, linkables
 from transforms.clusters.links import LinkOptions
+from transforms.clusters.membership import KnownIds
+from transforms.clusters.reports import Watching
 from transforms.clusters.signatures import MOST_CELLS
-from transforms.clusters.together import FindClustersTogether
+from transforms.clusters.singles import Singles
+from transforms.clusters.together import FindClustersTogether, FoundTogether
 from transforms.clusters.transforms import FindClusters
-from transforms.coverage.layout import DAY_MS
+from transforms.coverage.layout import DAY_MS, Items
 from transforms.coverage.sketch import CoverageSketch, encode
 from transforms.coverage.stack import SketchStack
 from transforms.scoring.bundle import load_bundle
@@ -33,6 +36,8 @@ from transforms.scoring.fit import PROFILE
 from transforms.scoring.handler import Scored, score_items
 from transforms.scoring.levels import rows_of_profiles
 from transforms.sessions.shards import Named
+from transforms.sharing.watch.listing import LIVE, Watched, write_watch_list
+from transforms.sharing.watch.matching import WatchOptions
 
 WEEK_MS = 7 * DAY_MS
 OPTIONS = LinkOptions()
@@ -57,14 +62,13 @@ def profiles() -> Profiles:
 def facts(scored: Scored[AccountProfile]) -> tuple[object, ...]:
     item = scored.item
     return (
-        item.account, item.window_start_ms, item.window_end_ms, item.pane, item.alone_as,
-        item.absorbed, item.hits, item.linked, encode(item.sketch), scored.peer_group, scored.score,
+        *item._replace(sketch=encode(item.sketch)), scored.peer_group, scored.score,
         scored.p_value, scored.columns, scored.features.tobytes(), scored.z.tobytes(),
         scored.low.tobytes(), scored.high.tobytes(), scored.reasons, scored.bundle_version,
     )  # fmt: skip
 
 
-def run(timed: list[Any], saved: Path, find: type[FindClusters]) -> tuple[Any, Any]:
+def run(timed: list[Any], saved: Path, find: type[FindClusters], *more: Any) -> tuple[Any, Any]:
     """What is found: of each cluster all that is said of it and its members; and the singles."""
     folder = Path(mkdtemp(dir=saved.parent))  # workers get copies of what the pipeline refers to
 
@@ -81,10 +85,13 @@ def run(timed: list[Any], saved: Path, find: type[FindClusters]) -> tuple[Any, A
             | beam.Create(timed)
             | beam.Map(lambda timed: timed)
             | beam.WindowInto(FixedWindows(WEEK_MS / 1000))
-            | find(verified(saved), OPTIONS, 0.05, WEEK_MS, 0, 0)
+            | find(verified(saved), OPTIONS, 0.05, WEEK_MS, 0, 0, *more)
         )
+        singles = found.singles
+        if isinstance(found, FoundTogether):
+            singles |= "Each" >> beam.FlatMap(Singles.each)
         assert_that(found.clusters, check_clusters, label="clusters")
-        assert_that(found.singles, check_singles, label="singles")
+        assert_that(singles, check_singles, label="singles")
     clusters, singles = (pickle.loads((folder / n).read_bytes()) for n in ("clusters", "singles"))
     of_clusters = [
         (
@@ -141,6 +148,32 @@ def test_profiles_in_columns_give_what_they_give_one_by_one(
     monkeypatch.setattr(transforms._PoolFn, "_FULL", pooled)
     found = run(in_columns(profiles, shards, seed=shards), saved, FindClustersTogether)
     assert found == (clusters, singles)
+
+
+def test_names_of_before_and_received_indicators_are_told_of_those_in_columns(
+    saved: Path, profiles: Profiles, tmp_path: Path
+) -> None:
+    """One cluster fell apart, one grew into another, and the networks of some are watched."""
+    before = {
+        start_of(0): {"b0001": "c-apart", "b0002": "c-apart", "x0": "c-one", "x1": "c-two"},
+        start_of(1): {"b0003": "c-alone", "wide": "c-away"},
+    }
+    said = {start_of(0): {"c-apart": 70, "c-one": 3, "c-two": 9}, start_of(1): {"c-alone": 500}}
+    network = [int(profiles[0, f"b000{i}"].items(Items.NETWORK)[0][0]) for i in (3, 4)]
+    watched = [
+        Watched(f"i--{i}", "network", f"{value:014x}", "lab", 1.0, 1 << 42, None, LIVE)
+        for i, value in enumerate(network)
+    ]
+    write_watch_list(tmp_path / "watch.json", watched)
+    watching = Watching(str(tmp_path / "watch.json"), 0, WatchOptions({"lab": 1.0}))
+    how = KnownIds(before, said), (), watching
+    expected = run(one_by_one(profiles, saved), saved, FindClusters, *how)
+    for field in ("absorbed", "hits", "revision_offset"):
+        assert any(single[AccountProfile._fields.index(field)] for single in expected[1])
+    assert any("c-alone" in single for single in expected[1])
+    for shards in (1, 3):
+        found = run(in_columns(profiles, shards, shards), saved, FindClustersTogether, *how)
+        assert found == expected
 
 
 def test_accounts_in_columns_are_those_one_by_one(profiles: Profiles) -> None:
