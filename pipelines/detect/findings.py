@@ -83,9 +83,7 @@ class Judge:
         for old in scored.item.absorbed:
             row = self.resolved(scored).cluster
             row.update(
-                merged_into=row["cluster_id"],
-                cluster_id=old.cluster_id,
-                revision=max(old.revision, row["revision"]),
+                merged_into=row["cluster_id"], cluster_id=old.cluster_id, revision=old.revision
             )
             yield Finding(row, [])
 

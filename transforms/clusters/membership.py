@@ -11,7 +11,7 @@ from typing import NamedTuple
 from transforms.clusters.cannot_link import CannotLink, revision_offsets
 from transforms.clusters.links import Component, Link, Linkable
 from transforms.clusters.names import cluster_id, keep_ids
-from transforms.clusters.revisions import Count, Told
+from transforms.clusters.revisions import Count, Had
 from transforms.sharing.watch.evidence import NOTHING_REPORTED, Reported
 from transforms.sharing.watch.matching import Hit
 
@@ -65,7 +65,8 @@ class Remembered(NamedTuple):
         and the revision with which it ended.
       said: of the names in that report, a digest of all that it said of them.
       present: accounts of the window.
-      told: revisions of this window.
+      had: of names that somebody has left, or that are gone, who had them.
+      known: of names, the revisions of an earlier run in this window.
     """
 
     version: int = 0
@@ -76,13 +77,21 @@ class Remembered(NamedTuple):
     requests: int = 0
     said: Mapping[str, bytes] = {}
     present: frozenset[str] = frozenset()
-    told: Told = Told()
+    had: Mapping[str, Had] = {}
+    known: Mapping[str, int] = {}
 
     def names(self) -> dict[str, str]:
         """What the accounts of the window were called."""
         if not self.present:  # of an older version
             return dict(self.ids)
         return {account: name for account, name in self.ids.items() if account in self.present}
+
+    def groups(self) -> dict[str, frozenset[str]]:
+        """By name, the accounts of the window that had it in that report."""
+        found: dict[str, set[str]] = {}
+        for account in self.present:
+            found.setdefault(self.alone.get(account) or self.ids[account], set()).add(account)
+        return {name: frozenset(accounts) for name, accounts in found.items()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,8 +119,8 @@ class KnownIds:
             for start in reversed(near):
                 found.update(known[start])  # type: ignore[arg-type]
         seen = self.requests.get(window_start_ms, 0)
-        told = Told(self.revisions.get(window_start_ms, {}))
-        return Remembered(0, ids, revisions, requests=seen, told=told)
+        own = self.revisions.get(window_start_ms, {})
+        return Remembered(0, ids, revisions, requests=seen, known=own)
 
     def whole(self, window_start_ms: int, requests: int) -> Remembered:
         """What to begin a window with of which all requests are at hand, so many.
@@ -120,8 +129,8 @@ class KnownIds:
         of that run.
         """
         before = self.of(window_start_ms)
-        told = before.told if requests >= before.requests else Told()
-        return before._replace(requests=0, told=told)
+        known = before.known if requests >= before.requests else {}
+        return before._replace(requests=0, known=known)
 
 
 NO_IDS = KnownIds()
@@ -202,26 +211,24 @@ def assign(
     newly = dict(names.gone)
     for first, group in groups.items():
         newly.update({before.alone[a]: names.ids[first] for a in group if a in before.alone})
-    gone = _gone(before, newly, set(names.ids.values()))
+    caught_up = version >= before.requests
+    count = Count(events, before.groups(), before.had, before.known if caught_up else {})
+    gone = _gone(before, newly, set(names.ids.values()), count)
     absorbed: dict[str, list[Absorbed]] = {}
     # A restart reads everything anew, and knows at first less of the accounts than was known.
-    for old, (new, revision) in sorted(gone.items()) if version >= before.requests else ():
+    for old, (new, revision) in sorted(gone.items()) if caught_up else ():
         absorbed.setdefault(new, []).append(Absorbed(old, revision))
     links = {c.cluster_id: c.links for c in components}
     offsets = revision_offsets(groups, events, cannot_link)
-    count = Count(before.told, None)
-    if version >= max(before.version, before.requests):
-        now = {names.ids[first]: group for first, group in (groups | alone).items()}
-        count = Count(before.told, _left(now, before) | before.gone.keys())
     memberships = []
     ids, revisions, apart = dict(before.ids), dict(before.revisions), {}
     for first, group in (groups | alone).items():
         name = names.ids[first]
         taken_over = tuple(absorbed.get(name, ()))
-        requests = sum(events[a] for a in group)
-        revision = count.revision(name, requests + offsets.get(first, 0), len(group))
-        more = revision - requests
-        revisions[name] = max(revisions.get(name, 0), revision)
+        number = sum(events[a] for a in group) + offsets.get(first, 0)
+        more = count.offset(name, group, number)
+        revisions[name] = max(revisions.get(name, 0), number + more)
+        more += offsets.get(first, 0)
         for account, shared in zip(group, links.get(first, ((),)), strict=True):
             if len(group) > 1 or ids.setdefault(account, name) == name:
                 ids[account] = name
@@ -229,11 +236,9 @@ def assign(
                 apart[account] = name
             said = Membership(version, name, len(group), shared, taken_over, revision_offset=more)
             memberships.append((account, said))
-    for old, (new, revision) in gone.items():
-        count.gone(old, revision, new)
     remembered = Remembered(
         version, ids, revisions, gone, apart, before.requests, present=frozenset(events),
-        told=count.told(),
+        had=count.had, known=before.known,
     )  # fmt: skip
     return Report(memberships, remembered)
 
@@ -271,19 +276,8 @@ def _digest(values: object) -> bytes:
     return blake2b(repr(values).encode(), digest_size=8).digest()
 
 
-def _left(groups: Mapping[str, Sequence[str]], before: Remembered) -> set[str]:
-    """Names that an account had in this window before, and has no more."""
-    return {
-        was
-        for name, group in groups.items()
-        for account in group
-        if account in before.present
-        and (was := before.alone.get(account) or before.ids.get(account)) not in (None, name)
-    }
-
-
 def _gone(
-    before: Remembered, newly: Mapping[str, str], alive: set[str]
+    before: Remembered, newly: Mapping[str, str], alive: set[str], count: Count
 ) -> dict[str, tuple[str, int]]:
     """Names that have gone, now and before, each to a living one."""
     found = {
@@ -294,4 +288,4 @@ def _gone(
     for old, new in newly.items():
         if old in before.revisions and old not in alive:
             found[old] = new, before.revisions[old] + 1
-    return found
+    return {old: (new, max(revision, count.gone(old))) for old, (new, revision) in found.items()}
