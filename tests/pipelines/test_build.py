@@ -12,7 +12,13 @@ from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
 
 from pipelines.dataflow.translate import Kind, example_plan
-from pipelines.detect.build import _newest_profiles, _revision_and_pane, _with_latest_pane, build
+from pipelines.detect.build import (
+    _newest_profiles,
+    _reading,
+    _revision_and_pane,
+    _with_latest_pane,
+    build,
+)
 from tests.pipelines.test_findings import profile
 from tests.support.events import START_MS
 from transforms.coverage.layout import DAY_MS
@@ -91,3 +97,13 @@ def test_the_row_of_a_window_that_is_over_says_so(
     assert said == {"revision": now[0], "pane": told, "key": "a"}
     assert row["pane"] == now[1]
     assert _revision_and_pane(said) == (now[0], told)
+
+
+def test_flink_alone_is_given_a_pace_which_is_that_of_the_settings() -> None:
+    with example_plan("endless") as plan:
+        assert _reading(replace(plan, runner="prism")).pace is None
+        pace = _reading(replace(plan, runner="flink")).pace
+        assert pace is not None
+        assert pace.window_ms == plan.config.profiles.window_ms
+        assert pace.lateness_ms == plan.config.ingest.allowed_lateness_ms
+        assert pace.settle_ms > plan.config.sessions.early_firing_ms

@@ -47,8 +47,10 @@ class Count:
 
     def offset(self, name: str, group: Iterable[str], number: int) -> int:
         """What the revision of a name counts beside this number, its requests."""
-        accounts, before = frozenset(group), self._before.get(name, frozenset())
-        had = self.had.get(name)
+        had, before = self.had.get(name), self._before.get(name, frozenset())
+        if had is None and not before and name not in self._known:
+            return 0  # nearly all, where input ends
+        accounts = frozenset(group)
         if had is None and before - accounts:
             had = Had(before, 0)
         if had is not None and accounts != before:
