@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bench.case import Case, write_rows
 from pipelines.parts import decoder, embeds_texts, session_options
-from transforms.coverage.fold import fold_together
+from transforms.coverage.fold import fold_stretches
 from transforms.embedding.embed import place
 from transforms.embedding.hashing import HashingEmbedder
 from transforms.ingest.batch import Events
@@ -30,7 +30,7 @@ def sessions_without_beam(case: Case) -> Named:
         for batch in read_range(str(case.events), 0, size, config.ingest.batch_records)
     ])  # fmt: skip
     events = events.take(first_seen(events.event_hash, []))
-    folded = fold_together(events, options.slice_ms)
+    folded = fold_stretches(events, options.gap_ms, options.max_length_ms)
     return cut_stack(keyed_together(folded, options.max_length_ms), options.gap_ms)
 
 

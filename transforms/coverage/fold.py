@@ -1,6 +1,8 @@
-"""Folds a batch of events into one partial sketch per account, payment fingerprint and time slice.
+"""Folds a batch of events into partial sketches, each of one account and payment fingerprint.
 
-The whole batch is sorted a few times in numpy; Python runs once per partial sketch, not per event,
+A partial sketch is of an aligned slice of time where input has no end, because nobody knows what
+comes yet, or of a stretch without a pause, of which there are fewer, where it has one. The whole
+batch is sorted a few times in numpy; Python runs once per partial sketch, not per event,
 and then only takes that sketch's part of the columns.
 """
 
@@ -27,7 +29,7 @@ _EMPTY = np.empty(0, np.int64)
 
 
 class Partial(NamedTuple):
-    """Events of one account and payment fingerprint within one time slice."""
+    """Events of one account and payment fingerprint, all of one session."""
 
     account: str
     payment: str
@@ -63,19 +65,62 @@ def fold(events: Events, slice_ms: int) -> Iterator[Partial]:
 
 
 def fold_together(events: Events, slice_ms: int) -> Folded:
-    """The partial sketches of a batch.
+    """The partial sketches of a batch, in slices.
 
     Args:
       events: n events, at least one, with coordinates, cells and nearness filled in.
       slice_ms: length of the aligned time slices; at most the session gap, so that the events of a
         slice belong to one session whatever happens around them.
     """
-    accounts, account_index = _factorise(events.account)
-    payments, payment_index = _factorise(events.payment)
-    slices, slice_index = np.unique(events.time_ms // slice_ms, return_inverse=True)
-    key = (account_index * len(payments) + payment_index) * len(slices) + slice_index
-    group_keys, group = np.unique(key, return_inverse=True)
-    count = len(group_keys)
+    who = _who(events)
+    _, number = np.unique(events.time_ms // slice_ms, return_inverse=True)
+    return _folded(events, who, who.pair * (int(number.max()) + 1) + number)
+
+
+def fold_stretches(events: Events, gap_ms: int, max_length_ms: int) -> Folded:
+    """The partial sketches of a batch, in stretches: what the batch has of a session in one piece.
+
+    Args:
+      events: as in `fold_together`.
+      gap_ms: a pause this long ends a stretch, as it ends a session.
+      max_length_ms: aligned blocks of this length do, too.
+    """
+    who = _who(events)
+    order = np.lexsort((events.time_ms, who.pair))
+    pair, time = who.pair[order], events.time_ms[order]
+    fresh = np.zeros(len(order), np.int64)
+    fresh[1:] = (
+        (np.diff(pair) > 0) | (np.diff(time) >= gap_ms) | (np.diff(time // max_length_ms) > 0)
+    )
+    number = np.empty(len(order), np.int64)
+    number[order] = np.cumsum(fresh)
+    return _folded(events, who, number)
+
+
+class _Who(NamedTuple):
+    """Distinct names, and the place of each event's among them, int64 of shape (n,)."""
+
+    accounts: list[str]
+    payments: list[str]
+    account: Int64
+    payment: Int64
+
+    @property
+    def pair(self) -> Int64:
+        """A number for each account with a payment fingerprint."""
+        return self.account * len(self.payments) + self.payment
+
+
+def _who(events: Events) -> _Who:
+    accounts, account = _factorise(events.account)
+    payments, payment = _factorise(events.payment)
+    return _Who(accounts, payments, account, payment)
+
+
+def _folded(events: Events, who: _Who, number: Int64) -> Folded:
+    """One sketch for each number; no two accounts or payment fingerprints have one together."""
+    numbers, group = np.unique(number, return_inverse=True)
+    count = len(numbers)
     order = np.argsort(group, kind="stable")
     starts = np.searchsorted(group[order], np.arange(count))
 
@@ -85,8 +130,8 @@ def fold_together(events: Events, slice_ms: int) -> Folded:
     created = np.where(events.account_created_ms > 0, events.account_created_ms, layout.NEVER_MS)
     created = np.minimum.reduceat(created[order], starts)
     bins = _bins(events, group, count)
-    account_hash = np.array([hash64(a) for a in accounts], np.uint64)[account_index]
-    payment_hash = np.array([hash64(p) if p else 0 for p in payments], np.uint64)[payment_index]
+    account_hash = np.array([hash64(a) for a in who.accounts], np.uint64)[who.account]
+    payment_hash = np.array([hash64(p) if p else 0 for p in who.payments], np.uint64)[who.payment]
     items = _items(events, payment_hash, group, count)
     groups = _groups(events, account_hash, group, count)
     placed = np.flatnonzero(events.cells != NO_CELL)
@@ -113,8 +158,8 @@ def fold_together(events: Events, slice_ms: int) -> Folded:
         coordinates.vector_sum,
         coordinates.fourier_sum,
     )
-    account, payment = np.divmod(group_keys // len(slices), len(payments))
-    return Folded(accounts, payments, account, payment, stack)
+    one = order[starts]
+    return Folded(who.accounts, who.payments, who.account[one], who.payment[one], stack)
 
 
 def _factorise(values: NDArray[np.object_]) -> tuple[list[str], NDArray[np.int64]]:

@@ -12,7 +12,7 @@ from apache_beam.utils.timestamp import Duration, Timestamp
 from apache_beam.utils.windowed_value import PaneInfo, PaneInfoTiming, WindowedValue
 
 from transforms.coverage.combine import MergeSketches
-from transforms.coverage.fold import Folded, Partial, fold, fold_together
+from transforms.coverage.fold import Folded, Partial, fold, fold_stretches
 from transforms.coverage.sketch import CoverageSketch, empty, encode
 from transforms.ingest.batch import Events
 from transforms.sessions.endless import CombineNowAndThen, OpenSessions, Report
@@ -92,23 +92,21 @@ class FoldEvents(beam.PTransform):  # type: ignore[misc]
 @dataclass(eq=False)
 class FoldTogether(beam.PTransform):  # type: ignore[misc]
     """Folds batches of events into partial sketches in columns, for input that ends: nothing after
-    it looks at a time of Beam's, and a sketch by itself costs more than what is in it."""
+    it looks at a time of Beam's, and a sketch by itself costs more than what is in it. So they are
+    of stretches, and not of slices."""
 
     options: SessionOptions
 
     def expand(self, batches: beam.PCollection[Events]) -> beam.PCollection[Folded]:
-        return batches | "Fold" >> beam.ParDo(
-            _FoldTogetherFn(self.options.slice_ms)
-        ).with_output_types(Folded)
+        return batches | "Fold" >> beam.ParDo(_FoldTogetherFn(self.options)).with_output_types(
+            Folded
+        )
 
 
 class _Gather(beam.DoFn):  # type: ignore[misc]
     """Gathers what a bundle brings, so that keys meet before the shuffle, up to `_FULL` events."""
 
-    _FULL = 20_000
-
-    def __init__(self, slice_ms: int) -> None:
-        self._slice_ms = slice_ms
+    _FULL = 50_000
 
     def start_bundle(self) -> None:
         self._waiting: list[Events] = []
@@ -127,6 +125,9 @@ class _Gather(beam.DoFn):  # type: ignore[misc]
 
 
 class _FoldFn(_Gather):
+    def __init__(self, slice_ms: int) -> None:
+        self._slice_ms = slice_ms
+
     def process(self, batch: Events) -> Iterator[Any]:
         for partial in self._fold(self._add(batch)):
             yield window.TimestampedValue(partial, at_ms(partial.sketch.first_ms))
@@ -141,16 +142,21 @@ class _FoldFn(_Gather):
 
 
 class _FoldTogetherFn(_Gather):
+    def __init__(self, options: SessionOptions) -> None:
+        self._options = options
+
     def process(self, batch: Events) -> Iterator[Any]:
         events = self._add(batch)
         if events is not None:
-            yield fold_together(events, self._slice_ms)
+            yield self._fold(events)
 
     def finish_bundle(self) -> Iterator[Any]:
         events = self._all()
         if events is not None:
-            folded = fold_together(events, self._slice_ms)
-            yield WindowedValue(folded, _THE_END, (window.GlobalWindow(),))
+            yield WindowedValue(self._fold(events), _THE_END, (window.GlobalWindow(),))
+
+    def _fold(self, events: Events) -> Folded:
+        return fold_stretches(events, self._options.gap_ms, self._options.max_length_ms)
 
 
 @dataclass(eq=False)

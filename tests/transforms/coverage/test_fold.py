@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.events import START_MS, random_events
 from tests.support.sketches import events_of
 from transforms.coverage import layout
-from transforms.coverage.fold import Partial, fold
+from transforms.coverage.fold import Partial, fold, fold_stretches
 from transforms.coverage.layout import Bins, Items, Sum
 from transforms.coverage.sketch import CoverageSketch, encode, merge
 from transforms.embedding.space import AXES, NO_CELL
@@ -69,6 +69,36 @@ def test_events_at_a_slice_boundary_fall_on_its_two_sides() -> None:
     events = events_of("a", times, np.zeros((4, AXES), np.int8))
     found = sorted((p.sketch.first_ms, p.sketch.events) for p in fold(events, 5 * MINUTE))
     assert found == [(edge - 1, 1), (edge, 2), (edge + 5 * MINUTE, 1)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 200), st.integers(0, 10_000), st.sampled_from([10, 30, 100]))
+def test_a_stretch_is_all_of_a_pair_between_two_pauses(n: int, seed: int, gap: int) -> None:
+    events = random_events(n, seed, accounts=2, payments=2, span_ms=layout.DAY_MS)
+    block_ms = 360 * MINUTE
+    expected = []
+    pairs = sorted(set(zip(events.account, events.payment, strict=True)))
+    for account, payment in pairs:
+        own = events.take(np.flatnonzero((events.account == account) & (events.payment == payment)))
+        times = sorted(own.time_ms.tolist())
+        piece: list[int] = []
+        for time, after in zip(times, [*times[1:], None], strict=True):
+            piece.append(time)
+            ends = after is None or after - time >= gap * MINUTE
+            if ends or after // block_ms != time // block_ms:
+                expected.append((account, payment, piece[0], piece[-1], len(piece)))
+                piece = []
+    found = [
+        (p.account, p.payment, p.sketch.first_ms, p.sketch.last_ms, p.sketch.events)
+        for p in fold_stretches(events, gap * MINUTE, block_ms).partials()
+    ]
+    assert sorted(found) == sorted(expected)
+
+
+@pytest.mark.parametrize(("pause_ms", "stretches"), [(30 * MINUTE - 1, 1), (30 * MINUTE, 2)])
+def test_a_pause_of_the_gap_ends_a_stretch(pause_ms: int, stretches: int) -> None:
+    events = events_of("a", START_MS + np.array([0, pause_ms]), np.zeros((2, AXES), np.int8))
+    assert len(list(fold_stretches(events, 30 * MINUTE, layout.DAY_MS).partials())) == stretches
 
 
 def test_there_is_one_partial_for_each_account_payment_and_slice() -> None:
