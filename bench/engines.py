@@ -1,5 +1,6 @@
-"""The whole of `distilwatch detect` on each engine of this machine, over input that ends.
+"""The whole of `distilwatch detect` on each engine of this machine.
 
+Its input ends; but on Prism it is a topic without an end, and is drained when all has been read.
 What belongs to the job counts: on Prism its process, on Flink the job's server, the task managers
 with their workers, the job manager and its coordinator; not the Kafka broker. Servers that are
 there before a job, as a cluster is, are started before the clock; workers are not.
@@ -16,6 +17,8 @@ from functools import partial
 from pathlib import Path
 
 from bench.case import LEVELS, Case
+from bench.stream import Stream
+from pipelines.config import describe
 from pipelines.console import Console
 from pipelines.detect import DetectOptions, detect
 
@@ -33,12 +36,16 @@ def detect_and_list(case: Case, folder: str, inputs: list[str], runner: str) -> 
     )
     with Console(as_json=True) as console:
         detect(options, console)
+    _list_sessions(Path(folder, "out.duckdb"), folder)
+
+
+def _list_sessions(database: Path, folder: str) -> None:
     import duckdb
 
-    with duckdb.connect(f"{folder}/out.duckdb", read_only=True) as tables:
+    with duckdb.connect(str(database), read_only=True) as tables:
         found = tables.execute(
-            "SELECT session_id, request_count, score, p_value FROM session_scores "
-            "WHERE level IN (?, ?)",
+            "SELECT session_id, request_count, score, p_value FROM current_sessions "
+            "WHERE level IN (?, ?) AND pane <> 'early'",
             list(LEVELS.values()),
         ).fetchall()
     Path(folder, "sessions").write_text("".join(json.dumps(row) + "\n" for row in found))
@@ -53,6 +60,20 @@ def from_topic(case: Case, folder: str) -> None:
     """`detect` over the case's topic, to the end that it has."""
     assert case.topic is not None
     detect_and_list(case, folder, [case.topic], "direct")
+
+
+def on_prism(case: Case, folder: str) -> None:
+    """`detect` over the case's topic as one without an end, drained when all was read."""
+    assert case.topic is not None
+    run = case.config.run.model_copy(update={"on_stop": "drain"})
+    own = Path(folder, "prism")
+    own.mkdir()
+    config = own / "settings.yaml"
+    config.write_text(describe(case.config.model_copy(update={"run": run})))
+    stream = Stream(case, config, case.topic, own)
+    with stream.running():
+        stream.until_read(case.count)
+    _list_sessions(stream.database, folder)
 
 
 @contextmanager

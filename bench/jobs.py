@@ -18,7 +18,7 @@ from apache_beam.ml.inference.base import RunInference
 
 from bench.baseline import DedupeByGroup, dedupe_by_state, per_event_sessions
 from bench.case import LEVELS, Case, write_rows, write_scored
-from bench.engines import from_file, from_topic, on_flink
+from bench.engines import from_file, from_topic, on_flink, on_prism
 from bench.in_bytewax import run_bytewax
 from bench.in_quix import run_quix
 from bench.limit import limit
@@ -163,7 +163,7 @@ JOBS: dict[str, Job] = {
     "quix": run_quix,
     "detect": from_file,
     "detect-kafka": from_topic,
-    "detect-prism": partial(from_file, runner="prism"),
+    "detect-prism": on_prism,
 }
 """Jobs by name. Those of `detect` are the product's whole job, with profiles, clusters and tables;
 the others go from records to scored sessions, event by event or with the product's parts."""
@@ -171,7 +171,7 @@ the others go from records to scored sessions, event by event or with the produc
 SERVED = {"detect-flink-1": partial(on_flink, 1), "detect-flink-2": partial(on_flink, 2)}
 """Jobs that need servers which are there before the clock starts."""
 
-NEEDS_KAFKA = {"quix", "detect-kafka"}
+NEEDS_KAFKA = {"quix", "detect-kafka", "detect-prism"}
 """Jobs that read the case's topics."""
 
 

@@ -12,11 +12,7 @@ are shorter; and the limits of alerts, which are wide, so that there are enough 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -29,14 +25,15 @@ import numpy as np
 import orjson
 
 from bench import needs, zipf
-from bench.case import Case, prepare_zipf
+from bench.case import prepare_zipf
+from bench.stream import Stream
 from bench.throughput import ONE_THREAD, machine
 from infra.local.services import KafkaBroker
 from pipelines.config import describe, load_config
 
 _GROUP = 6  # accounts that share a card
 _WARM = 500  # events before the backlog, for all steps to have started
-_PATIENCE_S = 900.0
+_REQUESTS, _ALERTS = "requests", "alerts"
 
 
 @dataclass(frozen=True)
@@ -99,84 +96,23 @@ def requests(count: int, seed: int, keys: int) -> Iterator[dict[str, Any]]:
         yield request
 
 
-class _Stream:
-    """`detect` on a topic without an end."""
+def told(broker: KafkaBroker, topic: str, since_s: float) -> list[float]:
+    """Latency of each alert in a topic that counts requests from some time on, seconds."""
+    from kafka import KafkaConsumer
 
-    def __init__(self, case: Case, config: Path, broker: KafkaBroker, folder: Path) -> None:
-        self._broker, self._folder = broker, folder
-        self._process: subprocess.Popen[bytes]
-        self.topic, self.alerts = "requests", "alerts"
-        source, alerts = broker.create_topic(self.topic), broker.create_topic(self.alerts)
-        self._database = folder / "stream.duckdb"
-        self._command = [
-            sys.executable, "-m", "pipelines.cli", "detect", "--input", f"{source}?bounded=false",
-            "--bundle", str(case.bundle), "--config", str(config),
-            "--output", f"duckdb:///{self._database}", "--output", alerts, "--json",
-        ]  # fmt: skip
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """While the block runs."""
-        with (
-            (self._folder / "stream.log").open("wb") as log,
-            subprocess.Popen(
-                self._command, stdout=log, stderr=log, env=os.environ | ONE_THREAD
-            ) as process,
-        ):
-            self._process = process
-            try:
-                yield
-            finally:
-                process.send_signal(signal.SIGINT)
-                try:
-                    process.wait(120)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-
-    def read(self) -> int:
-        """Records whose count is in the tables."""
-        import duckdb
-
-        with (
-            contextlib.suppress(duckdb.Error),
-            duckdb.connect(str(self._database), read_only=True) as tables,
-        ):
-            found = tables.execute("SELECT max(records_read) FROM run_balance").fetchone()
-            return int(found[0] or 0) if found else 0
-        return 0
-
-    def until_read(self, count: int) -> float:
-        """Waits until so many were read, and returns the time.
-
-        Raises:
-          RuntimeError: it takes too long, or the job has ended.
-        """
-        deadline = time.monotonic() + _PATIENCE_S
-        while self.read() < count:
-            ended = self._process.poll() is not None
-            if ended or time.monotonic() > deadline:
-                said = (self._folder / "stream.log").read_text()[-2_000:]
-                raise RuntimeError(f"only {self.read()} of {count} were read: {said}")
-            time.sleep(0.5)
-        return time.monotonic()
-
-    def told(self, since_s: float) -> list[float]:
-        """Latency of each alert that counts requests from some time on, seconds."""
-        from kafka import KafkaConsumer
-
-        consumer = KafkaConsumer(
-            self.alerts, bootstrap_servers=self._broker.address, auto_offset_reset="earliest",
-            consumer_timeout_ms=5_000,
-        )  # fmt: skip
-        try:
-            newest = [
-                (record.timestamp / 1000, orjson.loads(record.value)["last_seen"])
-                for record in consumer
-            ]
-        finally:
-            consumer.close()
-        seen = [(at, datetime.fromisoformat(last).timestamp()) for at, last in newest]
-        return sorted(at - last for at, last in seen if last >= since_s)
+    consumer = KafkaConsumer(
+        topic, bootstrap_servers=broker.address, auto_offset_reset="earliest",
+        consumer_timeout_ms=5_000,
+    )  # fmt: skip
+    try:
+        newest = [
+            (record.timestamp / 1000, orjson.loads(record.value)["last_seen"])
+            for record in consumer
+        ]
+    finally:
+        consumer.close()
+    seen = [(at, datetime.fromisoformat(last).timestamp()) for at, last in newest]
+    return sorted(at - last for at, last in seen if last >= since_s)
 
 
 def measure(backlog: int, seconds: int, early_firing_s: int, folder: Path) -> Found:
@@ -197,12 +133,13 @@ def measure(backlog: int, seconds: int, early_firing_s: int, folder: Path) -> Fo
     )
     case = prepare_zipf(folder, traffic, load_config(config))
     with KafkaBroker() as broker:
-        stream = _Stream(case, config, broker, folder)
+        source, alerts = broker.create_topic(_REQUESTS), broker.create_topic(_ALERTS)
+        stream = Stream(case, config, source, folder, ["--output", alerts])
         producer = KafkaProducer(bootstrap_servers=broker.address, linger_ms=5)
 
         def send(request: dict[str, Any]) -> None:
             request["event_time"] = int(time.time() * 1000)
-            producer.send(stream.topic, orjson.dumps(request))
+            producer.send(_REQUESTS, orjson.dumps(request))
 
         def burst(count: int, seed: int) -> float:
             began = time.monotonic()
@@ -225,7 +162,7 @@ def measure(backlog: int, seconds: int, early_firing_s: int, folder: Path) -> Fo
             sent = count / (time.monotonic() - started)
             stream.until_read(_WARM + backlog + count)
             time.sleep(early_firing_s + 10)
-            latencies = stream.told(since_s)
+            latencies = told(broker, _ALERTS, since_s)
         producer.close()
     return Found(rate, sent, tuple(latencies))
 
@@ -239,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     needs.use_local_services()
     with tempfile.TemporaryDirectory(prefix="distilwatch-latency-") as folder:
-        os.environ["DISTILWATCH_HOME"] = folder
+        os.environ.update(ONE_THREAD, DISTILWATCH_HOME=folder)
         found = measure(args.backlog, args.seconds, args.early_firing, Path(folder))
     print("\n".join([machine(), *found.lines()]))
 

@@ -13,7 +13,7 @@ _PACKAGES = {"bytewax": ["bytewax"], "quix": ["quixstreams"]}
 _SERVICES: dict[str, list[Callable[[], object]]] = {
     "quix": [kafka_libs],
     "detect-kafka": [kafka_libs],
-    "detect-prism": [prism_location],
+    "detect-prism": [kafka_libs, prism_location],
     "detect-flink-1": [flink_libs],
     "detect-flink-2": [flink_libs],
 }

@@ -1,8 +1,9 @@
 """Whether an event costs the same, however many there are and however many keys.
 
-`python -m bench.scaling` runs the whole of `detect` over 10⁴, 10⁵ and 10⁶ events of 10⁴ keys, and
-over 10⁵ events of 10³ to 10⁶ keys, each in a process of its own. What the start of a run costs is
-told from what an event costs by the difference of two sizes.
+`python -m bench.scaling` runs the whole of `detect` over 10⁴ to 10⁷ events of 10⁴ keys, and over
+10⁵ events of 10³ to 10⁶ keys, each in a process of its own. What the start of a run costs is told
+from what an event costs by the difference of two sizes. 10⁷ events are a file of 14 GB, and need as
+much memory.
 """
 
 from __future__ import annotations
@@ -55,12 +56,13 @@ def table(found: Sequence[tuple[int, int, Timing]]) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser("python -m bench.scaling", description=__doc__)
-    parser.add_argument("--events", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--keys", type=int, nargs="+", default=[1_000, 100_000, 1_000_000])
+    parser.add_argument("--events", type=int, nargs="*", default=[10**n for n in range(4, 8)])
+    parser.add_argument("--keys", type=int, nargs="*", default=[1_000, 100_000, 1_000_000])
+    parser.add_argument("--of", type=int, default=100_000, help="events of so many keys (100000)")
     parser.add_argument("--job", choices=ALL_JOBS, default="detect")
     args = parser.parse_args(argv)
     sizes = [(events, 10_000) for events in args.events]
-    sizes += [(args.events[len(args.events) // 2], keys) for keys in args.keys]
+    sizes += [(args.of, keys) for keys in args.keys]
     found = []
     for events, keys in sizes:
         with tempfile.TemporaryDirectory(prefix="distilwatch-scaling-") as folder:

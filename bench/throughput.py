@@ -50,7 +50,7 @@ WHAT = {
     "quix": "event by event as a Quix Streams application, from Kafka, state in RocksDB",
     "detect": "the whole of `distilwatch detect`: profiles, clusters, tables, too",
     "detect-kafka": "the same from a Kafka topic",
-    "detect-prism": "the same on Prism, which drops profiles and clusters of input that ends",
+    "detect-prism": "the same on Prism, from a topic without an end that is then drained",
     "detect-flink-1": "the same on Flink, one slot, start of workers included",
     "detect-flink-2": "the same on Flink, two slots",
 }
