@@ -1,7 +1,8 @@
 """Measures what docs/performance.md says, and puts the figures into the page.
 
 `python -m bench.publish` runs every bench that the page has a part of, one after the other, which
-takes an hour or more; with names, these only. A bench that fails leaves its part as it is.
+takes an hour or more; with names, these only. What stands behind `--` is handed on to the one that
+is named, and the page says so. A bench that fails leaves its part as it is.
 """
 
 from __future__ import annotations
@@ -42,50 +43,55 @@ PARTS: dict[str, list[str]] = {
 """Parts of the page, and the modules that make them, with their arguments."""
 
 
-def command_of(name: str) -> str:
+def command_of(name: str, more: Sequence[str] = ()) -> str:
     """As people type it."""
-    return " ".join(["python -m", *PARTS[name]])
+    return " ".join(["python -m", *PARTS[name], *more])
 
 
-def as_lines(name: str, said: str) -> list[str]:
+def as_lines(name: str, said: str, more: Sequence[str] = ()) -> list[str]:
     """What a command said, as lines of the page: tables as they are, all else as it was printed."""
     lines = said.rstrip().splitlines()
     plain = not any(line.startswith("|") for line in lines)
     body = ["```text", *lines, "```"] if plain else lines
-    return [f"`{command_of(name)}`:", "", *body]
+    return [f"`{command_of(name, more)}`:", "", *body]
 
 
-def measure(name: str, folder: Path) -> list[str]:
-    """Runs a bench and returns the lines of its part.
+def measure(name: str, folder: Path, more: Sequence[str] = ()) -> list[str]:
+    """Runs a bench, with more arguments, and returns the lines of its part.
 
     Raises:
       CalledProcessError: it failed; it has said why.
     """
-    module, *more = PARTS[name]
+    module, *given = [*PARTS[name], *more]
     if name == "comparison":
-        more = [*more, "--out", str(folder)]
+        given += ["--out", str(folder)]
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", module, *more],
+        [sys.executable, "-W", "ignore", "-m", module, *given],
         stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
     if name == "comparison":
         shutil.copy(folder / "comparison.svg", PLOT)
-    return as_lines(name, done.stdout)
+    return as_lines(name, done.stdout, more)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures and writes; 1 when something failed."""
     parser = argparse.ArgumentParser("python -m bench.publish", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PARTS))
-    names = parser.parse_args(argv).names or list(PARTS)
+    given = list(sys.argv[1:] if argv is None else argv)
+    at = given.index("--") if "--" in given else len(given)
+    more = given[at + 1 :]
+    names = parser.parse_args(given[:at]).names or list(PARTS)
+    if more and len(names) != 1:
+        parser.error("arguments behind -- are for one part; name it")
     if unknown := set(names) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     failed = []
     with tempfile.TemporaryDirectory(prefix="distilwatch-publish-") as folder:
         for name in names:
-            print(f"{name}: {command_of(name)}", file=sys.stderr)
+            print(f"{name}: {command_of(name, more)}", file=sys.stderr)
             try:
-                lines = measure(name, Path(folder))
+                lines = measure(name, Path(folder), more)
             except subprocess.CalledProcessError:
                 failed.append(name)
                 continue

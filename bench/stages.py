@@ -11,7 +11,7 @@ from typing import TypeVar
 from bench.case import Case
 from pipelines.parts import decoder, embeds_texts, session_options
 from transforms.clusters.capabilities import taken_capabilities
-from transforms.coverage.fold import Partial, fold
+from transforms.coverage.fold import Partial, fold, fold_stretches
 from transforms.coverage.sketch import CoverageSketch, decode, encode, merge
 from transforms.embedding.embed import place
 from transforms.embedding.hashing import HashingEmbedder
@@ -69,11 +69,12 @@ class _Clock:
 def stage_rates(case: Case) -> list[Stage]:
     """Rates of the stages that an event passes, in their order.
 
-    One partial sketch is merged into its account's and, where there is one, its payment
-    fingerprint's; sessions by time are left to Beam.
+    From partial sketches on they are those of input without an end, one sketch at a time: one is
+    merged into its account's and, where there is one, its payment fingerprint's; sessions by time
+    are left to Beam.
     """
     config, bundle = case.config, case.verified().load()
-    clock = _Clock(case.count)
+    clock, sessions = _Clock(case.count), session_options(config)
     decoding = decoder(config)
     embedder = HashingEmbedder() if embeds_texts(config) else None
     path, size = str(case.events), case.events.stat().st_size
@@ -92,8 +93,11 @@ def stage_rates(case: Case) -> list[Stage]:
     whole = whole.take(first_seen(whole.event_hash, []))
     clock.note("deduplicate", "events", case.count, began)
     began = time.process_time()
-    partials = list(fold(whole, session_options(config).slice_ms))
-    clock.note("fold", "events", case.count, began)
+    fold_stretches(whole, sessions.gap_ms, sessions.max_length_ms)
+    clock.note("fold, input that ends", "events", case.count, began)
+    began = time.process_time()
+    partials = list(fold(whole, sessions.slice_ms))
+    clock.note("fold, in slices", "events", case.count, began)
 
     sketches = [partial.sketch for partial in partials]
     encoded = clock.each("encode sketches", "sketches", encode, sketches)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.case import Case
 
-_PATIENCE_S = 900.0
+PATIENCE_S = 900.0
 _LOOK_EVERY_S = 0.5
 
 
@@ -57,12 +57,13 @@ class Stream:
             self._process = process
             try:
                 yield
-                process.send_signal(signal.SIGINT)
-                process.wait(_PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                raise RuntimeError(f"it did not stop: {self._said()}") from None
             finally:
-                process.kill()
+                process.send_signal(signal.SIGINT)
+                try:
+                    process.wait(PATIENCE_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    raise RuntimeError(f"it did not stop: {self._said()}") from None
 
     def read(self) -> int:
         """Records whose count is in the tables."""
@@ -82,7 +83,7 @@ class Stream:
         Raises:
           RuntimeError: it takes too long, or the job has ended.
         """
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + PATIENCE_S
         while (read := self.read()) < count:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"only {read} of {count} were read: {self._said()}")

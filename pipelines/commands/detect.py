@@ -81,9 +81,15 @@ def _tell(asked: DetectOptions, costs: Sequence[str], console: Console) -> None:
     console.result(told | {"warnings": list(plan.warnings)}, lines)
 
 
-def _next(uri: str, summary: DetectSummary) -> list[str]:
+def _with(config: Path | None) -> str:
+    return "" if config is None else f" --config {config}"
+
+
+def _next(uri: str, summary: DetectSummary, config: Path | None) -> list[str]:
     """What to do with a database."""
     then = []
+    if summary.untold:
+        then.append(f"distilwatch alerts send --output {uri}{_with(config)}")
     if summary.health.get("refused"):
         then.append(f"distilwatch dlq list --output {uri}")
     if summary.rows.get("flagged_clusters"):
@@ -170,6 +176,9 @@ def detect(
     events changes nothing: rows are kept by id and revision. Beam's own options may follow after
     `--`.
 
+    The exit code is 2 when input that ends is scored and its tables are written, but somebody on
+    call could not be told: the message waits for the next `distilwatch alerts send`.
+
     \b
     Examples:
       distilwatch detect --input live.jsonl --bundle bundle --output duckdb:///out.duckdb
@@ -249,7 +258,8 @@ def detect(
             _tell(asked, [cost.line() for cost in costs or ()], console)
             return 0
         summary = run(asked, console)
-        then = next((_next(uri, summary) for uri in outputs if uri.startswith("duckdb:")), [])
+        kept = (uri for uri in outputs if uri.startswith("duckdb:"))
+        then = next((_next(uri, summary, config_path) for uri in kept), [])
         if summary.savepoint:
             then.append(
                 f"distilwatch detect … --runner flink --run-id {summary.run_id} "
@@ -257,4 +267,6 @@ def detect(
             )
         wrote = outputs if summary.complete else ()
         console.result(summary.as_dict(), summary.lines(), wrote, then if wrote else ())
-    return 130 if summary.interrupted else 0 if summary.complete else 2
+    if summary.interrupted:
+        return 130
+    return 0 if summary.complete and not summary.untold else 2

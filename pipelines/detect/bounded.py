@@ -53,11 +53,13 @@ def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
             with span("write", output=scheme_of(uri)):
                 delivered |= _write(uri, plan, folder)
         rows = {name: staged(folder, name).num_rows for name in TABLES}
-        rows["alerts"] = _tell(plan, console, folder) if options.alerts else 0
+        rows["alerts"], untold = _tell(plan, console, folder) if options.alerts else (0, 0)
         health = {row["metric"]: row["value"] for row in staged(folder, "run_health").to_pylist()}
         about["records"] = health.get("read", 0)
     told_at_the_end(plan, health, rows)
-    return DetectSummary(plan.run_id, plan.bundle_version, health, rows, delivered=delivered)
+    return DetectSummary(
+        plan.run_id, plan.bundle_version, health, rows, delivered=delivered, untold=untold
+    )
 
 
 @contextmanager
@@ -71,17 +73,18 @@ def _collector_spared() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _tell(plan: Plan, console: Console, folder: str) -> int:
-    """Lets alerts live, and sends what is to be sent; returns how many steps they made."""
+def _tell(plan: Plan, console: Console, folder: str) -> tuple[int, int]:
+    """Lets alerts live, and sends what is to be sent; returns how many steps they made, and how
+    many messages were tried in vain."""
     with on_call(plan.config, plan.options.outputs, plan.run_id, console.warn) as both:
         if both is None:
-            return 0
+            return 0, 0
         desk, sender = both
         console.step("Tell who is on call")
         with span("look for alerts"):
             desk.look(staged(folder, "flagged_clusters"), staged(folder, "cluster_members"))
-        sender.send_until(_LAST_TRIES_S)
-        return desk.steps
+        sent = sender.send_until(_LAST_TRIES_S)
+        return desk.steps, sent.waiting + sent.dead
 
 
 def _write(uri: str, plan: Plan, folder: str) -> dict[str, Delivery]:

@@ -131,12 +131,12 @@ def _windows(plan: Plan) -> Iterator[str]:
     sessions, ingest, profiles = plan.config.sessions, plan.config.ingest, plan.config.profiles
     yield (
         f"A session of an account or a payment ends with a pause of {told(sessions.gap_ms)}, or "
-        f"after {told(sessions.max_length_ms)}; events are summed up in slices of "
-        f"{told(sessions.slice_ms)} first."
+        f"after {told(sessions.max_length_ms)}."
     )
     yield f"An account's profile spans {told(profiles.window_ms)}, in windows that do not overlap."
     if plan.endless:
         yield (
+            f"Events are summed up in slices of {told(sessions.slice_ms)} first. "
             f"What is open is scored anew every {told(sessions.early_firing_ms)}. Time goes on "
             f"{told(ingest.watermark_lag_ms)} behind the events; later than "
             f"{told(ingest.allowed_lateness_ms)} behind that, they are refused as late. A "

@@ -198,6 +198,7 @@ class DetectSummary:
       complete: whether all results are in the outputs.
       delivered: what became of the rows, by output, of those that count them on arrival.
       savepoint: of Flink, where the stopped stream can go on from.
+      untold: messages to people on call that their channels did not take.
       job: that was given to a service, which goes on with it; what became of it is not known here.
     """
 
@@ -209,6 +210,7 @@ class DetectSummary:
     complete: bool = True
     delivered: Mapping[str, Delivery] = field(default_factory=dict)
     savepoint: str | None = None
+    untold: int = 0
     job: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -224,6 +226,7 @@ class DetectSummary:
                 else {}
             ),
             **({"savepoint": self.savepoint} if self.savepoint else {}),
+            **({"untold": self.untold} if self.untold else {}),
             **({"job": self.job} if self.job else {}),
         }
 
@@ -255,6 +258,14 @@ class DetectSummary:
             f"{_counted(self.rows.get('cluster_members', 0), 'account')} "
             f"(bundle {self.bundle_version}).",
             *(delivery.line(place) for place, delivery in self.delivered.items()),
+            *(
+                [
+                    f"{_counted(self.untold, 'message')} to people on call could not be sent; "
+                    "the tables are complete."
+                ]
+                if self.untold
+                else []
+            ),
             *([f"The stream stopped at the savepoint {self.savepoint}."] if self.savepoint else []),
         ]
 

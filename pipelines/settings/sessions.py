@@ -18,8 +18,8 @@ class SessionsConfig(Section):
     )
     slice: Duration = Field(
         5 * MINUTE,
-        description="requests are summed up in slices of this length before they are sent on; at "
-        "most the gap, and max_length must be a multiple of it",
+        description="a stream sums requests up in slices of this length before they are sent on; "
+        "at most the gap, and max_length must be a multiple of it",
         ge=SECOND,
     )
     early_firing: Duration = Field(

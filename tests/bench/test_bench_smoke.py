@@ -119,8 +119,8 @@ def test_the_table_has_our_share_of_the_limit() -> None:
 def test_stage_rates_cover_the_way_of_an_event(case: Case) -> None:
     stages = stage_rates(case)
     assert [s.name.split()[0] for s in stages] == [
-        "read", "decode,", "embed", "deduplicate", "fold", "encode", "decode", "carry", "merge",
-        "features", "score", "tell",
+        "read", "decode,", "embed", "deduplicate", "fold,", "fold,", "encode", "decode", "carry",
+        "merge", "features", "score", "tell",
     ]  # fmt: skip
     assert stages[0].count == EVENTS
     assert len(stage_table(stages)) == len(stages) + 1

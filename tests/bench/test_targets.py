@@ -21,6 +21,7 @@ from bench import (
 )
 from bench.case import Case
 from bench.jobs import Timing
+from bench.stream import PATIENCE_S, Stream
 from pipelines.config import load_config
 
 
@@ -104,16 +105,12 @@ def test_latency_is_said_in_words() -> None:
 
 
 def test_a_stream_that_has_ended_is_not_waited_for(tmp_path: Path) -> None:
-    class Broker:
-        def create_topic(self, name: str) -> str:
-            return f"kafka://127.0.0.1:1/{name}"
-
     case = Case(tmp_path / "none.jsonl", 0, tmp_path / "no-bundle", load_config(None))
-    stream = latency._Stream(case, tmp_path / "none.yaml", Broker(), tmp_path)  # type: ignore[arg-type]
+    stream = Stream(case, tmp_path / "none.yaml", "kafka://127.0.0.1:1/requests", tmp_path)
     began = time.monotonic()
     with stream.running(), pytest.raises(RuntimeError, match="only 0 of 1 were read"):
         stream.until_read(1)
-    assert time.monotonic() - began < latency._PATIENCE_S / 2
+    assert time.monotonic() - began < PATIENCE_S / 2
 
 
 def test_help_is_timed() -> None:
@@ -127,9 +124,17 @@ def test_the_page_has_a_part_for_every_bench() -> None:
     page = publish.PAGE.read_text()
     for name in publish.PARTS:
         assert all(mark in page for mark in pages.marks(name)), name
-        assert f"`{publish.command_of(name)}`" in page, name
+        assert f"`{publish.command_of(name)}" in page, name
     assert publish.as_lines("memory", "plain\n")[2:] == ["```text", "plain", "```"]
     assert publish.as_lines("linking", "| a |\n")[2:] == ["| a |"]
+    named = publish.as_lines("linking", "| a |\n", ["--edges", "9"])
+    assert named == ["`python -m bench.linking --edges 9`:", "", "| a |"]
+
+
+def test_more_arguments_are_for_one_part(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        publish.main(["memory", "linking", "--", "--rounds", "2"])
+    assert "are for one part; name it" in capsys.readouterr().err
 
 
 def test_slots_are_compared_by_the_larger_size() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +131,42 @@ def test_detect_pages_once_after_the_tables_are_written(found: House) -> None:
     assert found.detect()["rows"]["alerts"] == 0
     assert found.heard() == told
     assert query(found.database, "SELECT * FROM alerts ORDER BY ALL") == before
+
+
+def test_detect_ends_with_2_when_nobody_could_be_told_and_the_next_send_tells(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.detect.bounded._LAST_TRIES_S", 0.0)
+    up = False
+
+    def away(path: str, headers: dict[str, str], content: bytes) -> Answer:
+        return signed(path, headers, content) if up else Answer(503)
+
+    with receiver(away) as server:
+        config = tmp_path / "config.yaml"
+        config.write_text(
+            yaml.safe_dump({"alerts": {"channels": str(hook_file(tmp_path, server))}})
+        )
+        asked = (
+            "--input", house.folder / "live.jsonl", "--bundle", house.folder / "bundle",
+            "--output", f"duckdb:///{tmp_path}/out.duckdb", "--config", config,
+        )  # fmt: skip
+        summary = called("detect", *asked, code=2)
+        assert summary["untold"] > 0
+        # All the same, whoever looks finds everything.
+        clusters = query(tmp_path / "out.duckdb", "SELECT cluster_id FROM current_clusters")
+        assert len(clusters) == summary["rows"]["flagged_clusters"] > 0
+        # A channel that does not answer rests for a while; its messages are not lost.
+        assert called("detect", *asked, code=2)["untold"] == summary["untold"]
+        up = True
+        monkeypatch.setattr("pipelines.oncall.now_ms", lambda: int((time.time() + 86_400) * 1000))
+        assert "untold" not in called("detect", *asked)
+        assert {name for step, name in heard(server) if step == "opened"} >= {
+            name for (name,) in query(
+                tmp_path / "out.duckdb",
+                "SELECT cluster_id FROM current_alerts WHERE len(channels) > 0",
+            )
+        }  # fmt: skip
 
 
 def test_a_decision_ends_an_alert_and_it_stays_quiet_until_it_is_undone(found: House) -> None:

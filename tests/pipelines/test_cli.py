@@ -363,8 +363,15 @@ def test_ctrl_c_while_the_command_starts_gets_one_word(
 
 
 @pytest.mark.parametrize(
-    ("interrupted", "complete", "code"),
-    [(False, True, 0), (True, True, 130), (False, False, 2), (True, False, 130)],
+    ("interrupted", "complete", "untold", "code"),
+    [
+        (False, True, 0, 0),
+        (True, True, 0, 130),
+        (False, False, 0, 2),
+        (True, False, 0, 130),
+        (False, True, 2, 2),
+        (True, True, 2, 130),
+    ],
 )
 def test_detect_claims_only_what_was_written(
     tmp_path: Path,
@@ -372,12 +379,13 @@ def test_detect_claims_only_what_was_written(
     monkeypatch: pytest.MonkeyPatch,
     interrupted: bool,
     complete: bool,
+    untold: int,
     code: int,
 ) -> None:
     from pipelines.detect import DetectSummary
 
     health = {"read": 9, "scored": 6, "refused": 3, "refused_not_json": 1, "refused_late": 2}
-    summary = DetectSummary("run-1", "b1", health, {}, interrupted, complete)
+    summary = DetectSummary("run-1", "b1", health, {}, interrupted, complete, untold=untold)
     monkeypatch.setattr("pipelines.preflight.check_bundle", lambda _: None)
     monkeypatch.setattr("pipelines.detect.detect", lambda *_: summary)
     (tmp_path / "events.jsonl").write_text("{}\n")
@@ -388,6 +396,8 @@ def test_detect_claims_only_what_was_written(
     assert exits == code
     assert "Refused: 2 late, 1 not_json; each is in the table dead_letters" in out
     assert (output in out) == complete
+    assert ("2 messages to people on call could not be sent" in out) == bool(untold)
+    assert (f"distilwatch alerts send --output {output}" in out) == bool(untold)
 
 
 def test_config_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,12 +121,12 @@ class Outbox:
         )
         return [channel for (channel,) in rows]
 
-    def tried_and_waiting(self) -> bool:
-        """Whether a message waits that could not be sent before."""
+    def tried_and_waiting(self) -> int:
+        """How many messages wait that could not be sent before."""
         found = self._db.execute(
-            "SELECT 1 FROM outbox WHERE state = 'pending' AND attempts > 0 LIMIT 1"
+            "SELECT count(*) FROM outbox WHERE state = 'pending' AND attempts > 0"
         )
-        return found.fetchone() is not None
+        return int(found.fetchone()[0])
 
     def due(self, now_ms: int, without: Iterable[str] = (), at_most: int = 500) -> list[Message]:
         """Messages to send now, oldest first; of an alert and channel only the first that waits,

@@ -25,11 +25,13 @@ class Sent:
 
     Attributes:
       sent, delayed, dead: how many.
+      waiting: tried in vain, in whatever run, and waiting still when it ended.
     """
 
     sent: int = 0
     delayed: int = 0
     dead: int = 0
+    waiting: int = 0
 
 
 class Sender:
@@ -83,7 +85,8 @@ class Sender:
             total.sent += done.sent
             total.delayed += done.delayed
             total.dead += done.dead
-            if not self._outbox.tried_and_waiting() or time.monotonic() > deadline:
+            total.waiting = self._outbox.tried_and_waiting()
+            if not total.waiting or time.monotonic() > deadline:
                 return total
             time.sleep(_PAUSE_S)
 
