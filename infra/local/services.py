@@ -156,6 +156,12 @@ class KafkaBroker:
             raise
         return self
 
+    @property
+    def pid(self) -> int:
+        """Process id, while it is up."""
+        assert self._process is not None
+        return self._process.pid
+
     def __exit__(
         self,
         kind: type[BaseException] | None,

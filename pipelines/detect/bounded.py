@@ -19,7 +19,7 @@ from transforms.sinks.delivery import Delivery
 from transforms.sinks.duckdb import write_database
 from transforms.sinks.newest import newest
 from transforms.sinks.parquet import parquet_folder, write_parquet
-from transforms.sinks.staging import staged
+from transforms.sinks.staging import staged, staged_count
 from transforms.spans import span
 
 _LAST_TRIES_S = 20.0
@@ -52,7 +52,7 @@ def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
                 continue
             with span("write", output=scheme_of(uri)):
                 delivered |= _write(uri, plan, folder)
-        rows = {name: staged(folder, name).num_rows for name in TABLES}
+        rows = {name: staged_count(folder, name) for name in TABLES}
         rows["alerts"], untold = _tell(plan, console, folder) if options.alerts else (0, 0)
         health = {row["metric"]: row["value"] for row in staged(folder, "run_health").to_pylist()}
         about["records"] = health.get("read", 0)

@@ -115,7 +115,16 @@ def cannot_keep(folder: str, error: OSError) -> DistilwatchError:
 def staged(folder: str, table: str) -> pa.Table:
     """Everything that was staged for a table, in the order of time."""
     definition = TABLES[table]
-    files = sorted((Path(folder) / table).glob("*.parquet"))
+    files = _files(folder, table)
     if not files:
         return definition.arrow().empty_table()
     return pa.concat_tables([pq.read_table(f, schema=definition.arrow()) for f in files])
+
+
+def staged_count(folder: str, table: str) -> int:
+    """How many rows were staged for a table."""
+    return sum(pq.read_metadata(file).num_rows for file in _files(folder, table))
+
+
+def _files(folder: str, table: str) -> list[Path]:
+    return sorted((Path(folder) / table).glob("*.parquet"))
