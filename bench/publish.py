@@ -34,6 +34,7 @@ PARTS: dict[str, list[str]] = {
     "events": ["bench.scaling"],
     "slots": ["bench.slots"],
     "workers": ["bench.workers"],
+    "reports": ["bench.reports"],
     "memory": ["bench.memory"],
     "linking": ["bench.linking"],
     "scoring": ["bench.scoring"],

@@ -28,9 +28,11 @@ class Figures:
     """What the arithmetic starts from; the page says where each is from.
 
     Attributes:
-      core_rate: events a second and core, whole job.
+      event_ms: of a core, for an event, whatever its key.
+      piece_ms: of a core, for what a reader hands over of one account at a time.
+      report_ms: of a core, for an account that is scored anew.
+      requests_a_piece, requests_a_report: of an account in a piece, and between two reports.
       reader_rate: events a second that one reader reads, decodes and places.
-      stream_factor: how much more an event costs where input has no end.
       headroom: share of the capacity that is used, so that a rush or a restart is caught up.
       event_bytes: of an event in the topic.
       requests_a_day: of an account.
@@ -47,9 +49,12 @@ class Figures:
         and memory, and of data through Streaming Engine.
     """
 
-    core_rate: float = 10_000
-    reader_rate: float = 30_000
-    stream_factor: float = 2.0
+    event_ms: float = 0.04
+    piece_ms: float = 4.3
+    report_ms: float = 6.0
+    requests_a_piece: float = 2.0
+    requests_a_report: float = 5.0
+    reader_rate: float = 50_000
     headroom: float = 0.5
     event_bytes: float = 1_400
     requests_a_day: float = 200
@@ -98,9 +103,10 @@ class Size:
 
 def size(rate: int, known: Figures) -> Size:
     """The arithmetic, line by line as the page has it."""
-    used = known.headroom / known.stream_factor
+    by_key_ms = known.piece_ms / known.requests_a_piece + known.report_ms / known.requests_a_report
+    request_s = (known.event_ms + by_key_ms) / 1000
     jobs = math.ceil(rate / (known.reader_rate * known.headroom))
-    cores = math.ceil(rate / (known.core_rate * used))
+    cores = math.ceil(rate * request_s / known.headroom)
     # Each job has the same number of workers, at least one.
     workers = jobs * math.ceil(max(cores, jobs) / jobs / known.worker_cores)
     by_bytes = math.ceil(rate * known.event_bytes / known.partition_bytes)

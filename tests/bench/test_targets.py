@@ -35,12 +35,13 @@ def test_the_page_has_the_tables_that_the_command_makes() -> None:
 
 def test_sizes_follow_from_the_figures() -> None:
     known = sizing.Figures(
-        core_rate=10_000, reader_rate=20_000, stream_factor=2, headroom=0.5, requests_a_day=86_400,
+        event_ms=0.05, piece_ms=0.2, report_ms=0.5, requests_a_piece=2, requests_a_report=10,
+        reader_rate=20_000, headroom=0.5, requests_a_day=86_400,
         windowed=2, open_share=0, profile_bytes=1e6, worker_cores=4, worker_gb=6, process_gb=1,
         event_bytes=1_000, partition_bytes=1e6, vm_hour=1, disk_gb_month=1,
     )  # fmt: skip
     found = sizing.size(100_000, known)
-    # 100,000 / (20,000 × ½) readers; 100,000 × 2 / (10,000 × ½) cores; 40 / 4 workers
+    # 100,000 / (20,000 × ½) readers; 100,000 × 0.0002 / ½ cores; 40 / 4 workers
     assert (found.jobs, found.cores, found.workers) == (10, 40, 10)
     assert found.partitions == 100  # of 1 MB/s each
     assert found.state_gb == pytest.approx(200)  # an account for each request a second, twice
