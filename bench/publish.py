@@ -1,8 +1,8 @@
 """Measures what docs/performance.md says, and puts the figures into the page.
 
 `python -m bench.publish` runs every bench that the page has a part of, one after the other, which
-takes an hour or more; with names, these only. What stands behind `--` is handed on to the one that
-is named, and the page says so. A bench that fails leaves its part as it is.
+takes two hours or more; with names, these only. What stands behind `--` is handed on to the one
+that is named, and the page says so. A bench that fails leaves its part as it is.
 """
 
 from __future__ import annotations

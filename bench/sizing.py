@@ -33,6 +33,9 @@ class Figures:
       report_ms: of a core, for an account that is scored anew.
       requests_a_piece, requests_a_report: of an account in a piece, and between two reports.
       reader_rate: events a second that one reader reads, decodes and places.
+      early_firing_s: between two reports.
+      link_us: of a core, for an account of the window, at every report.
+      link_bytes: of memory, for an account of the window.
       headroom: share of the capacity that is used, so that a rush or a restart is caught up.
       event_bytes: of an event in the topic.
       requests_a_day: of an account.
@@ -55,6 +58,9 @@ class Figures:
     requests_a_piece: float = 2.0
     requests_a_report: float = 5.0
     reader_rate: float = 50_000
+    early_firing_s: float = 60
+    link_us: float = 38
+    link_bytes: float = 1_500
     headroom: float = 0.5
     event_bytes: float = 1_400
     requests_a_day: float = 200
@@ -80,7 +86,7 @@ class Size:
 
     Attributes:
       rate: requests a second.
-      jobs: into which the topic must be divided, one reader each.
+      jobs: into which the topic must be divided, each with one reader and one who links.
       cores, workers: of all jobs.
       partitions: of the topics.
       state_gb: of sessions and profiles.
@@ -105,17 +111,24 @@ def size(rate: int, known: Figures) -> Size:
     """The arithmetic, line by line as the page has it."""
     by_key_ms = known.piece_ms / known.requests_a_piece + known.report_ms / known.requests_a_report
     request_s = (known.event_ms + by_key_ms) / 1000
-    jobs = math.ceil(rate / (known.reader_rate * known.headroom))
+    accounts = rate * _DAY_S / known.requests_a_day
+    linked = accounts * known.windowed
+    free_gb = known.worker_gb - known.worker_cores * known.process_gb
+    jobs = math.ceil(
+        max(
+            rate / (known.reader_rate * known.headroom),
+            linked * known.link_us / 1e6 / (known.early_firing_s * known.headroom),
+            linked * known.link_bytes / 1e9 / free_gb,
+        )
+    )
     cores = math.ceil(rate * request_s / known.headroom)
     # Each job has the same number of workers, at least one.
     workers = jobs * math.ceil(max(cores, jobs) / jobs / known.worker_cores)
     by_bytes = math.ceil(rate * known.event_bytes / known.partition_bytes)
     partitions = jobs * math.ceil(max(by_bytes, jobs) / jobs)
-    accounts = rate * _DAY_S / known.requests_a_day
     state = accounts * (
         known.windowed * known.profile_bytes + known.open_share * known.session_bytes
     )
-    free_gb = known.worker_gb - known.worker_cores * known.process_gb
     in_memory = jobs * math.ceil(max(workers, state / 1e9 / free_gb) / jobs)
     busy = workers * known.worker_cores
     hour = busy * known.dataflow_core_hour + workers * known.worker_gb * known.dataflow_gb_hour

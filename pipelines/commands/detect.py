@@ -88,7 +88,9 @@ def _with(config: Path | None) -> str:
 def _next(uri: str, summary: DetectSummary, config: Path | None) -> list[str]:
     """What to do with a database."""
     then = []
-    if summary.untold:
+    if summary.dead:
+        then.append(f"distilwatch alerts outbox list --state dead --output {uri}{_with(config)}")
+    if summary.waiting:
         then.append(f"distilwatch alerts send --output {uri}{_with(config)}")
     if summary.health.get("refused"):
         then.append(f"distilwatch dlq list --output {uri}")
@@ -176,8 +178,9 @@ def detect(
     events changes nothing: rows are kept by id and revision. Beam's own options may follow after
     `--`.
 
-    The exit code is 2 when input that ends is scored and its tables are written, but somebody on
-    call could not be told: the message waits for the next `distilwatch alerts send`.
+    On the direct runner the exit code is 2, too, when the tables are written but somebody on call
+    could not be told: what waits goes with the next `distilwatch alerts send`, what was given up
+    after `distilwatch alerts outbox replay`.
 
     \b
     Examples:
@@ -269,4 +272,5 @@ def detect(
         console.result(summary.as_dict(), summary.lines(), wrote, then if wrote else ())
     if summary.interrupted:
         return 130
-    return 0 if summary.complete and not summary.untold else 2
+    told = not summary.waiting and not summary.dead
+    return 0 if summary.complete and told else 2

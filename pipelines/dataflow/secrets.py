@@ -44,7 +44,7 @@ def from_options(values: Sequence[str] | None) -> dict[str, str]:
 
 
 def fetch(version: str) -> str:
-    """The value of a secret's version.
+    """The value of a secret's version, without the line's end that a shell leaves at it.
 
     Raises:
       DistilwatchError: it cannot be had.
@@ -56,7 +56,7 @@ def fetch(version: str) -> str:
     try:
         client = secretmanager.SecretManagerServiceClient()
         answer = client.access_secret_version(name=version, timeout=60)
-        return str(answer.payload.data.decode())
+        return str(answer.payload.data.decode()).rstrip("\r\n")
     except Exception as error:
         raise DistilwatchError(
             f"the secret cannot be read ({type(error).__name__})",

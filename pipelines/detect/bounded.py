@@ -14,6 +14,7 @@ from pipelines.observe.watcher import told_at_the_end
 from pipelines.oncall import on_call
 from pipelines.parts import bigquery_options, embedded_pipeline
 from schemas.tables import TABLES
+from transforms.alerts.sender import Sent
 from transforms.sinks import duckdb_path, scheme_of
 from transforms.sinks.delivery import Delivery
 from transforms.sinks.duckdb import write_database
@@ -53,12 +54,18 @@ def run_to_the_end(plan: Plan, console: Console) -> DetectSummary:
             with span("write", output=scheme_of(uri)):
                 delivered |= _write(uri, plan, folder)
         rows = {name: staged_count(folder, name) for name in TABLES}
-        rows["alerts"], untold = _tell(plan, console, folder) if options.alerts else (0, 0)
+        rows["alerts"], sent = _tell(plan, console, folder) if options.alerts else (0, Sent())
         health = {row["metric"]: row["value"] for row in staged(folder, "run_health").to_pylist()}
         about["records"] = health.get("read", 0)
     told_at_the_end(plan, health, rows)
     return DetectSummary(
-        plan.run_id, plan.bundle_version, health, rows, delivered=delivered, untold=untold
+        plan.run_id,
+        plan.bundle_version,
+        health,
+        rows,
+        delivered=delivered,
+        waiting=sent.waiting,
+        dead=sent.dead,
     )
 
 
@@ -73,18 +80,17 @@ def _collector_spared() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _tell(plan: Plan, console: Console, folder: str) -> tuple[int, int]:
-    """Lets alerts live, and sends what is to be sent; returns how many steps they made, and how
-    many messages were tried in vain."""
+def _tell(plan: Plan, console: Console, folder: str) -> tuple[int, Sent]:
+    """Lets alerts live, and sends what is to be sent; returns how many steps they made, and what
+    became of the messages."""
     with on_call(plan.config, plan.options.outputs, plan.run_id, console.warn) as both:
         if both is None:
-            return 0, 0
+            return 0, Sent()
         desk, sender = both
         console.step("Tell who is on call")
         with span("look for alerts"):
             desk.look(staged(folder, "flagged_clusters"), staged(folder, "cluster_members"))
-        sent = sender.send_until(_LAST_TRIES_S)
-        return desk.steps, sent.waiting + sent.dead
+        return desk.steps, sender.send_until(_LAST_TRIES_S)
 
 
 def _write(uri: str, plan: Plan, folder: str) -> dict[str, Delivery]:

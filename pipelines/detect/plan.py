@@ -198,7 +198,8 @@ class DetectSummary:
       complete: whether all results are in the outputs.
       delivered: what became of the rows, by output, of those that count them on arrival.
       savepoint: of Flink, where the stopped stream can go on from.
-      untold: messages to people on call that their channels did not take.
+      waiting, dead: messages to people on call that could not be sent, and are tried again by
+        whoever sends next, or were given up in this run.
       job: that was given to a service, which goes on with it; what became of it is not known here.
     """
 
@@ -210,7 +211,8 @@ class DetectSummary:
     complete: bool = True
     delivered: Mapping[str, Delivery] = field(default_factory=dict)
     savepoint: str | None = None
-    untold: int = 0
+    waiting: int = 0
+    dead: int = 0
     job: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -226,7 +228,11 @@ class DetectSummary:
                 else {}
             ),
             **({"savepoint": self.savepoint} if self.savepoint else {}),
-            **({"untold": self.untold} if self.untold else {}),
+            **(
+                {"untold": {"waiting": self.waiting, "dead": self.dead}}
+                if self.waiting or self.dead
+                else {}
+            ),
             **({"job": self.job} if self.job else {}),
         }
 
@@ -260,10 +266,10 @@ class DetectSummary:
             *(delivery.line(place) for place, delivery in self.delivered.items()),
             *(
                 [
-                    f"{_counted(self.untold, 'message')} to people on call could not be sent; "
-                    "the tables are complete."
+                    f"Of the messages to people on call {self.waiting:,} wait and {self.dead:,} "
+                    "were given up; the tables are complete."
                 ]
-                if self.untold
+                if self.waiting or self.dead
                 else []
             ),
             *([f"The stream stopped at the savepoint {self.savepoint}."] if self.savepoint else []),

@@ -72,8 +72,8 @@ class IngestConfig(Section):
     )
     hmac_key_env: str = Field(
         "DISTILWATCH_HMAC_KEY",
-        description="environment variable with the secret key (base64 or hex, at least 16 bytes) "
-        "that payment fingerprints are hashed with; the key file is used when it is unset",
+        description="environment variable with the secret key (at least 16 characters, used as "
+        "they are) that payment fingerprints are hashed with; without it the key file is used",
         min_length=1,
     )
     hmac_key_file: str | None = Field(

@@ -3,7 +3,7 @@ CREATE TABLE IF NOT EXISTS `DATASET.flagged_clusters` (
   `revision` INT64 NOT NULL OPTIONS(description="requests seen so far, and more after a split; the largest is current [requests]"),
   `window_start` TIMESTAMP NOT NULL OPTIONS(description="begin of the profile window [UTC]"),
   `window_end` TIMESTAMP NOT NULL OPTIONS(description="end of the profile window [UTC]"),
-  `status` STRING NOT NULL OPTIONS(description="open, growing, resolved or dismissed"),
+  `status` STRING NOT NULL OPTIONS(description="open or resolved; what people decided is in dispositions (growing and dismissed are not written)"),
   `severity` STRING NOT NULL OPTIONS(description="low, medium, high or critical"),
   `score` FLOAT64 NOT NULL OPTIONS(description="ensemble score; compare among clusters only [score]"),
   `p_value` FLOAT64 NOT NULL OPTIONS(description="calibrated p-value [probability]"),

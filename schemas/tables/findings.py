@@ -68,7 +68,12 @@ FLAGGED_CLUSTERS = Table(
         ),
         must("window_start", "TIMESTAMP", "begin of the profile window", "UTC"),
         must("window_end", "TIMESTAMP", "end of the profile window", "UTC"),
-        must("status", "STRING", "open, growing, resolved or dismissed"),
+        must(
+            "status",
+            "STRING",
+            "open or resolved; what people decided is in dispositions (growing and dismissed are "
+            "not written)",
+        ),
         must("severity", "STRING", "low, medium, high or critical"),
         must("score", "FLOAT64", "ensemble score; compare among clusters only", "score"),
         must("p_value", "FLOAT64", "calibrated p-value", "probability"),

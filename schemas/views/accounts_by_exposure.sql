@@ -1,4 +1,4 @@
--- Accounts of clusters that are flagged and neither resolved nor dismissed, with what each took.
+-- Accounts of clusters that are flagged and not resolved, dismissed ones among them, with what each took.
 --
 -- A cluster's exposure is divided among its members by their requests; windows are added up.
 --

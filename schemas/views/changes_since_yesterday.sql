@@ -4,7 +4,7 @@
 -- yesterday, too.
 --
 -- cluster_id: cluster
--- change: new, resolved, severity, grown or back; the first of these that fits
+-- change: new, resolved, back, severity or grown; the first of these that fits
 -- severity_before: a day ago; empty for new ones
 -- severity_now: now
 -- accounts_before: a day ago; 0 for new ones [accounts]

@@ -1,4 +1,4 @@
--- Everything that happened to a cluster, in rows that can be read from top to bottom.
+-- What was found and decided of a cluster, in rows that can be read from top to bottom.
 --
 -- Filter by `cluster_id` and order by `moment`, `revision`. A cluster that took this one over is named
 -- in `detail`; so are who decided, and why.

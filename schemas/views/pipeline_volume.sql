@@ -1,4 +1,4 @@
--- What each run wrote into each table, about how large that is, and what it costs in BigQuery.
+-- What each run wrote into the tables of sessions, clusters, members and dead letters, about how large that is, and what it costs in BigQuery.
 --
 -- Bytes follow BigQuery's rules for logical bytes (8 for a number or a time, 2 and the length for
 -- a text) with a mean length for texts. Prices are Google's list prices for the US multi-region

@@ -5,7 +5,7 @@
 --
 -- policy: that made the newest alert of the cluster; none where there was no alert
 -- bundle_version: bundle that scored the cluster
--- severity: of the alert
+-- severity: of the cluster; the policy may have told it as another
 -- flagged: clusters [clusters]
 -- confirmed: decided to be distillation [clusters]
 -- dismissed: decided not to be [clusters]

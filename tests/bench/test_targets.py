@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def test_the_page_has_the_tables_that_the_command_makes() -> None:
 def test_sizes_follow_from_the_figures() -> None:
     known = sizing.Figures(
         event_ms=0.05, piece_ms=0.2, report_ms=0.5, requests_a_piece=2, requests_a_report=10,
-        reader_rate=20_000, headroom=0.5, requests_a_day=86_400,
+        reader_rate=20_000, headroom=0.5, requests_a_day=86_400, link_us=1, link_bytes=1,
         windowed=2, open_share=0, profile_bytes=1e6, worker_cores=4, worker_gb=6, process_gb=1,
         event_bytes=1_000, partition_bytes=1e6, vm_hour=1, disk_gb_month=1,
     )  # fmt: skip
@@ -47,6 +48,10 @@ def test_sizes_follow_from_the_figures() -> None:
     assert found.state_gb == pytest.approx(200)  # an account for each request a second, twice
     assert found.flink_month == pytest.approx(10 * 730 + 2 * 200)
     assert found.in_memory == 100  # two of six GB are free in each worker
+    # 200,000 accounts at 1.5 ms in half of a minute; at 100 kB in 2 GB
+    assert sizing.size(100_000, replace(known, link_us=1_500)).jobs == 10
+    assert sizing.size(100_000, replace(known, link_us=3_000)).jobs == 20
+    assert sizing.size(100_000, replace(known, link_bytes=150_000)).jobs == 15
     with pytest.raises(ValueError, match="no <!-- sizes: made by"):
         pages.written("a page", sizing.PART, [])
 

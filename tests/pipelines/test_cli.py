@@ -363,14 +363,15 @@ def test_ctrl_c_while_the_command_starts_gets_one_word(
 
 
 @pytest.mark.parametrize(
-    ("interrupted", "complete", "untold", "code"),
+    ("interrupted", "complete", "waiting", "dead", "code"),
     [
-        (False, True, 0, 0),
-        (True, True, 0, 130),
-        (False, False, 0, 2),
-        (True, False, 0, 130),
-        (False, True, 2, 2),
-        (True, True, 2, 130),
+        (False, True, 0, 0, 0),
+        (True, True, 0, 0, 130),
+        (False, False, 0, 0, 2),
+        (True, False, 0, 0, 130),
+        (False, True, 2, 0, 2),
+        (False, True, 0, 1, 2),
+        (True, True, 2, 1, 130),
     ],
 )
 def test_detect_claims_only_what_was_written(
@@ -379,13 +380,16 @@ def test_detect_claims_only_what_was_written(
     monkeypatch: pytest.MonkeyPatch,
     interrupted: bool,
     complete: bool,
-    untold: int,
+    waiting: int,
+    dead: int,
     code: int,
 ) -> None:
     from pipelines.detect import DetectSummary
 
     health = {"read": 9, "scored": 6, "refused": 3, "refused_not_json": 1, "refused_late": 2}
-    summary = DetectSummary("run-1", "b1", health, {}, interrupted, complete, untold=untold)
+    summary = DetectSummary(
+        "run-1", "b1", health, {}, interrupted, complete, waiting=waiting, dead=dead
+    )
     monkeypatch.setattr("pipelines.preflight.check_bundle", lambda _: None)
     monkeypatch.setattr("pipelines.detect.detect", lambda *_: summary)
     (tmp_path / "events.jsonl").write_text("{}\n")
@@ -396,8 +400,12 @@ def test_detect_claims_only_what_was_written(
     assert exits == code
     assert "Refused: 2 late, 1 not_json; each is in the table dead_letters" in out
     assert (output in out) == complete
-    assert ("2 messages to people on call could not be sent" in out) == bool(untold)
-    assert (f"distilwatch alerts send --output {output}" in out) == bool(untold)
+    untold = f"Of the messages to people on call {waiting} wait and {dead} were given up"
+    assert (untold in out) == bool(waiting or dead)
+    if complete:
+        send, look = ("alerts send", "alerts outbox list --state dead")
+        assert (f"distilwatch {send} --output {output}" in out) == bool(waiting)
+        assert (f"distilwatch {look} --output {output}" in out) == bool(dead)
 
 
 def test_config_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,7 +74,7 @@ SELECT
 FROM sums AS s
 JOIN latest AS l
   ON l.account_id = s.account_id;
-COMMENT ON VIEW "accounts_by_exposure" IS 'Accounts of clusters that are flagged and neither resolved nor dismissed, with what each took. A cluster''s exposure is divided among its members by their requests; windows are added up.';
+COMMENT ON VIEW "accounts_by_exposure" IS 'Accounts of clusters that are flagged and not resolved, dismissed ones among them, with what each took. A cluster''s exposure is divided among its members by their requests; windows are added up.';
 COMMENT ON COLUMN "accounts_by_exposure"."account_id" IS 'account';
 COMMENT ON COLUMN "accounts_by_exposure"."exposure_usd" IS 'its part of the list price of what was taken [USD]';
 COMMENT ON COLUMN "accounts_by_exposure"."request_count" IS 'its requests in flagged clusters [requests]';

@@ -68,7 +68,7 @@ WHERE
   OR e.status <> n.status;
 COMMENT ON VIEW "changes_since_yesterday" IS 'Clusters that are other than they were a day ago. Now is the latest time that any cluster was reported for, so that a run over old events has a yesterday, too.';
 COMMENT ON COLUMN "changes_since_yesterday"."cluster_id" IS 'cluster';
-COMMENT ON COLUMN "changes_since_yesterday"."change" IS 'new, resolved, severity, grown or back; the first of these that fits';
+COMMENT ON COLUMN "changes_since_yesterday"."change" IS 'new, resolved, back, severity or grown; the first of these that fits';
 COMMENT ON COLUMN "changes_since_yesterday"."severity_before" IS 'a day ago; empty for new ones';
 COMMENT ON COLUMN "changes_since_yesterday"."severity_now" IS 'now';
 COMMENT ON COLUMN "changes_since_yesterday"."accounts_before" IS 'a day ago; 0 for new ones [accounts]';

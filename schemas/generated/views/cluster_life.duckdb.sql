@@ -84,7 +84,7 @@ SELECT
 FROM sightings
 WHERE
   NOT cluster_id IS NULL;
-COMMENT ON VIEW "cluster_life" IS 'Everything that happened to a cluster, in rows that can be read from top to bottom. Filter by `cluster_id` and order by `moment`, `revision`. A cluster that took this one over is named in `detail`; so are who decided, and why.';
+COMMENT ON VIEW "cluster_life" IS 'What was found and decided of a cluster, in rows that can be read from top to bottom. Filter by `cluster_id` and order by `moment`, `revision`. A cluster that took this one over is named in `detail`; so are who decided, and why.';
 COMMENT ON COLUMN "cluster_life"."cluster_id" IS 'cluster';
 COMMENT ON COLUMN "cluster_life"."moment" IS 'event time; the clock''s for decisions [UTC]';
 COMMENT ON COLUMN "cluster_life"."happened" IS 'began, flagged, grew, severity, resolved, joined, decision or sighting';

@@ -11,7 +11,7 @@ COMMENT ON COLUMN "cluster_windows"."cluster_id" IS 'kept while the cluster grow
 COMMENT ON COLUMN "cluster_windows"."revision" IS 'requests seen so far, and more after a split; the largest is current [requests]';
 COMMENT ON COLUMN "cluster_windows"."window_start" IS 'begin of the profile window [UTC]';
 COMMENT ON COLUMN "cluster_windows"."window_end" IS 'end of the profile window [UTC]';
-COMMENT ON COLUMN "cluster_windows"."status" IS 'open, growing, resolved or dismissed';
+COMMENT ON COLUMN "cluster_windows"."status" IS 'open or resolved; what people decided is in dispositions (growing and dismissed are not written)';
 COMMENT ON COLUMN "cluster_windows"."severity" IS 'low, medium, high or critical';
 COMMENT ON COLUMN "cluster_windows"."score" IS 'ensemble score; compare among clusters only [score]';
 COMMENT ON COLUMN "cluster_windows"."p_value" IS 'calibrated p-value [probability]';

@@ -11,7 +11,7 @@ COMMENT ON COLUMN "current_clusters"."cluster_id" IS 'kept while the cluster gro
 COMMENT ON COLUMN "current_clusters"."revision" IS 'requests seen so far, and more after a split; the largest is current [requests]';
 COMMENT ON COLUMN "current_clusters"."window_start" IS 'begin of the profile window [UTC]';
 COMMENT ON COLUMN "current_clusters"."window_end" IS 'end of the profile window [UTC]';
-COMMENT ON COLUMN "current_clusters"."status" IS 'open, growing, resolved or dismissed';
+COMMENT ON COLUMN "current_clusters"."status" IS 'open or resolved; what people decided is in dispositions (growing and dismissed are not written)';
 COMMENT ON COLUMN "current_clusters"."severity" IS 'low, medium, high or critical';
 COMMENT ON COLUMN "current_clusters"."score" IS 'ensemble score; compare among clusters only [score]';
 COMMENT ON COLUMN "current_clusters"."p_value" IS 'calibrated p-value [probability]';

@@ -60,7 +60,7 @@ FROM written AS w
 CROSS JOIN list_price AS p
 LEFT JOIN run_balance AS b
   ON b.run_id = w.run_id;
-COMMENT ON VIEW "pipeline_volume" IS 'What each run wrote into each table, about how large that is, and what it costs in BigQuery. Bytes follow BigQuery''s rules for logical bytes (8 for a number or a time, 2 and the length for a text) with a mean length for texts. Prices are Google''s list prices for the US multi-region (cloud.google.com/bigquery/pricing, looked up in November 2026): 0.025 USD to write a GiB over the Storage Write API, 0.02 USD to keep one for a month as active logical storage. Load jobs are free, and so are the first 2 TiB written and 10 GiB kept a month, which is not taken off here. Where other prices hold, take `mib` times yours.';
+COMMENT ON VIEW "pipeline_volume" IS 'What each run wrote into the tables of sessions, clusters, members and dead letters, about how large that is, and what it costs in BigQuery. Bytes follow BigQuery''s rules for logical bytes (8 for a number or a time, 2 and the length for a text) with a mean length for texts. Prices are Google''s list prices for the US multi-region (cloud.google.com/bigquery/pricing, looked up in November 2026): 0.025 USD to write a GiB over the Storage Write API, 0.02 USD to keep one for a month as active logical storage. Load jobs are free, and so are the first 2 TiB written and 10 GiB kept a month, which is not taken off here. Where other prices hold, take `mib` times yours.';
 COMMENT ON COLUMN "pipeline_volume"."run_id" IS 'run';
 COMMENT ON COLUMN "pipeline_volume"."table_name" IS 'table';
 COMMENT ON COLUMN "pipeline_volume"."row_count" IS 'rows, all revisions [rows]';

@@ -150,7 +150,7 @@ FROM rates;
 COMMENT ON VIEW "precision_by_policy" IS 'What staff said of the alerts of each policy, bundle and severity. Of several decisions on a cluster the latest counts that was not taken back; drills are left out. `precision_low` and `precision_high` are the ends of Wilson''s interval of 95 %.';
 COMMENT ON COLUMN "precision_by_policy"."policy" IS 'that made the newest alert of the cluster; none where there was no alert';
 COMMENT ON COLUMN "precision_by_policy"."bundle_version" IS 'bundle that scored the cluster';
-COMMENT ON COLUMN "precision_by_policy"."severity" IS 'of the alert';
+COMMENT ON COLUMN "precision_by_policy"."severity" IS 'of the cluster; the policy may have told it as another';
 COMMENT ON COLUMN "precision_by_policy"."flagged" IS 'clusters [clusters]';
 COMMENT ON COLUMN "precision_by_policy"."confirmed" IS 'decided to be distillation [clusters]';
 COMMENT ON COLUMN "precision_by_policy"."dismissed" IS 'decided not to be [clusters]';

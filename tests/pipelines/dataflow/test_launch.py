@@ -214,12 +214,12 @@ def test_a_worker_fetches_its_secrets_when_beam_starts_it(tmp_path: Path) -> Non
         "from google.cloud import secretmanager\n"
         "class Client:\n"
         "    def access_secret_version(self, name, timeout):\n"
-        "        data = ('key of ' + name).encode()\n"
+        "        data = ('key of ' + name + chr(10)).encode()  # as a shell's pipe leaves it\n"
         "        return type('A', (), {'payload': type('P', (), {'data': data})})\n"
         "secretmanager.SecretManagerServiceClient = Client\n"
         "from apache_beam.runners.worker.sdk_worker_main import create_harness\n"
         "create_harness(dict(os.environ), dry_run=True)\n"
-        "print(os.environ['DISTILWATCH_HMAC_KEY'])\n"
+        "print(repr(os.environ['DISTILWATCH_HMAC_KEY']))\n"
     )
     portable = {f"beam:option:{name}:v1": value for name, value in options.items()}
     done = subprocess.run(
@@ -231,7 +231,7 @@ def test_a_worker_fetches_its_secrets_when_beam_starts_it(tmp_path: Path) -> Non
             "CONTROL_API_SERVICE_DESCRIPTOR": "url: 'localhost:1'",
         },
     )  # fmt: skip
-    assert done.stdout.strip() == f"key of {VERSION}", done.stderr
+    assert done.stdout.strip() == repr(f"key of {VERSION}"), done.stderr
 
 
 def test_keys_travel_by_name_only_where_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
