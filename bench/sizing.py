@@ -58,7 +58,7 @@ class Figures:
     requests_a_piece: float = 2.0
     requests_a_report: float = 5.0
     reader_rate: float = 50_000
-    early_firing_s: float = 60
+    early_firing_s: float = 600
     link_us: float = 38
     link_bytes: float = 1_500
     headroom: float = 0.5

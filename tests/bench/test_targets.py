@@ -38,6 +38,7 @@ def test_sizes_follow_from_the_figures() -> None:
     known = sizing.Figures(
         event_ms=0.05, piece_ms=0.2, report_ms=0.5, requests_a_piece=2, requests_a_report=10,
         reader_rate=20_000, headroom=0.5, requests_a_day=86_400, link_us=1, link_bytes=1,
+        early_firing_s=60,
         windowed=2, open_share=0, profile_bytes=1e6, worker_cores=4, worker_gb=6, process_gb=1,
         event_bytes=1_000, partition_bytes=1e6, vm_hour=1, disk_gb_month=1,
     )  # fmt: skip
