@@ -68,7 +68,10 @@ def costs(used: Sequence[Used]) -> tuple[float, float, float]:
 
 
 def requests(phase: Phase) -> Iterator[dict[str, Any]]:
-    """What comes between two reports, again and again; nobody shares anything."""
+    """What comes between two reports, again and again, without a repeat.
+
+    Nobody shares a card or a network.
+    """
     traffic = zipf.Traffic(max(phase.accounts * phase.each, 1), 500)
     bodies = [orjson.loads(record) for record in zipf.records(traffic)]
     for turn in itertools.count():
@@ -117,16 +120,12 @@ def measure(
                 request["event_time"] = int(time.time() * 1000)
                 producer.send(_TOPIC, orjson.dumps(request))
 
-            def feed(phase: Phase, seconds: float) -> float:
-                """Sends for so long; returns the cores that were used meanwhile."""
+            def feed(asked: Iterator[dict[str, Any]], rate: float, seconds: float) -> float:
+                """Sends so many a second for so long; returns the cores used meanwhile."""
                 began, before = time.monotonic(), _others(broker)
-                rate = phase.accounts * phase.each / early_firing_s
-                for number, request in enumerate(requests(phase) if rate else ()):
-                    at = began + number / rate
-                    if at > began + seconds:
-                        break
-                    time.sleep(max(0.0, at - time.monotonic()))
-                    send(request)
+                for number in range(int(rate * seconds)):
+                    time.sleep(max(0.0, began + number / rate - time.monotonic()))
+                    send(next(asked))
                 time.sleep(max(0.0, began + seconds - time.monotonic()))
                 return (_others(broker) - before) / (time.monotonic() - began)
 
@@ -137,10 +136,12 @@ def measure(
                 producer.flush()
                 stream.until_read(_WARM)
                 for phase in phases:
-                    feed(phase, settle)
-                    cores = feed(phase, seconds)
                     reports = phase.accounts / early_firing_s
-                    used.append(Used(phase, reports, reports * phase.each, cores))
+                    # One after the other from the same: what came before would be a repeat, which
+                    # is dropped and costs nothing.
+                    asked, rate = requests(phase), reports * phase.each
+                    feed(asked, rate, settle)
+                    used.append(Used(phase, reports, rate, feed(asked, rate, seconds)))
                     print(f"  {used[-1]}", file=sys.stderr)
         finally:
             producer.close()
