@@ -70,3 +70,16 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(
         sign if sign.isprintable() or sign in keep else "\N{REPLACEMENT CHARACTER}" for sign in text
     )
+
+
+def without_user(uri: str) -> str:
+    """An address for messages, without what may be a user's password in it.
+
+    All of it goes but the scheme: where a password ends is not known of what is no address.
+
+    >>> without_user("kafka://me:pass/word@broker:9092/requests")
+    'kafka://…'
+    >>> without_user("kafka://broker:9092/requests")
+    'kafka://broker:9092/requests'
+    """
+    return f"{uri.partition('://')[0]}://…" if "@" in uri else uri

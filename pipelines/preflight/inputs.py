@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from schemas.errors import DistilwatchError
+from schemas.errors import DistilwatchError, without_user
 
 if TYPE_CHECKING:
     from pipelines.config import Config
@@ -34,7 +34,7 @@ def check_input(uri: str, endless: bool = False, far: bool = False) -> None:
         parts = urlsplit(uri)
     except ValueError as error:  # of brackets that hold no address
         raise DistilwatchError(
-            f"this is no address: {error}", f"--input {uri}", "mend it"
+            f"this is no address: {error}", f"--input {without_user(uri)}", "mend it"
         ) from None
     if parts.scheme == "kafka":
         from transforms.ingest.kafka import check_broker, parse_kafka_uri

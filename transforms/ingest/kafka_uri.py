@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 from urllib.parse import unquote
 
-from schemas.errors import DistilwatchError
+from schemas.errors import DistilwatchError, without_user
 
 _PLAIN = (
     "security_protocol", "sasl_mechanism", "sasl_plain_username", "ssl_cafile", "ssl_certfile",
@@ -122,16 +122,17 @@ def parse_kafka_uri(uri: str) -> KafkaUri:
       DistilwatchError: when it is not one. The message never holds what could be a password.
     """
     if not uri.startswith("kafka://"):
-        raise DistilwatchError("not the address of a Kafka topic", uri, _FORM)
+        raise DistilwatchError("not the address of a Kafka topic", without_user(uri), _FORM)
     address, _, query = uri.removeprefix("kafka://").partition("?")
     hosts, _, topic = address.partition("/")
-    if "@" in hosts:
+    if "@" in address:  # a password may have a slash
         raise DistilwatchError(
             "user and password do not belong into the address",
-            f"kafka://…@{hosts.rpartition('@')[2]}/{topic}",
+            f"kafka://…@{address.rpartition('@')[2]}",
             "use ?sasl_plain_username=NAME&sasl_plain_password_env=VARIABLE",
         )
-    where = f"kafka://{hosts}/{topic}"
+    # Of a password with a ? the rest is where options are.
+    where = "kafka://…" if "@" in query else f"kafka://{hosts}/{topic}"
     servers = tuple(_server(host, where) for host in hosts.split(","))
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic) or topic in (".", ".."):
         problem = "no such name of a topic is possible" if topic else "no topic in the address"

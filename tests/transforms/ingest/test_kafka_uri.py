@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from pipelines.preflight.inputs import check_input
 from schemas.errors import DistilwatchError
 from transforms.ingest.kafka_uri import KafkaUri, check_broker, parse_kafka_uri
+from transforms.sinks import scheme_of
 
 
 def test_an_address_alone_is_a_bounded_read_from_the_earliest_record() -> None:
@@ -56,13 +60,37 @@ def test_a_wrong_address_is_refused_with_what_is_wrong(uri: str, says: str) -> N
 
 @pytest.mark.parametrize(
     "uri",
-    ["kafka://me:hunter2@h:1/t", "kafka://h:1/t?sasl_plain_password=hunter2"],
+    [
+        "kafka://me:hunter2@h:1/t",
+        "kafka://me:hunter2/2@h:1/t",
+        "kafka://me:2/hunter2@h:1/t",
+        "kafka://me:hunter2?2@h:1/t",
+        "kafka://h:1/t?sasl_plain_password=hunter2",
+        "kafka://me:hunter2?2=@h:1/t",
+        "Kafka://me:hunter2@h:1/t",
+    ],
 )
 def test_a_password_in_the_address_is_refused_and_not_repeated(uri: str) -> None:
     with pytest.raises(DistilwatchError) as refused:
         parse_kafka_uri(uri)
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["kafka://me:pass/word@h:1/t", "kafka://h:1/t?sasl_plain_password=password"],
+)
+def test_who_gives_a_password_is_told_where_it_belongs(uri: str) -> None:
+    with pytest.raises(DistilwatchError) as refused:
+        parse_kafka_uri(uri)
     assert "sasl_plain_password_env" in str(refused.value)
+
+
+@pytest.mark.parametrize("look", [check_input, scheme_of])
+def test_a_password_in_what_is_no_address_is_not_repeated(look: Callable[[str], object]) -> None:
+    with pytest.raises(DistilwatchError, match="no address") as refused:
+        look("kafka://me:hunter2[@h:1/t")
+    assert "hunter2" not in str(refused.value)
 
 
 def test_passwords_come_from_the_environment_and_stay_out_of_the_address(
