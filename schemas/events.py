@@ -33,7 +33,7 @@ _WORDS: dict[Kind, str] = {
     "string": "string",
     "integer": "integer",
     "number": "number",
-    "time": "RFC 3339 string, or integer milliseconds UTC",
+    "time": "RFC 3339 string (UTC without an offset), or integer milliseconds UTC, no seconds",
     "vector": "array of numbers, or base64 of little-endian float16 or float32",
     "strings": "array of strings",
 }
@@ -85,13 +85,18 @@ class EventField:
 
 
 EVENT_FIELDS = (
-    EventField("event_id", "string", "unique; a repeat is a duplicate and counts once", True),
-    EventField("event_time", "time", "when the request was made", True),
-    EventField("account_id", "string", "the lab's own opaque id, kept as it is", True),
+    EventField("event_id", "string", "unique within the account, not empty; a repeat counts "
+               "once (in a stream within `ingest.dedupe_horizon`, 1 h)", True),
+    EventField("event_time", "time", "when the request was made. Refused: more than "
+               "`ingest.max_future` (10 min) ahead of the clock, before "
+               "`ingest.min_event_time` (2015), or later than "
+               "`ingest.allowed_lateness` (1 h) behind the watermark", True),
+    EventField("account_id", "string", "the lab's own opaque id, kept as it is; not empty", True),
     EventField("payment_fingerprint", "string", "becomes a keyed pseudonym on arrival"),
     EventField("organization_id", "string", "organization of the account"),
     EventField("credential_id", "string", "API key or login, as an opaque id"),
-    EventField("account_created_at", "time", "when the account was opened"),
+    EventField("account_created_at", "time", "when the account was opened; one that cannot be "
+               "read refuses the record"),
     EventField("account_tier", "string", "with the segment, the account's peer group"),
     EventField("account_segment", "string", "consumer, api, enterprise, research …"),
     EventField("ip_prefix", "string", "network of the client, such as a /24 or /48"),
@@ -99,22 +104,25 @@ EVENT_FIELDS = (
     EventField("asn", "integer", "autonomous system number of the network; not used so far"),
     EventField("client_fingerprint", "string", "hash of TLS and user agent"),
     EventField("model", "string", "model that was asked"),
-    EventField("endpoint", "string", "endpoint that was called"),
+    EventField("endpoint", "string", "endpoint that was called; not used so far"),
     EventField("conversation_id", "string", "groups the turns of one conversation"),
     EventField("turn_index", "integer", "turn of the conversation, from 0"),
     EventField("system_prompt_hash", "string", "hash of the system prompt"),
-    EventField("prompt_text", "string", "embedded and hashed on arrival, then dropped"),
-    EventField("embedding", "vector", "vector of the prompt"),
-    EventField("embedding_model", "string", "model that made the vector; another than the bundle's "
-               "is left aside"),
-    EventField("embedding_dtype", "string", "float16 (default) or float32, of a base64 vector"),
+    EventField("prompt_text", "string", "hashed on arrival, embedded where no vector came "
+               "(`embedding.kind: hashing`), then dropped; its first `ingest.max_text_chars` "
+               "(200,000) count"),
+    EventField("embedding", "vector", "vector of the prompt, as long as the bundle's "
+               "(`embedding.dim`, 384); another length, or what is not finite, refuses the record"),
+    EventField("embedding_model", "string", "model that made the vector; of another than the "
+               "bundle's the vector is left aside, none counts as the bundle's"),
+    EventField("embedding_dtype", "string", "of a base64 vector: float32, or else float16"),
     EventField("input_tokens", "integer", "tokens of the prompt"),
     EventField("output_tokens", "integer", "tokens of the answer"),
     EventField("reasoning_tokens", "integer", "tokens of reasoning in it"),
     EventField("max_output_tokens", "integer", "limit that the request set"),
     EventField("temperature", "number", "sampling temperature; not used so far"),
     EventField("tool_names", "strings", "tools that were offered"),
-    EventField("response_format", "string", "such as json_schema"),
+    EventField("response_format", "string", "such as json_schema; a text, no object"),
     EventField("status_code", "integer", "HTTP status; 429 and 403 tell of a block"),
     EventField("cost_usd", "number", "list price of the request, for the exposure estimate"),
 )  # fmt: skip
@@ -148,8 +156,11 @@ def markdown() -> str:
     head = [
         "## The request event, version 1",
         "",
-        "One JSON object a request. Only three fields are required; what is missing makes the "
-        "result poorer and never stops the run. Unknown fields are ignored.",
+        "One JSON object a request. Only three fields are required; what is missing, or null, "
+        "makes the result poorer and never stops the run (`schema_version` may be missing, not "
+        "null). A field of another type than here refuses the whole record, an optional one as "
+        'well: 3.0 and "3" are no integers. What is refused is a dead letter '
+        "([reasons](dead_letters.md#reasons)). Unknown fields are ignored.",
         "",
         "| field | type | required | meaning |",
         "|---|---|---|---|",

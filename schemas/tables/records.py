@@ -15,14 +15,18 @@ DEAD_LETTERS = Table(
         must("source", "STRING", "topic or file"),
         must("partition", "INT64", "partition of the topic, 0 for files", "number"),
         must("offset", "INT64", "offset in the partition; position for files", "records or bytes"),
-        must("reason", "STRING", "why, one stable word"),
+        must("reason", "STRING", "why, one stable word; docs/dead_letters.md lists them"),
         may("detail", "STRING", "names and types, never values"),
         may("raw_sha256", "STRING", "SHA-256 of the record, 64 hex digits"),
         may("raw_bytes", "INT64", "length of the record", "bytes"),
         may("event_time", "TIMESTAMP", "its time where it could be read", "UTC"),
         may("run_id", "STRING", "run that wrote the row"),
         may("schema_id", "INT64", "id in the schema registry, of records that bring one", "id"),
-        may("raw", "BYTES", "the record, encrypted; empty unless a key is configured"),
+        may(
+            "raw",
+            "BYTES",
+            "the record, encrypted; empty unless a key is configured, and for long ones",
+        ),
     ),
 )
 
