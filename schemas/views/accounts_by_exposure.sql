@@ -1,4 +1,4 @@
--- Accounts of clusters that are flagged and not resolved, dismissed ones among them, with what each took.
+-- Accounts of clusters that are flagged, not resolved, and that nobody has dismissed or permitted, with what each took.
 --
 -- A cluster's exposure is divided among its members by their requests; windows are added up.
 --
@@ -21,6 +21,8 @@ WITH taken AS (
   FROM cluster_windows AS c
   JOIN cluster_members AS m ON m.cluster_id = c.cluster_id AND m.revision = c.revision
   WHERE c.status NOT IN ('resolved', 'dismissed')
+    AND c.cluster_id NOT IN (
+      SELECT cluster_id FROM current_verdicts WHERE decision IN ('dismiss', 'permitted'))
     AND (m.window_start IS NULL OR m.window_start = c.window_start)
 ),
 latest AS (

@@ -233,8 +233,7 @@ EXPECTED: list[tuple[str, str, list[tuple[Any, ...]]]] = [
             ("a3", 10.0, 100, 1, "c-1", "high", 0.002, at(0)),
             ("a4", 10.0, 100, 1, "c-1", "high", 0.01, at(0)),
             ("a6", 2.0, 20, 1, "c-3", "critical", 0.01, at(2)),
-            ("a7", 0.0, 15, 1, "c-4", "medium", 0.01, at(0.125)),
-            ("a8", 0.0, 15, 1, "c-4", "medium", 0.01, at(0.125)),
+            # c-4, of a7 and a8, was dismissed
         ],
     ),
     (

@@ -22,6 +22,13 @@ WITH taken AS (
     ON m.cluster_id = c.cluster_id AND m.revision = c.revision
   WHERE
     NOT c.status IN ('resolved', 'dismissed')
+    AND NOT c.cluster_id IN (
+      SELECT
+        cluster_id
+      FROM `${views}.current_verdicts`
+      WHERE
+        decision IN ('dismiss', 'permitted')
+    )
     AND (
       m.window_start IS NULL OR m.window_start = c.window_start
     )

@@ -26,6 +26,13 @@ WITH taken AS (
     ON m.cluster_id = c.cluster_id AND m.revision = c.revision
   WHERE
     NOT c.status IN ('resolved', 'dismissed')
+    AND NOT c.cluster_id IN (
+      SELECT
+        cluster_id
+      FROM current_verdicts
+      WHERE
+        decision IN ('dismiss', 'permitted')
+    )
     AND (
       m.window_start IS NULL OR m.window_start = c.window_start
     )
@@ -74,7 +81,7 @@ SELECT
 FROM sums AS s
 JOIN latest AS l
   ON l.account_id = s.account_id;
-COMMENT ON VIEW "accounts_by_exposure" IS 'Accounts of clusters that are flagged and not resolved, dismissed ones among them, with what each took. A cluster''s exposure is divided among its members by their requests; windows are added up.';
+COMMENT ON VIEW "accounts_by_exposure" IS 'Accounts of clusters that are flagged, not resolved, and that nobody has dismissed or permitted, with what each took. A cluster''s exposure is divided among its members by their requests; windows are added up.';
 COMMENT ON COLUMN "accounts_by_exposure"."account_id" IS 'account';
 COMMENT ON COLUMN "accounts_by_exposure"."exposure_usd" IS 'its part of the list price of what was taken [USD]';
 COMMENT ON COLUMN "accounts_by_exposure"."request_count" IS 'its requests in flagged clusters [requests]';
