@@ -116,10 +116,11 @@ def export(
     from pipelines.triage.store import open_store
 
     with Console(as_json) as console:
-        house = House(rules_of(load_config(config_path).alerts))
+        config = load_config(config_path)
+        house = House(rules_of(config.alerts))
         store = open_store(output)
         console.step("Write the case")
-        case = find_case(store, cluster_id, house)
+        case = find_case(store, cluster_id, house, config.triage.public_url)
         written = [str(path) for path in write_case(case, store.name, html, pdf)]
         name = case.told.cluster.cluster_id
         console.result({"cluster_id": name}, wrote=written, then=["treat it as customer data"])

@@ -92,7 +92,10 @@ class TriageConfig(Section):
         30, description="decisions that one person may make in a minute", ge=1
     )
     sign_ins_per_minute: int = Field(
-        20, description="times that one address may begin to sign in in a minute", ge=1
+        20,
+        description="times that one address may sign in in a minute; behind a proxy that "
+        "is everybody together",
+        ge=1,
     )
     audit_log: str = Field(
         "",

@@ -141,17 +141,20 @@ def _oidc(config: TriageConfig, audit: AuditLog, limits: Limits) -> list[Route]:
         return await provider.begin(request, path_of_ours(request.query_params.get("then", "/")))
 
     async def finish(request: Request) -> Response:
-        wait = limits.wait("sign-in", address_of(request))
+        wait = limits.wait("sign-in", f"{address_of(request)} back")
         if wait:
             return slow_down(request, wait)
         try:
-            person, answer = await provider.finish(request)
+            person, then = await provider.finish(request)
         except Refused as refused:
             SessionSignIn.forget(request.session)
             audit.note("sign-in refused", address_of(request), why=str(refused))
             raise
-        audit.note("signed in", person.name, role=person.role, address=address_of(request))
-        return answer
+        # Whose line cannot be written is not signed in.
+        address = address_of(request)
+        audit.note("signed in", person.name, sure=True, role=person.role, address=address)
+        SessionSignIn.begin(request.session, person, config.session / 1000)
+        return RedirectResponse(then, status_code=303)
 
     return [Route("/sign-in", begin), Route(BACK, finish)]
 

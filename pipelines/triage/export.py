@@ -31,13 +31,14 @@ _FLAGS = (
 )
 
 
-def find_case(store: Store, name: str, house: House | None = None) -> Case:
+def find_case(store: Store, name: str, house: House | None = None, public_url: str = "") -> Case:
     """The case with an id, or with an id that begins so.
 
     Args:
       store: to look into.
       name: of the cluster, or how it begins.
       house: what it has decided beforehand; None for the usual.
+      public_url: of the pages, whose runbook a case brings along; "" where they have none.
 
     Raises:
       DistilwatchError: when none or several do.
@@ -52,7 +53,7 @@ def find_case(store: Store, name: str, house: House | None = None) -> Case:
             f"{len(found) or 'no'} clusters begin with {name}", store.name,
             f"give more letters: {few}" if found else few,
         )  # fmt: skip
-    case = Cases(store, queue, house).get(found[0])
+    case = Cases(store, queue, house, public_url).get(found[0])
     assert case is not None  # it was found in the same tables
     return case
 

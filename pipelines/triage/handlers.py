@@ -97,7 +97,7 @@ class Triage:
     # --- deciding --------------------------------------------------------------------------------
 
     async def decide(self, request: Request) -> Response:
-        form = await request.form(max_files=0, max_fields=5_000)
+        form = await request.form(max_files=0, max_fields=20_000)
         return await run_in_threadpool(
             self._decide, request, draft_of(form), form.get(csrf.FIELD)
         )  # fmt: skip
@@ -134,6 +134,10 @@ class Triage:
             raise HTTPException(404, "there is no such decision on this cluster")
         original = min(rows, key=lambda row: row.revision)
         if not may_undo(original, person):
+            self.audit.note(
+                "undo refused", person.name, cluster=cluster.cluster_id, disposition=name,
+                address=address_of(request),
+            )  # fmt: skip
             raise HTTPException(403, f"{original.decided_by} decided that; an admin can undo it")
         try:
             with self.noted(request, "undone", cluster=cluster.cluster_id, disposition=name):

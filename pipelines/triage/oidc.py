@@ -10,10 +10,10 @@ from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.starlette_client import OAuth
 from joserfc.errors import JoseError
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from pipelines.settings.triage import TriageConfig
-from pipelines.triage.auth import Refused, SessionSignIn, person_of
+from pipelines.triage.auth import Refused, person_of
 from pipelines.triage.people import Person
 from schemas.errors import DistilwatchError
 
@@ -71,8 +71,8 @@ class Provider:
             ) from None
         return found
 
-    async def finish(self, request: Request) -> tuple[Person, Response]:
-        """Takes a browser back: checks what the provider says, and begins a session.
+    async def finish(self, request: Request) -> tuple[Person, str]:
+        """Takes a browser back: checks what the provider says; who it is, and where to they go.
 
         Raises:
           Refused: when it says no, or what it says does not hold, or the person has no role.
@@ -98,6 +98,4 @@ class Provider:
             raise Refused("the provider has not verified that e-mail address")
         groups = claims.get(self._config.oidc.groups_claim) or []
         groups = [groups] if isinstance(groups, str) else [str(group) for group in groups]
-        person = person_of(name, groups, self._config, "oidc")
-        SessionSignIn.begin(request.session, person, self._config.session / 1000)
-        return person, RedirectResponse(then, status_code=303)
+        return person_of(name, groups, self._config, "oidc"), then

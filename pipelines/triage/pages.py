@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -83,9 +83,16 @@ def templates() -> Environment:
         in_hand=IN_HAND,
         may_undo=may_undo,
         mark_of=mark_of,
+        beyond=_beyond,
         address=lambda path, **q: f"{path}?{urlencode({k: v for k, v in q.items() if v})}",
     )
     return made
+
+
+def _beyond(members: Sequence[Member], marked: Collection[str]) -> list[str]:
+    """Accounts that are marked, and of which the page shows no box."""
+    wanted = set(marked)
+    return [member.account for member in members[MOST_MEMBERS:] if member.account in wanted]
 
 
 def page(request: Request, name: str, status: int = 200, **context: Any) -> HTMLResponse:

@@ -6,12 +6,14 @@ import errno
 import getpass
 import json
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines.settings.triage import ProxyConfig, RolesConfig, TriageConfig
+from pipelines.triage import pages
 from pipelines.triage.audit import AuditLog
 from pipelines.triage.auth import check_address
 from pipelines.triage.case import history_of
@@ -139,6 +141,8 @@ def test_each_role_may_do_what_it_says(tables: Path) -> None:
         return client.post(f"/case/{cluster}/undo", data=form, headers=who).status_code
 
     assert undo(named("other@x", "oncall")) == 403  # another responder
+    refused = json.loads(audit_file(tables).read_text().splitlines()[-1])
+    assert (refused["what"], refused["who"]) == ("undo refused", "other@x")
     assert undo(admin) == 303
     assert undo(admin) == 409  # it is taken back already
     assert [d.decision for d in DuckDBStore(tables).dispositions()] == ["dismiss", "withdraw"]
@@ -233,7 +237,8 @@ def test_who_looked_at_less_than_there_is_now_looks_again(tables: Path) -> None:
     assert "newcomer" in made.accounts
 
 
-def test_a_group_that_shares_nothing_with_the_rest_is_marked_by_a_link(tables: Path) -> None:
+def two_groups(tables: Path) -> tuple[str, list[str]]:
+    """A cluster whose last two accounts share nothing with the others, and all of its accounts."""
     with writing(tables) as connection:
         name, accounts = connection.execute(
             "SELECT cluster_id, list(account_id ORDER BY account_id) FROM cluster_members "
@@ -244,6 +249,11 @@ def test_a_group_that_shares_nothing_with_the_rest_is_marked_by_a_link(tables: P
                 "UPDATE cluster_members SET links = [{'kind': 'payment', 'thing': ?, "
                 "'accounts': 2, 'weight': 0.5}] WHERE list_contains(?, account_id)", [thing, own],
             )  # fmt: skip
+    return name, accounts
+
+
+def test_a_group_that_shares_nothing_with_the_rest_is_marked_by_a_link(tables: Path) -> None:
+    name, accounts = two_groups(tables)
     client = client_of(tables)
     page = client.get(f"/case/{name}").text
     assert "2 groups that have nothing in common" in page
@@ -256,6 +266,20 @@ def test_a_group_that_shares_nothing_with_the_rest_is_marked_by_a_link(tables: P
     assert send_decision(client, name, "split", account=chosen).status_code == 303
     [split] = DuckDBStore(tables).dispositions()
     assert list(split.split_accounts) == chosen
+
+
+def test_a_marked_account_beyond_the_table_goes_with_the_form(
+    tables: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, accounts = two_groups(tables)
+    monkeypatch.setattr(pages, "MOST_MEMBERS", 0)
+    monkeypatch.setattr(pages, "templates", cache(pages.templates.__wrapped__))
+    client = client_of(tables)
+    page = client.get(f"/case/{name}?mark=2").text
+    assert "2 accounts are marked, 2 of them beyond the table below" in page
+    sent = [part.split('"')[0] for part in page.split('name="account" value="')[1:]]
+    assert sorted(sent) == accounts[-2:]
+    assert 'name="account"' not in client.get(f"/case/{name}").text
 
 
 def test_split_and_merge_are_rows_with_what_they_name(tables: Path) -> None:

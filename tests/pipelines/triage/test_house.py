@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import cli
 from pipelines.settings.triage import ProxyConfig, RolesConfig, TriageConfig
 from pipelines.triage.duckdb_store import DuckDBStore
 from pipelines.triage.export import find_case, write_case
@@ -102,6 +103,20 @@ def test_the_file_of_a_case_holds_the_runbook_open(
     text = html.read_text()
     assert "<h3>Runbook: One account</h3>" in text
     assert "<details" not in text
+
+
+def test_the_command_knows_a_runbook_of_the_pages(
+    tables: Path, rows: list[QueueRow], tmp_path: Path
+) -> None:
+    name = next(r.cluster_id for r in rows if r.accounts == 1 and r.severity != "low")
+    settings, html = tmp_path / "settings.yaml", tmp_path / "case.html"
+    settings.write_text(
+        "triage: {public_url: 'https://triage.example.org'}\n"
+        "alerts: {runbook_url: 'https://triage.example.org/runbook/{runbook}'}\n"
+    )
+    args = ["--output", f"duckdb:///{tables}", "--config", str(settings), "--html", str(html)]
+    assert cli.run(["triage", "export", name, *args]) == 0
+    assert "<h3>Runbook: One account</h3>" in html.read_text()
 
 
 def test_what_stays_quiet_is_listed_with_who_why_and_until_when(

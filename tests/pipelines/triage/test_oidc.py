@@ -117,6 +117,25 @@ def test_a_viewer_sees_and_does_not_decide(url: str) -> None:
         assert 'value="dismiss"' not in client.get(f"{url}/case/{case}").text
 
 
+def test_who_cannot_be_noted_is_not_signed_in(
+    provider: str, made_tables: Path, tmp_path: Path
+) -> None:
+    [port] = free_ports(1)
+    settings = config_file(
+        tmp_path,
+        sign_in="oidc",
+        public_url=f"http://127.0.0.1:{port}",
+        oidc={"issuer": provider, "client_id": "triage"},
+        audit_log="/dev/full",
+    )
+    with (
+        served(made_tables, settings, port, DISTILWATCH_OIDC_SECRET="s" * 40) as url,
+        httpx.Client() as client,
+    ):
+        assert sign_in(client, url, "rita").status_code >= 500
+        assert client.get(url).status_code == 303
+
+
 @pytest.mark.parametrize("cookie", ["", "e30=.x.y", "forged"])
 def test_a_forged_session_is_none(url: str, cookie: str) -> None:
     answer = httpx.get(url, cookies={"triage": cookie})
