@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from transforms.alerts.part import read_part
 from transforms.ingest.forgotten import Forgotten, note
 from transforms.ingest.pseudonyms import load_key
 from transforms.ingest.sealing import letter_keys
-from transforms.scoring.bundle import load_bundle, save_bundle
+from transforms.scoring.bundle import load_bundle, save_bundle, verify_bundle
 from transforms.scoring.signing import home
+from transforms.scoring.store import bundles_in, is_store
 from transforms.sinks import removal
 from transforms.sinks.removal import Removal
 from transforms.sinks.stores import Store
@@ -133,6 +135,13 @@ def forget(options: ForgetOptions, console: Console) -> Forgot:
             note(path, key, options.account, user_here(), {}, allow=True)
         return result
     stores = [*stores_of(options.outputs, config.run.tmp), *_spools_elsewhere(options)]
+    bundles = [*chain.from_iterable(map(_bundles_of, options.bundles))]
+    # Before anything is changed.
+    for folder in bundles:
+        verify_bundle(folder)
+    for store in stores:
+        if isinstance(store, SpoolStore):
+            store.check_free()
     if not known and not options.dry_run:
         note(path, key, options.account, user_here(), {})
     alone: set[str] = set()
@@ -148,7 +157,7 @@ def forget(options: ForgetOptions, console: Console) -> Forgot:
         console.step(f"Look into {book}")
         if number := forget_in_book(book, options.account, alone, options.dry_run):
             result.removed[str(book)] = {"alerts": number}
-    for folder in options.bundles:
+    for folder in bundles:
         console.step(f"Look into {folder}")
         if found := _forget_past(folder, options.account, options.dry_run):
             result.removed[str(folder)] = found
@@ -231,6 +240,11 @@ def _allowed_by_name(options: ForgetOptions) -> list[str]:
     entries = read_part(Path(path).expanduser(), Allowlist).allow if path else ()
     named = [entry.name for entry in entries if options.account in entry.accounts]
     return [f"take it out of {path} ({', '.join(named)})"] if named else []
+
+
+def _bundles_of(folder: Path) -> list[Path]:
+    """A bundle, or all of a folder of bundles: somebody may go back to an older one."""
+    return bundles_in(folder) if is_store(folder) else [folder]
 
 
 def _forget_past(folder: Path, account: str, dry_run: bool) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from transforms.sinks import duckdb_path, removal, scheme_of
 from transforms.sinks.compaction import compact_folder
 from transforms.sinks.parquet import parquet_folder
 from transforms.sinks.parquet_views import has_tables, make_views
+from transforms.sinks.spool import SpoolInUse
 from transforms.sinks.stores.duckdb import DuckDBStore
 
 
@@ -61,8 +62,23 @@ def compact(uri: str, grace_s: float) -> Compacted:
     return Compacted(len(before), len(after), size, sum(file.stat().st_size for file in after))
 
 
-def expire(uri: str, config: TablesConfig, now_ms: int, dry_run: bool = False) -> dict[str, int]:
-    """Removes what is older than the settings keep it; returns rows by table."""
+def expire(
+    uri: str,
+    config: TablesConfig,
+    now_ms: int,
+    dry_run: bool = False,
+    left: Callable[[str], None] = lambda _: None,
+) -> dict[str, int]:
+    """Removes what is older than the settings keep it; returns rows by table.
+
+    Args:
+      uri: of the tables.
+      config: how long it is kept.
+      now_ms: by the clock.
+      dry_run: whether it is only counted.
+      left: gets the name of a spool that was left alone, because a run that goes on has it; what
+        is in there gets into the tables, and goes from there.
+    """
     kept = removal.Kept(
         config.keep_scores,
         config.keep_clusters,
@@ -71,11 +87,14 @@ def expire(uri: str, config: TablesConfig, now_ms: int, dry_run: bool = False) -
         config.keep_shared,
     )
     sums: dict[str, int] = {}
+    work = removal.count if dry_run else removal.remove
     for store in stores_of([uri]):
-        with store:
-            work = removal.count if dry_run else removal.remove
-            for table, number in work(store, removal.outdated(kept, now_ms)).items():
-                sums[table] = sums.get(table, 0) + number
+        try:
+            with store:
+                for table, number in work(store, removal.outdated(kept, now_ms)).items():
+                    sums[table] = sums.get(table, 0) + number
+        except SpoolInUse:
+            left(store.name)
     return sums
 
 

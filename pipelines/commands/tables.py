@@ -219,7 +219,12 @@ def expire(output: str, config_path: Path | None, dry_run: bool, as_json: bool) 
 
     with Console(as_json) as console:
         config = load_config(config_path)
-        removed: dict[str, Any] = run(output, config.tables, time.time_ns() // 10**6, dry_run)
+
+        def left(spool: str) -> None:
+            console.note(f"A run that goes on has {spool}: what is in there was left alone")
+
+        now_ms = time.time_ns() // 10**6
+        removed: dict[str, Any] = run(output, config.tables, now_ms, dry_run, left)
         verb = "would be removed" if dry_run else "removed"
         lines = [f"{number:,} rows of {name} {verb}." for name, number in removed.items()]
         console.result({"removed": removed}, lines or [f"Nothing {verb}."])

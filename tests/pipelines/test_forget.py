@@ -246,6 +246,7 @@ def test_a_run_that_goes_on_is_to_be_stopped_first(
     places: tuple[Path, Path], tmp_path: Path
 ) -> None:
     spool = Spool(places[0].with_name(f"{places[0].name}.spool"))
+    before = contents(places[0])
     with spool.locked():
         done = run(
             "forget", ACCOUNT, "--output", f"duckdb:///{places[0]}", "--config",
@@ -253,6 +254,8 @@ def test_a_run_that_goes_on_is_to_be_stopped_first(
         )  # fmt: skip
     assert done.returncode == 2
     assert "another run is writing" in done.stderr
+    assert contents(places[0]) == before
+    assert not list((tmp_path / "home").glob("*forgotten*"))
 
 
 @pytest.fixture
@@ -318,6 +321,19 @@ def test_old_input_does_not_bring_it_back_unless_that_is_asked_for(
     result("forget", account, "--undo", home=home)
     detect()
     assert rows_of(account) > 0
+
+
+@pytest.mark.slow
+def test_of_a_folder_of_bundles_all_forget(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILWATCH_HOME", str(trained / "home"))
+    models, account = trained / "models", "somebody"
+    for name in ("first", "second"):
+        save_bundle(with_pasts_of(load_bundle(trained / "bundle"), [account]), models / name)
+    (models / "current").write_text("second\n")
+    args = ["forget", account, "--bundle", models]
+    removed = result(*args, home=trained / "home")["removed"]
+    assert set(removed) == {str(models / "first"), str(models / "second")}
+    assert result(*args, home=trained / "home")["removed"] == {}
 
 
 def with_pasts_of(bundle: Any, accounts: list[str]) -> Any:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from schemas.errors import DistilwatchError
+from schemas.errors import DistilwatchError, without_user
 
 
 def parts_of(uri: str) -> SplitResult:
@@ -21,7 +21,7 @@ def parts_of(uri: str) -> SplitResult:
     except ValueError as error:  # of brackets that hold no address
         raise DistilwatchError(
             f"this is no address: {error}",
-            f"--output {uri}",
+            f"--output {without_user(uri)}",
             "write brackets only around an IPv6 address, as in kafka://[::1]:9092/topic",
         ) from None
 

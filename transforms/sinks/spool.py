@@ -78,6 +78,10 @@ class Batch:
         shutil.rmtree(self.folder)
 
 
+class SpoolInUse(DistilwatchError):
+    """A run that goes on keeps its spool to itself."""
+
+
 class Spool:
     """One run's spool; see the module."""
 
@@ -95,14 +99,14 @@ class Spool:
         """Keeps other processes out; makes the folder.
 
         Raises:
-          DistilwatchError: another process is at work here.
+          SpoolInUse: another process is at work here.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise DistilwatchError(
+                raise SpoolInUse(
                     "another run is writing to the same output",
                     str(self.folder),
                     "stop that run, or choose another output",

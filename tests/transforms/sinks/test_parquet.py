@@ -20,6 +20,7 @@ from tests.support.views import DAY, EXPECTED, ROWS, T0, in_order
 from transforms.sinks import parquet_files
 from transforms.sinks.duckdb import write_tables
 from transforms.sinks.parquet import add_parquet
+from transforms.sinks.spool import Spool
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -339,3 +340,16 @@ def test_what_is_old_goes_and_the_newest_revision_stays(tmp_path: Path) -> None:
     assert left["dead_letters"] == [] == left["dead_letter_replays"]
     assert left["dispositions"]
     assert all(expire(uri, config, now) == {} for uri in uris)
+
+
+def test_beside_a_run_that_goes_on_its_spool_is_left_alone(tmp_path: Path) -> None:
+    _, database = both(tmp_path)
+    config, now = TablesConfig(keep_clusters="2 d"), T0 + 3 * DAY + DAY // 2
+    spool = Spool(database.with_name(f"{database.name}.spool"))
+    for dry_run in (True, False):
+        left: list[str] = []
+        with spool.locked():
+            assert expire(f"duckdb:///{database}", config, now, dry_run, left.append)
+        assert left == [str(spool.folder)]
+    assert expire(f"duckdb:///{database}", config, now, left=left.append) == {}
+    assert left == [str(spool.folder)]

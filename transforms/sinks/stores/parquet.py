@@ -133,6 +133,11 @@ class SpoolStore(_Files):
             )
         return self
 
+    def check_free(self) -> None:
+        """Raises SpoolInUse when a run has it that goes on."""
+        with Spool(self._folder).locked():
+            pass
+
     def forget_passing(self, dry_run: bool) -> int:
         """Removes what is in no table: rows that a killed worker was writing, and items that were
         kept for trials of new bundles, all of them, because sessions among them do not say whose
