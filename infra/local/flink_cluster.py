@@ -20,7 +20,7 @@ import time
 import urllib.request
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from infra.local.services import ServiceError, free_ports, local_dir
 from pipelines.flink.jobserver import OPENS
@@ -31,6 +31,7 @@ _COORDINATOR = f"{_ENTRY}.zookeeper.FlinkZooKeeperQuorumPeer"
 _JOB_MANAGER = f"{_ENTRY}.entrypoint.StandaloneSessionClusterEntrypoint"
 _TASK_MANAGER = f"{_ENTRY}.taskexecutor.TaskManagerRunner"
 
+StateBackend = Literal["hashmap", "rocksdb"]
 _CONFIG = """\
 jobmanager.rpc.address: 127.0.0.1
 jobmanager.rpc.port: {rpc}
@@ -44,14 +45,12 @@ taskmanager.bind-host: 127.0.0.1
 taskmanager.numberOfTaskSlots: {slots}
 taskmanager.network.request-backoff.max: 2000
 parallelism.default: 1
-state.backend.type: hashmap
+state.backend.type: {backend}
+state.backend.incremental: true
+state.backend.rocksdb.localdir: {folder}/rocksdb
+state.checkpoints.num-retained: 3
 state.checkpoints.dir: file://{folder}/checkpoints
 state.savepoints.dir: file://{folder}/savepoints
-execution.checkpointing.interval: {checkpoint_ms} ms
-execution.checkpointing.min-pause: 200 ms
-execution.checkpointing.timeout: 120 s
-execution.checkpointing.tolerable-failed-checkpoints: 20
-execution.checkpointing.externalized-checkpoint-retention: RETAIN_ON_CANCELLATION
 restart-strategy.type: fixed-delay
 restart-strategy.fixed-delay.attempts: 1000
 restart-strategy.fixed-delay.delay: 500 ms
@@ -65,19 +64,18 @@ high-availability.cluster-id: /local
 io.tmp.dirs: {folder}/tmp
 """
 # A task manager that is not started by Flink's own scripts must be told every part of its memory.
+_FRAMEWORK_MB = 128
+_OTHER_MB = 640  # beside heap and managed memory
 _MEMORY = {
     "taskmanager.cpu.cores": "1",
-    "taskmanager.memory.task.heap.size": "320m",
     "taskmanager.memory.task.off-heap.size": "0m",
-    "taskmanager.memory.managed.size": "64m",
     "taskmanager.memory.network.min": "64m",
     "taskmanager.memory.network.max": "64m",
-    "taskmanager.memory.framework.heap.size": "128m",
+    "taskmanager.memory.framework.heap.size": f"{_FRAMEWORK_MB}m",
     "taskmanager.memory.framework.off-heap.size": "128m",
     "taskmanager.memory.jvm-metaspace.size": "256m",
     "taskmanager.memory.jvm-overhead.min": "192m",
     "taskmanager.memory.jvm-overhead.max": "192m",
-    "taskmanager.memory.process.size": "1152m",
 }
 _COORDINATOR_CONFIG = """\
 clientPort={port}
@@ -229,6 +227,14 @@ class FlinkCluster:
 
     The coordinator is there so that a new job manager goes on with the jobs of one that was killed.
 
+    Args:
+      folder: for all of it; None: a passing one.
+      task_managers, slots: how many, and slots of each.
+      wait_s: for it to be up.
+      state: `hashmap` keeps state in the task managers' heap, `rocksdb` on disk.
+      heap_mb: of a task manager.
+      managed_mb: of a task manager, for RocksDB.
+
     Attributes:
       master: "127.0.0.1:port" of the job manager's REST interface.
       folder: configuration, logs, checkpoints and savepoints; removed at the end if made here.
@@ -241,9 +247,12 @@ class FlinkCluster:
         folder: Path | None = None,
         task_managers: int = 2,
         slots: int = 1,
-        checkpoint_ms: int = 2_000,
         wait_s: float = 180.0,
+        state: StateBackend = "hashmap",
+        heap_mb: int = 448,
+        managed_mb: int = 64,
     ) -> None:
+        self._heap_mb, self._managed_mb = heap_mb, managed_mb
         self._owned = folder is None
         self.folder = (folder or Path(tempfile.mkdtemp(prefix="distilwatch-flink-"))).absolute()
         self._wait_s = wait_s
@@ -255,8 +264,8 @@ class FlinkCluster:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.conf / "config.yaml").write_text(
             _CONFIG.format(
-                rpc=rpc, rest=rest, slots=slots, folder=self.folder, checkpoint_ms=checkpoint_ms,
-                coordinator=coordinator,
+                rpc=rpc, rest=rest, slots=slots, folder=self.folder, coordinator=coordinator,
+                backend=state,
             )
         )  # fmt: skip
         (self.folder / "zoo.cfg").write_text(
@@ -275,9 +284,14 @@ class FlinkCluster:
         self.task_managers = [self._task_manager(i) for i in range(task_managers)]
 
     def _task_manager(self, number: int) -> _Java:
-        given = [word for name, value in _MEMORY.items() for word in ("-D", f"{name}={value}")]
+        memory = _MEMORY | {
+            "taskmanager.memory.task.heap.size": f"{self._heap_mb - _FRAMEWORK_MB}m",
+            "taskmanager.memory.managed.size": f"{self._managed_mb}m",
+            "taskmanager.memory.process.size": f"{self._heap_mb + self._managed_mb + _OTHER_MB}m",
+        }
+        given = [word for name, value in memory.items() for word in ("-D", f"{name}={value}")]
         return _Java(
-            f"task-manager-{number}", self.folder, "448m", _TASK_MANAGER,
+            f"task-manager-{number}", self.folder, f"{self._heap_mb}m", _TASK_MANAGER,
             "-c", str(self.conf), *given,
         )  # fmt: skip
 
@@ -355,10 +369,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, help="keep its data here; default: a passing one")
     parser.add_argument("--task-managers", type=int, default=2)
     parser.add_argument("--slots", type=int, default=1, help="of each task manager")
+    parser.add_argument("--state", choices=["hashmap", "rocksdb"], default="hashmap")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
-        with FlinkCluster(options.folder, options.task_managers, options.slots) as cluster:
+        with FlinkCluster(
+            options.folder, options.task_managers, options.slots, state=options.state
+        ) as cluster:
             print(f"Flink is at {cluster.master}; its logs are in {cluster.folder}", flush=True)
             while True:
                 time.sleep(3600)

@@ -25,6 +25,7 @@ _MARKS = {"ok": "[green]✓[/green]", "warn": "[yellow]![/yellow]", "fail": "[re
 )
 @options.input_format
 @options.any_runner
+@options.flink_master
 @options.as_json
 @options.beam_args
 def doctor(
@@ -34,6 +35,7 @@ def doctor(
     bundle: Path | None,
     input_format: str | None,
     runner: str | None,
+    flink_master: str | None,
     as_json: bool,
     beam_args: tuple[str, ...],
 ) -> int:
@@ -57,7 +59,9 @@ def doctor(
 
     with Console(as_json) as console:
         console.step("Look")
-        subject = Subject(config_path, inputs, outputs, bundle, runner, beam_args, input_format)
+        subject = Subject(
+            config_path, inputs, outputs, bundle, runner, beam_args, input_format, flink_master
+        )
         found = list(examine(subject))
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
         for column, ratio in (("mark", None), ("name", 2), ("said", 5)):

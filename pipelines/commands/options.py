@@ -87,12 +87,18 @@ any_runner = click.option(
     "cluster; or dataflow, Google's service. By default prism where an input has no end, direct "
     "otherwise.",
 )
+flink_master = click.option(
+    "--flink-master",
+    metavar="HOST:PORT",
+    help="With --runner flink: the job manager's REST interface; or flink.master in the settings.",
+)
 beam_args = click.argument("beam_args", nargs=-1, type=click.UNPROCESSED, metavar="[-- BEAM…]")
 
 
-def settings(form: str | None) -> dict[str, Any]:
-    """What --input-format says, as settings that win over the file."""
-    return {"ingest.format": form} if form else {}
+def settings(form: str | None, flink_master: str | None = None) -> dict[str, Any]:
+    """What --input-format and --flink-master say, as settings that win over the file."""
+    given = {"ingest.format": form, "flink.master": flink_master}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def bundle(meaning: str) -> Callable[[F], F]:

@@ -18,6 +18,7 @@ from pipelines.flink.job import FlinkJob
 from pipelines.flink.jobserver import find_job_server, job_server_running
 from pipelines.flink.options import flink_options
 from pipelines.flink.rest import GOING, Away, FlinkRest
+from pipelines.flink.retained import MEND, retains_too_few
 from pipelines.flink.worker_pool import ThreadPool, serving
 from schemas.errors import DistilwatchError
 
@@ -81,6 +82,8 @@ def on_flink(plan: Plan, staging: str, console: Console, running: str | None) ->
             if started
             else nullcontext(server) as endpoint,
         ):
+            if plan.endless and (wrong := _trouble(rest)):
+                console.warn(wrong)
             if running is None:
                 assert endpoint is not None
                 running = _submit(plan, staging, rest, endpoint, workers)
@@ -92,6 +95,14 @@ def on_flink(plan: Plan, staging: str, console: Console, running: str | None) ->
                 job.leave()
     finally:
         rest.close()
+
+
+def _trouble(rest: FlinkRest) -> str | None:
+    """What of the cluster's configuration will stop a stream one day."""
+    with suppress(Away):  # what asks it next tells of that
+        if wrong := retains_too_few(rest.configuration()):
+            return f"{wrong}; {MEND}"
+    return None
 
 
 def _submit(plan: Plan, staging: str, rest: FlinkRest, endpoint: str, workers: str) -> str:

@@ -15,7 +15,7 @@ from pipelines import preflight
 from pipelines.doctor import machine
 from pipelines.doctor.finding import FAIL, OK, SKIP, WARN, Finding, looked
 from pipelines.observe import traces
-from schemas.errors import DistilwatchError
+from schemas.errors import DistilwatchError, without_user
 from transforms.sinks import parts_of
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Subject:
       runner: direct, prism, flink or dataflow; None: as of `detect`.
       beam_args: Beam's own options.
       input_format: of records; None: as the settings say.
+      flink_master: host:port of Flink; None: as the settings say.
     """
 
     config_path: Path | None = None
@@ -42,6 +43,7 @@ class Subject:
     runner: str | None = None
     beam_args: tuple[str, ...] = ()
     input_format: str | None = None
+    flink_master: str | None = None
 
 
 def examine(subject: Subject) -> Iterator[Finding]:
@@ -98,7 +100,7 @@ def _settings(subject: Subject) -> tuple[Config | None, Finding]:
     path = subject.config_path
 
     def look() -> str:
-        read.append(load_config(path, options.settings(subject.input_format)))
+        read.append(load_config(path, options.settings(subject.input_format, subject.flink_master)))
         return f"{path} has no mistake" if path else "defaults; none were given with --config"
 
     found = looked("settings", "file", look)
@@ -256,17 +258,20 @@ def _beam(args: tuple[str, ...]) -> str:
     return f"{len(args)} are known"
 
 
-def _flink(config: Config | None) -> str:
+def _flink(config: Config | None) -> str | Finding:
     preflight.check_flink("flink", config, (), None, None)
     assert config is not None  # without, there is no address, which check_flink tells
     assert config.flink.master is not None
     from pipelines.flink.rest import FlinkRest
+    from pipelines.flink.retained import MEND, retains_too_few
 
     rest = FlinkRest(config.flink.master)
     try:
-        return f"Flink {rest.version()} at {config.flink.master}, {rest.slots()} task slots"
+        seen = f"Flink {rest.version()} at {config.flink.master}, {rest.slots()} task slots"
+        wrong = retains_too_few(rest.configuration())
     finally:
         rest.close()
+    return Finding("engine", "flink", WARN, f"{seen}; {wrong}", MEND) if wrong else seen
 
 
 def _dataflow(subject: Subject, config: Config | None) -> str:
@@ -278,4 +283,4 @@ def _dataflow(subject: Subject, config: Config | None) -> str:
 
 def _shown(uri: str) -> str:
     """A URI without what might be secret in it."""
-    return uri.split("?")[0]
+    return without_user(uri).split("?")[0]

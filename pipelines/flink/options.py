@@ -19,6 +19,7 @@ class FlinkJobOptions(PipelineOptions):  # type: ignore[misc]
     @classmethod
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--checkpointing_interval", type=int)
+        parser.add_argument("--min_pause_between_checkpoints", type=int)
         parser.add_argument("--shutdown_sources_after_idle_ms", type=int)
         parser.add_argument("--savepoint_path")
         parser.add_argument(
@@ -64,6 +65,11 @@ def flink_options(
         # Otherwise a step that has to save its state keeps back what it was about to pass on, but
         # not the watermark, and to the steps after it that is late then, and lost.
         own.append("--finish_bundle_before_checkpointing")
+        # Or a step that reads when the next one begins has not heard that this one is complete, and
+        # with incremental checkpoints refers to files that the job manager has dropped since: it
+        # then waits for that step until the checkpoint times out. The cluster's own pause is not
+        # asked for: Beam's job server sends one with the job.
+        own.append(f"--min_pause_between_checkpoints={config.read_for}")
     if savepoint:
         own.append(f"--savepoint_path={savepoint}")
     return PipelineOptions([*own, *args])

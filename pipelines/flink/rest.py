@@ -81,6 +81,12 @@ class FlinkRest:
         """Task slots in all. Raises Away."""
         return int(self._ask("GET", "/overview")["slots-total"])
 
+    def configuration(self) -> dict[str, str]:
+        """What the job manager was configured with, beside defaults. Raises Away."""
+        return {
+            str(one["key"]): str(one["value"]) for one in self._ask("GET", "/jobmanager/config")
+        }
+
     def jobs(self, name: str) -> list[Job]:
         """Jobs of a name, newest first. Raises Away."""
         found = self._ask("GET", "/jobs/overview")["jobs"]

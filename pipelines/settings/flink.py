@@ -26,7 +26,9 @@ class FlinkConfig(Section):
     )
     parallelism: int = Field(1, description="subtasks of each step", ge=1, le=1024)
     checkpoint_every: Duration = Field(
-        10 * SECOND, description="how often state is saved, in a stream", ge=SECOND
+        10 * SECOND,
+        description="how often state is saved, in a stream; with a pause of `read_for`",
+        ge=SECOND,
     )
     read_for: Duration = Field(
         5 * SECOND,

@@ -13,6 +13,7 @@ import yaml
 
 from infra.local.flink_cluster import flink_libs
 from infra.local.services import ServiceError
+from pipelines.flink.retained import retains_too_few
 from pipelines.settings import Config
 
 FOLDER = Path(__file__).resolve().parents[2] / "infra" / "flink"
@@ -63,6 +64,15 @@ def published() -> dict[str, Any]:
     return found
 
 
+def test_the_cluster_retains_what_its_checkpoints_refer_to() -> None:
+    [cluster] = documents("session.yaml")
+    configuration = cluster["spec"]["flinkConfiguration"]
+    assert configuration["state.backend.incremental"] == "true"
+    assert retains_too_few(configuration) is None
+    # The job brings these along, and the cluster's count for nothing.
+    assert not [name for name in configuration if name.startswith("execution.checkpointing.")]
+
+
 def test_manifests_fit_the_operators_schema(published: dict[str, Any]) -> None:
     [cluster] = documents("session.yaml")
     jsonschema.validate(cluster, published[cluster["kind"]])
@@ -100,6 +110,10 @@ def test_the_command_and_the_cluster_speak_of_the_same_places() -> None:
                for c in (workers, command["containers"][0])]  # fmt: skip
     assert mounted[0]["spool"] == mounted[1]["spool"] == settings.flink.spool
     assert mounted[0]["bundle"] == mounted[1]["bundle"]
+    flink = next(c for c in pod["containers"] if c["name"] == "flink-main-container")
+    rocksdb = spec["flinkConfiguration"]["state.backend.rocksdb.localdir"]
+    [disk] = [m["name"] for m in flink["volumeMounts"] if m["mountPath"] == rocksdb]
+    assert any(v["name"] == disk and "ephemeral" in v for v in pod["volumes"])
     slots = int(spec["flinkConfiguration"]["taskmanager.numberOfTaskSlots"])
     assert settings.flink.parallelism <= slots * spec["taskManager"]["replicas"]
     images = {c["image"] for c in (workers, command["containers"][0])} | {spec["image"]}

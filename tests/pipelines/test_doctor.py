@@ -83,6 +83,10 @@ def test_everything_that_is_wrong_is_told_with_its_mend(
     assert all(found[key]["mend"] for key in failed)
     assert found["keys", "payment-hmac.key"]["status"] == "warn"
     assert found["keys", "payment-hmac.key"]["mend"].startswith("chmod 600")
+    _, out, _ = call(
+        capsys, "doctor", "--json", "--runner", "flink", "--flink-master", "127.0.0.1:8"
+    )
+    assert "127.0.0.1:8" in str(findings(out)["engine", "flink"])
     code, out, _ = call(capsys, "doctor", "--json", "--config", broken)
     assert code == 2
     assert "did you mean sessions?" in findings(out)["settings", "file"]["said"]
@@ -180,3 +184,10 @@ def test_a_dry_run_explains_a_bounded_job_for_machines_too(
     assert not (tmp_path / "tables").exists()
     # What was explained is what is done: the run has the name that was told.
     assert told["run_id"].startswith("run-")
+
+
+def test_a_password_in_an_address_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong in ("kafka://me:hunter2@h:1/t", "kafka://me:hunter2?2@h:1/t"):
+        code, out, err = call(capsys, "doctor", "--json", "--input", wrong, "--output", wrong)
+        assert code != 0
+        assert "hunter2" not in out + err

@@ -182,6 +182,7 @@ def test_options_say_what_the_runner_needs_to_keep_a_stream_whole() -> None:
     own = options.view_as(FlinkJobOptions)
     assert own.checkpointing_interval == 7_000
     assert own.finish_bundle_before_checkpointing is True
+    assert own.min_pause_between_checkpoints == 5_000  # as long as a reader reads
     assert own.savepoint_path == "file:/s"
     assert own.attached_mode is False  # the job does not end with the job server
     everything = options.get_all_options()
