@@ -17,9 +17,11 @@ import numpy as np
 from bench.memory import key_events
 from transforms.coverage.fold import fold, fold_together
 from transforms.coverage.sketch import CoverageSketch, encode
+from transforms.coverage.stack import SketchStack
 from transforms.ingest.batch import Events
-from transforms.sessions.endless import Piece, settle
-from transforms.sessions.shards import cut_stack, keyed_together
+from transforms.sessions.endless import settle
+from transforms.sessions.shards import Named, cut_stack, keyed_together
+from transforms.sessions.sketch_log import Rows
 
 _START_MS, _SPAN_MS = 1_780_272_000_000, 30 * 60_000
 _SLICE_MS, _GAP_MS, _MAX_LENGTH_MS = 300_000, 1_800_000, 21_600_000
@@ -76,9 +78,13 @@ def measure(accounts: int, each: int, cards: int) -> Cost:
     hottest: list[CoverageSketch] = [
         partial.sketch for partial in fold(events, _SLICE_MS) if partial.payment == "p0"
     ]
+    rows = Rows(
+        Named(["p0"] * len(hottest), SketchStack.of(hottest)), np.zeros(len(hottest), np.uint8)
+    )
     began = time.process_time()
-    settled = settle([Piece(sketch) for sketch in hottest], _GAP_MS, 0, None)
+    kept = settle(rows, _GAP_MS, 0, None).kept
     report_s = time.process_time() - began
+    assert kept is not None
     return Cost(
         cards,
         len(events),
@@ -87,7 +93,7 @@ def measure(accounts: int, each: int, cards: int) -> Cost:
         fold_s,
         sessions_s,
         report_s,
-        sum(len(encode(piece.sketch)) for piece in settled.kept),
+        sum(len(encode(sketch)) for sketch in kept.named.stack.sketches()),
     )
 
 

@@ -35,6 +35,7 @@ PARTS: dict[str, list[str]] = {
     "slots": ["bench.slots"],
     "workers": ["bench.workers"],
     "reports": ["bench.reports"],
+    "resident": ["bench.reports", "--resident", "20000", "--resident-each", "5"],
     "memory": ["bench.memory"],
     "linking": ["bench.linking"],
     "scoring": ["bench.scoring"],

@@ -30,12 +30,16 @@ class Figures:
     Attributes:
       event_ms: of a core, for an event, whatever its key.
       piece_ms: of a core, for what a reader hands over of one account at a time.
+      window_us: of a core, for an account of the window, at every report, whether it asked or not.
       report_ms: of a core, for an account that is scored anew.
       requests_a_piece, requests_a_report: of an account in a piece, and between two reports.
       reader_rate: events a second that one reader reads, decodes and places.
       early_firing_s: between two reports.
-      link_us: of a core, for an account of the window, at every report.
+      link_us: of the one worker that links, for an account of the window, at every report.
       link_bytes: of memory, for an account of the window.
+      link_most: accounts of the window that one worker can be given at once.
+      shard_accounts: accounts of the window in a shard of state, which is read at every report.
+      log: how much larger state is than what counts of it, as it is written anew at twice that.
       headroom: share of the capacity that is used, so that a rush or a restart is caught up.
       event_bytes: of an event in the topic.
       requests_a_day: of an account.
@@ -53,14 +57,18 @@ class Figures:
     """
 
     event_ms: float = 0.04
-    piece_ms: float = 4.3
-    report_ms: float = 6.0
+    piece_ms: float = 1.0
+    report_ms: float = 3.2
+    window_us: float = 330
     requests_a_piece: float = 2.0
     requests_a_report: float = 5.0
     reader_rate: float = 50_000
     early_firing_s: float = 600
-    link_us: float = 38
+    link_us: float = 70
     link_bytes: float = 1_500
+    link_most: float = 2e6
+    shard_accounts: float = 5_000
+    log: float = 1.5
     headroom: float = 0.5
     event_bytes: float = 1_400
     requests_a_day: float = 200
@@ -89,6 +97,7 @@ class Size:
       jobs: into which the topic must be divided, each with one reader and one who links.
       cores, workers: of all jobs.
       partitions: of the topics.
+      shards: `sessions.shards` of each job.
       state_gb: of sessions and profiles.
       flink_month, dataflow_month: US dollars; on Flink with state on disks (RocksDB).
       in_memory: workers that hold the state, too (`hashmap` on Flink).
@@ -100,6 +109,7 @@ class Size:
     cores: int
     workers: int
     partitions: int
+    shards: int
     state_gb: float
     flink_month: float
     dataflow_month: float
@@ -119,15 +129,20 @@ def size(rate: int, known: Figures) -> Size:
             rate / (known.reader_rate * known.headroom),
             linked * known.link_us / 1e6 / (known.early_firing_s * known.headroom),
             linked * known.link_bytes / 1e9 / free_gb,
+            linked / known.link_most,
         )
     )
-    cores = math.ceil(rate * request_s / known.headroom)
+    window_s = linked * known.window_us / 1e6 / known.early_firing_s
+    cores = math.ceil((rate * request_s + window_s) / known.headroom)
     # Each job has the same number of workers, at least one.
     workers = jobs * math.ceil(max(cores, jobs) / jobs / known.worker_cores)
     by_bytes = math.ceil(rate * known.event_bytes / known.partition_bytes)
     partitions = jobs * math.ceil(max(by_bytes, jobs) / jobs)
-    state = accounts * (
-        known.windowed * known.profile_bytes + known.open_share * known.session_bytes
+    shards = max(32, math.ceil(linked / jobs / known.shard_accounts))
+    state = (
+        accounts
+        * (known.windowed * known.profile_bytes + known.open_share * known.session_bytes)
+        * known.log
     )
     in_memory = jobs * math.ceil(max(workers, state / 1e9 / free_gb) / jobs)
     busy = workers * known.worker_cores
@@ -139,6 +154,7 @@ def size(rate: int, known: Figures) -> Size:
         cores,
         workers,
         partitions,
+        shards,
         state / 1e9,
         workers * known.vm_hour * _HOURS + _COPIES * state / 1e9 * known.disk_gb_month,
         (hour + data) * _HOURS,
@@ -150,12 +166,14 @@ def size(rate: int, known: Figures) -> Size:
 def table(sizes: Sequence[Size]) -> list[str]:
     """The table of the page."""
     lines = [
-        "| requests/s | jobs | partitions | cores | workers | state | Flink, $ a month "
-        "| Dataflow, $ a month | Flink with state in memory: workers | $ a month |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| requests/s | jobs | partitions | shards of a job | cores | workers | state "
+        "| Flink, $ a month | Dataflow, $ a month | Flink with state in memory: workers "
+        "| $ a month |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {s.rate:,} | {s.jobs:,} | {s.partitions:,} | {s.cores:,} | {s.workers:,} "
+        f"| {s.rate:,} | {s.jobs:,} | {s.partitions:,} | {s.shards:,} | {s.cores:,} "
+        f"| {s.workers:,} "
         f"| {s.state_gb:,.0f} GB | {s.flink_month:,.0f} | {s.dataflow_month:,.0f} "
         f"| {s.in_memory:,} | {s.in_memory_month:,.0f} |"
         for s in sizes

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
@@ -113,6 +113,27 @@ def book_path(alerts: AlertsConfig, outputs: Sequence[str]) -> Path | None:
                 path = path_of(uri)
                 return path.with_name(f"{path.name}.alerts")
     return None
+
+
+class Untold(NamedTuple):
+    """Messages to people on call that have not reached them.
+
+    Attributes:
+      failing: tried in vain, and tried again later.
+      dead: given up.
+    """
+
+    failing: int = 0
+    dead: int = 0
+
+
+def untold(alerts: AlertsConfig, outputs: Sequence[str]) -> Untold:
+    """What is so in the book by now; nothing where there is no book."""
+    path = book_path(alerts, outputs)
+    if path is None or not path.exists():
+        return Untold()
+    with Book(path) as book:
+        return Untold(book.outbox.tried_and_waiting(), book.outbox.counts().get("dead", 0))
 
 
 class OnCall:

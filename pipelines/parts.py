@@ -117,6 +117,7 @@ def session_options(config: Config, endless: bool = False) -> SessionOptions:
         slice_ms=sessions.slice_ms,
         early_firing_ms=sessions.early_firing_ms if endless else 0,
         allowed_lateness_ms=config.ingest.allowed_lateness_ms,
+        shards=sessions.shards,
     )
 
 

@@ -108,12 +108,13 @@ def bigquery() -> Iterator[BigQueryEmulator]:
 
 @pytest.fixture(scope="session")
 def flink() -> Iterator[FlinkCluster]:
-    """A Flink cluster for the whole session: two task managers of one slot each."""
+    """A Flink cluster for the whole session: two task managers of one slot each, with their state
+    where infra/flink/session.yaml has it."""
     try:
         flink_libs()
     except ServiceError as missing:
         pytest.skip(str(missing))
-    with FlinkCluster() as cluster:
+    with FlinkCluster(state="rocksdb") as cluster:
         yield cluster
 
 

@@ -50,6 +50,9 @@ ROWS = (
           (f"sum(distilwatch_flagged_accounts{{{_ON}}})", "accounts"))),
         ("timeseries", "Commits that failed", "In five minutes; they are tried again", "short",
          ((f"increase(distilwatch_commit_failures_total{{{_ON}}}[5m])", "{{instance}}"),)),
+        ("timeseries", "Messages that did not reach who is on call", "Tried again, and given up: "
+         "distilwatch alerts outbox list", "short",
+         ((f"distilwatch_untold_messages{{{_ON}}}", "{{instance}} {{state}}"),)),
         ("timeseries", "Outside of normal", "Share of the newest day's rows, by feature; "
          "from distilwatch tables metrics", "percentunit",
          (("distilwatch_tables_feature_outside_share", "{{level}} {{feature}}"),)),

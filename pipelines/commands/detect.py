@@ -15,7 +15,6 @@ from pipelines.durations import HOW, parse_duration
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pipelines.config import Config
     from pipelines.console import Console
     from pipelines.detect import DetectOptions, DetectSummary
 
@@ -38,16 +37,6 @@ def _length(_: click.Context, __: click.Parameter, value: str | None) -> int | N
     if not found:
         raise click.BadParameter("must be more than nothing")
     return found
-
-
-def _settings(path: Path | None, flink_master: str | None, form: str | None) -> Config:
-    from pipelines.config import load_config
-
-    config = load_config(path, options.settings(form))
-    if flink_master is None:
-        return config
-    flink = config.flink.model_copy(update={"master": flink_master})
-    return config.model_copy(update={"flink": flink})
 
 
 def _moment(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
@@ -110,11 +99,7 @@ def _next(uri: str, summary: DetectSummary, config: Path | None) -> list[str]:
 @options.outputs
 @options.config_file
 @options.any_runner
-@click.option(
-    "--flink-master",
-    metavar="HOST:PORT",
-    help="With --runner flink: the job manager's REST interface; or flink.master in the settings.",
-)
+@options.flink_master
 @click.option(
     "--from-savepoint",
     "savepoint",
@@ -178,9 +163,9 @@ def detect(
     events changes nothing: rows are kept by id and revision. Beam's own options may follow after
     `--`.
 
-    On the direct runner the exit code is 2, too, when the tables are written but somebody on call
-    could not be told: what waits goes with the next `distilwatch alerts send`, what was given up
-    after `distilwatch alerts outbox replay`.
+    The exit code is 2, too, when the tables are written but somebody on call could not be told:
+    what waits goes with the next `distilwatch alerts send`, what was given up after `distilwatch
+    alerts outbox replay`. After Ctrl-C it is 130 in any case.
 
     \b
     Examples:
@@ -201,13 +186,15 @@ def detect(
         --config settings.yaml --run-id main
     """
     from pipelines import preflight
+    from pipelines.config import load_config
     from pipelines.console import Console
 
     past = from_ms is not None or to_ms is not None
     with Console(as_json) as console:
         console.step("Check settings, inputs, bundle and outputs")
         look = preflight.Preflight()
-        config = look.check(lambda: _settings(config_path, flink_master, input_format))
+        given = options.settings(input_format, flink_master)
+        config = look.check(lambda: load_config(config_path, given))
         for uri in inputs:
             look.check(partial(preflight.check_input, uri, endless=True, far=runner == "dataflow"))
         look.check(lambda: preflight.check_bundle(bundle))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.ml.inference.base import RunInference
 
 from pipelines.detect.backfill import Backfill
 from pipelines.detect.controlled import ControlledFindings
-from pipelines.detect.findings import Findings
+from pipelines.detect.findings import Findings, name_in_window
 from pipelines.detect.plan import Plan
 from pipelines.detect.sightings import sightings_of
 from pipelines.detect.worth_saying import WorthSaying
@@ -29,39 +29,36 @@ from pipelines.parts import (
 from transforms.alerts.control import ControlDiscoveries
 from transforms.clusters.elements import AccountProfile, Cluster, version_of
 from transforms.clusters.overtaken import DropOvertaken, Keyed
+from transforms.clusters.profile_scores import ScoreProfiles
 from transforms.clusters.rows import Finding
 from transforms.clusters.single_rows import SingleRows
 from transforms.clusters.singles import Singles
 from transforms.clusters.together import FindClustersTogether, FoundTogether
 from transforms.clusters.transforms import ORDER, FindClusters, Found
 from transforms.coverage.layout import DAY_MS
-from transforms.coverage.sketch import CoverageSketch
 from transforms.ingest.dead_letters import LetterRows
 from transforms.ingest.pace import Pace
 from transforms.ingest.sealing import letter_keys
 from transforms.ingest.transforms import CleanEvents, DecodeAndPlace
 from transforms.scoring.calibration import combine_with_cluster
 from transforms.scoring.fit import PROFILE
-from transforms.scoring.handler import Scored, ScoringHandler
-from transforms.scoring.levels import rows_of_profiles, rows_of_sketches, score_row
-from transforms.scoring.together import SESSION_LEVELS, ScoreSessions
-from transforms.sessions.endless import EARLY, LATE, ON_TIME, CombineNowAndThen
+from transforms.scoring.handler import Scored
+from transforms.scoring.levels import score_row
+from transforms.scoring.together import ScoreSessions
 from transforms.sessions.identity import ACCOUNT, session_id
+from transforms.sessions.now_and_then import PANE_ORDER, CombineNowAndThen
 from transforms.sessions.shards import Named
 from transforms.sessions.transforms import (
-    PANES,
-    FoldEvents,
+    FoldSlices,
     FoldTogether,
-    Profile,
     ProfileBounded,
-    Session,
+    ProfileEndless,
     SessionizeBounded,
     SessionizeEndless,
 )
 from transforms.sinks.outgoing import Outgoing, Staging
 
 _COUNTS_MS = 2_000
-_PANES = (EARLY, ON_TIME, LATE)
 _SOON_MS = 1_000
 _SETTLE_MS = 15_000
 
@@ -71,8 +68,8 @@ def build(pipeline: beam.Pipeline, plan: Plan, out: str | Outgoing) -> None:
 
     Args:
       pipeline: to build into.
-      plan: whether input ends decides only how sessions and profiles are made, many together or
-        one by one, and how often results come.
+      plan: whether input ends decides only how sessions and profiles are made, all at once or as
+        they come, and how often results come.
       out: where rows go; a folder to stage them in.
     """
     if isinstance(out, str):
@@ -91,22 +88,15 @@ def build(pipeline: beam.Pipeline, plan: Plan, out: str | Outgoing) -> None:
         config.ingest.dedupe_horizon_ms, gathers=not plan.endless
     )
     if plan.endless:
-        partials = clean.events | "Fold" >> FoldEvents(sessions)
-        found = partials | "Sessions" >> SessionizeEndless(sessions)
-        for kind, level in SESSION_LEVELS.items():
-            rows = (
-                found
-                | f"Only_{kind}" >> beam.Filter(lambda s, kind: s.kind == kind, kind)
-                | f"Score_{kind}" >> RunInference(ScoringHandler(bundle, level, rows_of_sketches))
-                | f"Rows_{kind}" >> beam.Map(_session_row, level, run_id)
-            )
-            out.put_rows(f"Stage_{kind}_sessions", "session_scores", rows)
+        folded = clean.events | "Fold" >> FoldSlices(sessions)
+        reported: Any = folded | "Sessions" >> SessionizeEndless(
+            sessions, timeless=plan.runner == "prism"
+        )
         profiles = (
-            partials
-            | "Profiles" >> Profile(config.profiles.window_ms, early_ms, late_ms)
-            | "NameWindow" >> beam.ParDo(_ProfileFn())
-            | "ScoreProfiles"
-            >> RunInference(ScoringHandler(bundle, PROFILE, rows_of_profiles, policy.max_p))
+            folded
+            | "Profiles"
+            >> ProfileEndless(config.profiles.window_ms, early_ms, late_ms, sessions.shards)
+            | "ScoreProfiles" >> ScoreProfiles(bundle, policy.max_p)
         )
     else:
         folded = clean.events | "Fold" >> FoldTogether(sessions)
@@ -115,12 +105,13 @@ def build(pipeline: beam.Pipeline, plan: Plan, out: str | Outgoing) -> None:
         if span is not None:
             together |= "SessionsOfSpan" >> beam.FlatMap(_of_span, span)
             profiles |= "WindowsOfSpan" >> beam.ParDo(_WindowsOfSpanFn(span))
-        scores = together | "ScoreSessions" >> ScoreSessions(bundle, run_id)
-        out.put_columns("Stage_sessions", "session_scores", scores)
+        reported = together
+    scores = reported | "ScoreSessions" >> ScoreSessions(bundle, run_id)
+    out.put_columns("Stage_sessions", "session_scores", scores)
     find = FindClusters if plan.endless else FindClustersTogether
     clusters = profiles | "Clusters" >> find(
         bundle, link_options(config), policy.max_p, config.profiles.window_ms, early_ms, late_ms,
-        plan.earlier, plan.cannot_link, watching(config, plan.endless),
+        plan.earlier, plan.cannot_link, watching(config, plan.endless), sessions.shards,
     )  # fmt: skip
     flagged = clusters | "Findings" >> _findings(plan, early_ms, late_ms)
     if plan.endless and not out.knows_what_was_said:
@@ -129,7 +120,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, out: str | Outgoing) -> None:
     tables = {
         "flagged_clusters": flagged | "ClusterRows" >> beam.Map(lambda finding: finding.cluster),
         "cluster_members": flagged | "MemberRows" >> beam.FlatMap(_member_rows),
-        "sightings": _sightings(clusters, run_id),
+        "sightings": _sightings(clusters, run_id, sessions.shards),
         "cluster_evidence": flagged | "EvidenceRows" >> beam.FlatMap(_evidence_rows),
         "dead_letters": clean.refused | "LetterRows" >> beam.Map(_letter_rows(plan)),
         "run_health": (
@@ -139,7 +130,7 @@ def build(pipeline: beam.Pipeline, plan: Plan, out: str | Outgoing) -> None:
             >> beam.MapTuple(lambda name, n: {"run_id": run_id, "metric": name, "value": n})
         ),
     }
-    _put_profiles(out, clusters, run_id)
+    _put_profiles(out, clusters, run_id, sessions.shards)
     for name, rows in tables.items():
         out.put_rows(f"Stage_{name}", name, rows)
     out.close()
@@ -192,7 +183,11 @@ def _findings(plan: Plan, early_ms: int, late_ms: int) -> beam.PTransform:
     control = ControlDiscoveries(
         discovery_rates(plan.config), policy.max_p, window_ms, period, late_ms, ORDER + 1
     )
-    return ControlledFindings(policy, plan.run_id, plan.bundle, control)
+    told = ((start, name) for start, names in plan.earlier.revisions.items() for name in names)
+    earlier = frozenset(name_in_window(start, name) for start, name in chain(told, plan.flagged))
+    return ControlledFindings(
+        policy, plan.run_id, plan.bundle, control, earlier, plan.config.sessions.shards
+    )
 
 
 class _WindowsOfSpanFn(beam.DoFn):  # type: ignore[misc]
@@ -204,18 +199,6 @@ class _WindowsOfSpanFn(beam.DoFn):  # type: ignore[misc]
     ) -> Iterator[tuple[int, Named]]:
         if self._span.has_window(window.start.micros // 1000, window.end.micros // 1000):
             yield element
-
-
-class _ProfileFn(beam.DoFn):  # type: ignore[misc]
-    def process(
-        self,
-        element: tuple[str, CoverageSketch],
-        window: Any = beam.DoFn.WindowParam,
-        pane: Any = beam.DoFn.PaneInfoParam,
-    ) -> Iterator[AccountProfile]:
-        account, sketch = element
-        start, end = window.start.micros // 1000, window.end.micros // 1000
-        yield AccountProfile(account, start, end, sketch, PANES[pane.timing])
 
 
 class _Sum(beam.CombineFn):  # type: ignore[misc]
@@ -234,15 +217,7 @@ class _Sum(beam.CombineFn):  # type: ignore[misc]
         return accumulator
 
 
-def _session_row(scored: Scored[Session], level: str, run_id: str) -> dict[str, Any]:
-    session = scored.item
-    return score_row(
-        scored, session.sketch, session.session_id, level, session.kind, session.key,
-        session.pane, run_id,
-    )  # fmt: skip
-
-
-def _put_profiles(out: Outgoing, clusters: Found, run_id: str) -> None:
+def _put_profiles(out: Outgoing, clusters: Found, run_id: str, shards: int) -> None:
     """Rows of accounts over their windows."""
     members = clusters.clusters | "MemberProfiles" >> beam.FlatMap(_cluster_profiles, run_id)
     # Sessions have left their windows; collections in different windows must not be flattened.
@@ -256,7 +231,7 @@ def _put_profiles(out: Outgoing, clusters: Found, run_id: str) -> None:
         rows = members | f"{label}_rows" >> beam.Map(_row_of) | f"{label}_leave" >> leave
         out.put_rows(label, "session_scores", rows)
     else:
-        newest = _newest_profiles(clusters.singles, members, run_id)
+        newest = _newest_profiles(clusters.singles, members, run_id, shards)
         out.put_rows(
             "Stage_session_scores", "session_scores", newest | "LeaveProfileWindows" >> leave
         )
@@ -266,11 +241,12 @@ def _newest_profiles(
     singles: beam.PCollection[Scored[AccountProfile]],
     members: beam.PCollection[Keyed],
     run_id: str,
+    shards: int,
 ) -> beam.PCollection[dict[str, Any]]:
     """Rows of a stream, where a cluster may come after what was made of its accounts since."""
     alone = singles | "SingleRows" >> beam.Map(_single_profile, run_id)
     versions = (alone, members) | "ProfileRows" >> beam.Flatten()
-    return versions | "NewestRows" >> DropOvertaken(_revision_and_pane, _with_latest_pane)
+    return versions | "NewestRows" >> DropOvertaken(_revision_and_pane, _with_latest_pane, shards)
 
 
 def _row_of(keyed: Keyed) -> Any:
@@ -285,18 +261,31 @@ def _revision_and_pane(row: dict[str, Any]) -> tuple[int, str]:
 def _with_latest_pane(before: tuple[int, str], row: dict[str, Any]) -> dict[str, Any]:
     """The row of a window that is over says so, also where linking comes back to what was early."""
     revision, pane = before
-    is_older = row["revision"] == revision and _PANES.index(row["pane"]) < _PANES.index(pane)
+    comes_before = PANE_ORDER.index(row["pane"]) < PANE_ORDER.index(pane)
+    is_older = row["revision"] == revision and comes_before
     return row | {"pane": pane} if is_older else row
 
 
-def _sightings(clusters: Found, run_id: str) -> beam.PCollection[dict[str, Any]]:
-    rows = beam.FlatMap(sightings_of, run_id)
+def _sightings(clusters: Found, run_id: str, shards: int) -> beam.PCollection[dict[str, Any]]:
     leave = beam.WindowInto(beam.window.GlobalWindows())
     if isinstance(clusters, FoundTogether):
+        rows = beam.FlatMap(sightings_of, run_id)
         found = clusters.each("SightingRows", Singles.who_hit, rows)
         return found | "LeaveSightingWindows" >> leave
-    found = clusters | "AllOfThem" >> beam.Flatten() | "SightingRows" >> rows
+    found = (
+        clusters
+        | "AllOfThem" >> beam.Flatten()
+        | "SightingRows" >> beam.FlatMap(_versions_of_sightings, run_id)
+        # A cluster that is no more may come after what was made of its accounts since.
+        | "NewestSightings" >> DropOvertaken(shards=shards)
+    )
     return found | "LeaveSightingWindows" >> leave
+
+
+def _versions_of_sightings(scored: Scored[Any], run_id: str) -> Iterator[Keyed]:
+    version = version_of(scored.item)
+    for row in sightings_of(scored, run_id):
+        yield row["sighting_id"], (version, row)
 
 
 def profile_row(scored: Scored[AccountProfile], run_id: str) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from transforms.clusters.singles import Singles, versions_of
 from transforms.clusters.together import FoundTogether
 from transforms.clusters.transforms import Found
 from transforms.scoring.handler import Scored, VerifiedBundle
-from transforms.sessions.endless import CombineNowAndThen
+from transforms.sessions.now_and_then import CombineNowAndThen
+from transforms.sessions.shard_log import SHARDS
 from transforms.sharing.watch.evidence import reporting
 
 
@@ -37,12 +38,16 @@ class ControlledFindings(beam.PTransform):  # type: ignore[misc]
       run_id: for the rows.
       bundle: whose history capabilities are compared with.
       control: decides on what the policy flags.
+      earlier: names of what earlier runs flagged, and did not resolve; see `name_of`.
+      shards: as of `CombineNowAndThen`.
     """
 
     policy: AlertPolicy
     run_id: str
     bundle: VerifiedBundle
     control: ControlDiscoveries
+    earlier: frozenset[str] = frozenset()
+    shards: int = SHARDS
 
     def expand(self, found: Found) -> beam.PCollection[Finding]:
         control = self.control
@@ -63,21 +68,25 @@ class ControlledFindings(beam.PTransform):  # type: ignore[misc]
             back = found.each("TakeBack", Singles.who_absorbed, take_back)
             back |= "TakenBackLeaveWindows" >> leave
         else:
-            scored = found | "Together" >> beam.Flatten()
-            tested, back = scored | "Tests" >> tests, scored | "TakeBack" >> take_back
+            together = found | "Together" >> beam.Flatten()
+            tested = together | "Tests" >> tests
+            scored = together | "Suspicious" >> beam.Filter(may_have_been_flagged, self.earlier)
+            back = scored | "TakeBack" >> take_back
         decided = tested | "Control" >> control
+        judging = partial(judged_by_both, endless=endless, earlier=self.earlier)
         judged = (
             (scored | "Named" >> beam.Map(lambda s: (name_of(s.item), s)), decided)
             | "ScoresAndVerdicts" >> beam.Flatten()
             | "NewestOfEach"
             >> CombineNowAndThen(
-                JoinVerdicts(),
+                JoinVerdicts(self.policy.max_p),
                 control.window_ms if endless else 0,
                 control.early_firing_ms,
                 control.allowed_lateness_ms if endless else 0,
                 order=control.order + 1,
+                shards=self.shards,
             )
-            | "Judge" >> beam.ParDo(JudgeFn(partial(judged_by_both, endless=endless), *how))
+            | "Judge" >> beam.ParDo(JudgeFn(judging, *how))
         )
         return (judged, back) | "AndTakenBack" >> beam.Flatten()
 
@@ -124,24 +133,45 @@ def without_reports(scored: Scored[Any]) -> float:
 
 
 class JoinVerdicts(NewestPair):
-    """The newest scores and the newest verdict of one name."""
+    """The newest scores and the newest verdict of one name, and whether it was ever suspicious."""
+
+    def __init__(self, max_p: float) -> None:
+        """Takes for suspicious what has a p-value of at most `max_p`."""
+        self._max_p = max_p
 
     def which(self, element: Scored[Any] | Verdict) -> tuple[int, int]:
         if isinstance(element, Verdict):
             return 1, element.version
         return 0, version_of(element.item)
 
+    def is_remarkable(self, element: Scored[Any] | Verdict) -> bool:
+        return not isinstance(element, Verdict) and element.p_value <= self._max_p
 
-def judged_by_both(judge: Judge, element: tuple[str, Pair], endless: bool) -> Iterator[Finding]:
-    """A finding of what is a discovery; in a stream one that says resolved of what is none."""
-    scored, verdict = element[1]
+
+def may_have_been_flagged(scored: Scored[Any], earlier: frozenset[str]) -> bool:
+    """Whether a cluster, or an account that is alone, is to be judged at all in a stream: it is
+    suspicious, or was, in this run or in an earlier one."""
+    item = scored.item
+    return isinstance(item, Cluster) or item.is_remarkable or name_of(item) in earlier
+
+
+def judged_by_both(
+    judge: Judge,
+    element: tuple[str, Pair],
+    endless: bool,
+    earlier: frozenset[str] = frozenset(),
+) -> Iterator[Finding]:
+    """A finding of what is a discovery; in a stream one that says resolved of what is none, if it
+    may have been flagged before: most never were."""
+    name, (scored, verdict, suspicious) = element
     # In a stream one comes before the other does; both are there soon.
     if scored is None or (verdict is None and judge.policy.flags(scored.p_value)):
         return
     if verdict is not None and without_reports(scored) <= verdict.cut:
         found = list(judge.flagged(scored))
     else:
-        found = [judge.resolved(scored)] if endless else []
+        may_have_been = endless and (suspicious or name in earlier)
+        found = [judge.resolved(scored)] if may_have_been else []
     for finding in found:
         if verdict is not None:
             finding.cluster.update(q_value=verdict.q_value)

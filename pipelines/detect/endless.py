@@ -20,7 +20,7 @@ from pipelines.detect.plan import DetectSummary, Plan
 from pipelines.flink.job import FlinkJob
 from pipelines.interrupts import stopped_by_signals
 from pipelines.observe.watcher import Commits, told
-from pipelines.oncall import on_call_meanwhile
+from pipelines.oncall import Untold, on_call_meanwhile, untold
 from pipelines.parts import bigquery_options
 from schemas.errors import DistilwatchError
 from transforms.ingest.kafka_group import ask_to_drain, forget_drain
@@ -46,6 +46,7 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
     )
     with spool.locked(), told_once(), stopped_by_signals() as stop, ExitStack() as quietly:
         desk, outputs = None, options.outputs
+        given_up = untold(config.alerts, outputs).dead if options.alerts else 0
         if options.alerts:
             desk = quietly.enter_context(
                 on_call_meanwhile(plan.config, outputs, plan.run_id, console.warn)
@@ -69,6 +70,7 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
             console.note(f"Batches of results that an earlier run left: {left}")
             committer.commit()
             plan = replace(plan, earlier=known_ids(options.outputs))
+        plan = replace(plan, flagged=committer.flagged_windows())
         keeper = _keeper(plan, spool, console)
         if keeper is not None:
             plan = replace(plan, bundle=keeper.live())
@@ -105,11 +107,19 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
         "cluster_members": sum(written.members.values()),
         "alerts": desk.steps if desk is not None else 0,
     }
-    version = plan.bundle_version if keeper is None else keeper.version
+    not_told = untold(config.alerts, options.outputs) if desk is not None else Untold()
     return DetectSummary(
-        plan.run_id, version, written.health, rows, interrupted, complete,
-        written.delivered, savepoint,
-    )  # fmt: skip
+        plan.run_id,
+        plan.bundle_version if keeper is None else keeper.version,
+        written.health,
+        rows,
+        interrupted,
+        complete,
+        written.delivered,
+        savepoint,
+        waiting=not_told.failing,
+        dead=max(not_told.dead - given_up, 0),  # those of this run
+    )
 
 
 def _drain(job: Job, plan: Plan, committer: Commits, console: Console) -> None:

@@ -97,7 +97,12 @@ def name_of(item: Cluster | AccountProfile) -> str:
 
 def name_in(item: Cluster | AccountProfile, own: str) -> str:
     """A name in the window of an item."""
-    return f"{item.window_start_ms}/{own}"
+    return name_in_window(item.window_start_ms, own)
+
+
+def name_in_window(start_ms: int, own: str) -> str:
+    """A name in the window that begins then."""
+    return f"{start_ms}/{own}"
 
 
 Judging = Callable[[Judge, Any], Iterator[Finding]]

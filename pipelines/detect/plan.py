@@ -69,6 +69,8 @@ class Plan:
       positions: folder where readers note how far they are; None: nowhere.
       keys_by_name: whether the job has only the names of secret keys, and every worker finds the
         keys in its environment; otherwise they travel with the job.
+      flagged: begin of the window, milliseconds UTC, and name of clusters that earlier processes
+        flagged, whether they are in the outputs yet or not.
     """
 
     options: DetectOptions
@@ -86,6 +88,7 @@ class Plan:
     backfill: Backfill | None = None
     positions: str | None = None
     keys_by_name: bool = False
+    flagged: Sequence[tuple[int, str]] = ()
 
     @property
     def config(self) -> Config:

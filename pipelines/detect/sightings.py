@@ -38,7 +38,13 @@ def _rows(
         count = sketch.events
         if hit.value:
             hashes, counts = sketch.items(Items[hit.kind.upper()])
-            count = int(counts[np.searchsorted(hashes, np.uint64(int(hit.value, 16)))])
+            value = np.uint64(int(hit.value, 16))
+            at = int(np.searchsorted(hashes, value))
+            if at == len(hashes) or hashes[at] != value:
+                # In a stream a profile may be newer than what links it, and the thing no more among
+                # those that are kept: what links it next says so.
+                continue
+            count = int(counts[at])
         yield Sighting(
             sighting_id(hit.indicator_id, profile.account, profile.window_start_ms),
             hit.indicator_id,

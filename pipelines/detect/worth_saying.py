@@ -37,8 +37,8 @@ def hear(said: Said, finding: Finding) -> tuple[Said, list[Finding]]:
     """What is known after one finding more, and what is to be passed on now.
 
     Findings may come in any order. In the end all that flag have passed, and of those that resolve
-    the newest that is newer than some that flags; so the row with the highest revision says what
-    holds, and of a cluster that was never flagged there is no row.
+    the newest that is no older than some that flags; so of the row with the highest revision the
+    last one says what holds, and of a cluster that was never flagged there is no row.
 
     >>> flag = Finding({"revision": 2, "status": "open"}, [])
     >>> resolve = Finding({"revision": 3, "status": "resolved"}, [])
@@ -55,7 +55,8 @@ def hear(said: Said, finding: Finding) -> tuple[Said, list[Finding]]:
         if held is not None and int(held.cluster["revision"]) > first:
             passed, held = [finding, held], None
         return Said(first, held), passed
-    if said.flagged is not None and revision > said.flagged:
+    # What takes a cluster back for another reason than its accounts has the revision that it had.
+    if said.flagged is not None and revision >= said.flagged:
         return said, [finding]
     if said.held is None or revision > int(said.held.cluster["revision"]):
         return Said(said.flagged, finding), []

@@ -56,6 +56,8 @@ class RunMetrics:
         self._newest = gauge("newest_event_timestamp_seconds", "Latest event time among the rows")
         self._flagged = gauge("last_flagged_timestamp_seconds", "When a cluster was last flagged "
                               "or grew")  # fmt: skip
+        self._untold = gauge("untold_messages", "Messages to people on call that have not reached "
+                             "them: tried again, or given up", "state")  # fmt: skip
         self._lag = gauge("lag_records", "Records that are not committed yet", "brokers", "topic",
                           "partition")  # fmt: skip
         self._done = gauge("run_completed_timestamp_seconds", "When the run ended with everything "
@@ -104,6 +106,11 @@ class RunMetrics:
         """Clusters that are flagged now, and accounts in them."""
         self._clusters.set(clusters)
         self._accounts.set(accounts)
+
+    def untold(self, failing: int, dead: int) -> None:
+        """Messages to people on call that were tried in vain, and that were given up."""
+        self._untold.labels("failing").set(failing)
+        self._untold.labels("dead").set(dead)
 
     def lag(self, brokers: str, topic: str, partition: int, records: int) -> None:
         """Records of a partition behind its end."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.observe.metrics import RunMetrics, write_file
+from pipelines.oncall import Untold, untold
 from schemas.errors import DistilwatchError
 from transforms.ingest.kafka_group import noted_positions
 from transforms.ingest.kafka_reader import TopicReader
@@ -40,12 +43,15 @@ class Watched:
       file: that is written anew each time; None: none.
       inputs: URIs whose lag is looked at.
       positions: folder where readers note how far they are.
+      untold: looks which messages have not reached people on call.
     """
 
     def __init__(
         self, commits: Commits, metrics: RunMetrics, file: Path | None,
         inputs: Sequence[str] = (), positions: str | None = None,
+        untold: Callable[[], Untold] = Untold,
     ) -> None:  # fmt: skip
+        self._untold = untold
         self._commits, self._metrics, self._file = commits, metrics, file
         self._positions, self._looked = positions, 0.0
         self._readers: dict[str, TopicReader] = {}
@@ -74,6 +80,8 @@ class Watched:
     def _take(self, done: bool | None) -> None:
         told = self.written
         self._metrics.committed(told.health, told.rows, told.members, told.newest, done)
+        with suppress(DistilwatchError, sqlite3.Error):  # the sender warns of a book that is lost
+            self._metrics.untold(*self._untold())
 
     def tell(self) -> None:
         """Writes the file, if there is one; a full disk must not stop the run."""
@@ -141,7 +149,8 @@ def told(plan: Plan, commits: Any, console: Any) -> Iterator[Any]:
         return
     metrics = RunMetrics(plan.run_id, plan.bundle_version, plan.runner)
     file = Path(how.metrics_file) if how.metrics_file else None
-    watched = Watched(commits, metrics, file, plan.options.inputs, plan.positions)
+    look = partial(untold, plan.config.alerts, plan.options.outputs)
+    watched = Watched(commits, metrics, file, plan.options.inputs, plan.positions, look)
     with served(metrics, how) as address:
         if address:
             console.note(f"Metrics for Prometheus at {address}")
@@ -162,5 +171,6 @@ def told_at_the_end(plan: Plan, health: dict[str, int], rows: dict[str, int]) ->
     metrics = RunMetrics(plan.run_id, plan.bundle_version, plan.runner)
     metrics.committed(health, rows, {}, None, True)
     metrics.flagged(rows.get("flagged_clusters", 0), rows.get("cluster_members", 0))
+    metrics.untold(*untold(plan.config.alerts, plan.options.outputs))
     metrics.completed()
     write_file(Path(plan.config.observe.metrics_file), metrics.text())

@@ -26,6 +26,15 @@ class SessionsConfig(Section):
         MINUTE, description="how often a session that is still open is scored anew", ge=SECOND
     )
 
+    shards: int = Field(
+        32,
+        description="parts that a stream deals accounts to, for its state, which is read a part "
+        "at a time: one for every 5,000 accounts of a profile window, and several times as many as "
+        "slots of Flink, or threads of Dataflow's workers; a running job cannot change it",
+        ge=1,
+        le=100_000,
+    )
+
     @property
     def gap_ms(self) -> int:
         return self.gap

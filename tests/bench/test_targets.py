@@ -38,7 +38,7 @@ def test_sizes_follow_from_the_figures() -> None:
     known = sizing.Figures(
         event_ms=0.05, piece_ms=0.2, report_ms=0.5, requests_a_piece=2, requests_a_report=10,
         reader_rate=20_000, headroom=0.5, requests_a_day=86_400, link_us=1, link_bytes=1,
-        early_firing_s=60,
+        early_firing_s=60, window_us=0, log=1,
         windowed=2, open_share=0, profile_bytes=1e6, worker_cores=4, worker_gb=6, process_gb=1,
         event_bytes=1_000, partition_bytes=1e6, vm_hour=1, disk_gb_month=1,
     )  # fmt: skip
@@ -53,6 +53,12 @@ def test_sizes_follow_from_the_figures() -> None:
     assert sizing.size(100_000, replace(known, link_us=1_500)).jobs == 10
     assert sizing.size(100_000, replace(known, link_us=3_000)).jobs == 20
     assert sizing.size(100_000, replace(known, link_bytes=150_000)).jobs == 15
+    assert sizing.size(100_000, replace(known, link_most=10_000)).jobs == 20
+    # 200,000 accounts at 300 µs a minute are a core, half used; 20,000 a job in parts of 100
+    assert sizing.size(100_000, replace(known, window_us=300)).cores == 42
+    assert sizing.size(100_000, replace(known, shard_accounts=100)).shards == 200
+    assert found.shards == 32
+    assert sizing.size(100_000, replace(known, log=1.5)).state_gb == pytest.approx(300)
     with pytest.raises(ValueError, match="no <!-- sizes: made by"):
         pages.written("a page", sizing.PART, [])
 

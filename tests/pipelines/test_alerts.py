@@ -145,8 +145,11 @@ def test_detect_ends_with_2_when_nobody_could_be_told_and_the_next_send_tells(
     with receiver(away) as server:
         config = tmp_path / "config.yaml"
         config.write_text(
-            yaml.safe_dump({"alerts": {"channels": str(hook_file(tmp_path, server))}})
-        )
+            yaml.safe_dump({
+                "alerts": {"channels": str(hook_file(tmp_path, server))},
+                "observe": {"metrics_file": str(tmp_path / "run.prom")},
+            })
+        )  # fmt: skip
         asked = (
             "--input", house.folder / "live.jsonl", "--bundle", house.folder / "bundle",
             "--output", f"duckdb:///{tmp_path}/out.duckdb", "--config", config,
@@ -154,6 +157,9 @@ def test_detect_ends_with_2_when_nobody_could_be_told_and_the_next_send_tells(
         summary = called("detect", *asked, code=2)
         assert summary["untold"]["waiting"] > 0
         assert summary["untold"]["dead"] == 0
+        waiting = float(summary["untold"]["waiting"])
+        told = (tmp_path / "run.prom").read_text()
+        assert f'distilwatch_untold_messages{{state="failing"}} {waiting}\n' in told
         # All the same, whoever looks finds everything.
         clusters = query(tmp_path / "out.duckdb", "SELECT cluster_id FROM current_clusters")
         assert len(clusters) == summary["rows"]["flagged_clusters"] > 0

@@ -13,14 +13,18 @@ from apache_beam.transforms.window import FixedWindows, TimestampedValue
 
 from pipelines.dataflow.translate import Kind, example_plan
 from pipelines.detect.build import (
+    _findings,
     _newest_profiles,
     _reading,
     _revision_and_pane,
     _with_latest_pane,
     build,
 )
+from pipelines.detect.controlled import ControlledFindings
+from pipelines.detect.findings import name_in_window
 from tests.pipelines.test_findings import profile
 from tests.support.events import START_MS
+from transforms.clusters.membership import KnownIds
 from transforms.coverage.layout import DAY_MS
 from transforms.ingest.dedupe import _ShardFn
 
@@ -47,6 +51,16 @@ def test_only_input_that_ends_is_gathered_before_it_is_split(kind: Kind, tmp_pat
     assert isinstance(split, _ShardFn) == (kind == "bounded")
 
 
+def test_what_earlier_processes_flagged_is_judged_whether_it_is_in_the_tables_or_not() -> None:
+    known = KnownIds(revisions={START_MS: {"in the tables": 3}})
+    with example_plan("endless") as plan:
+        plan = replace(plan, earlier=known, flagged=[(START_MS, "on its way")])
+        findings = _findings(plan, 60_000, 60_000)
+    assert isinstance(findings, ControlledFindings)
+    names = {name_in_window(START_MS, name) for name in ("in the tables", "on its way")}
+    assert findings.earlier == names
+
+
 # --- rows of profiles -----------------------------------------------------------------------------
 
 
@@ -64,7 +78,7 @@ def panes(singles: list[Any], expected: list[str]) -> None:
             | f"Days{name}" >> beam.WindowInto(FixedWindows(DAY_MS / 1000))
             for name, items in (("Members", []), ("Singles", singles))
         )
-        rows = _newest_profiles(alone, members, "run")
+        rows = _newest_profiles(alone, members, "run", 4)
         assert_that(rows | beam.Map(lambda row: row["pane"]), equal_to(expected))
 
 

@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from pipelines.detect.controlled import JoinVerdicts, hypotheses_of, judged_by_both
+from pipelines.detect.controlled import (
+    JoinVerdicts,
+    hypotheses_of,
+    judged_by_both,
+    may_have_been_flagged,
+)
 from pipelines.detect.findings import name_of
 from tests.pipelines.test_findings import JUDGE, cluster, profile
 from transforms.alerts.control import Reported, Verdict
@@ -21,8 +26,10 @@ from transforms.sharing.watch.evidence import NOTHING_REPORTED, FromSource
 YES, NO = Verdict(2, 0.01, 0.12), Verdict(2, 0.0, 0.9)
 
 
-def judged(scored: Any, verdict: Verdict | None, endless: bool) -> list[tuple[str, float | None]]:
-    found = judged_by_both(JUDGE, ("name", (scored, verdict)), endless)
+def judged(
+    scored: Any, verdict: Verdict | None, endless: bool, suspicious: bool = True
+) -> list[tuple[str, float | None]]:
+    found = judged_by_both(JUDGE, ("name", (scored, verdict, suspicious)), endless)
     return [(f.cluster["status"], f.cluster.get("q_value")) for f in found]
 
 
@@ -41,11 +48,29 @@ def test_what_the_policy_does_not_flag_waits_for_no_verdict() -> None:
         assert [s for s, _ in judged(profile("a", 0.5), verdict, True)] == ["resolved"]
 
 
+def test_what_was_never_suspicious_is_not_resolved_unless_an_earlier_run_flagged_it() -> None:
+    ordinary = profile("a", 0.5)
+    assert judged(ordinary, None, True, suspicious=False) == []
+    element = "name", (ordinary, None, False)
+    [back] = judged_by_both(JUDGE, element, True, frozenset({"name"}))
+    assert back.cluster["status"] == "resolved"
+    assert not list(judged_by_both(JUDGE, element, False, frozenset({"name"})))
+
+
+def test_of_accounts_alone_only_those_are_judged_that_may_have_been_flagged() -> None:
+    ordinary = profile("a", 0.5)
+    ordinary = replace(ordinary, item=ordinary.item._replace(is_remarkable=False))
+    assert not may_have_been_flagged(ordinary, frozenset())
+    assert may_have_been_flagged(ordinary, frozenset({name_of(ordinary.item)}))
+    assert may_have_been_flagged(profile("a", 0.5), frozenset())  # nobody has looked
+    assert may_have_been_flagged(cluster("a", "b"), frozenset())
+
+
 def test_the_newest_of_each_counts_in_any_order_and_grouping() -> None:
     small, grown = profile("a", 0.5), cluster("a", "b")
     assert name_of(small.item) == name_of(grown.item)
     parts = [small, grown, NO, Verdict(3, 0.01, 0.2)]
-    join = JoinVerdicts()
+    join = JoinVerdicts(0.01)
     for order in itertools.permutations(parts):
         for cut in range(5):
             halves = []
@@ -54,9 +79,10 @@ def test_the_newest_of_each_counts_in_any_order_and_grouping() -> None:
                 for part in half:
                     accumulator = join.add_input(accumulator, part)
                 halves.append(accumulator)
-            scored, verdict = join.extract_output(join.merge_accumulators(halves))
+            scored, verdict, suspicious = join.extract_output(join.merge_accumulators(halves))
             assert scored is grown
             assert verdict == Verdict(3, 0.01, 0.2)
+            assert suspicious
 
 
 def test_members_of_a_cluster_are_tested_alone_no_more() -> None:
@@ -114,7 +140,7 @@ def test_a_cluster_that_linking_has_taken_apart_counts_no_more_however_late_it_c
             name_of(s.item): 0.001 for s in newer
         }
         # The name that the first account keeps is that of the cluster.
-        join = JoinVerdicts()
+        join = JoinVerdicts(0.01)
         pair = join.create_accumulator()
         for item in order:
             if name_of(item.item) == name_of(stale.item):

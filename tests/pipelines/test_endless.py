@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import orjson
@@ -197,6 +199,17 @@ def test_an_endless_topic_ends_in_the_same_tables_as_a_bounded_one(
     fourth = started(world.detect("--for", "1 s"))
     fourth.communicate(timeout=240)
     assert fourth.returncode == 0, world.errors()
+
+    # A message that was tried in vain, for a channel that the settings do not have.
+    with closing(sqlite3.connect(world.folder / "out.duckdb.alerts")) as book, book:
+        book.execute(
+            "UPDATE outbox SET state = 'pending', attempts = 1, channel = 'gone', not_before = 0 "
+            "WHERE place = (SELECT max(place) FROM outbox)"
+        )
+    fifth = started(world.detect("--for", "1 s"))
+    out, _ = fifth.communicate(timeout=240)
+    assert fifth.returncode == 2, world.errors()
+    assert json.loads(out)["untold"] == {"waiting": 1, "dead": 0}
 
 
 @pytest.mark.kafka

@@ -36,5 +36,6 @@ def test_the_search_would_find_them(small_run: SmallRun, tmp_path: Path) -> None
         connection.execute("CREATE TABLE t AS SELECT ? AS x FROM range(5000)", [secret])
     np.savez_compressed(tmp_path / "a.npz", x=np.array([secret]))
     (tmp_path / "a.html").write_text(f"<p>{secret}</p>")
+    (tmp_path / "a.partial").write_bytes(b"PAR1" + secret.encode())  # of a worker that was killed
     for path in tmp_path.iterdir():
         assert any(secret.encode() in text for _, text in every_text(path)), path.name

@@ -33,13 +33,14 @@ def every_text(path: Path) -> Iterator[tuple[str, bytes]]:
     """The bytes of a file, and what they mean: rows of tables and views, arrays, parts of archives.
 
     Yields:
-      Where in the file, and the bytes.
+      Where in the file, and the bytes. Of a Parquet file that a killed worker had not finished, as
+      it has no schema, only what can be read as it is.
     """
     data = path.read_bytes()
     yield str(path), data
     if path.name.endswith(".gz"):
         yield f"{path}, unpacked", gzip.decompress(data)
-    if data[:4] == b"PAR1":
+    if data[:4] == b"PAR1" and (path.suffix != ".partial" or data[-4:] == b"PAR1"):
         yield f"{path}, rows", repr(pq.ParquetFile(path).read().to_pylist()).encode()
     elif zipfile.is_zipfile(io.BytesIO(data)):
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
+from apache_beam.utils.timestamp import Timestamp
+
 
 class Bag:
     """State of one key, as a runner keeps it."""
@@ -20,3 +22,13 @@ class Bag:
 
     def add(self, one: Any) -> None:
         self.held.append(pickle.dumps(one))
+
+
+class Timer:
+    """Remembers what it was set to, by tag."""
+
+    def __init__(self) -> None:
+        self.at: dict[str, Timestamp] = {}
+
+    def set(self, at: Timestamp, dynamic_timer_tag: str = "") -> None:
+        self.at[dynamic_timer_tag] = at

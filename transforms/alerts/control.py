@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from transforms.alerts.discoveries import BatchBH, Float, adjusted
 from transforms.clusters.newest import NewestByName, Versioned
 from transforms.pickling import pickled_by_fields
-from transforms.sessions.endless import CombineNowAndThen, aligned_windows, stream_windows
+from transforms.sessions.now_and_then import CombineNowAndThen, aligned_windows, stream_windows
 
 
 class Verdict(NamedTuple):
@@ -231,7 +231,7 @@ class ControlDiscoveries(beam.PTransform):  # type: ignore[misc]
         under_one = tests | "OneKey" >> beam.Map(lambda test: (0, test))
         if period:
             newest: Any = CombineNowAndThen(
-                NewestByName(), self.window_ms, period, late, int, self.order
+                NewestByName(), self.window_ms, period, late, self.order
             )
             summed = under_one | "NewestTests" >> newest | "SumUp" >> beam.ParDo(_SumUpFn(self.cap))
         else:
@@ -242,7 +242,7 @@ class ControlDiscoveries(beam.PTransform):  # type: ignore[misc]
                 | "SumUp" >> beam.ParDo(_SumUpTogetherFn(self.cap))
             )
         found = summed | "NewestWindows" >> CombineNowAndThen(
-            NewestByName(), 0, period, 0, int, holds=True
+            NewestByName(), 0, period, 0, holds=True
         )
         if not period:
             return found | "Decide" >> beam.ParDo(_DecideFn(self.rates, self.cap))
@@ -311,6 +311,9 @@ class _DecideFn(beam.DoFn):  # type: ignore[misc]
         return verdicts([entry.value for entry in entries], self._rates, self._cap, version)
 
 
+_VERSION = -1  # where `_DecideAgainFn` keeps that of the newest report, beside ends of windows
+
+
 class _DecideAgainFn(_DecideFn):
     """Decides whenever a window has changed, and says what is news.
 
@@ -324,16 +327,26 @@ class _DecideAgainFn(_DecideFn):
     def process(
         self, element: _Windows, said: Any = beam.DoFn.StateParam(SAID)
     ) -> Iterator[TimestampedValue]:
-        found = self._verdicts(element[1])
-        before: dict[int, bytes] = next(iter(said.read()), {})
-        now = dict(before)
-        for window in (entry.value for entry in element[1]):
+        _, entries = element
+        before: dict[int, Any] = next(iter(said.read()), {})
+        now = before | {_VERSION: sum(entry.version for entry in entries)}
+        # One that was overtaken says nothing: what follows would drop it, and here it would count
+        # as said.
+        if now[_VERSION] >= before.get(_VERSION, 0):
+            yield from self._news(entries, before, now)
+            if now != before:
+                said.clear()
+                said.add(now)
+
+    def _news(
+        self, entries: Sequence[Versioned[WindowTests]], before: dict[int, Any], now: dict[int, Any]
+    ) -> Iterator[TimestampedValue]:
+        """Verdicts that were not said before, which are added to `now`."""
+        found = self._verdicts(entries)
+        for window in (entry.value for entry in entries):
             own = [(name, found[name]) for name in window.names]
             words = repr([(name, verdict.cut, verdict.q_value) for name, verdict in own])
             now[window.end_ms] = blake2b(words.encode(), digest_size=16).digest()
             if now[window.end_ms] != before.get(window.end_ms):
                 at = Timestamp(micros=(window.end_ms - 1) * 1000)
                 yield from (TimestampedValue(pair, at) for pair in own)
-        if now != before:
-            said.clear()
-            said.add(now)

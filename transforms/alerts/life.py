@@ -179,7 +179,7 @@ def _moves(
         seen_by = said.disposition_id
         yield "acknowledged", said.why, _next(alert, "acknowledged", seen_by=seen_by, **told)
     elif alert.state == "acknowledged" and not said.seen:
-        yield "updated", "the decision was taken back", _next(alert, "open", seen_by="", **told)
+        yield "updated", "the decision no longer holds", _next(alert, "open", seen_by="", **told)
     elif not said.patient and (
         news.account_count >= growth.accounts * max(alert.told_accounts, 1)
         or news.exposure_usd >= growth.exposure * max(alert.told_exposure, 1.0)

@@ -25,6 +25,8 @@ class AccountProfile(NamedTuple):
       hits: received indicators that it carries.
       linked: version of the report of linking that says so.
       revision_offset: of its membership, where it is what is left of a cluster.
+      is_remarkable: whether it, or a cluster that it was in, may have been flagged; where nobody
+        has looked, it may.
     """
 
     account: str
@@ -37,6 +39,7 @@ class AccountProfile(NamedTuple):
     hits: tuple[Hit, ...] = ()
     linked: int = 0
     revision_offset: int = 0
+    is_remarkable: bool = True
 
     @property
     def revision(self) -> int:

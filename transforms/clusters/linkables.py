@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +17,7 @@ from transforms.coverage import layout
 from transforms.coverage.features import stacked
 from transforms.coverage.layout import Items, Sum
 from transforms.coverage.sketch import CoverageSketch
-from transforms.coverage.stack import SketchStack
+from transforms.coverage.stack import SketchStack, ranges
 from transforms.pickling import pickled_by_fields
 
 Int64 = NDArray[np.int64]
@@ -46,6 +46,56 @@ class Linkables:
     cell_counts: Int64
     minute_size: Int64
     minutes: NDArray[np.uint64]
+
+    def __len__(self) -> int:
+        return len(self.accounts)
+
+    @staticmethod
+    def concat(parts: Sequence[Linkables]) -> Linkables:
+        """The accounts of at least one part, one after the other."""
+        columns = [field.name for field in fields(Linkables) if field.name != "accounts"]
+        return Linkables(
+            [account for part in parts for account in part.accounts],
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in columns),
+        )
+
+    def take(self, index: Int64) -> Linkables:
+        """The accounts at `index`, int64 of shape (m,), in that order."""
+        things, cells, minutes = (
+            ranges((np.cumsum(size) - size)[index], size[index])
+            for size in (self.thing_size, self.cell_size, self.minute_size)
+        )
+        return Linkables(
+            [self.accounts[i] for i in index.tolist()],
+            self.since_ms[index],
+            self.events[index],
+            self.p_value[index],
+            self.first_ms[index],
+            self.last_ms[index],
+            self.blocked[index],
+            self.thing_size[index],
+            self.things[things],
+            self.cell_size[index],
+            self.cells[cells],
+            self.cell_counts[cells],
+            self.minute_size[index],
+            self.minutes[minutes],
+        )
+
+    def newest(self) -> Linkables:
+        """Of each account the version with the most requests, of equal ones the last; in the order
+        of their names."""
+        found: dict[str, tuple[int, int]] = {}
+        for i, (account, events) in enumerate(
+            zip(self.accounts, self.events.tolist(), strict=True)
+        ):
+            found[account] = max(found.get(account, (0, 0)), (events, i))
+        return self.take(np.array([found[account][1] for account in sorted(found)], np.int64))
+
+    def in_blocks(self, size: int) -> Iterator[Linkables]:
+        """The accounts, so many at a time."""
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self))))
 
     def each(self) -> Iterator[Linkable]:
         """The accounts, one by one; their arrays are views of the columns."""

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-from apache_beam import coders, typehints
+import numpy as np
+from apache_beam import coders
 from apache_beam.transforms import userstate
+from apache_beam.utils.timestamp import Timestamp
+from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.clusters.also_shared import with_also_shared
 from transforms.clusters.cannot_link import CannotLink
 from transforms.clusters.elements import AccountProfile
-from transforms.clusters.linkables import linkable
+from transforms.clusters.linkables import linkables
 from transforms.clusters.links import (
     Linkable,
     LinkOptions,
@@ -29,30 +32,58 @@ from transforms.clusters.membership import (
     assign,
     only_news,
 )
-from transforms.clusters.newest import Versioned
+from transforms.clusters.newest_links import ALL, decode_block, encode_block
 from transforms.clusters.reports import Watching, with_hits
+from transforms.coverage.stack import SketchStack
 from transforms.scoring.handler import Scored, VerifiedBundle
-from transforms.sessions.endless import stream_windows
+from transforms.sessions.now_and_then import micros_before_closing, stream_windows
+from transforms.sessions.sharding import Shard
 
 
 class LinkableFn(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, bundle: VerifiedBundle, options: LinkOptions) -> None:
+    """Picks what links accounts, of many at once, for the step of this order that gathers them; see
+    `NewestLinks`."""
+
+    _FULL = 1_000
+
+    def __init__(self, bundle: VerifiedBundle, options: LinkOptions, order: int) -> None:
         self._verified = bundle
         self._options = options
+        self._order = order
 
     def setup(self) -> None:
         self._bundle = self._verified.load()
 
     def start_bundle(self) -> None:
         self._bundle = self._verified.now(self._bundle)
+        self._waiting: dict[Any, list[tuple[Scored[AccountProfile], Timestamp]]] = {}
+        self._count = 0
 
-    def process(self, scored: Scored[AccountProfile]) -> Iterator[tuple[int, Versioned[Linkable]]]:
-        account, sketch = scored.item.account, scored.item.sketch
-        found = linkable(account, sketch, self._options, self._bundle.common, scored.p_value)
-        yield 0, Versioned(found.account, found.events, found)
+    def process(
+        self,
+        scored: Scored[AccountProfile],
+        window: Any = beam.DoFn.WindowParam,
+        at: Any = beam.DoFn.TimestampParam,
+    ) -> Iterator[WindowedValue]:
+        self._waiting.setdefault(window, []).append((scored, at))
+        self._count += 1
+        if self._count >= self._FULL:
+            yield from self.finish_bundle()
 
-
-_Linkables = tuple[int, list[Versioned[Linkable]]]
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        waiting, self._waiting, self._count = self._waiting, {}, 0
+        for window, some in waiting.items():
+            items = [scored.item for scored, _ in some]
+            found = linkables(
+                [item.account for item in items],
+                SketchStack.of([item.sketch for item in items]),
+                self._options,
+                self._bundle.common,
+                np.array([scored.p_value for scored, _ in some]),
+            )
+            micros = min(micros_before_closing(window, at, self._order) for _, at in some)
+            block = ALL, encode_block(found)
+            yield WindowedValue(block, Timestamp(micros=micros), (window,))
 
 
 class LinkFn(beam.DoFn):  # type: ignore[misc]
@@ -103,9 +134,9 @@ class MembershipsFn(LinkFn):
     """Links the accounts of a window, once."""
 
     def process(
-        self, element: _Linkables, window: Any = beam.DoFn.WindowParam
+        self, element: Shard, window: Any = beam.DoFn.WindowParam
     ) -> Iterator[tuple[str, Membership]]:
-        yield from self.memberships([entry.value for entry in element[1]], window)
+        yield from self.memberships([*decode_block(element[1]).each()], window)
 
 
 @dataclass(eq=False)
@@ -117,23 +148,21 @@ class LinkAgain(beam.PTransform):  # type: ignore[misc]
     window_ms: int
     allowed_lateness_ms: int
 
-    def expand(
-        self, accounts: beam.PCollection[_Linkables]
-    ) -> beam.PCollection[tuple[str, Membership]]:
-        named = accounts | "NameWindow" >> beam.ParDo(_NameWindowFn())
-        named = named | "LeaveWindows" >> beam.WindowInto(beam.window.GlobalWindows())
-        named.element_type = typehints.Tuple[int, Any]
+    def expand(self, accounts: beam.PCollection[Shard]) -> beam.PCollection[tuple[str, Membership]]:
         return (
-            named
+            accounts
+            | "NameWindow" >> beam.ParDo(_NameWindowFn()).with_output_types(_Named)
+            | "LeaveWindows" >> beam.WindowInto(beam.window.GlobalWindows())
             | "Link" >> beam.ParDo(self.memberships)
             | "Windows" >> stream_windows(self.window_ms, self.allowed_lateness_ms)
         )
 
 
+_Named = tuple[int, tuple[int, bytes]]  # key, begin of the window in milliseconds UTC, block
+
+
 class _NameWindowFn(beam.DoFn):  # type: ignore[misc]
-    def process(
-        self, element: _Linkables, window: Any = beam.DoFn.WindowParam
-    ) -> Iterator[tuple[int, tuple[int, list[Versioned[Linkable]]]]]:
+    def process(self, element: Shard, window: Any = beam.DoFn.WindowParam) -> Iterator[_Named]:
         yield element[0], (window.start.micros // 1000, element[1])
 
 
@@ -142,14 +171,14 @@ class MembershipsAgainFn(LinkFn):
 
     def process(
         self,
-        element: tuple[int, tuple[int, list[Versioned[Linkable]]]],
+        element: _Named,
         at: Any = beam.DoFn.TimestampParam,
         said: Any = beam.DoFn.StateParam(SAID),
     ) -> Iterator[Any]:
-        _, (start_ms, entries) = element
+        _, (start_ms, block) = element
         memory = next(iter(said.read()), Memory(self.known))
         before = memory.of(start_ms)
-        accounts = [entry.value for entry in entries]
+        accounts = [*decode_block(block).each()]
         report = only_news(self.report(accounts, before), accounts, before)
         if report.remembered.version >= before.version:
             said.clear()

@@ -252,11 +252,13 @@ def only_news(report: Report, accounts: Iterable[Linkable], before: Remembered) 
     Args:
       report: of `assign`, with whatever was added to it.
       accounts: that it was made of.
-      before: what was said last. Of an older report than that everything is passed on: there
-        the state of a window was lost, or it was overtaken and is dropped further on.
+      before: what was said last. Of an older report than that everything is passed on but
+        names that are gone, which the newest has said: there the state of a window was lost, or it
+        was overtaken and is dropped further on.
     """
     if report.remembered.version < before.version:
-        return report
+        taken = ((a, m._replace(absorbed=())) for a, m in report.memberships)
+        return report._replace(memberships=[*taken])
     events = {account.account: account.events for account in accounts}
     groups: dict[str, list[tuple[str, Membership]]] = {}
     for account, membership in report.memberships:

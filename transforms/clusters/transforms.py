@@ -31,13 +31,16 @@ from transforms.clusters.linking import (
 from transforms.clusters.links import LinkOptions, weighted_degree
 from transforms.clusters.membership import NO_IDS, KnownIds, Membership
 from transforms.clusters.newest import NewestByName, NewestPair, Pair, Versioned
+from transforms.clusters.newest_links import NewestLinks
 from transforms.clusters.reports import NOT_WATCHING, Watching, with_likeness, with_reports
 from transforms.coverage.features import COLUMNS
 from transforms.scoring.bundle import Bundle
 from transforms.scoring.handler import Scored, ScoringHandler, VerifiedBundle
 from transforms.scoring.model import FeatureRows
 from transforms.scoring.rows import PeerGroups
-from transforms.sessions.endless import CombineNowAndThen
+from transforms.sessions.now_and_then import PANE_ORDER, CombineNowAndThen
+from transforms.sessions.shard_log import SHARDS
+from transforms.sessions.sharding import Shard
 from transforms.sharing.watch.likeness import Likeness
 
 CLUSTER_LEVEL = "cluster"
@@ -47,8 +50,7 @@ _SOON_MS = 1_000
 
 
 class Found(NamedTuple):
-    """Results of `FindClusters`. A stream's steps flatten both first, as they always did: what
-    updates a running job finds them under these names.
+    """Results of `FindClusters`.
 
     Attributes:
       clusters: scored groups of two and more accounts.
@@ -66,11 +68,13 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
     Attributes:
       bundle: that scores the groups.
       links: what links accounts.
-      explain_below: clusters with a p-value up to this get reasons.
+      explain_below: clusters with a p-value up to this get reasons. In a stream, accounts alone
+        with a larger one are taken for never flagged, so it is at least the policy's threshold.
       window_ms, early_firing_ms, allowed_lateness_ms: as of the profiles.
       known: names that earlier runs gave.
       cannot_link: what staff took out of clusters.
       watching: for what other labs reported.
+      shards: as of the profiles.
     """
 
     bundle: VerifiedBundle
@@ -82,12 +86,13 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
     known: KnownIds = NO_IDS
     cannot_link: tuple[CannotLink, ...] = ()
     watching: Watching = NOT_WATCHING
+    shards: int = SHARDS
 
     def expand(self, profiles: beam.PCollection[Any]) -> Found:
         joined = self.members_and_singles(profiles)
         clusters = (
             joined.member
-            | "NewestMembers" >> self._newest(NewestByName(), ORDER)
+            | "NewestMembers" >> self._newest(_NewestMembers(), ORDER)
             | "PoolMembers" >> beam.ParDo(_PoolFn(self.bundle))
             | "ScoreClusters"
             >> RunInference(
@@ -99,17 +104,18 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
 
     def members_and_singles(self, profiles: beam.PCollection[Scored[AccountProfile]]) -> Any:
         """What `placed` makes of all accounts: those of clusters, and under SINGLE the others."""
+        late, pick = self.allowed_lateness_ms, beam.ParDo(LinkableFn(self.bundle, self.links, 1))
         memberships = (
             profiles
-            | "PickSharedThings" >> beam.ParDo(LinkableFn(self.bundle, self.links))
-            | "NewestLinks" >> self._newest(NewestByName(), 1, int)
+            | "PickSharedThings" >> pick.with_output_types(Shard)
+            | "NewestLinks" >> NewestLinks(self.window_ms, self._soon(), late, 1)
             | "LinkAccounts" >> self._link()
         )
         own = profiles | "KeyByAccount" >> beam.Map(lambda s: (s.item.account, s))
         return (
             (own, memberships)
             | "ProfilesAndMemberships" >> beam.Flatten()
-            | "NewestOfEach" >> self._newest(_Join(), 2)
+            | "NewestOfEach" >> self._newest(_Join(self.explain_below), 2)
             | "Split" >> beam.ParDo(_SplitFn()).with_outputs(SINGLE, main="member")
         )
 
@@ -124,12 +130,16 @@ class FindClusters(beam.PTransform):  # type: ignore[misc]
             return beam.ParDo(MembershipsFn(*how))
         return LinkAgain(MembershipsAgainFn(*how), self.window_ms, self.allowed_lateness_ms)
 
-    def _newest(self, combine: beam.CombineFn, order: int, key: type = str) -> CombineNowAndThen:
+    def _soon(self) -> int:
         # Profiles set the pace; what follows from them is only gathered for a moment, so that all
         # members of a cluster meet under the same report of linking.
-        period = min(self.early_firing_ms, _SOON_MS)
+        return min(self.early_firing_ms, _SOON_MS)
+
+    def _newest(self, combine: beam.CombineFn, order: int) -> CombineNowAndThen:
         late = self.allowed_lateness_ms
-        return CombineNowAndThen(combine, self.window_ms, period, late, key, order)
+        return CombineNowAndThen(
+            combine, self.window_ms, self._soon(), late, order, shards=self.shards
+        )
 
 
 class _WhatOthersReportFn(beam.DoFn):  # type: ignore[misc]
@@ -158,24 +168,49 @@ class _WhatOthersReportFn(beam.DoFn):  # type: ignore[misc]
         return Likeness(self._bundle, self._watching.options.likeness_max_p)
 
 
+class _NewestMembers(NewestByName):
+    """The newest of each member of a cluster."""
+
+    def order(self, element: Versioned[ClusterMember]) -> tuple[int, int]:
+        return element.version, _age(element.value.scored.item)
+
+
+def _age(profile: AccountProfile) -> int:
+    """Grows with each report of an account that has the same membership."""
+    # A window that is over may have no more requests than it had before.
+    return profile.sketch.events * len(PANE_ORDER) + PANE_ORDER.index(profile.pane)
+
+
 class _Join(NewestPair):
-    """The newest profile and the newest membership of one account."""
+    """The newest profile and the newest membership of one account, and whether anything of it may
+    have been flagged: itself, or a cluster that it was in and may have the name of."""
+
+    def __init__(self, max_p: float) -> None:
+        """Takes an account for suspicious that has a p-value of at most `max_p`."""
+        self._max_p = max_p
 
     def which(self, element: Scored[AccountProfile] | Membership) -> tuple[int, int]:
         if isinstance(element, Membership):
             return 1, element.version
-        return 0, element.item.sketch.events
+        return 0, _age(element.item)
+
+    def is_remarkable(self, element: Scored[AccountProfile] | Membership) -> bool:
+        if isinstance(element, Membership):
+            return element.size > 1 or bool(element.absorbed or element.revision_offset)
+        return element.p_value <= self._max_p
 
 
 class _SplitFn(beam.DoFn):  # type: ignore[misc]
     def process(self, element: tuple[str, Pair]) -> Iterator[Any]:
-        _, (profile, membership) = element
+        _, (profile, membership, is_remarkable) = element
         # In a stream one reports before the other does; both are there soon.
         if profile is not None and membership is not None:
-            yield placed(profile, membership)
+            yield placed(profile, membership, is_remarkable)
 
 
-def placed(profile: Scored[AccountProfile], membership: Membership) -> Any:
+def placed(
+    profile: Scored[AccountProfile], membership: Membership, is_remarkable: bool = True
+) -> Any:
     """A member under the name of its cluster, or who is in none, for the output SINGLE."""
     if membership.size == 1:
         named = profile.item._replace(
@@ -184,6 +219,7 @@ def placed(profile: Scored[AccountProfile], membership: Membership) -> Any:
             hits=membership.hits,
             linked=membership.version,
             revision_offset=membership.revision_offset,
+            is_remarkable=is_remarkable,
         )
         return beam.pvalue.TaggedOutput(SINGLE, replace(profile, item=named))
     member = ClusterMember(profile, membership)

@@ -218,8 +218,12 @@ def encode_stack(stack: SketchStack) -> bytes:
     return b"".join(parts)
 
 
-def decode_stack(data: bytes) -> SketchStack:
+def decode_stack(data: bytes | memoryview, index: NDArray[np.intp] | None = None) -> SketchStack:
     """Reads what `encode_stack` wrote.
+
+    Args:
+      data: the bytes.
+      index: which sketches; None: all. The others cost nearly nothing.
 
     Raises:
       DistilwatchError: when the bytes were written under another layout.
@@ -244,10 +248,18 @@ def decode_stack(data: bytes) -> SketchStack:
     for field in fields(SketchStack):
         name = field.name
         if name == "sums":
-            columns[name] = np.stack([take() for _ in Sum], axis=1).astype(np.int64)
+            columns[name] = np.stack([take() for _ in Sum], axis=1)
             continue
         array = take()
-        if array.dtype.kind == "i" and name != "rows":
-            array = array.astype(np.int64)
         columns[name] = array.reshape(-1, _WIDTHS[name]) if name in _WIDTHS else array
-    return SketchStack(**columns)
+    stack = SketchStack(**columns)
+    return _widened(stack if index is None else stack.take(index))
+
+
+def _widened(stack: SketchStack) -> SketchStack:
+    """The columns that are int64 as such."""
+    columns = {field.name: getattr(stack, field.name) for field in fields(stack)}
+    wide = {
+        n: c.astype(np.int64) for n, c in columns.items() if c.dtype.kind == "i" and n != "rows"
+    }
+    return SketchStack(**columns | wide)

@@ -22,6 +22,7 @@ from transforms.scoring.rows import PeerGroups
 
 _ITEM_BYTES = 2_000  # of a usual session's sketch
 T = TypeVar("T")
+S = TypeVar("S")
 RowsOf = Callable[[Sequence[Any], Bundle, PeerGroups], FeatureRows]
 
 
@@ -151,6 +152,18 @@ class VerifiedBundle:
     def keep(self, level: str, items: Sequence[Any]) -> None:
         """Keeps items for trials of other bundles, where these may come."""
 
+    def scored(self, held: Bundle, score: Callable[[Bundle], S]) -> S:
+        """What `score` makes with the bundle to go on with, or if that cannot score, with the one
+        before it."""
+        bundle = self.now(held)
+        try:
+            return score(bundle)
+        except Exception as error:
+            other = self.failed(bundle, error)
+            if other is None:
+                raise
+            return score(other)
+
 
 @lru_cache(maxsize=1)
 def _read_once(folder: str, manifest: bytes, stamps: tuple[tuple[str, int, int], ...]) -> Bundle:
@@ -183,14 +196,7 @@ class ScoringHandler(ModelHandler[T, Scored[T], Bundle], Generic[T]):  # type: i
         self, batch: Sequence[T], model: Bundle, inference_args: Mapping[str, Any] | None = None
     ) -> Iterable[Scored[T]]:
         self._bundle.keep(self._level, batch)
-        bundle = self._bundle.now(model)
-        try:
-            return self._score(batch, bundle)
-        except Exception as error:
-            other = self._bundle.failed(bundle, error)
-            if other is None:
-                raise
-            return self._score(batch, other)
+        return self._bundle.scored(model, lambda bundle: self._score(batch, bundle))
 
     def _score(self, batch: Sequence[T], bundle: Bundle) -> list[Scored[T]]:
         return score_items(batch, bundle, self._level, self._rows_of, self._explain_below)

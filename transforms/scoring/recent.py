@@ -35,7 +35,7 @@ class Recent:
     def __init__(self, folder: Path, level: str, most: int) -> None:
         self._path = folder / f"{level}-{os.uname().nodename}-{os.getpid()}.msgpack"
         self._most = most
-        self._items: OrderedDict[str, Any] = OrderedDict()
+        self._items: OrderedDict[str, list[Any]] = OrderedDict()
         self._written = -_WRITE_EVERY_S
         self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
@@ -55,7 +55,8 @@ class Recent:
             for item in items[-self._most :]:
                 name = _name(item)
                 self._items.pop(name, None)
-                self._items[name] = item
+                # Packed: a sketch may be a view of thousands.
+                self._items[name] = _packed(item)
             while len(self._items) > self._most:
                 self._items.popitem(last=False)
             if self._timer is None:
@@ -72,8 +73,8 @@ class Recent:
             items = list(self._items.values())
         self._write(items)
 
-    def _write(self, items: Sequence[Any]) -> None:
-        data = msgspec.msgpack.encode([_packed(item) for item in items])
+    def _write(self, items: Sequence[list[Any]]) -> None:
+        data = msgspec.msgpack.encode(items)
         partial = self._path.with_suffix(".partial")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""Sessions and profiles of input that ends, made for thousands of keys at once.
+"""Sessions and profiles made for thousands of keys at once, in columns.
 
-Partial sketches travel in shards: a block of sketches in columns with the name of each one's key.
-When everything is there, a shard is sorted by key and time, cut where a key pauses, and merged,
-without a step of Python for a single sketch.
+For input that ends, partial sketches travel in shards: a block of sketches in columns with the name
+of each one's key. When everything is there, a shard is sorted by key and time, cut where a key
+pauses, and merged, without a step of Python for a single sketch.
 """
 
 from __future__ import annotations
@@ -113,8 +113,13 @@ def cut_stack(parts: Named, gap_ms: int) -> Named:
       parts: under encoded `SessionKey`s.
       gap_ms: a pause this long ends a session.
     """
+    return merge_sessions(parts, gap_ms)[0]
+
+
+def merge_sessions(parts: Named, gap_ms: int) -> tuple[Named, Int64]:
+    """`cut_stack`, and the session of each part: int64 of shape (n,)."""
     keys, session, count = _sessions(parts.names, parts.stack, gap_ms)
-    return Named(keys, merge_groups(parts.stack, session, count))
+    return Named(keys, merge_groups(parts.stack, session, count)), session
 
 
 def pack_accounts(sessions: Named, window_ms: int) -> Iterator[tuple[int, bytes]]:
@@ -131,14 +136,28 @@ def pack_accounts(sessions: Named, window_ms: int) -> Iterator[tuple[int, bytes]
     at = np.flatnonzero([key.kind == ACCOUNT for key in keys])
     if not len(at):
         return
-    accounts, account = _codes([keys[i].key for i in at.tolist()])
-    stack = sessions.stack.take(at)
+    accounts, account = codes([keys[i].key for i in at.tolist()])
+    merged, window = by_account_and_window(accounts, account, sessions.stack.take(at), window_ms)
+    number = window * _SHARDS + _spread(merged.names)
+    yield from _shards(merged.stack, np.arange(len(number)), number, merged.names)
+
+
+def by_account_and_window(
+    accounts: Sequence[str], account: Int64, stack: SketchStack, window_ms: int
+) -> tuple[Named, Int64]:
+    """What each account did in each aligned window, and the number of the window, counted from
+    1970: int64.
+
+    Args:
+      accounts: distinct names.
+      account: int64 of shape (n,), the place of each sketch's name among them.
+      stack: n sketches, each within one window.
+      window_ms: length of the windows.
+    """
     pairs = np.stack([stack.first_ms // window_ms, account], axis=1)
     both, group = np.unique(pairs, axis=0, return_inverse=True)
     merged = merge_groups(stack, group.reshape(-1), len(both))
-    number = both[:, 0] * _SHARDS + _spread(accounts)[both[:, 1]]
-    names = [accounts[i] for i in both[:, 1].tolist()]
-    yield from _shards(merged, np.arange(len(both)), number, names)
+    return Named([accounts[i] for i in both[:, 1].tolist()], merged), both[:, 0]
 
 
 def window_of(number: int) -> int:
@@ -149,7 +168,7 @@ def window_of(number: int) -> int:
 def merge_accounts(shards: Iterable[bytes]) -> Named:
     """What each account did, of all shards of one number, at least one; each account once."""
     parts = _opened(shards)
-    names, code = _codes(parts.names)
+    names, code = codes(parts.names)
     return Named(names, merge_groups(parts.stack, code, len(names)))
 
 
@@ -178,7 +197,7 @@ def _opened(shards: Iterable[bytes]) -> Named:
     return Named.concat(found)
 
 
-def _codes(names: Sequence[str]) -> tuple[list[str], Int64]:
+def codes(names: Sequence[str]) -> tuple[list[str], Int64]:
     """Distinct names in order of appearance, and the place of each name among them."""
     codes: dict[str, int] = {}
     code = np.fromiter((codes.setdefault(n, len(codes)) for n in names), np.int64, len(names))
@@ -189,7 +208,7 @@ def _sessions(
     names: Sequence[str], stack: SketchStack, gap_ms: int
 ) -> tuple[list[str], NDArray[np.int64], int]:
     """The key of each session, the session of each sketch, and how many sessions there are."""
-    listed, code = _codes(names)
+    listed, code = codes(names)
     order = np.lexsort((stack.first_ms, code))
     code, first = code[order], stack.first_ms[order]
     # Latest end so far of each key: adding more than the whole span for each key keeps them apart.

@@ -12,11 +12,15 @@ from apache_beam.utils.timestamp import Duration, Timestamp
 from apache_beam.utils.windowed_value import PaneInfo, PaneInfoTiming, WindowedValue
 
 from transforms.coverage.combine import MergeSketches
-from transforms.coverage.fold import Folded, Partial, fold, fold_stretches
-from transforms.coverage.sketch import CoverageSketch, empty, encode
+from transforms.coverage.fold import Folded, Partial, fold, fold_stretches, fold_together
+from transforms.coverage.sketch import CoverageSketch, empty
 from transforms.ingest.batch import Events
-from transforms.sessions.endless import CombineNowAndThen, OpenSessions, Report
+from transforms.sessions.endless import IntoSessionShardsFn, OpenSessions, Reported
+from transforms.sessions.endless_profiles import IntoProfileShardsFn, MergeProfilesFn
 from transforms.sessions.identity import SessionKey, session_id
+from transforms.sessions.now_and_then import stream_windows
+from transforms.sessions.shard_log import SHARDS
+from transforms.sessions.sharding import Shard
 from transforms.sessions.shards import (
     Named,
     cut,
@@ -68,6 +72,7 @@ class SessionOptions:
       slice_ms: events are folded in slices of this length; at most the gap, divides max_length_ms.
       early_firing_ms: how often an open session is reported, in processing time; 0: never.
       allowed_lateness_ms: how far behind the watermark an event still counts.
+      shards: that a stream spreads keys over; part of a running job's state.
     """
 
     gap_ms: int
@@ -75,6 +80,7 @@ class SessionOptions:
     slice_ms: int
     early_firing_ms: int
     allowed_lateness_ms: int
+    shards: int = SHARDS
 
 
 @dataclass(eq=False)
@@ -101,6 +107,16 @@ class FoldTogether(beam.PTransform):  # type: ignore[misc]
         return batches | "Fold" >> beam.ParDo(_FoldTogetherFn(self.options)).with_output_types(
             Folded
         )
+
+
+@dataclass(eq=False)
+class FoldSlices(beam.PTransform):  # type: ignore[misc]
+    """`FoldEvents` in columns, for a stream; their timestamp is that of the first event of all."""
+
+    options: SessionOptions
+
+    def expand(self, batches: beam.PCollection[Events]) -> beam.PCollection[Folded]:
+        return batches | "Fold" >> beam.ParDo(_FoldSlicesFn(self.options)).with_output_types(Folded)
 
 
 class _Gather(beam.DoFn):  # type: ignore[misc]
@@ -148,15 +164,24 @@ class _FoldTogetherFn(_Gather):
     def process(self, batch: Events) -> Iterator[Any]:
         events = self._add(batch)
         if events is not None:
-            yield self._fold(events)
+            yield self._folded(events)
 
     def finish_bundle(self) -> Iterator[Any]:
         events = self._all()
         if events is not None:
-            yield WindowedValue(self._fold(events), _THE_END, (window.GlobalWindow(),))
+            yield self._folded(events)
 
-    def _fold(self, events: Events) -> Folded:
-        return fold_stretches(events, self._options.gap_ms, self._options.max_length_ms)
+    def _folded(self, events: Events) -> WindowedValue:
+        options = self._options
+        folded = fold_stretches(events, options.gap_ms, options.max_length_ms)
+        return WindowedValue(folded, _THE_END, (window.GlobalWindow(),))
+
+
+class _FoldSlicesFn(_FoldTogetherFn):
+    def _folded(self, events: Events) -> WindowedValue:
+        folded = fold_together(events, self._options.slice_ms)
+        first = at_ms(int(folded.stack.first_ms.min()))
+        return WindowedValue(folded, first, (window.GlobalWindow(),))
 
 
 @dataclass(eq=False)
@@ -233,21 +258,24 @@ def each_session(sessions: Named) -> Iterator[Session]:
 
 @dataclass(eq=False)
 class SessionizeEndless(beam.PTransform):  # type: ignore[misc]
-    """The sessions of `Sessionize` with state and timers; see `endless`.
+    """The sessions of `Sessionize` with state and timers, many together; see `endless`.
 
     Prism refuses early and late reports on session windows, so a stream's sessions are cut here.
+
+    Attributes:
+      options: how sessions are cut.
+      timeless: for Prism; see `IntoSessionShardsFn`.
     """
 
     options: SessionOptions
+    timeless: bool = False
 
-    def expand(self, partials: beam.PCollection[Partial]) -> beam.PCollection[Session]:
+    def expand(self, folded: beam.PCollection[Folded]) -> beam.PCollection[Reported]:
         options = self.options
+        into = IntoSessionShardsFn(options.max_length_ms, options.shards, self.timeless)
         return (
-            partials
-            | "KeyByAccountAndPayment"
-            >> beam.FlatMap(_keyed_bytes, options.max_length_ms).with_output_types(
-                tuple[str, bytes]
-            )
+            folded
+            | f"Into{options.shards}Shards" >> beam.ParDo(into).with_output_types(Shard)
             | "OpenSessions"
             >> beam.ParDo(
                 OpenSessions(
@@ -256,23 +284,8 @@ class SessionizeEndless(beam.PTransform):  # type: ignore[misc]
                     options.slice_ms,
                     options.early_firing_ms,
                 )
-            )
-            | "NameSessions" >> beam.MapTuple(_reported).with_output_types(Session)
+            ).with_output_types(Reported)
         )
-
-
-def _reported(name: str, report: Report) -> Session:
-    key, sketch = SessionKey.decode(name), report.sketch
-    identity = session_id(key.kind, key.key, sketch.first_ms)
-    return Session(
-        key.kind, key.key, identity, sketch.first_ms, sketch.last_ms, report.pane, sketch
-    )
-
-
-def _keyed_bytes(partial: Partial, max_length_ms: int) -> Iterator[Any]:
-    data = encode(partial.sketch)
-    for key, _ in keyed([partial], max_length_ms):
-        yield key.encode(), data
 
 
 def _keyed(partial: Partial, max_length_ms: int) -> Iterator[Any]:
@@ -306,40 +319,39 @@ class _FreezeFn(beam.DoFn):  # type: ignore[misc]
 
 
 @dataclass(eq=False)
-class Profile(beam.PTransform):  # type: ignore[misc]
-    """Merges partial sketches into one profile per account over a long aligned window.
+class ProfileEndless(beam.PTransform):  # type: ignore[misc]
+    """Merges partial sketches into one profile per account over a long aligned window, many
+    together: what has changed is reported now and then, as `Named`, and all as a window closes.
 
     Slow campaigns need a longer memory than a session; the profile is the same sketch.
 
     Attributes:
-      window_ms: length of the aligned windows.
-      early_firing_ms: how often a profile that changed is reported, in processing time; 0: never.
+      window_ms: length of the aligned windows, a multiple of `SessionOptions.max_length_ms`.
+      early_firing_ms: how often profiles that changed are reported, in processing time.
       allowed_lateness_ms: how far behind the watermark an event still counts.
+      shards: over which accounts are spread; part of a running job's state.
     """
 
     window_ms: int
     early_firing_ms: int
     allowed_lateness_ms: int
+    shards: int = SHARDS
 
-    def expand(
-        self, partials: beam.PCollection[Partial]
-    ) -> beam.PCollection[tuple[str, CoverageSketch]]:
+    def expand(self, folded: beam.PCollection[Folded]) -> beam.PCollection[Named]:
+        into = IntoProfileShardsFn(self.window_ms, self.shards)
+        merge = MergeProfilesFn(self.early_firing_ms, self.allowed_lateness_ms)
         return (
-            partials
-            | "KeyByAccount"
-            >> beam.Map(lambda p: (p.account, p.sketch)).with_output_types(
-                tuple[str, CoverageSketch]
-            )
-            | "MergeSketches"
-            >> CombineNowAndThen(
-                MergeSketches(), self.window_ms, self.early_firing_ms, self.allowed_lateness_ms
-            )
+            folded
+            | f"Into{self.shards}Shards" >> beam.ParDo(into).with_output_types(Shard)
+            | "Windows" >> stream_windows(self.window_ms, self.allowed_lateness_ms)
+            | "MergeSketches" >> beam.ParDo(merge).with_output_types(Named)
         )
 
 
 @dataclass(eq=False)
 class ProfileBounded(beam.PTransform):  # type: ignore[misc]
-    """The profiles of `Profile` for input that ends, from the sessions of `SessionizeBounded`.
+    """The profiles of `ProfileEndless` for input that ends, from the sessions of
+    `SessionizeBounded`.
 
     Many accounts travel and are merged together, and stay together: see `each_profile` for whoever
     wants them one by one. A session lies in one window, and is fewer and larger sketches than what
@@ -348,8 +360,8 @@ class ProfileBounded(beam.PTransform):  # type: ignore[misc]
 
     Attributes:
       window_ms: length of the aligned windows, a multiple of `SessionOptions.max_length_ms`.
-      allowed_lateness_ms: as of `Profile`; nothing is late here, but what is joined later must be
-        in windows that say the same.
+      allowed_lateness_ms: as of `ProfileEndless`; nothing is late here, but what is joined later
+        must be in windows that say the same.
     """
 
     window_ms: int

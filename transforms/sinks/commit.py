@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -103,6 +103,14 @@ class KnownClusters:
         """Ids of clusters that are flagged by now."""
         return {name for (name, _), (_, flagged) in self._said.items() if flagged}
 
+    def flagged_windows(self) -> list[tuple[int, str]]:
+        """Begin of the window, milliseconds UTC, and id of clusters that are flagged by now."""
+        return sorted(
+            (_milliseconds(start), name)
+            for (name, start), (_, flagged) in self._said.items()
+            if flagged
+        )
+
     def due(self, rows: Iterable[Row]) -> list[Row]:
         """Of each cluster and window the newest row, where it is flagged and its severity news."""
         newest = {_cluster(row): row for row in _by_revision(rows)}
@@ -145,6 +153,11 @@ def _by_revision(rows: Iterable[Row]) -> list[Row]:
 
 def _text(moment: Any) -> str:
     return moment.isoformat() if isinstance(moment, datetime) else str(moment)
+
+
+def _milliseconds(text: str) -> int:
+    moment = datetime.fromisoformat(text)
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _cluster(row: Row) -> tuple[str, str]:
@@ -252,6 +265,11 @@ class Committer:
         self._known: dict[tuple[str, ...], bytes] = {}
         self._clusters = KnownClusters(spool.folder / "clusters.json", run_id)
         self._stragglers = Stragglers(spool.staging, clock)
+
+    def flagged_windows(self) -> list[tuple[int, str]]:
+        """Clusters that were flagged by what this spool has written, whatever became of the
+        tables; see `KnownClusters`."""
+        return self._clusters.flagged_windows()
 
     def commit(self, last: bool = False) -> bool:
         """Writes what is there; returns whether no output has to wait.

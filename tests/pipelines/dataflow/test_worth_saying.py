@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import apache_beam as beam
+import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given
@@ -46,6 +47,19 @@ def test_the_newest_row_says_what_holds_whatever_the_order(flags: list[bool], dr
         said, now = hear(said, one)
         passed += now
     assert newest(passed) == newest(findings[first:])
+
+
+@pytest.mark.parametrize(
+    ("flags", "holds"), [((True, False), False), ((False, True), True), ((True, False, True), True)]
+)
+def test_of_what_is_said_of_one_revision_the_last_holds(
+    flags: tuple[bool, ...], holds: bool
+) -> None:
+    said, passed = Said(), []
+    for flag in flags:
+        said, now = hear(said, finding(7, flag))
+        passed += now
+    assert (passed[-1].cluster["status"] != RESOLVED) == holds
 
 
 def test_each_cluster_has_state_of_its_own() -> None:

@@ -17,9 +17,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from infra.local.services import KafkaBroker
 from pipelines import cli
+from pipelines.config import Config
 from pipelines.observe.metrics import RunMetrics, write_file
 from pipelines.observe.of_tables import table_metrics
 from pipelines.observe.watcher import Watched, served, told
+from pipelines.oncall import Untold
 from pipelines.settings.observe import ObserveConfig
 from schemas.errors import DistilwatchError
 from tests.pipelines.conftest import SmallRun
@@ -92,6 +94,24 @@ def test_what_is_committed_after_the_last_look_is_told_in_the_end(tmp_path: Path
     assert found["distilwatch_commit_failures_total", ()] == 0
 
 
+def test_who_could_not_be_told_is_told_of(tmp_path: Path) -> None:
+    metrics, file = RunMetrics("run-1", "b-1", "prism"), tmp_path / "run.prom"
+    found = iter([Untold(2, 1), DistilwatchError("the book is locked", "x", "wait"), Untold(0, 1)])
+
+    def look() -> Untold:
+        one = next(found)
+        if isinstance(one, DistilwatchError):
+            raise one
+        return one
+
+    watched = Watched(Commits(*[(True, written(1, 0))] * 3), metrics, file, untold=look)
+    for failing in (2, 2, 0):
+        watched.commit()
+        now = samples(file.read_bytes())
+        assert now["distilwatch_untold_messages", (("state", "failing"),)] == failing
+        assert now["distilwatch_untold_messages", (("state", "dead"),)] == 1
+
+
 def test_prometheus_gets_an_answer_while_a_run_goes_on() -> None:
     metrics = RunMetrics("run-1", "b-1", "prism")
     with served(metrics, ObserveConfig(metrics_address="127.0.0.1:0")) as address:
@@ -127,9 +147,9 @@ def test_lag_is_what_is_not_committed(kafka: KafkaBroker, tmp_path: Path) -> Non
     away = f"kafka://127.0.0.1:1/{topic.name}?bounded=false"
     note_positions(str(tmp_path), parse_kafka_uri(away), 0, {0: 90, 1: 90})
     plan = SimpleNamespace(
-        config=SimpleNamespace(observe=ObserveConfig(metrics_file=str(tmp_path / "x.prom"))),
+        config=Config(observe=ObserveConfig(metrics_file=str(tmp_path / "x.prom"))),
         run_id="r", bundle_version="b", runner="prism", positions=str(tmp_path),
-        options=SimpleNamespace(inputs=[topic.uri + "?bounded=false", away]),
+        options=SimpleNamespace(inputs=[topic.uri + "?bounded=false", away], outputs=[]),
     )  # fmt: skip
     with told(plan, Commits((True, written(1, 0))), None) as watched:  # type: ignore[arg-type]
         watched.commit()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -27,14 +29,15 @@ from tests.support.sketches import (
     verified,
 )
 from transforms.alerts.policy import AlertPolicy
-from transforms.clusters.elements import AccountProfile, Cluster
+from transforms.clusters.elements import AccountProfile, Cluster, ClusterMember
 from transforms.clusters.links import LinkOptions
+from transforms.clusters.membership import Membership
 from transforms.clusters.names import cluster_id
 from transforms.clusters.newest import NewestByName, Versioned
 from transforms.clusters.reports import NOT_WATCHING, Watching
 from transforms.clusters.rows import Finding, finding_of
 from transforms.clusters.tactics import name_tactics
-from transforms.clusters.transforms import FindClusters
+from transforms.clusters.transforms import FindClusters, _Join, _NewestMembers
 from transforms.coverage.layout import DAY_MS, Items, Sum
 from transforms.coverage.sketch import CoverageSketch, encode, merge
 from transforms.embedding.labels import CapabilityTable
@@ -165,6 +168,39 @@ def test_an_older_report_of_a_profile_never_wins(
 ) -> None:
     early = {name: sketch_of(harvester(name, 1, 9, payment="stolen")) for name in PLANTED}
     assert facts(run(saved, profiles + scored(saved, early))[0]) == facts(result[0])
+
+
+def test_of_equal_reports_of_a_profile_the_last_pane_counts(
+    profiles: list[Scored[AccountProfile]],
+) -> None:
+    combine = _Join(1.0)
+    panes = [
+        replace(profiles[0], item=profiles[0].item._replace(pane=pane))
+        for pane in ("early", "on_time", "late")
+    ]
+    for order in permutations(panes):
+        accumulators = [combine.add_input(combine.create_accumulator(), one) for one in order]
+        profile, _, _ = combine.extract_output(combine.merge_accumulators(accumulators))
+        assert profile.item.pane == "late"
+
+
+def test_of_equal_versions_of_a_member_the_last_pane_counts(
+    profiles: list[Scored[AccountProfile]],
+) -> None:
+    combine, membership = _NewestMembers(), Membership(7, "c", 2, ())
+    panes = [
+        Versioned(
+            "a", 7,
+            ClusterMember(
+                replace(profiles[0], item=profiles[0].item._replace(pane=pane)), membership
+            ),
+        )
+        for pane in ("early", "on_time", "late")
+    ]  # fmt: skip
+    for order in permutations(panes):
+        accumulators = [combine.add_input(combine.create_accumulator(), one) for one in order]
+        [newest] = combine.extract_output(combine.merge_accumulators(accumulators))
+        assert newest.value.scored.item.pane == "late"
 
 
 def test_a_card_that_the_history_shared_still_links_but_a_browser_does_not(saved: Path) -> None:

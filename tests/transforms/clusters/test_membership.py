@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.sketches import population, small_bundle, verified
-from transforms.clusters.linkables import linkable
+from transforms.clusters.linkables import Linkables, linkables
 from transforms.clusters.linking import MembershipsAgainFn
 from transforms.clusters.links import Component, Link, Linkable, LinkOptions
 from transforms.clusters.membership import (
@@ -26,8 +26,9 @@ from transforms.clusters.membership import (
     only_news,
 )
 from transforms.clusters.names import cluster_id
-from transforms.clusters.newest import Versioned
+from transforms.clusters.newest_links import encode_block
 from transforms.clusters.reports import NOT_WATCHING
+from transforms.coverage.stack import SketchStack
 from transforms.scoring.bundle import save_bundle
 
 NO_THINGS = np.empty(0, np.uint64)
@@ -304,6 +305,11 @@ def test_what_was_said_is_not_said_again_and_an_older_report_is_passed_on() -> N
     assert [a for a, _ in only_news(assign(more, pair, said), more, said).memberships] == ["c"]
     older = accounts[2:]
     assert [a for a, _ in only_news(assign(older, [], said), older, said).memberships] == ["c"]
+    # Who is late after a runner has forgotten the window takes no cluster back.
+    late = [Linkable("b", ord("b"), 1, NO_THINGS)]
+    [(account, alone)] = only_news(assign(late, [], said), late, said).memberships
+    assert (account, alone.size, alone.absorbed) == ("b", 1, ())
+    assert assign(late, [], said).memberships[0][1].absorbed
 
 
 class Bag:
@@ -328,17 +334,16 @@ def test_a_stream_is_told_again_only_of_those_who_asked_since(tmp_path: Path) ->
     step = MembershipsAgainFn(verified(tmp_path / "bundle"), options, NO_IDS, (), NOT_WATCHING)
     step.setup()
     step.start_bundle()
-    accounts = [
-        linkable(name, sketch, options, np.empty(0, np.uint64))
-        for name, sketch in population(8, seed=3).items()
-    ]
+    sketches = population(8, seed=3)
+    accounts = linkables([*sketches], SketchStack.of([*sketches.values()]), options)
     bag = Bag()
 
-    def told(now: list[Linkable]) -> set[str]:
-        entries = [Versioned(one.account, one.events, one) for one in now]
-        return {one.value[0] for one in step.process((0, (0, entries)), Timestamp(0), bag)}
+    def told(now: Linkables) -> set[str]:
+        element = 0, (0, encode_block(now))
+        return {one.value[0] for one in step.process(element, Timestamp(0), bag)}
 
-    assert told(accounts) == {one.account for one in accounts}
+    assert told(accounts) == {*sketches}
     assert told(accounts) == set()
-    busy, *others = accounts
-    assert told([replace(busy, events=busy.events + 1), *others]) == {busy.account}
+    more = np.zeros(8, np.int64)
+    more[0] = 1
+    assert told(replace(accounts, events=accounts.events + more)) == {accounts.accounts[0]}

@@ -60,7 +60,8 @@ def profiles() -> Profiles:
 
 
 def facts(scored: Scored[AccountProfile]) -> tuple[object, ...]:
-    item = scored.item
+    # Only those that are taken one by one, in a stream, are told apart by what was flagged.
+    item = scored.item._replace(is_remarkable=True)
     return (
         *item._replace(sketch=encode(item.sketch)), scored.peer_group, scored.score,
         scored.p_value, scored.columns, scored.features.tobytes(), scored.z.tobytes(),

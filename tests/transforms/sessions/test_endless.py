@@ -2,193 +2,259 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterable
+from dataclasses import replace
+
 import numpy as np
-from apache_beam import CombineFn
-from apache_beam.transforms.window import GlobalWindow, IntervalWindow
-from apache_beam.utils.timestamp import Timestamp
-from apache_beam.utils.windowed_value import PaneInfoTiming
+import pytest
+from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.events import START_MS, random_events
-from transforms.coverage.fold import fold
+from tests.support.state import Bag, Timer
+from transforms.coverage.fold import fold, fold_together
+from transforms.coverage.layout import Sum
 from transforms.coverage.sketch import CoverageSketch, encode, merge
+from transforms.coverage.stack import SketchStack
 from transforms.ingest.batch import Events
-from transforms.sessions.endless import Piece, Report, _CombineFn, next_tick, settle
+from transforms.sessions.endless import (
+    IntoSessionShardsFn,
+    OpenSessions,
+    Reported,
+    Settled,
+    settle,
+)
+from transforms.sessions.shards import Named, cut_stack, keyed_together
+from transforms.sessions.sketch_log import Rows
 
 MINUTE = 60_000
+SLICE, BLOCK = 5 * MINUTE, 6 * 60 * MINUTE
 GAP = 30 * MINUTE
 LATENESS = 60 * MINUTE
 
 
-def at(*minutes: float) -> Piece:
-    """A piece with events at minutes after the start."""
+def at(*minutes: float) -> Rows:
+    """A part of a session with events at minutes after the start."""
     events = random_events(len(minutes), seed=len(minutes), accounts=1, payments=1)
     fields = {f: getattr(events, f) for f in events.__dataclass_fields__}
     fields["time_ms"] = np.array([START_MS + round(m * MINUTE) for m in minutes], np.int64)
     whole = [partial.sketch for partial in fold(Events(**fields), 5 * MINUTE)]
-    return Piece(merge(whole))
+    return Rows(Named(["key"], SketchStack.of([merge(whole)])), np.zeros(1, np.uint8))
+
+
+def settled(
+    *parts: Rows | None, watermark_ms: int | None = None, late_ms: int = LATENESS
+) -> Settled:
+    """What becomes of parts, of which there may be none."""
+    return settle(Rows.concat([p for p in parts if p is not None]), GAP, late_ms, watermark_ms)
 
 
 def minute(at: float) -> int:
     return START_MS + round(at * MINUTE)
 
 
-def seen(reports: list[Report]) -> list[tuple[float, int, str]]:
-    return [((r.sketch.first_ms - START_MS) / MINUTE, r.sketch.events, r.pane) for r in reports]
+def seen(found: Settled) -> list[tuple[float, int, str]]:
+    """Start, events and pane of what is reported."""
+    if found.reported is None:
+        return []
+    (_, stack), panes = found.reported
+    starts = ((stack.first_ms - START_MS) / MINUTE).tolist()
+    return list(zip(starts, stack.sums[:, Sum.EVENTS].tolist(), panes, strict=True))
 
 
 def test_what_changed_is_reported_early_and_what_did_not_is_not() -> None:
-    first = settle([at(0), at(50, 51)], GAP, LATENESS, None)
-    assert seen(first.reports) == [(0, 1, "early"), (50, 2, "early")]
-    again = settle([*first.kept, at(60)], GAP, LATENESS, None)
-    assert seen(again.reports) == [(50, 3, "early")]
-    assert not settle(again.kept, GAP, LATENESS, None).reports
+    first = settled(at(0), at(50, 51))
+    assert seen(first) == [(0, 1, "early"), (50, 2, "early")]
+    again = settled(first.kept, at(60))
+    assert seen(again) == [(50, 3, "early")]
+    assert not seen(settled(again.kept))
 
 
 def test_a_session_is_on_time_once_when_the_watermark_passes_its_end() -> None:
-    early = settle([at(0)], GAP, LATENESS, None)
-    assert not settle(early.kept, GAP, LATENESS, minute(29)).reports
-    closed = settle(early.kept, GAP, LATENESS, minute(30))
-    assert seen(closed.reports) == [(0, 1, "on_time")]
-    assert not settle(closed.kept, GAP, LATENESS, minute(31)).reports
+    early = settled(at(0))
+    assert not seen(settled(early.kept, watermark_ms=minute(29)))
+    closed = settled(early.kept, watermark_ms=minute(30))
+    assert seen(closed) == [(0, 1, "on_time")]
+    assert not seen(settled(closed.kept, watermark_ms=minute(31)))
 
 
 def test_a_late_event_updates_a_closed_session_until_that_is_forgotten() -> None:
-    closed = settle([at(0)], GAP, LATENESS, minute(30))
-    late = settle([*closed.kept, at(10)], GAP, LATENESS, None)
-    assert seen(late.reports) == [(0, 2, "late")]
-    assert len(settle(late.kept, GAP, LATENESS, minute(99)).kept) == 1
-    assert not settle(late.kept, GAP, LATENESS, minute(100)).kept
+    closed = settled(at(0), watermark_ms=minute(30))
+    late = settled(closed.kept, at(10))
+    assert seen(late) == [(0, 2, "late")]
+    assert settled(late.kept, watermark_ms=minute(99)).kept is not None
+    assert settled(late.kept, watermark_ms=minute(100)).kept is None
 
 
 def test_a_bridging_event_makes_one_session_of_two() -> None:
-    two = settle([at(0), at(50)], GAP, LATENESS, minute(81))
-    assert seen(two.reports) == [(0, 1, "on_time"), (50, 1, "on_time")]
-    one = settle([*two.kept, at(25)], GAP, LATENESS, None)
-    assert seen(one.reports) == [(0, 3, "late")]
+    two = settled(at(0), at(50), watermark_ms=minute(81))
+    assert seen(two) == [(0, 1, "on_time"), (50, 1, "on_time")]
+    one = settled(two.kept, at(25))
+    assert seen(one) == [(0, 3, "late")]
 
 
 def test_nothing_is_dropped_before_it_was_reported() -> None:
-    settled = settle([at(0)], GAP, 0, minute(500))
-    assert seen(settled.reports) == [(0, 1, "on_time")]
-    assert not settled.kept
+    found = settled(at(0), watermark_ms=minute(500), late_ms=0)
+    assert seen(found) == [(0, 1, "on_time")]
+    assert found.kept is None
 
 
-def whole(pieces: list[Piece]) -> list[bytes]:
-    return [encode(p.sketch) for p in settle(pieces, GAP, LATENESS, None).kept]
+def whole(rows: Rows | None) -> list[tuple[str, bytes]]:
+    assert rows is not None
+    names, stack = rows.named
+    return [(n, encode(s)) for n, s in zip(names, stack.sketches(), strict=True)]
 
 
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.floats(0, 300), min_size=1, max_size=12), st.randoms(use_true_random=False),
 )  # fmt: skip
-def test_sessions_do_not_depend_on_when_one_looks(minutes: list[float], random: object) -> None:
-    pieces = [at(m) for m in minutes]
-    once = whole(pieces)
-    random.shuffle(pieces)  # type: ignore[attr-defined]
-    kept: list[Piece] = []
-    newest: dict[int, CoverageSketch] = {}
-    for piece in pieces:
-        settled = settle([*kept, piece], GAP, LATENESS, None)
-        kept = settled.kept
-        newest |= {r.sketch.first_ms: r.sketch for r in settled.reports}
+def test_sessions_do_not_depend_on_when_one_looks(
+    minutes: list[float], dice: random.Random
+) -> None:
+    parts = [at(m) for m in minutes]
+    once = whole(settled(*parts).kept)
+    dice.shuffle(parts)
+    kept: Rows | None = None
+    newest: dict[int, bytes] = {}
+    for part in parts:
+        found = settled(kept, part)
+        kept = found.kept
+        if found.reported is not None:
+            sketches = found.reported.sessions.stack.sketches()
+            newest |= {sketch.first_ms: encode(sketch) for sketch in sketches}
     assert whole(kept) == once
     # The last report of each session that is left had all of it.
-    assert [encode(newest[p.sketch.first_ms]) for p in kept] == once
+    assert kept is not None
+    assert [newest[ms] for ms in kept.named.stack.first_ms.tolist()] == [data for _, data in once]
 
 
-def test_ticks_are_whole_multiples_of_the_period() -> None:
-    assert next_tick(3_000, 10.0).micros == 12_000_000
-    assert next_tick(3_000, 11.999).micros == 12_000_000
-    assert next_tick(3_000, 12.0).micros == 15_000_000
+# --- many keys at once ----------------------------------------------------------------------------
 
 
-# --- aligned windows ------------------------------------------------------------------------------
+class Shard:
+    """A shard and its state, by hand; it has what was reported: key, sketch and pane."""
+
+    def __init__(self, lateness_ms: int = LATENESS, timeless: bool = False) -> None:
+        self.into = IntoSessionShardsFn(BLOCK, 1, timeless)
+        self.fn = OpenSessions(GAP, lateness_ms, SLICE, 10**12)
+        self.news, self.kept, self.report, self.close = Bag(), Bag(), Timer(), Timer()
+        self.reports: list[tuple[str, CoverageSketch, str]] = []
+
+    def add(self, events: Events) -> None:
+        for one in self.into.process(fold_together(events, SLICE)):
+            assert one.timestamp.micros == int(events.time_ms.min()) * 1000
+            self.fn.process(one.value, self.news, self.report, self.close)
+
+    def _said(self, found: Iterable[Reported]) -> None:
+        for (names, stack), panes in found:
+            self.reports += zip(names, stack.sketches(), panes, strict=True)
+
+    def tell(self) -> None:
+        self._said(self.fn.tell(self.news, self.kept))
+
+    def until(self, watermark_ms: int) -> None:
+        """Timers fire in the order of their times."""
+        while due := [
+            (t, tag) for tag, t in self.close.at.items() if t.micros <= watermark_ms * 1000
+        ]:
+            time, tag = min(due)
+            del self.close.at[tag]
+            self._said(self.fn.end(time, self.news, self.kept, self.close))
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.news.held or self.kept.held or self.close.at)
 
 
-class Bag(list[bytes]):
-    """State of one key and window."""
-
-    read = list.copy
-    add = list.append
-
-
-class Timer:
-    """Remembers what it was set to, by tag."""
-
-    def __init__(self) -> None:
-        self.at: dict[str, Timestamp] = {}
-
-    def set(self, at: Timestamp, dynamic_timer_tag: str = "") -> None:
-        self.at[dynamic_timer_tag] = at
+def events_of(count: int, seed: int, minutes: int = 300) -> Events:
+    """Of two dozen accounts with a few cards, over some hours, in the order of time."""
+    events = random_events(count, seed=seed, accounts=24, payments=5)
+    times = np.random.default_rng(seed).integers(0, minutes * MINUTE, count)
+    return replace(events, time_ms=START_MS + np.sort(times))
 
 
-def combining(order: int = 0, holds: bool = False) -> tuple[_CombineFn, Bag, Timer, Timer, Timer]:
-    fn = _CombineFn(CombineFn.from_callable(sum), 2_000, 10_000, order, holds)
-    return fn, Bag(), Timer(), Timer(), Timer()
+@pytest.mark.parametrize("seed", range(6))
+def test_a_shard_has_the_sessions_of_its_keys_whenever_one_looks(seed: int) -> None:
+    events = events_of(200, seed)
+    names, stack = cut_stack(keyed_together(fold_together(events, SLICE), BLOCK), GAP)
+    wanted = {(n, s.first_ms): encode(s) for n, s in zip(names, stack.sketches(), strict=True)}
+    assert len(wanted) > 40
+    dice = np.random.default_rng(seed)
+    # Out of order by up to twenty minutes, which the watermark waits for.
+    order = np.argsort(events.time_ms + dice.integers(0, 20 * MINUTE, len(events)))
+    shard = Shard()
+    while len(order):
+        size = int(dice.integers(1, 20))
+        bundle, order = order[:size], order[size:]
+        shard.add(events.take(bundle))
+        if dice.random() < 0.5:
+            shard.tell()
+        if len(order):
+            shard.until(int(events.time_ms[order].min()) - MINUTE)
+    shard.until(START_MS + 1_000 * MINUTE)
+    assert shard.is_empty
+    newest = {(name, sketch.first_ms): encode(sketch) for name, sketch, _ in shard.reports}
+    assert {at: newest[at] for at in wanted} == wanted
+    on_time = [(name, sketch.first_ms) for name, sketch, pane in shard.reports if pane == "on_time"]
+    assert sorted(on_time) == sorted(wanted)
 
 
-WINDOW = IntervalWindow(0, 60)
+def test_a_shard_has_few_timers_and_closes_up_to_a_slice_late() -> None:
+    shard = Shard()
+    shard.add(events_of(500, 3, minutes=20))
+    assert 4 <= len(shard.close.at) <= 6
+    assert len(shard.report.at) == 1
+    shard.tell()
+    before = len(shard.reports)
+    shard.until(START_MS + 29 * MINUTE)
+    assert len(shard.reports) == before
+    shard.until(START_MS + 60 * MINUTE)
+    assert {pane for *_, pane in shard.reports[before:]} == {"on_time"}
+    # Of what is kept for what is late, there are no more timers than slices.
+    assert 1 <= len(shard.close.at) <= 6
 
 
-def test_a_window_is_not_forgotten_before_it_was_told_of() -> None:
-    fn, bag, report, close, forget = combining()
-    fn.process(("k", 1), WINDOW, Timestamp(5), bag, report, close)
-    [closed] = fn.end("k", WINDOW, bag, forget)
-    assert closed.value == ("k", 1)
-    # Later than the window's end, and the clock has not come to the next report.
-    fn.process(("k", 2), WINDOW, Timestamp(59), bag, report, close)
-    [late] = fn.forget("k", WINDOW, bag)
-    assert late.value == ("k", 3)
-    assert late.pane_info.timing == PaneInfoTiming.LATE
-    assert bag == []
-    assert list(fn.forget("k", WINDOW, bag)) == []
+def test_on_prism_elements_have_no_time_and_elsewhere_that_of_their_first_event() -> None:
+    folded = fold_together(events_of(9, 1), SLICE)
+    for timeless, at in (
+        (True, MIN_TIMESTAMP),
+        (False, Timestamp(micros=int(folded.stack.first_ms.min()) * 1000)),
+    ):
+        [one] = IntoSessionShardsFn(BLOCK, 1, timeless).process(folded)
+        assert one.timestamp == at
 
 
-def test_steps_that_follow_each_other_close_one_after_the_other() -> None:
-    closes, forgets = [], []
-    for order in range(3):
-        fn, bag, report, close, forget = combining(order)
-        fn.process(("k", 1), WINDOW, Timestamp(5), bag, report, close)
-        list(fn.end("k", WINDOW, bag, forget))
-        closes += close.at.values()
-        forgets += forget.at.values()
-    assert [c.micros for c in closes] == [59_984_000, 59_985_000, 59_986_000]
-    assert [f.micros for f in forgets] == [70_000_000, 70_001_000, 70_002_000]
+def test_what_is_new_of_other_keys_waits_when_one_closes() -> None:
+    events = events_of(60, 7, minutes=4)
+    others = replace(
+        events,
+        time_ms=events.time_ms + 20 * MINUTE,
+        account=np.full(60, "other", object),
+        payment=np.full(60, "another", object),
+    )
+    shard = Shard()
+    shard.add(events)
+    shard.add(others)
+    shard.until(START_MS + 35 * MINUTE)
+    assert {pane for *_, pane in shard.reports} == {"on_time"}
+    assert not [name for name, *_ in shard.reports if name.endswith("other")]
+    shard.reports.clear()
+    shard.tell()
+    assert [(sketch.events, pane) for _, sketch, pane in shard.reports] == [(60, "early")] * 2
 
 
-def test_what_goes_back_in_time_is_held_for_by_every_element() -> None:
-    for holds, timers in ((False, 1), (True, 2)):
-        fn, bag, report, close, _ = combining(holds=holds)
-        for at in (50, 5):
-            fn.process(("k", 1), GlobalWindow(), Timestamp(at), bag, report, close)
-        assert len(report.at) == timers
-        assert not close.at
-
-
-def test_a_report_that_holds_has_the_time_of_the_oldest_that_it_is_news_of() -> None:
-    fn, bag, report, close, _ = combining(holds=True)
-    forever = GlobalWindow()
-    for value, at in ((1, 50), (2, 5), (4, 20)):
-        fn.process(("k", value), forever, Timestamp(at), bag, report, close)
-    [first] = fn.tell("k", forever, bag)
-    assert (first.value, first.timestamp) == (("k", 7), Timestamp(5))
-    # The timers of the other times find nothing new.
-    assert list(fn.tell("k", forever, bag)) == []
-    for value, at in ((8, 40), (16, 30)):
-        fn.process(("k", value), forever, Timestamp(at), bag, report, close)
-    [second] = fn.tell("k", forever, bag)
-    assert (second.value, second.timestamp) == (("k", 31), Timestamp(30))
-
-
-def test_other_reports_have_the_time_of_the_end_of_their_window() -> None:
-    for holds in (False, True):
-        fn, bag, report, close, forget = combining(holds=holds)
-        fn.process(("k", 1), WINDOW, Timestamp(5), bag, report, close)
-        [early] = fn.tell("k", WINDOW, bag)
-        assert early.timestamp == (Timestamp(5) if holds else close.at[""])
-        # All was told before; that the window is over is said as it closes, within the window.
-        [closed] = fn.end("k", WINDOW, bag, forget)
-        assert closed.value == ("k", 1)
-        assert closed.timestamp == close.at[""] < WINDOW.max_timestamp()
+def test_what_is_late_for_a_closed_session_changes_it_until_that_is_forgotten() -> None:
+    events = events_of(60, 5, minutes=4)
+    shard = Shard()
+    shard.add(events.take(np.arange(59)))
+    shard.until(START_MS + 40 * MINUTE)
+    shard.reports.clear()
+    shard.add(events.take(np.array([59])))
+    shard.tell()
+    assert len(shard.reports) == 2
+    assert {pane for *_, pane in shard.reports} <= {"late", "early"}
+    shard.until(START_MS + 200 * MINUTE)
+    assert shard.is_empty

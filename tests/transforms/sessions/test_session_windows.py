@@ -17,14 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.events import START_MS, random_events
+from tests.support.profiles import profiles_of
 from transforms.coverage.fold import fold
-from transforms.coverage.sketch import CoverageSketch, encode, merge
+from transforms.coverage.sketch import encode, merge
 from transforms.ingest.batch import Events
 from transforms.sessions.identity import ACCOUNT, PAYMENT, SessionKey, session_id
 from transforms.sessions.transforms import (
     FoldEvents,
     FoldTogether,
-    Profile,
     ProfileBounded,
     Session,
     Sessionize,
@@ -116,36 +116,28 @@ class _WithWindow(beam.DoFn):
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.integers(1, 120), st.integers(0, 10_000), st.integers(1, 5), st.booleans())
-def test_a_profile_is_all_that_an_account_did_in_a_window(
-    n: int, seed: int, batches: int, together: bool
-) -> None:
+@given(st.integers(1, 120), st.integers(0, 10_000), st.integers(1, 5))
+def test_a_profile_is_all_that_an_account_did_in_a_window(n: int, seed: int, batches: int) -> None:
     day = 1440 * MINUTE
     events = random_events(n, seed, accounts=4, span_ms=3 * day)
     pieces = [events.take(part) for part in np.array_split(np.arange(n), batches) if len(part)]
-    parts: dict[tuple[str, int], list[CoverageSketch]] = {}
-    for account, _, sketch in fold(events, OPTIONS.slice_ms):
-        parts.setdefault((account, sketch.first_ms // day), []).append(sketch)
     expected = sorted(
-        (account, number * day, (number + 1) * day, encode(merge(own)))
-        for (account, number), own in parts.items()
+        (account, number * day, (number + 1) * day, sketch)
+        for (account, number), sketch in profiles_of(events, day, OPTIONS.slice_ms).items()
     )
 
     def check(profiles: Iterable[object]) -> None:
         assert sorted(profiles) == expected  # type: ignore[type-var]
 
     with TestPipeline() as pipeline:
-        made = pipeline | beam.Create(pieces, reshuffle=False)
-        if together:
-            profiles = (
-                made
-                | FoldTogether(OPTIONS)
-                | SessionizeBounded(OPTIONS)
-                | ProfileBounded(day, MINUTE)
-                | beam.FlatMap(each_profile)
-            )
-        else:
-            profiles = made | FoldEvents(OPTIONS) | Profile(day, 0, MINUTE)
+        profiles = (
+            pipeline
+            | beam.Create(pieces, reshuffle=False)
+            | FoldTogether(OPTIONS)
+            | SessionizeBounded(OPTIONS)
+            | ProfileBounded(day, MINUTE)
+            | beam.FlatMap(each_profile)
+        )
         named = profiles | "WithWindow" >> beam.ParDo(_WithWindow())
         assert_that(named | "Leave" >> beam.WindowInto(beam.window.GlobalWindows()), check)
 

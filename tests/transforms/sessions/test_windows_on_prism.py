@@ -16,7 +16,7 @@ from pipelines.parts import prism_options
 from pipelines.prism import prism_running
 from transforms.alerts.control import ControlDiscoveries, Rates
 from transforms.clusters.newest import NewestByName, Versioned
-from transforms.sessions.endless import CombineNowAndThen
+from transforms.sessions.now_and_then import CombineNowAndThen
 
 START, DAY, LATENESS_MS = 1_780_617_600, 86_400, 1_200_000
 
@@ -125,7 +125,7 @@ def test_verdicts_come_while_their_window_is_open(prism: Path, tmp_path: Path) -
             | beam.WindowInto(beam.window.FixedWindows(DAY))
             | ControlDiscoveries(Rates(0.2), 0.05, DAY * 1_000, 1_000, LATENESS_MS, order=4)
             | beam.MapTuple(lambda name, v: (name, Versioned(name, v.version, v.q_value)))
-            | CombineNowAndThen(NewestByName(), DAY * 1_000, 1_000, LATENESS_MS, str, 5)
+            | CombineNowAndThen(NewestByName(), DAY * 1_000, 1_000, LATENESS_MS, 5)
             | beam.MapTuple(lambda name, kept: (name, kept[0].value))
             | beam.ParDo(Keep(str(out)))
         )

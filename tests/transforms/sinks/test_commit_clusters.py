@@ -92,6 +92,7 @@ def test_a_restart_does_not_tell_again_but_another_run_does(place: Place, topic:
     stage(place.spool, "flagged_clusters", cluster("c", 1), cluster("d", 1))
     place.committer(ALERTS).commit()
     assert [name for name, *_ in topic.sent] == ["c", "d"]
+    assert place.committer(ALERTS).flagged_windows() == [(T0, "c"), (T0, "d")]
     other = KnownClusters(place.spool.folder / "clusters.json", "run-2")
     assert other.due([cluster("c", 1)])
 
