@@ -14,7 +14,7 @@ from pipelines.console import Console
 from pipelines.detect.earlier import known_ids
 from pipelines.detect.hushed import quiet, told_once
 from pipelines.detect.lag import CommitBoth
-from pipelines.detect.on_flink import on_flink, running_job
+from pipelines.detect.on_flink import job_name, on_flink, running_job
 from pipelines.detect.on_prism import on_prism
 from pipelines.detect.plan import DetectSummary, Plan
 from pipelines.flink.job import FlinkJob
@@ -91,14 +91,19 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
                     every_ms = max(every_ms, config.bigquery.commit_every)
                 watch(job, stop, telling, console, every_ms, options.duration_ms)
                 interrupted = stop.is_set()
-                drains = config.run.on_stop == "drain" and not job.ended.is_set()
-                if drains:
+                how = "stop" if job.ended.is_set() else config.run.on_stop
+                if how == "drain":
                     _drain(job, plan, telling, console)
                 quietly.enter_context(quiet())
-                savepoint = None if drains else _end(job, plan, console)
+                savepoint = _end(job, plan, console) if how == "stop" else None
                 both.close()
             console.step("Write what is left")
-            complete = _commit_the_rest(committer, spool, console)
+            # What a job that goes on writes meanwhile is for the next command.
+            complete = _commit_the_rest(committer, spool, console, last=how != "leave")
+            if how == "leave":
+                console.note(
+                    f"Flink's job {job_name(plan)} goes on; --run-id {plan.run_id} finds it"
+                )
     if job.failure is not None and not interrupted:
         raise job.failure
     written = committer.written
@@ -234,9 +239,9 @@ def _wait_for_either(one: threading.Event, other: threading.Event, seconds: floa
             return
 
 
-def _commit_the_rest(committer: Committer, spool: Spool, console: Console) -> bool:
+def _commit_the_rest(committer: Committer, spool: Spool, console: Console, last: bool) -> bool:
     deadline = time.monotonic() + _LAST_TRIES_S
-    while not committer.commit(last=True):
+    while not committer.commit(last=last):
         if time.monotonic() > deadline:
             console.warn(
                 f"{spool.waiting()} files of results wait in {spool.folder}; the next run with "

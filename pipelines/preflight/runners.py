@@ -77,6 +77,12 @@ def check_flink(
                 raise DistilwatchError(
                     "is for a run on Flink only", option, "leave it out, or add --runner flink"
                 )
+        if config is not None and config.run.on_stop == "leave":
+            raise DistilwatchError(
+                "only a job on Flink goes on without the command",
+                "run.on_stop leave",
+                "let it stop or drain, or add --runner flink",
+            )
         return
     from pipelines.parts import is_endless
 
@@ -103,6 +109,12 @@ def check_flink(
             "the folder does not exist", f"flink.spool {config.flink.spool}", "make it, on a disk "
             "that the task managers have under the same path",
         )  # fmt: skip
+    if config.run.on_stop == "leave" and config.flink.workers == "loopback":
+        raise DistilwatchError(
+            "workers inside the command cannot be left behind",
+            "run.on_stop leave, flink.workers loopback",
+            "give the address of a pool of workers, or let it stop or drain",
+        )
     from pipelines.flink.jobserver import find_job_server, flink_version
     from pipelines.flink.rest import check_cluster
 

@@ -20,11 +20,12 @@ class RunConfig(Section):
         ge=SECOND,
     )
 
-    on_stop: Literal["stop", "drain"] = Field(
+    on_stop: Literal["stop", "drain", "leave"] = Field(
         "stop",
         description="what Ctrl-C, SIGTERM and --for do to a stream. stop: at once, on Flink with a "
         "savepoint to go on from; drain: it reads no more, closes every session and window, writes "
-        "what comes of that, and ends, which can take minutes",
+        "what comes of that, and ends, which can take minutes; leave, on Flink with a pool of "
+        "workers: the job goes on, and the same command with the same --run-id goes on with it",
     )
 
     @property

@@ -15,6 +15,7 @@ from infra.local.flink_cluster import flink_libs
 from infra.local.services import ServiceError
 from pipelines.flink.retained import retains_too_few
 from pipelines.settings import Config
+from transforms.sinks.parquet import parquet_folder
 
 FOLDER = Path(__file__).resolve().parents[2] / "infra" / "flink"
 GROUP = "flink.apache.org/"
@@ -110,6 +111,17 @@ def test_the_command_and_the_cluster_speak_of_the_same_places() -> None:
                for c in (workers, command["containers"][0])]  # fmt: skip
     assert mounted[0]["spool"] == mounted[1]["spool"] == settings.flink.spool
     assert mounted[0]["bundle"] == mounted[1]["bundle"]
+    # What must be there when the pod is gone is on a volume of its own.
+    [detect] = command["containers"]
+    claimed = {v["name"] for v in command["volumes"] if "persistentVolumeClaim" in v}
+    lasting = [m["mountPath"] for m in detect["volumeMounts"] if m["name"] in claimed]
+    home = next(e["value"] for e in detect["env"] if e["name"] == "DISTILWATCH_HOME")
+    [output] = [a.partition("=")[2] for a in detect["args"] if a.startswith("--output=parquet:")]
+    for path in (Path(home), parquet_folder(output)):
+        assert any(path.is_relative_to(there) for there in lasting), path
+    # The pod may be moved: the job is left to the cluster, and workers have what the command has.
+    assert settings.run.on_stop == "leave"
+    assert workers["envFrom"] == detect["envFrom"]
     flink = next(c for c in pod["containers"] if c["name"] == "flink-main-container")
     rocksdb = spec["flinkConfiguration"]["state.backend.rocksdb.localdir"]
     [disk] = [m["name"] for m in flink["volumeMounts"] if m["mountPath"] == rocksdb]

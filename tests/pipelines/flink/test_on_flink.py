@@ -125,11 +125,24 @@ def test_a_stream_stopped_with_a_savepoint_goes_on_with_newer_settings_and_loses
     second.kill()
     second.wait()
     job = world.job()
-    third = started(world.detect())
+    world.settings.write_text(
+        newer.replace("commit_every: 1 s", "commit_every: 1 s, on_stop: leave")
+    )
+    between = started(world.detect())
     more = [(0, line.replace(b'"event_id":"', b'"event_id":"x', 1))
             for _, line in world.records[-5:]]  # fmt: skip
-    world.requests.produce(more)
+    world.requests.produce(more[:2])
     total = len(world.records) + 1 + len(more)
+    until(lambda: world.rows(BALANCE) == [(total - 3, 0)], PATIENCE_S, between, world)
+    # So does one that is told to leave it, for a supervisor that moves it elsewhere.
+    between.send_signal(signal.SIGTERM)
+    out, _ = between.communicate(timeout=PATIENCE_S)
+    assert between.returncode == 130, world.errors()
+    assert json.loads(out)["savepoint"] is None
+    assert world.job() == job
+    world.settings.write_text(newer)
+    third = started(world.detect())
+    world.requests.produce(more[2:])
     until(lambda: world.rows(BALANCE) == [(total, 0)], PATIENCE_S, third, world)
     assert world.job() == job
     third.send_signal(signal.SIGTERM)

@@ -13,6 +13,7 @@ import pytest
 
 from infra.local.services import free_ports
 from pipelines import cli
+from pipelines.config import load_config
 from pipelines.console import Console
 from pipelines.detect import endless
 from pipelines.flink import job as flink_job
@@ -20,6 +21,7 @@ from pipelines.flink.job import FlinkJob, cause_of
 from pipelines.flink.jobserver import find_job_server, flink_version, job_server_running
 from pipelines.flink.options import FlinkJobOptions, flink_options
 from pipelines.flink.rest import END_OF_TIME, Checkpoints, Failure, FlinkRest, check_cluster
+from pipelines.preflight import check_flink
 from pipelines.settings.flink import FlinkConfig
 from schemas.errors import DistilwatchError
 
@@ -174,6 +176,19 @@ def test_what_does_not_fit_is_refused_before_anything_starts(
     assert code == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "o.duckdb").exists()
+
+
+@pytest.mark.parametrize(
+    ("runner", "workers", "wrong"),
+    [("prism", "127.0.0.1:1", "only a job on Flink"), ("flink", "loopback", "left behind")],
+)
+def test_only_a_job_that_can_go_on_alone_is_left(runner: str, workers: str, wrong: str) -> None:
+    config = load_config(
+        None,
+        {"run.on_stop": "leave", "flink.workers": workers, "flink.master": "127.0.0.1:1"},
+    )
+    with pytest.raises(DistilwatchError, match=wrong):
+        check_flink(runner, config, ["kafka://b:9092/t?bounded=false"], None, None)
 
 
 def test_options_say_what_the_runner_needs_to_keep_a_stream_whole() -> None:
