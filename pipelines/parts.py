@@ -62,15 +62,27 @@ def decoder(config: Config, by_name: bool = False) -> Decoder:
         min_event_time_ms=ingest.min_event_time_ms,
         allowed_lateness_ms=ingest.allowed_lateness_ms,
         known=known_texts(config),
-        forgotten=Forgotten.open(forgotten_file(config), key, variable),
+        forgotten=Forgotten.open(
+            forgotten_file(config), key, variable, named=ingest.forgotten_file is not None
+        ),
         schemas=schema_registry(config),
         adapter=adapter_of(ingest.format, ingest.fields),
     )
 
 
 def forgotten_file(config: Config) -> Path:
-    """The list of accounts that were to be forgotten, which need not be there."""
+    """The list of accounts that were to be forgotten; one that nobody named need not be there.
+
+    Raises:
+      DistilwatchError: it is no path of this machine.
+    """
     named = config.ingest.forgotten_file
+    if named and "://" in named:
+        raise DistilwatchError(
+            "the list of forgotten accounts is read from a bucket by the template of Dataflow only",
+            f"ingest.forgotten_file {named}",
+            "copy it to this machine, and name the copy",
+        )
     return Path(named) if named else home() / "forgotten.jsonl"
 
 

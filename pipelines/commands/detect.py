@@ -208,6 +208,10 @@ def detect(
             costs = look.check(lambda: preflight.check_reading_cost(config, inputs))
             look.check(lambda: preflight.check_known_texts(config))
             look.check(lambda: preflight.check_on_call(config))
+            if runner == "dataflow":  # what follows looks for keys
+                from pipelines.dataflow.secrets import into_environment
+
+                look.check(lambda: into_environment(config.dataflow.secrets))
             look.check(lambda: preflight.check_registry(config))
             look.check(lambda: preflight.check_format(config, inputs))
             look.check(lambda: preflight.check_letter_keys(config))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from pipelines.config import Config
 from schemas.errors import DistilwatchError, not_installed
@@ -39,8 +41,16 @@ def check_places(config: Config, beam_args: Sequence[str]) -> None:
         )
 
 
-def check_job(config: Config, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """Raises DistilwatchError when workers could not read, write, or keep a secret."""
+def check_job(
+    config: Config, inputs: Sequence[str], outputs: Sequence[str], in_image: bool = False
+) -> None:
+    """Raises DistilwatchError when workers could not read, write, or keep a secret.
+
+    Args:
+      config: settings.
+      inputs, outputs: URIs.
+      in_image: whether this process has the files that workers have.
+    """
     for uri in inputs:
         if not uri.startswith(("kafka://", "bigquery://")):
             raise DistilwatchError(
@@ -54,6 +64,7 @@ def check_job(config: Config, inputs: Sequence[str], outputs: Sequence[str]) -> 
             f"--output {' '.join(outputs)}",
             "give one output, bigquery://project/dataset",
         )
+    check_files(config, inputs, in_image)
     ingest, secrets = config.ingest, config.dataflow.secrets
     needed = {
         "ingest.hmac_key_env": ingest.hmac_key_env,
@@ -69,6 +80,34 @@ def check_job(config: Config, inputs: Sequence[str], outputs: Sequence[str]) -> 
                 f"add {variable}: projects/P/secrets/S/versions/1; docs/dataflow.md says how to "
                 "make a secret",
             )
+
+
+def check_files(config: Config, inputs: Sequence[str], in_image: bool) -> None:
+    """Raises DistilwatchError for files that workers would look for at every record, for ever.
+
+    Of the command's machine nobody can tell whether the image has a file, too. Certificates may be
+    in it; what changes with the day is not.
+    """
+    ingest = config.ingest
+    changing: dict[str, Sequence[str | None]] = {
+        "watch.list": [config.watch.list],
+        "ingest.known_texts": ingest.known_texts,
+    }
+    certificates: dict[str, Sequence[str | None]] = {
+        "ingest.registry.ca_file": [ingest.registry.ca_file]
+    }
+    for uri in inputs:
+        if uri.startswith("kafka://"):
+            asked = parse_qs(urlsplit(uri).query)
+            certificates |= {f"--input …{k}=": v for k, v in asked.items() if k.endswith("file")}
+    for setting, paths in (changing | certificates if in_image else changing).items():
+        for path in paths:
+            if path is not None and not (in_image and Path(path).is_file()):
+                raise DistilwatchError(
+                    "workers on Dataflow do not have this file",
+                    f"{setting} {path}",
+                    "leave it out; or make an image that has it, and start that by the template",
+                )
 
 
 def check_command(

@@ -44,11 +44,31 @@ def settings_of(given: Given, folder: Path) -> Config:
             raise DistilwatchError(
                 f"the settings cannot be read ({error})", uri, "check its name, and who may read it"
             ) from None
-    config = load_config(path)
+    config = _with_forgotten(load_config(path), folder)
     if secrets := from_options(several(given.values.get("secrets"))):
         dataflow = config.dataflow.model_copy(update={"secrets": secrets})
         config = config.model_copy(update={"dataflow": dataflow})
     return config
+
+
+def _with_forgotten(config: Config, folder: Path) -> Config:
+    """Settings whose list of forgotten accounts is on this machine; it travels with the job."""
+    uri = config.ingest.forgotten_file
+    if uri is None or "://" not in uri:
+        return config
+    here = folder / "forgotten.jsonl"
+    try:
+        with FileSystems.open(uri) as file:
+            here.write_bytes(file.read())
+    except Exception as error:
+        raise DistilwatchError(
+            f"the list of forgotten accounts cannot be read ({error})",
+            f"ingest.forgotten_file {uri}",
+            "check its name, and who may read it; where nobody was to be forgotten yet, put an "
+            "empty file there",
+        ) from None
+    ingest = config.ingest.model_copy(update={"forgotten_file": str(here)})
+    return config.model_copy(update={"ingest": ingest})
 
 
 def options_of(given: Given, config: Config, bundle: Path) -> DetectOptions:
@@ -114,7 +134,7 @@ def launch(arguments: Sequence[str], console: Console) -> str:
             lambda: preflight.check_span(options.inputs, options.from_ms, options.to_ms, False)
         )
         look.check(lambda: checks.check_places(config, given.beam_args))
-        look.check(lambda: checks.check_job(config, options.inputs, options.outputs))
+        look.check(lambda: checks.check_job(config, options.inputs, options.outputs, in_image=True))
         look.finish()
         plan = make_plan(options)
         return str(run_on_dataflow(plan, console, given.values["bundle"]).job)

@@ -24,6 +24,21 @@ def job_name(run_id: str) -> str:
     return f"distilwatch-{_NO_JOB_NAME.sub('-', run_id.lower())}"[:63].strip("-")
 
 
+def lasting(temp_location: str) -> str:
+    """The folder beside that for what is passing: workers that come later look there, too.
+
+    Buckets are set to remove what is passing after some weeks, and streams live longer.
+
+    >>> lasting("gs://bucket/tmp/")
+    'gs://bucket'
+    >>> lasting("gs://bucket")
+    'gs://bucket'
+    """
+    folder = temp_location.rstrip("/")
+    parent = folder.rpartition("/")[0]
+    return folder if parent.endswith("/") else parent
+
+
 def dataflow_options(
     config: DataflowConfig,
     run_id: str,
@@ -57,6 +72,7 @@ def dataflow_options(
         ("project", config.project),
         ("region", config.region),
         ("temp_location", config.temp_location),
+        ("staging_location", config.temp_location and f"{lasting(config.temp_location)}/staging"),
         ("sdk_container_image", config.image),
         ("service_account_email", config.service_account),
         ("subnetwork", config.subnetwork),

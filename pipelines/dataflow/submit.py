@@ -12,12 +12,16 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 
 from pipelines.console import Console
 from pipelines.dataflow.bundles import BucketBundle, upload
-from pipelines.dataflow.options import dataflow_options
+from pipelines.dataflow.options import dataflow_options, lasting
 from pipelines.dataflow.secrets import into_environment
 from pipelines.detect.build import build
 from pipelines.detect.plan import DetectSummary, Plan
 from pipelines.parts import bigquery_options
 from schemas.errors import DistilwatchError
+from schemas.tables import TABLES
+from transforms.bigquery.client import Connection
+from transforms.bigquery.uri import parse_bigquery_uri
+from transforms.sinks.bigquery.tables import ensure_table
 from transforms.sinks.outgoing import ToBigQuery
 
 
@@ -55,12 +59,21 @@ def run_on_dataflow(plan: Plan, console: Console, bundle: str | None = None) -> 
     if bundle is None:
         console.step("Put the bundle where workers find it")
         assert how.temp_location is not None  # preflight
-        bundle = upload(Path(plan.bundle.folder), how.temp_location)
+        bundle = upload(Path(plan.bundle.folder), lasting(how.temp_location))
     plan = replace(plan, bundle=BucketBundle(bundle, plan.bundle.manifest_sha256))
     console.step("Give the job to Dataflow")
     (uri,) = plan.options.outputs
+    if plan.config.bigquery.create_tables:
+        _define_all(uri, plan)
     job = _submitted(dataflow_pipeline(plan, uri, options), options)
     return DetectSummary(plan.run_id, plan.bundle_version, {}, {}, job=job)
+
+
+def _define_all(uri: str, plan: Plan) -> None:
+    """Makes the tables that workers never write to: other commands and the pages ask for them."""
+    connection = Connection(parse_bigquery_uri(uri), bigquery_options(plan.config))
+    for table in TABLES.values():
+        ensure_table(connection, table)
 
 
 def _submitted(pipeline: beam.Pipeline, options: PipelineOptions) -> str:

@@ -135,7 +135,8 @@ class IngestConfig(Section):
     forgotten_file: str | None = Field(
         None,
         description="list of accounts, as keyed hashes, that `distilwatch forget` wrote and whose "
-        "records are refused; null: one of this user's own",
+        "records are refused; null: one of this user's own. One that is named must be there; the "
+        "template of Dataflow reads it from a bucket, too (gs://…)",
     )
 
     @field_validator("fields")

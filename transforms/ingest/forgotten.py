@@ -42,17 +42,26 @@ class Forgotten:
         self._keyed = Pseudonymiser(key, variable) if key else None
 
     @classmethod
-    def open(cls, path: Path, key: bytes, variable: str | None = None) -> Forgotten:
+    def open(
+        cls, path: Path, key: bytes, variable: str | None = None, named: bool = False
+    ) -> Forgotten:
         """Reads the list; where there is none, nobody was to be forgotten.
 
         Args:
           path: of the list.
           key: of its hashes.
           variable: as of `Pseudonymiser`.
+          named: whether somebody said that the list is there.
 
         Raises:
           DistilwatchError: when the list cannot be read, so that nobody comes back in silence.
         """
+        if named and not path.exists():
+            raise DistilwatchError(
+                "the list of forgotten accounts is not there, and who is on it would come back",
+                f"ingest.forgotten_file {path}",
+                "put it there; where nobody was to be forgotten yet, make an empty file",
+            )
         hashes: set[str] = set()
         for entry in _entries(path):
             (hashes.discard if entry["action"] == _ALLOW else hashes.add)(entry["account"])

@@ -26,11 +26,13 @@ resource "google_service_account" "desk" {
 
 locals {
   # The writer replaces rows by key, so it must read keys in clear; the scheduler deletes by them;
-  # people at the desk decide about accounts by name.
+  # people at the desk decide about accounts by name; training leaves out those that were decided on,
+  # and would see empty lists of them.
   service_members = {
     writer    = google_service_account.writer.member
     desk      = google_service_account.desk.member
     scheduler = google_service_account.scheduler.member
+    history   = google_service_account.history.member
   }
 }
 
@@ -89,9 +91,24 @@ resource "google_project_iam_member" "jobs" {
   member  = each.value
 }
 
-# The Storage Read API; which tables of events it may read is for their owners to grant.
+# The Storage Read API; which tables of events they may read is for their owners to grant. The writer
+# copies its own tables with it, too (tables fetch, dlq, alerts test-policy).
 resource "google_project_iam_member" "read_sessions" {
+  for_each = {
+    writer  = google_service_account.writer.member
+    history = google_service_account.history.member
+  }
+
   project = var.project
   role    = "roles/bigquery.readSessionUser"
-  member  = google_service_account.history.member
+  member  = each.value
+}
+
+# What people decided teaches train (--dispositions); of the tables it reads nothing else.
+resource "google_bigquery_table_iam_member" "history" {
+  project    = var.project
+  dataset_id = google_bigquery_dataset.tables.dataset_id
+  table_id   = google_bigquery_table.tables["dispositions"].table_id
+  role       = "roles/bigquery.dataViewer"
+  member     = google_service_account.history.member
 }

@@ -116,6 +116,46 @@ resource "google_project_iam_member" "deployers" {
   member  = each.value
 }
 
+# … whose bundles and code they put into the bucket,
+resource "google_storage_bucket_iam_member" "deployers" {
+  for_each = var.deployers
+
+  bucket = google_storage_bucket.job.name
+  role   = "roles/storage.objectAdmin"
+  member = each.value
+}
+
+# … looking before they start at keys,
+resource "google_secret_manager_secret_iam_member" "deployers" {
+  for_each = {
+    for pair in setproduct(var.deployers, keys(var.secrets)) : "${pair[0]} ${pair[1]}" => pair
+  }
+
+  project   = var.project
+  secret_id = var.secrets[each.value[1]].secret
+  role      = "roles/secretmanager.secretAccessor"
+  member    = each.value[0]
+}
+
+# … and at tables, which the command makes where they are missing,
+resource "google_bigquery_dataset_iam_member" "deployers" {
+  for_each = var.deployers
+
+  project    = local.dataset_project
+  dataset_id = var.dataset
+  role       = "roles/bigquery.dataEditor"
+  member     = each.value
+}
+
+# … in queries,
+resource "google_project_iam_member" "deployers_ask" {
+  for_each = var.deployers
+
+  project = local.dataset_project
+  role    = "roles/bigquery.jobUser"
+  member  = each.value
+}
+
 # … as the workers' account.
 resource "google_service_account_iam_member" "deployers" {
   for_each = var.deployers

@@ -12,10 +12,11 @@ resource "google_storage_bucket" "job" {
     enabled = true
   }
 
+  # Not staging/ and bundles/: a worker that comes in a month fetches both.
   lifecycle_rule {
     condition {
       age            = 30
-      matches_prefix = ["tmp/", "staging/"]
+      matches_prefix = ["tmp/"]
     }
     action {
       type = "Delete"

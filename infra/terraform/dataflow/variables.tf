@@ -1,5 +1,5 @@
 variable "project" {
-  description = "Project that the job runs in; its APIs dataflow, compute, secretmanager and artifactregistry are on."
+  description = "Project that the job runs in; its APIs dataflow, compute, dns, iam, secretmanager and artifactregistry are on."
   type        = string
 }
 

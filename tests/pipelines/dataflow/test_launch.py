@@ -11,16 +11,22 @@ import sys
 from pathlib import Path
 
 import pytest
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import GoogleCloudOptions
 
 from pipelines import cli
 from pipelines.config import load_config
 from pipelines.dataflow import checks, secrets
 from pipelines.dataflow.bundles import BucketBundle, download, upload
 from pipelines.dataflow.launch import options_of, settings_of
+from pipelines.dataflow.options import dataflow_options
 from pipelines.dataflow.parameters import ELSEWHERE, METADATA, PARAMETERS, metadata, split
 from pipelines.dataflow.parameters import _options as options_of_the_command
+from pipelines.parts import forgotten_file
+from pipelines.settings.dataflow import DataflowConfig
 from schemas.errors import DistilwatchError
 from tests.support.sketches import small_bundle, verified
+from transforms.ingest.forgotten import Forgotten, note
 from transforms.ingest.pseudonyms import Pseudonymiser
 from transforms.ingest.sealing import LetterKeys, letter_keys
 from transforms.scoring.bundle import save_bundle
@@ -162,10 +168,60 @@ def test_a_file_and_a_key_that_workers_would_not_have_are_refused() -> None:
         checks.check_job(config, ["kafka://b:9092/t"], out)
 
 
+def test_files_that_the_image_does_not_have_are_refused(tmp_path: Path) -> None:
+    topic = ["kafka://b:9092/t?security_protocol=SSL&ssl_cafile=/etc/ssl/broker.pem"]
+    out = ["bigquery://my-project/distilwatch"]
+    secrets = {"dataflow.secrets": {"DISTILWATCH_HMAC_KEY": VERSION}}
+    plain = load_config(None, secrets)
+    checks.check_job(plain, topic, out)  # nobody knows here what the image has
+    with pytest.raises(DistilwatchError, match="do not have this file") as caught:
+        checks.check_job(plain, topic, out, in_image=True)
+    assert "ssl_cafile" in caught.value.where
+    there = tmp_path / "there"
+    there.touch()
+    listed = load_config(None, secrets | {"watch.list": str(there)})
+    with pytest.raises(DistilwatchError, match="do not have this file"):
+        checks.check_job(listed, ["kafka://b:9092/t"], out)
+    checks.check_job(listed, ["kafka://b:9092/t"], out, in_image=True)
+
+
+def test_the_list_of_forgotten_accounts_comes_from_the_bucket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket, here = tmp_path / "bucket", tmp_path / "here"
+    bucket.mkdir()
+    here.mkdir()
+    settings = bucket / "settings.yaml"
+    settings.write_text("ingest: {forgotten_file: 'gs://bucket/forgotten.jsonl'}\n")
+    monkeypatch.setattr(
+        FileSystems, "open", lambda uri: (tmp_path / uri.removeprefix("gs://")).open("rb")
+    )
+    given = split(arguments())
+    given.values["config"] = "gs://bucket/settings.yaml"
+    with pytest.raises(DistilwatchError, match="forgotten accounts cannot be read"):
+        settings_of(given, here)
+    note(bucket / "forgotten.jsonl", b"k" * 32, "a", "me", {})
+    listed = forgotten_file(settings_of(given, here))
+    assert "a" in Forgotten.open(listed, b"k" * 32)
+    with pytest.raises(DistilwatchError, match="by the template of Dataflow only"):
+        forgotten_file(load_config(settings))
+
+
+def test_what_lasts_is_not_in_the_folder_that_is_emptied() -> None:
+    config = DataflowConfig(temp_location="gs://bucket/tmp")
+    cloud = dataflow_options(config, "main", True).view_as(GoogleCloudOptions)
+    assert (cloud.temp_location, cloud.staging_location) == (
+        "gs://bucket/tmp",
+        "gs://bucket/staging",
+    )
+    other = dataflow_options(config, "main", True, ["--staging_location=gs://other/x"])
+    assert other.view_as(GoogleCloudOptions).staging_location == "gs://other/x"
+
+
 def test_missing_libraries_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "google.cloud", None)
     monkeypatch.setattr(checks, "find_spec", lambda _: None)
-    with pytest.raises(DistilwatchError, match=r"distilwatch\[gcp\]"):
+    with pytest.raises(DistilwatchError, match=r"\.\[gcp\]"):
         checks.check_libraries()
 
 

@@ -12,6 +12,17 @@ from transforms.ingest.forgotten import Forgotten, note
 KEY = b"k" * 32
 
 
+def test_a_list_that_was_named_and_is_not_there_brings_nobody_back_in_silence(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "forgotten.jsonl"
+    with pytest.raises(DistilwatchError, match="not there") as caught:
+        Forgotten.open(path, KEY, named=True)
+    assert str(path) in caught.value.where
+    path.touch()
+    assert not Forgotten.open(path, KEY, named=True)
+
+
 def test_who_may_come_back_is_not_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "forgotten.jsonl"
     assert not Forgotten.open(path, KEY)
