@@ -42,7 +42,7 @@ _BY_MAKE_INSTALL = ("triage", "otlp")  # extras that are in requirements.lock
 def how_to_install(extra: str) -> str:
     """What to type to have an extra."""
     make = "install" if extra in _BY_MAKE_INSTALL else "install-all"
-    return f'`make {make}`, or pip install "distilwatch[{extra}]"'
+    return f'`make {make}`, or pip install ".[{extra}]" in the repository'
 
 
 _WHILE = re.compile(r" \[while running '[^']*'\]")  # put by Beam into what a step raises

@@ -36,7 +36,8 @@ class DataflowConfig(Section):
     project: str | None = _field(PROJECT, "project that the job runs in")
     region: str | None = _field(REGION, "region of the workers, such as europe-west1")
     temp_location: str | None = _field(
-        FOLDER, "folder in a bucket of that region for what is passing, and for uploaded bundles"
+        FOLDER,
+        "folder in a bucket of that region for what is passing; bundles and staging are beside it",
     )
     image: str | None = _field(
         IMAGE, "image of infra/dataflow/Dockerfile, which launcher and workers run"

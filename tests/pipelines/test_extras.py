@@ -79,7 +79,7 @@ def test_who_misses_a_part_is_told_which_and_how_to_have_it(
     assert cli.run(["config", "show"]) == 2
     err = capsys.readouterr().err
     assert module in err
-    assert f'"distilwatch[{extra}]"' in err
+    assert f'".[{extra}]"' in err
     assert "Traceback" not in err
 
 

@@ -47,6 +47,10 @@ _MENDS = {
     "resourceInUse": "others are changing it just now; run it again",
 }
 _PERMISSION = re.compile(r"\bbigquery\.[a-zA-Z]+\.[a-zA-Z]+\b")
+_TO_READ = {
+    f"bigquery.{what}"
+    for what in ("datasets.get", "tables.get", "tables.getData", "tables.list", "tables.export")
+}
 _JOB_ROLES = {
     "bigquery.jobs": "roles/bigquery.jobUser",
     "bigquery.readsessions": "roles/bigquery.readSessionUser",
@@ -163,13 +167,22 @@ def _forbidden(error: Any, said: str, uri: BigQueryUri, doing: str) -> Distilwat
     found = _PERMISSION.search(said)
     permission = found.group() if found else ""
     kind = ".".join(permission.split(".")[:2])
-    role = _JOB_ROLES.get(kind, "roles/bigquery.dataEditor")
-    project = uri.billing if kind in _JOB_ROLES else uri.project
+    what = f"{doing}: {f'the permission {permission} is missing' if permission else said}"
+    if kind in _JOB_ROLES:
+        return DistilwatchError(
+            what,
+            uri.place,
+            f"gcloud projects add-iam-policy-binding {uri.billing} --member=serviceAccount:NAME "
+            f"--role={_JOB_ROLES[kind]}",
+        )
+    # On the dataset, not on all of the project's.
+    role = "dataViewer" if permission in _TO_READ else "dataEditor"
     return DistilwatchError(
-        f"{doing}: {f'the permission {permission} is missing' if permission else said}",
+        what,
         uri.place,
-        f"gcloud projects add-iam-policy-binding {project} --member=serviceAccount:NAME "
-        f"--role={role}",
+        f"bq query --use_legacy_sql=false 'GRANT `roles/bigquery.{role}` ON SCHEMA "
+        f'`{uri.project}`.{uri.dataset} TO "serviceAccount:NAME"\''
+        + ("; where it is an output, dataEditor" if role == "dataViewer" else ""),
     )
 
 

@@ -165,9 +165,12 @@ class BigQuerySink:
 
     def _days(self, table: Table, rows: pa.Table) -> tuple[Any, Any] | None:
         """First and last time that the table need be looked at; None: all of it."""
-        if table.name not in _WINDOWED or rows[table.partition].null_count:
+        bounded = table.name in _WINDOWED or table.partition in table.key
+        if not bounded or table.partition is None or rows[table.partition].null_count:
             return None
         times = pc.min_max(rows[table.partition]).as_py()
+        if table.partition in table.key:  # its versions are of one day
+            return times["min"], times["max"]
         window = timedelta(milliseconds=self.connection.options.window_ms)
         return times["min"] - window, times["max"] + window
 

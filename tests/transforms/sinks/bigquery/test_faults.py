@@ -168,6 +168,7 @@ def test_a_quota_that_stays_used_up_is_told(dataset: Dataset, proxy: FaultyProxy
     ("permission", "role"),
     [
         ("bigquery.tables.create", "roles/bigquery.dataEditor"),
+        ("bigquery.tables.getData", "roles/bigquery.dataViewer"),
         ("bigquery.jobs.create", "roles/bigquery.jobUser"),
     ],
 )
@@ -182,8 +183,11 @@ def test_a_missing_right_is_named_with_the_command_that_gives_it(
     with pytest.raises(DistilwatchError) as caught:
         write(dataset, proxy)
     assert f"the permission {permission} is missing" in caught.value.what
-    assert "gcloud projects add-iam-policy-binding test-project" in caught.value.mend
-    assert f"--role={role}" in caught.value.mend
+    if path == _JOBS:
+        assert "gcloud projects add-iam-policy-binding test-project" in caught.value.mend
+        assert f"--role={role}" in caught.value.mend
+    else:  # on the dataset, and on nothing else of the project
+        assert f"GRANT `{role}` ON SCHEMA `test-project`.{dataset.name}" in caught.value.mend
 
 
 def test_nobody_at_the_endpoint_is_told(bigquery: BigQueryEmulator) -> None:

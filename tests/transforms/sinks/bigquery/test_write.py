@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -14,7 +16,7 @@ from schemas.tables import TABLES
 from tests.support.bigquery import Dataset, new_dataset
 from tests.support.spans import recorded
 from tests.transforms.sinks.bigquery.rows import counts, letter, session, sessions
-from transforms.bigquery.client import BigQueryOptions
+from transforms.bigquery.client import BigQueryOptions, Connection
 from transforms.sinks.bigquery.write import BigQuerySink
 
 pytestmark = pytest.mark.bigquery
@@ -185,3 +187,30 @@ def test_flat_tables_go_over_the_emulators_own_storage_write_api(dataset: Datase
     sink(dataset, method="storage_write").write({"dead_letters": letters})
     assert len(dataset.rows("dead_letters")) == 50
     assert dataset.tables() == set(TABLES)
+
+
+def test_a_table_whose_day_is_part_of_the_key_is_looked_at_on_that_day_alone(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evidence(day: int, accounts: int) -> pa.Table:
+        start = datetime(2026, 6, day, tzinfo=UTC)
+        row = {"cluster_id": "c", "window_start": start, "revision": 1, "account_count": accounts}
+        return TABLES["cluster_evidence"].to_arrow([row])
+
+    asked: list[str] = []
+    query = Connection.query
+
+    def listening(self: Connection, sql: str, *rest: Any) -> Any:
+        asked.append(" ".join(sql.split()))
+        return query(self, sql, *rest)
+
+    monkeypatch.setattr(Connection, "query", listening)
+    writer = sink(dataset)
+    for rows in (evidence(1, 2), evidence(20, 3), evidence(1, 4)):
+        writer.write({"cluster_evidence": rows})
+    merges = [sql for sql in asked if "cluster_evidence" in sql and "MERGE" in sql]
+    assert len(merges) == 3
+    assert (
+        "BETWEEN TIMESTAMP '2026-06-01 00:00:00.000000+00' AND TIMESTAMP '2026-06-01" in merges[2]
+    )
+    assert [r["account_count"] for r in dataset.rows("cluster_evidence")] == [4, 3]
