@@ -95,7 +95,7 @@ def hypotheses_of(scored: Scored[Any], endless: bool) -> Iterator[Versioned[Test
     """The test of a cluster or of an account that is alone.
 
     In a stream a cluster's members may have been tested alone before, and so may clusters that are
-    no more: they are tested no more.
+    no more: they are tested no more. Whose founder has left it may go on under the founder's name.
     """
     item, version = scored.item, version_of(scored.item)
     own, tested = name_of(item), without_reports(scored)
@@ -105,7 +105,8 @@ def hypotheses_of(scored: Scored[Any], endless: bool) -> Iterator[Versioned[Test
         members = item.members if isinstance(item, Cluster) else ()
         before = {name_of(member.scored.item) for member in members}
         before |= {name_in(item, old.cluster_id) for old in item.absorbed}
-        for name in sorted(before - {own}):
+        taken = members[0].membership.taken if members else ()
+        for name in sorted(before - {own} - {name_in(item, other) for other in taken}):
             yield Versioned(name, version, None)
 
 

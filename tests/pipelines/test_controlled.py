@@ -95,6 +95,39 @@ def test_members_of_a_cluster_are_tested_alone_no_more() -> None:
     assert back.version > version_of(alone)
 
 
+def test_a_cluster_whose_founder_has_left_it_is_tested_under_the_founders_name() -> None:
+    """Of five accounts that a founded, two go with a, and the others keep the name."""
+    larger = cluster("c", "d", "e")
+    smaller = cluster("a", "b")
+
+    def said(grown: Any, name: str, *taken: str) -> Any:
+        members = [
+            replace(m, membership=m.membership._replace(cluster_id=name, taken=taken))
+            for m in grown.item.members
+        ]
+        return replace(grown, item=replace(grown.item, cluster_id=name, members=tuple(members)))
+
+    kept, fresh = said(larger, cluster_id("a")), said(smaller, "c-new", cluster_id("a"))
+    later = replace(
+        fresh,
+        item=replace(
+            fresh.item,
+            members=tuple(
+                replace(m, membership=m.membership._replace(version=2)) for m in fresh.item.members
+            ),
+        ),
+    )
+    # Of those who asked nothing since, a later report says nothing.
+    for order in itertools.permutations([kept, fresh, later]):
+        newest = NewestByName()
+        held = newest.create_accumulator()
+        for test in (test for item in order for test in hypotheses_of(item, True)):
+            held = newest.add_input(held, test)
+        values = {t.name: t.value for t in newest.extract_output(held)}
+        assert values[name_of(kept.item)] == 0.001
+        assert values[name_of(fresh.item)] == 0.001
+
+
 def reported(p_value: float, alone: float | None, *said: FromSource) -> Any:
     grown = cluster("a", "b")
     by_others = NOTHING_REPORTED._replace(said=said)

@@ -38,6 +38,7 @@ class Membership(NamedTuple):
         `revisions`.
       also_shared: what the account has in common with others of its cluster and links nobody, see
         `also_shared`.
+      taken: names that members of this cluster would have alone, and that other clusters have.
     """
 
     version: int
@@ -49,6 +50,7 @@ class Membership(NamedTuple):
     reported: Reported = NOTHING_REPORTED
     revision_offset: int = 0
     also_shared: tuple[Link, ...] = ()
+    taken: tuple[str, ...] = ()
 
 
 class Remembered(NamedTuple):
@@ -213,7 +215,8 @@ def assign(
         newly.update({before.alone[a]: names.ids[first] for a in group if a in before.alone})
     caught_up = version >= before.requests
     count = Count(events, before.groups(), before.had, before.known if caught_up else {})
-    gone = _gone(before, newly, set(names.ids.values()), count)
+    alive = set(names.ids.values())
+    gone = _gone(before, newly, alive, count)
     absorbed: dict[str, list[Absorbed]] = {}
     # A restart reads everything anew, and knows at first less of the accounts than was known.
     for old, (new, revision) in sorted(gone.items()) if caught_up else ():
@@ -225,6 +228,8 @@ def assign(
     for first, group in (groups | alone).items():
         name = names.ids[first]
         taken_over = tuple(absorbed.get(name, ()))
+        own_names = {cluster_id(account) for account in group} if len(group) > 1 else set()
+        taken = tuple(sorted((own_names & alive) - {name}))
         number = sum(events[a] for a in group) + offsets.get(first, 0)
         more = count.offset(name, group, number)
         revisions[name] = max(revisions.get(name, 0), number + more)
@@ -234,7 +239,9 @@ def assign(
                 ids[account] = name
             else:
                 apart[account] = name
-            said = Membership(version, name, len(group), shared, taken_over, revision_offset=more)
+            said = Membership(
+                version, name, len(group), shared, taken_over, revision_offset=more, taken=taken
+            )
             memberships.append((account, said))
     remembered = Remembered(
         version, ids, revisions, gone, apart, before.requests, present=frozenset(events),

@@ -53,6 +53,16 @@ def test_a_cluster_that_an_older_account_joins_keeps_its_name_and_takes_the_othe
     assert later["a"].version > first["a"].version
 
 
+def test_whoever_goes_without_the_name_that_is_theirs_knows_that_another_has_it() -> None:
+    first = report(["abcde"], NOTHING_KNOWN)
+    apart = report(["ab", "cde"], first["kept"])
+    assert {apart[a].cluster_id for a in "cde"} == {cluster_id("a")}
+    assert {apart[a].taken for a in "cde"} == {()}
+    assert {apart[a].taken for a in "ab"} == {(cluster_id("a"),)}
+    again = report(["abcde"], apart["kept"], 20)
+    assert {again[a].taken for a in "abcde"} == {()}
+
+
 def test_what_is_gone_is_said_in_every_report_and_follows_its_accounts() -> None:
     first = report(["abc", "de", "fghi"], NOTHING_KNOWN)
     second = report(["abcde", "fghi"], first["kept"])
