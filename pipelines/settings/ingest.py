@@ -116,7 +116,10 @@ class IngestConfig(Section):
         ge=SECOND,
     )
     dedupe_horizon: Duration = Field(
-        HOUR, description="a repeated event id is found within this much event time", ge=0
+        HOUR,
+        description="a repeated event id is found within this much event time, and within "
+        "allowed_lateness where that is longer",
+        ge=0,
     )
     max_text_chars: int = Field(
         200_000,
@@ -179,7 +182,8 @@ class IngestConfig(Section):
 
     @property
     def dedupe_horizon_ms(self) -> int:
-        return self.dedupe_horizon
+        """For as long as an event is not late: one that was forgotten would count again."""
+        return max(self.dedupe_horizon, self.allowed_lateness)
 
 
 class EmbeddingConfig(Section):

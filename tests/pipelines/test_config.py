@@ -174,3 +174,10 @@ def test_addresses_that_are_none_are_mistakes(text: str, said: str, tmp_path: Pa
 def test_durations_refuse(text: object) -> None:
     with pytest.raises(ValueError, match=r"time|empty|cannot"):
         parse_duration(text)
+
+
+def test_a_repeat_is_known_for_as_long_as_an_event_is_not_late() -> None:
+    hour = 3_600_000
+    long = load_config(None, {"ingest.allowed_lateness": "6 h"})
+    assert long.ingest.dedupe_horizon_ms == 6 * hour
+    assert load_config(None, {"ingest.dedupe_horizon": "8 h"}).ingest.dedupe_horizon_ms == 8 * hour

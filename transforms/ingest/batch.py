@@ -28,6 +28,7 @@ class RecordBatch:
       values: raw bytes, b"" for a tombstone.
       watermark_ms: no event older than this minus the allowed lateness is on time.
       lost: records before these that the broker deleted before they could be read.
+      written_ms: latest of the broker's timestamps; NO_WATERMARK where there are none.
     """
 
     source: str
@@ -36,6 +37,7 @@ class RecordBatch:
     values: list[bytes]
     watermark_ms: int = NO_WATERMARK
     lost: int = 0
+    written_ms: int = NO_WATERMARK
 
 
 _TYPES: dict[str, str] = {

@@ -21,7 +21,9 @@ from transforms.ingest.terms import Terms
 from transforms.ingest.vectors import Vectors
 
 _PLAIN = (None, "", "text")  # values of `response_format` that ask for nothing special
-_MOST_32, _MOST_64 = int(np.iinfo(np.int32).max), int(np.iinfo(np.int64).max)
+_MOST_32 = int(np.iinfo(np.int32).max)
+# Of one event, so that sums over millions stay below 2^63: 10^12 tokens, and a million dollars.
+_MOST_COUNTED, _MOST_USD = 1 << 40, 1e6
 
 
 def columns_of(
@@ -134,7 +136,7 @@ def _strings(values: Sequence[str]) -> NDArray[np.object_]:
 
 
 def _whole(
-    values: Sequence[int | None], missing: int = 0, least: int = 0, most: int = _MOST_64
+    values: Sequence[int | None], missing: int = 0, least: int = 0, most: int = _MOST_COUNTED
 ) -> NDArray[np.int64]:
     """Whole numbers of any size, brought between `least` and `most`: int64 of shape (n,)."""
     known = [missing if value is None else value for value in values]
@@ -150,7 +152,8 @@ def _numbers(values: Sequence[float | None], missing: float) -> NDArray[np.float
 
 
 def _microusd(costs: Sequence[float | None]) -> NDArray[np.int64]:
-    """Costs in millionths of a dollar; what is negative or not finite counts as 0."""
+    """Costs in millionths of a dollar, a million dollars at most; what is negative or not finite
+    counts as 0."""
     cost = _numbers(costs, 0.0)
     cost[~np.isfinite(cost)] = 0
-    return np.rint(np.clip(cost, 0, 1e9) * 1e6).astype(np.int64)
+    return np.rint(np.clip(cost, 0, _MOST_USD) * 1e6).astype(np.int64)

@@ -188,6 +188,7 @@ class TopicReader:
                 np.array([r.offset for r in records], np.int64),
                 [r.value or b"" for r in records],
                 lost=self.take_lost(tp.partition),
+                written_ms=max(r.timestamp for r in records),
             )
             for tp, records in polled.items()
         ]

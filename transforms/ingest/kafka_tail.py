@@ -47,6 +47,9 @@ class Partition:
       newest_ms: latest event time seen; NO_WATERMARK before the first event.
       active_ms: wall clock when it last had something to read.
       idle: it was read to its end, and silent for long enough.
+      barren: what it had last was written just now, and no event was in it, as in a partition that
+        a broken producer fills: that is silence, too, or nobody's sessions would ever end. Old
+        records without events are read past first, since what follows them may be as old.
     """
 
     number: int
@@ -54,6 +57,7 @@ class Partition:
     newest_ms: int = NO_WATERMARK
     active_ms: int = 0
     idle: bool = False
+    barren: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +96,35 @@ class Tail:
         return replace(self, partitions=fresh, seen_ms=now_ms)
 
     def read(
-        self, number: int, next_offset: int, times: NDArray[np.int64], now_ms: int, lag_ms: int
+        self,
+        number: int,
+        next_offset: int,
+        times: NDArray[np.int64],
+        now_ms: int,
+        lag_ms: int,
+        just_now: bool = False,
     ) -> Tail:
-        """After a batch with these event times (int64 milliseconds, any number)."""
+        """After a batch.
+
+        Args:
+          number: of the partition.
+          next_offset: behind the batch.
+          times: of its events, int64 milliseconds, any number.
+          now_ms: wall clock.
+          lag_ms: how far events may be out of order.
+          just_now: whether its records were written within the silence that makes a partition idle.
+        """
         newest = int(times.max()) if len(times) else NO_WATERMARK
+        barren = just_now and not len(times)
         return self._with(
             tuple(
                 replace(
                     p,
                     next_offset=next_offset,
                     newest_ms=max(p.newest_ms, newest),
-                    active_ms=now_ms,
-                    idle=False,
+                    active_ms=p.active_ms if barren else now_ms,
+                    idle=p.idle and barren,
+                    barren=barren,
                 )
                 if p.number == number
                 else p
@@ -116,7 +137,9 @@ class Tail:
     def woken(self, numbers: set[int], now_ms: int) -> Tail:
         """With these partitions no longer idle."""
         partitions = tuple(
-            replace(p, active_ms=now_ms, idle=False) if p.number in numbers else p
+            replace(p, active_ms=p.active_ms if p.barren else now_ms, idle=False)
+            if p.number in numbers
+            else p
             for p in self.partitions
         )
         return replace(self, partitions=partitions)
@@ -135,7 +158,7 @@ class Tail:
         """
         partitions = []
         for p in self.partitions:
-            active = now_ms if p.number in unread else p.active_ms
+            active = now_ms if p.number in unread and not p.barren else p.active_ms
             partitions.append(
                 replace(
                     p,
@@ -290,7 +313,9 @@ class TailFn(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
             for batch in batches:
                 promised = tail.watermark_ms
                 item, times = self.to_element(replace(batch, watermark_ms=promised))
-                tail = tail.read(batch.partition, int(batch.offsets[-1]) + 1, times, _now_ms(), lag)
+                now, at = _now_ms(), int(batch.offsets[-1]) + 1
+                just_now = now - batch.written_ms < self.idle_after_ms
+                tail = tail.read(batch.partition, at, times, now, lag, just_now)
                 if not tracker.try_claim(tail):
                     return
                 self._records.inc(len(batch.values))

@@ -62,7 +62,6 @@ def write_tables(
     Raises:
       DistilwatchError: when the file is no database, is locked, or cannot be written.
     """
-    there = path.exists()
     try:
         with opened(path, patience_s) as connection:
             connection.execute("BEGIN")
@@ -91,9 +90,6 @@ def write_tables(
             connection.execute("COMMIT")
     except duckdb.Error as error:
         refused = why_not(error)
-        if not there and not refused.locked:
-            for made in (path, path.with_name(f"{path.name}.wal")):
-                made.unlink(missing_ok=True)  # nobody has tables there yet; half of them are none
         raise DistilwatchError(
             f"the tables cannot be written: {refused.what}", str(path), refused.mend
         ) from error

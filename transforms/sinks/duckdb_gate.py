@@ -23,11 +23,22 @@ import duckdb
 def connected_to_write(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection while nobody else of ours has the file open for writing, or is opening it.
 
+    A file that was not there is removed again when what is written first fails: half of the tables
+    are none. Whether it was there is looked up behind the gate, where nobody makes it meanwhile.
+
     Raises:
       duckdb.Error: somebody has, as DuckDB says it of its own lock; or the file cannot be used.
     """
-    with _gate(path, fcntl.LOCK_EX), duckdb.connect(str(path)) as connection:
-        yield connection
+    with _gate(path, fcntl.LOCK_EX):
+        there = path.exists()
+        try:
+            with duckdb.connect(str(path)) as connection:
+                yield connection
+        except duckdb.Error as error:
+            if not there and "set lock" not in str(error):  # which somebody else's program has
+                for made in (path, path.with_name(f"{path.name}.wal")):
+                    made.unlink(missing_ok=True)
+            raise
 
 
 def connect_to_read(path: Path) -> duckdb.DuckDBPyConnection:

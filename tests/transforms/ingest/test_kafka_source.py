@@ -476,6 +476,29 @@ def test_the_restriction_of_a_tail_is_not_divided() -> None:
     assert tracker.check_done()
 
 
+def test_a_partition_that_a_broken_producer_fills_holds_nobody_up() -> None:
+    """Each second both are written to; of one all is refused. Its backlog is read first."""
+    none = np.empty(0, np.int64)
+    tail = Tail((Partition(0, 0, active_ms=T0), Partition(1, 0, active_ms=T0)), seen_ms=T0)
+    for second in range(60):
+        now = T0 + second * 1_000
+        if any(p.idle for p in tail.partitions):
+            tail = tail.woken({0, 1}, now)
+        tail = tail.read(0, second, np.array([now - 500]), now, 2_000, True)
+        tail = tail.read(1, second, none, now, 2_000, just_now=second >= 20)
+        tail = tail.looked({}, {1}, now, 2_000, 10_000)
+        if second < 29:
+            assert tail.watermark_ms == NO_WATERMARK
+    assert tail.watermark_ms == now - 2_500
+    # It is mended: what it has now holds the others back as before, once that is known.
+    for second in range(60, 80):
+        now = T0 + second * 1_000
+        tail = tail.woken({0, 1}, now).read(1, second, np.array([now - 9_000]), now, 2_000, True)
+        tail = tail.read(0, second, np.array([now - 500]), now, 2_000, True)
+        tail = tail.looked({}, set(), now, 2_000, 10_000)
+    assert tail.watermark_ms == now - 11_000
+
+
 def test_breaks_between_bundles_are_silence_and_a_stopped_job_is_none() -> None:
     """Flink takes longer between two bundles than a short limit for silence."""
     busy, quiet = Partition(0, 5, T0, active_ms=0), Partition(1, 5, T0 - 9_000, active_ms=0)

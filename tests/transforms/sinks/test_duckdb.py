@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -14,7 +15,8 @@ from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from transforms.sinks import check_sink
 from transforms.sinks import duckdb as sink
-from transforms.sinks.duckdb import write_tables
+from transforms.sinks.duckdb import opened, write_tables
+from transforms.sinks.duckdb_gate import connected_to_write
 from transforms.sinks.staging import _StageFn
 
 HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(1, flush=True); sys.stdin.read()"
@@ -79,6 +81,26 @@ def test_a_full_disk_leaves_no_half_of_a_new_database(
         assert connection.execute("SELECT n FROM mine").fetchall() == [(7,)]
         tables = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
     assert tables == [("mine",)]
+
+
+def test_tables_that_another_process_made_meanwhile_are_not_half_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out.duckdb"
+
+    @contextmanager
+    def slow_to_open(where: Path, patience_s: float) -> Iterator[duckdb.DuckDBPyConnection]:
+        with connected_to_write(where) as theirs:  # they have the gate first
+            theirs.execute("CREATE TABLE theirs AS SELECT 7 AS n")
+        with opened(where, patience_s) as connection:
+            yield connection
+
+    monkeypatch.setattr(sink, "opened", slow_to_open)
+    monkeypatch.setattr(sink, "VIEWS", {"v": "SELECT error('No space left on device')"})
+    with pytest.raises(DistilwatchError, match="no space is left on the disk"):
+        write_tables(path, {})
+    with duckdb.connect(str(path), read_only=True) as connection:
+        assert connection.execute("SELECT n FROM theirs").fetchall() == [(7,)]
 
 
 def test_a_worker_without_room_says_how_to_get_some(
