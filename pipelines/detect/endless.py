@@ -65,6 +65,7 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
             bigquery=bigquery_options(plan.config) if to_bigquery else None,
             on_call=desk,
             counts_go_on=goes_on,
+            earlier=plan.earlier.revisions,
         )
         if not goes_on and (left := spool.take_leftovers()):
             console.note(f"Batches of results that an earlier run left: {left}")
@@ -239,7 +240,9 @@ def _wait_for_either(one: threading.Event, other: threading.Event, seconds: floa
             return
 
 
-def _commit_the_rest(committer: Committer, spool: Spool, console: Console, last: bool) -> bool:
+def _commit_the_rest(
+    committer: Committer, spool: Spool, console: Console, last: bool = True
+) -> bool:
     deadline = time.monotonic() + _LAST_TRIES_S
     while not committer.commit(last=last):
         if time.monotonic() > deadline:

@@ -44,10 +44,12 @@ RESOLVED = "resolved"
 # Tables whose rows are made anew, mostly unchanged, whenever anything changes nearby.
 _REPEATING = ("session_scores", _CLUSTERS, _MEMBERS, _EVIDENCE, "sightings")
 Row = Mapping[str, Any]
+_NOTHING: Mapping[int, Mapping[str, int]] = {}
 
 
 class KnownClusters:
-    """What has been said of clusters, kept in a file, so that a restart goes on from there.
+    """What has been said of clusters, kept in a file, so that a restart goes on from there, also
+    one with other settings, bundles or watch lists, which is another run: the outputs are the same.
 
     An alert is sent when a cluster is flagged first, and again when it reaches a severity that it
     did not have before: at most once for each cluster, window and severity. A cluster that was
@@ -57,9 +59,13 @@ class KnownClusters:
     another way through the pipeline than the cluster does. The largest revision counts.
     """
 
-    def __init__(self, path: Path, run_id: str) -> None:
+    def __init__(self, path: Path, earlier: Mapping[int, Mapping[str, int]] = _NOTHING) -> None:
+        """Args:
+        path: of the file.
+        earlier: start of a window, milliseconds UTC, to the newest revision of each cluster that
+          the outputs have as open, for where the file is gone.
+        """
         self._path = path
-        self._run_id = run_id
         self._sent: set[tuple[str, ...]] = set()
         # Newest revision in the tables, and whether it is flagged, of all that were flagged once.
         self._said: dict[tuple[str, ...], tuple[int, bool]] = {}
@@ -68,12 +74,15 @@ class KnownClusters:
         self._unsaid: dict[tuple[str, ...], int] = {}
         if path.exists():
             kept = json.loads(path.read_text(encoding="utf-8"))
-            if kept["run_id"] == run_id:
-                self._sent = {tuple(alert) for alert in kept["sent"]}
-                for key in kept.get("open", ()):  # of an older version
-                    self._said[tuple(key)] = 0, True
-                for *key, revision, flagged in kept.get("said", ()):
-                    self._said[tuple(key)] = revision, flagged
+            self._sent = {tuple(alert) for alert in kept["sent"]}
+            for key in kept.get("open", ()):  # of an older version
+                self._said[tuple(key)] = 0, True
+            for *key, revision, flagged in kept.get("said", ()):
+                self._said[tuple(key)] = revision, flagged
+        for start_ms, clusters in earlier.items():
+            start = datetime.fromtimestamp(start_ms / 1000, UTC).isoformat()
+            for name, revision in clusters.items():
+                self._said.setdefault((name, start), (revision, True))
 
     def worth_saying(self, rows: Iterable[Row]) -> list[bool]:
         """Of each row whether it is flagged, or takes back what was flagged before.
@@ -131,7 +140,7 @@ class KnownClusters:
             self._said[_cluster(row)] = _newer(before, row)
         self._sent.update(_alert(row) for row in sent)
         said = sorted((*key, *newest) for key, newest in self._said.items())
-        kept = {"run_id": self._run_id, "sent": sorted(self._sent), "said": said}
+        kept = {"sent": sorted(self._sent), "said": said}
         _replace(self._path, kept)
 
 
@@ -232,6 +241,7 @@ class Committer:
         bigquery: BigQueryOptions | None = None,
         on_call: OnCall | None = None,
         counts_go_on: bool = False,
+        earlier: Mapping[int, Mapping[str, int]] = _NOTHING,
     ) -> None:
         """Args:
         spool: to take batches from.
@@ -243,6 +253,7 @@ class Committer:
         on_call: told after the tables; None for nobody.
         counts_go_on: whether the pipeline goes on from where an earlier process of this run has
           left it, so that what that one counted still holds.
+        earlier: as of `KnownClusters`.
         """
         self.written = Written()
         self._counts = spool.folder / "counts.json"
@@ -263,7 +274,7 @@ class Committer:
         self._bigquery = bigquery
         self._sinks: dict[str, BigQuerySink] = {}
         self._known: dict[tuple[str, ...], bytes] = {}
-        self._clusters = KnownClusters(spool.folder / "clusters.json", run_id)
+        self._clusters = KnownClusters(spool.folder / "clusters.json", earlier)
         self._stragglers = Stragglers(spool.staging, clock)
 
     def flagged_windows(self) -> list[tuple[int, str]]:

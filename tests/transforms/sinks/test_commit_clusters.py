@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import DistilwatchError
+from schemas.tables import TABLES
 from tests.support.commit import T0, Place, Row, cluster, stage
-from transforms.sinks.commit import RESOLVED, KnownClusters
+from transforms.sinks.commit import RESOLVED, Committer, KnownClusters
 
 
 class Topic:
@@ -86,15 +87,36 @@ def test_a_cluster_that_is_flagged_no_more_is_resolved_also_after_a_restart(
     assert revisions == [(1, "open"), (2, "resolved"), (4, "open")]
 
 
-def test_a_restart_does_not_tell_again_but_another_run_does(place: Place, topic: Topic) -> None:
+def test_a_restart_does_not_tell_again_whatever_the_run_is_called(
+    place: Place, topic: Topic
+) -> None:
     stage(place.spool, "flagged_clusters", cluster("c", 1))
     place.committer(ALERTS).commit()
     stage(place.spool, "flagged_clusters", cluster("c", 1), cluster("d", 1))
     place.committer(ALERTS).commit()
     assert [name for name, *_ in topic.sent] == ["c", "d"]
     assert place.committer(ALERTS).flagged_windows() == [(T0, "c"), (T0, "d")]
-    other = KnownClusters(place.spool.folder / "clusters.json", "run-2")
-    assert other.due([cluster("c", 1)])
+    # As with another bundle, or other settings.
+    committer = Committer(place.spool, [*place.outputs, ALERTS], "run-2", place.warnings.append)
+    stage(place.spool, "flagged_clusters", cluster("c", 1), cluster("d", 2) | {"status": RESOLVED})
+    committer.commit()
+    assert len(topic.sent) == 2
+    assert committer.flagged_windows() == [(T0, "c")]
+    assert place.rows("SELECT cluster_id, status FROM current_clusters ORDER BY cluster_id") == [
+        ("c", "open"),
+        ("d", RESOLVED),
+    ]
+
+
+def test_what_the_tables_have_as_open_is_taken_back_when_the_spool_is_gone(place: Place) -> None:
+    known = KnownClusters(place.spool.folder / "clusters.json", {T0: {"c": 5}})
+    rows = [cluster(name, 6) | {"status": RESOLVED} for name in ("c", "never")]
+    gone = TABLES["flagged_clusters"].to_arrow(rows).to_pylist()
+    assert known.worth_saying(gone) == [True, False]
+    known.note(gone[:1], [])
+    # The file says more than the tables did when they were read.
+    again = KnownClusters(place.spool.folder / "clusters.json", {T0: {"c": 5}})
+    assert not again.flagged()
 
 
 def test_alerts_come_after_the_tables_and_wait_for_the_broker(place: Place, topic: Topic) -> None:
@@ -138,7 +160,7 @@ def test_what_holds_in_the_end_depends_on_no_order(
     rows: list[tuple[int, str]], cuts: set[int]
 ) -> None:
     with TemporaryDirectory() as folder:
-        known = KnownClusters(Path(folder, "clusters.json"), "run")
+        known = KnownClusters(Path(folder, "clusters.json"))
         tables: dict[int, str] = {}
         for first, last in pairwise(sorted({0, len(rows), *(c for c in cuts if c < len(rows))})):
             batch = [cluster("c", n) | {"status": status} for n, status in rows[first:last]]
