@@ -17,6 +17,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import duckdb
 import pyarrow as pa
 
 from schemas.errors import DistilwatchError
@@ -296,7 +297,7 @@ class Committer:
                 self._warn_at = None
             if self._on_call is not None:
                 self._on_call.tick()
-        except (DistilwatchError, OSError) as problem:
+        except (DistilwatchError, OSError, duckdb.Error, pa.ArrowException) as problem:
             now = self._clock()
             if self._warn_at is None:
                 self._warn_at = now + _BRIEF_S

@@ -30,6 +30,8 @@ from schemas.tables import TABLES
 from transforms.sinks.newest import newest
 from transforms.sinks.staging import staged
 
+_BATCH_BYTES = 32 << 20  # of compressed rows, some hundred thousand
+
 
 def spool_folder(outputs: Sequence[str], tmp: str | None, run_id: str) -> Path:
     """The folder of a run's spool: beside its first local output, or in `tmp`.
@@ -125,9 +127,8 @@ class Spool:
         """What waits for the tables, oldest first, then what is staged by now."""
         for path in sorted(self.folder.glob("batch-*")):
             yield Batch(path, path.name not in self._left)
-        fresh = self._freeze()
-        if fresh is not None:
-            yield Batch(fresh, True)
+        for path in self._freeze():
+            yield Batch(path, True)
 
     def waiting(self) -> int:
         """Files that have not got into the tables."""
@@ -135,13 +136,18 @@ class Spool:
             1 for _ in Path(self.staging).glob("*/*.parquet")
         )
 
-    def _freeze(self) -> Path | None:
-        files = sorted(Path(self.staging).glob("*/*.parquet"))
-        if not files:
-            return None
-        batch = self.folder / f"batch-{time.time_ns():020d}"
-        for file in files:
-            home = batch / file.parent.name
+    def _freeze(self) -> list[Path]:
+        """Batches of what is staged by now, oldest first, each small enough for memory: after hours
+        in which an output was away there is more."""
+        now, made, room = time.time_ns(), list[Path](), 0
+        # By name, which begins with the time; names of tables come before it in the path.
+        for file in sorted(Path(self.staging).glob("*/*.parquet"), key=lambda path: path.name):
+            size = file.stat().st_size
+            if size > room:
+                made.append(self.folder / f"batch-{now + len(made):020d}")
+                room = _BATCH_BYTES
+            room -= size
+            home = made[-1] / file.parent.name
             home.mkdir(parents=True, exist_ok=True)
             os.rename(file, home / file.name)
-        return batch
+        return made

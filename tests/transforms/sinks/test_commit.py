@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import duckdb
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
@@ -214,6 +216,42 @@ def test_many_files_of_a_day_become_one_with_one_version_of_each_row(
     [file] = [file for file in files if "joined" in file.name]
     joined = ds.dataset(file, schema=TABLES["session_scores"].arrow()).to_table()
     assert joined["score"].to_pylist() == [3.0]
+
+
+def test_what_waited_for_hours_is_written_in_batches_that_fit(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transforms.sinks.spool._BATCH_BYTES", 20_000)
+    for number in range(40):
+        stage(place.spool, "session_scores", session("s", number + 1), session(f"s{number}", 1))
+    batches = list(place.spool.batches())
+    sizes = [sum(f.stat().st_size for f in b.folder.glob("*/*.parquet")) for b in batches]
+    assert len(batches) > 3
+    assert max(sizes) <= 20_000
+    assert [b.name for b in batches] == sorted(b.name for b in batches)
+    assert place.committer().commit()
+    assert place.rows("SELECT count(*), max(revision) FROM session_scores") == [(80, 40)]
+    assert not list(place.spool.batches())
+
+
+@pytest.mark.parametrize("problem", [duckdb.OutOfMemoryException("no room"), pa.ArrowInvalid("x")])
+def test_what_cannot_be_put_together_just_now_waits(
+    place: Place, monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    stage(place.spool, "session_scores", session("s", 1))
+
+    def failing(*_: object) -> None:
+        raise problem
+
+    with monkeypatch.context() as patch:
+        patch.setattr("transforms.sinks.spool.newest", failing)
+        committer = place.committer()
+        assert not committer.commit()
+        place.now += 20
+        assert not committer.commit()
+    assert str(problem) in place.warnings[0]
+    assert committer.commit()
+    assert place.rows("SELECT session_id FROM session_scores") == [("s",)]
 
 
 def test_two_runs_cannot_share_a_spool(place: Place) -> None:
