@@ -16,9 +16,11 @@ from transforms.sharing.watch.listing import LIVE, Watched
 
 _CLUSTERS = """
     SELECT cluster_id, c.p_value, accounts, e.features, e.coverage, space, embedding_model FROM (
-        SELECT cluster_id, revision, list(account_id) AS accounts FROM cluster_members GROUP BY ALL)
-    JOIN cluster_evidence e USING (cluster_id, revision)
-    JOIN current_clusters c USING (cluster_id, revision) ORDER BY c.p_value, cluster_id"""
+        SELECT cluster_id, window_start, revision, list(account_id) AS accounts
+        FROM cluster_members GROUP BY ALL)
+    JOIN cluster_evidence e USING (cluster_id, window_start, revision)
+    JOIN current_clusters c USING (cluster_id, window_start, revision)
+    ORDER BY c.p_value, cluster_id"""
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,7 @@ def flagged(database: Path) -> set[str]:
     with duckdb.connect(str(database), read_only=True) as connection:
         rows = connection.execute(
             "SELECT m.account_id FROM current_clusters c JOIN cluster_members m "
-            "USING (cluster_id, revision) WHERE c.status <> 'resolved'"
+            "USING (cluster_id, window_start, revision) WHERE c.status <> 'resolved'"
         ).fetchall()
     return {account for (account,) in rows}
 

@@ -173,8 +173,9 @@ def _of_campaign(
         members: dict[str, list[str]] = {}
         for row in rows(
             connection,
-            "SELECT cluster_id, account_id FROM cluster_members JOIN current_clusters "
-            "USING (cluster_id, revision) ORDER BY ALL",
+            "SELECT m.cluster_id, m.account_id FROM cluster_members m JOIN current_clusters c "
+            "ON m.cluster_id = c.cluster_id AND m.revision = c.revision "
+            "AND (m.window_start IS NULL OR m.window_start = c.window_start) ORDER BY ALL",
         ):
             members.setdefault(row["cluster_id"], []).append(row["account_id"])
     mine = {n for n, held in members.items() if 2 * len(campaign & set(held)) > len(held)}

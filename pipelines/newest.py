@@ -20,11 +20,13 @@ _CLUSTERS = """
     QUALIFY ROW_NUMBER() OVER (
       PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1"""
 _MEMBERS = """
-    SELECT DISTINCT cluster_id, account_id FROM `{d}.cluster_members` JOIN (
-      SELECT cluster_id, revision FROM `{d}.flagged_clusters`
-      QUALIFY ROW_NUMBER() OVER (
-        PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1)
-    USING (cluster_id, revision) ORDER BY cluster_id, account_id"""
+    SELECT DISTINCT m.cluster_id, m.account_id FROM `{d}.cluster_members` AS m JOIN (
+      SELECT cluster_id, revision, window_start FROM `{d}.flagged_clusters`
+      WHERE TRUE QUALIFY ROW_NUMBER() OVER (
+        PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1) AS c
+    ON m.cluster_id = c.cluster_id AND m.revision = c.revision
+      AND (m.window_start IS NULL OR m.window_start = c.window_start)
+    ORDER BY cluster_id, account_id"""
 
 
 class Flagged(NamedTuple):
@@ -88,10 +90,13 @@ class Local:
             )
             members = rows(
                 connection,
-                f"""SELECT cluster_id, list(account_id ORDER BY account_id) AS accounts
-                    FROM cluster_members JOIN (
-                        SELECT cluster_id, revision FROM flagged_clusters {_LOCAL})
-                    USING (cluster_id, revision) GROUP BY cluster_id""",
+                f"""SELECT m.cluster_id, list(DISTINCT m.account_id ORDER BY m.account_id)
+                      AS accounts
+                    FROM cluster_members m JOIN (
+                        SELECT cluster_id, revision, window_start FROM flagged_clusters {_LOCAL}) c
+                    ON m.cluster_id = c.cluster_id AND m.revision = c.revision
+                      AND (m.window_start IS NULL OR m.window_start = c.window_start)
+                    GROUP BY m.cluster_id""",
             )
         return Flagged(clusters, {row["cluster_id"]: row["accounts"] for row in members})
 

@@ -22,6 +22,7 @@ from transforms.alerts.standing import GrowthRule, Standings
 from transforms.alerts.wording import dollars
 
 DAY_MS = 86_400_000
+Reported = tuple[str, int | None, int]
 NEEDED = ("flagged_clusters", "cluster_members", "dispositions")  # tables that are read
 # Each knows all decisions of its time. Rows come by time, so few are wanted at once.
 _SPANS = 16
@@ -149,9 +150,14 @@ def try_policy(
                 ORDER BY window_start, revision, cluster_id""",
             (days,),
         )
-        accounts: dict[tuple[str, int], list[str]] = {}
-        for row in rows(connection, "SELECT cluster_id, revision, account_id FROM cluster_members"):
-            accounts.setdefault((row["cluster_id"], row["revision"]), []).append(row["account_id"])
+        accounts: dict[Reported, list[str]] = {}
+        for row in rows(
+            connection,
+            "SELECT cluster_id, epoch_ms(window_start) AS start_ms, revision, account_id "
+            "FROM cluster_members",
+        ):
+            name = row["cluster_id"], row["start_ms"], row["revision"]
+            accounts.setdefault(name, []).append(row["account_id"])
     if not found:
         raise DistilwatchError(
             "no cluster was ever flagged here, so there is nothing to try a policy on",
@@ -170,7 +176,7 @@ def try_policy(
 
 def replay(
     clusters: Iterable[dict[str, Any]],
-    accounts: dict[tuple[str, int], list[str]],
+    accounts: dict[Reported, list[str]],
     policies: Policies,
     said: Sequence[Disposition],
     allowlist: Allowlist,
@@ -180,7 +186,7 @@ def replay(
 
     Args:
       clusters: rows of `flagged_clusters`, in the order in which they came.
-      accounts: by cluster and revision.
+      accounts: by cluster, window and revision; of an older version the window is None.
       said: all that people decided.
     """
     # What holds changes at these times only.
@@ -200,9 +206,11 @@ def replay(
     for row in clusters:
         seen = observe(row, policies)
         at_ms = int(row["last_seen"])
-        standing = standings(bisect_right(changes, at_ms)).of(
-            seen, accounts.get((seen.cluster_id, seen.revision), ())
-        )
+        members = [
+            accounts.get((seen.cluster_id, start, seen.revision), [])
+            for start in (int(row["window_start"]), None)
+        ]
+        standing = standings(bisect_right(changes, at_ms)).of(seen, members[0] or members[1])
         policy = policies.named(seen.policy)
         again = policy.tell_again if policy else Growth()
         before = alerts.get(seen.cluster_id)

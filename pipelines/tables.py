@@ -228,8 +228,8 @@ def read_accounts(
             members = rows(
                 connection,
                 "SELECT account_id FROM cluster_members WHERE cluster_id = ? AND revision = ? "
-                "ORDER BY account_id",
-                (cluster["cluster_id"], cluster["revision"]),
+                "AND (window_start IS NULL OR epoch_ms(window_start) = ?) ORDER BY account_id",
+                (cluster["cluster_id"], cluster["revision"], cluster["window_start"]),
             )
             accounts = tuple(m["account_id"] for m in members)
             alerted, p_value = cluster["alerted"] or 0, float(cluster["p_value"])

@@ -324,7 +324,9 @@ def _flagged(uri: str) -> dict[str, frozenset[str]]:
     rows = _query(
         uri,
         "SELECT c.cluster_id || '/' || c.window_start, m.account_id FROM current_clusters c "
-        "JOIN cluster_members m USING (cluster_id, revision) WHERE c.status <> 'resolved'",
+        "JOIN cluster_members m ON m.cluster_id = c.cluster_id AND m.revision = c.revision "
+        "AND (m.window_start IS NULL OR m.window_start = c.window_start) "
+        "WHERE c.status <> 'resolved'",
     )
     found: dict[str, set[str]] = {}
     for name, account in rows:

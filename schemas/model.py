@@ -129,13 +129,15 @@ class Table:
 
     Attributes:
       name, description: for people and queries.
-      key: columns that make a row; all REQUIRED.
+      key: columns that make a row; all REQUIRED, but for `key_added`.
       partition: TIMESTAMP column by whose day the table is cut; "" for one that is not cut.
       clustering: columns that people filter on, most wanted first; at most four, as in BigQuery.
       columns: in order; new ones go last.
       prefer: a STRING column and its values, best last: of two versions of a row in one batch, the
         one with the better value stays.
       version: of the contract.
+      key_added: columns of the key that older versions did not have, and that are empty in their
+        rows.
     """
 
     name: str
@@ -146,6 +148,7 @@ class Table:
     columns: tuple[Column, ...]
     prefer: tuple[str, tuple[str, ...]] | None = None
     version: int = 1
+    key_added: tuple[str, ...] = ()
 
     def column(self, name: str) -> Column:
         """The column of a name; KeyError without."""
@@ -170,7 +173,8 @@ class Table:
             for c in self.columns
         )
         key = ", ".join(quoted(k) for k in self.key)
-        return f"CREATE TABLE IF NOT EXISTS {quoted(self.name)} ({columns}, PRIMARY KEY ({key}))"
+        unique = "UNIQUE" if self.key_added else "PRIMARY KEY"
+        return f"CREATE TABLE IF NOT EXISTS {quoted(self.name)} ({columns}, {unique} ({key}))"
 
     def duckdb_upgrades(self) -> list[str]:
         """Statements that give a table of an older version the columns added since."""
@@ -296,7 +300,7 @@ def check_table(table: Table) -> None:
         if name not in names:
             raise DistilwatchError(f"{name} is no column", where, "define it, or leave it out")
     for name in table.key:
-        if table.column(name).mode != "REQUIRED":
+        if table.column(name).mode != "REQUIRED" and name not in table.key_added:
             raise DistilwatchError(f"key column {name} may be missing", where, "make it REQUIRED")
     if table.partition and table.column(table.partition).type != "TIMESTAMP":
         raise DistilwatchError(

@@ -22,7 +22,7 @@ def promise() -> dict[str, Any]:
         "event": {f.name: [f.kind, f.required] for f in events.EVENT_FIELDS},
         "tables": {
             name: {
-                "key": list(table.key),
+                "key": [name for name in table.key if name not in table.key_added],
                 "columns": [
                     [c.name, c.type, c.mode, [[f.name, f.type] for f in c.fields]]
                     for c in table.columns

@@ -31,7 +31,7 @@ _COLUMNS = {
         ("cluster_id", "window_start", "revision", "status", "account_count"),
         "TRUE",
     ),
-    "cluster_members": (("cluster_id", "revision", "account_id"), "TRUE"),
+    "cluster_members": (("cluster_id", "revision", "account_id", "window_start"), "TRUE"),
 }
 _OPEN = """
     WITH newest AS (
@@ -57,7 +57,8 @@ _ALONE = """
         QUALIFY row_number() OVER (
             PARTITION BY cluster_id, window_start ORDER BY revision DESC) = 1)
     SELECT epoch_ms(c.window_start), m.account_id, m.cluster_id
-    FROM newest c JOIN cluster_members m USING (cluster_id, revision)
+    FROM newest c JOIN cluster_members m ON m.cluster_id = c.cluster_id
+      AND m.revision = c.revision AND (m.window_start IS NULL OR m.window_start = c.window_start)
     WHERE c.status <> 'resolved' AND c.account_count = 1 ORDER BY ALL"""
 
 

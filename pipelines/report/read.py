@@ -89,7 +89,7 @@ def _clusters(
     connection: duckdb.DuckDBPyConnection, truth: Mapping[str, Label]
 ) -> tuple[Cluster, ...]:
     flagged = [
-        (row, member_rows(connection, row["cluster_id"], row["revision"]))
+        (row, member_rows(connection, row["cluster_id"], row["window_start"], row["revision"]))
         for row in current_clusters(connection)
     ]
     # At once: each question about sessions looks through all of them.
@@ -104,14 +104,16 @@ def _clusters(
 
 
 def member_rows(
-    connection: duckdb.DuckDBPyConnection, cluster_id: str, revision: int
+    connection: duckdb.DuckDBPyConnection, cluster_id: str, window_start_ms: int, revision: int
 ) -> list[dict[str, Any]]:
-    """Rows of a cluster's members, the most active first."""
+    """Rows of a cluster's members, the most active first; of an older version without a window."""
     return rows(
         connection,
         f"SELECT {columns('cluster_members')} FROM cluster_members "
-        "WHERE cluster_id = ? AND revision = ? ORDER BY request_count DESC, account_id",
-        (cluster_id, revision),
+        "WHERE cluster_id = ? AND revision = ? "
+        "AND (window_start IS NULL OR epoch_ms(cluster_members.window_start) = ?) "
+        "ORDER BY request_count DESC, account_id",
+        (cluster_id, revision, window_start_ms),
     )
 
 

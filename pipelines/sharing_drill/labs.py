@@ -203,7 +203,9 @@ def flagged(database: Path) -> dict[str, frozenset[str]]:
     for name, account in query(
         database,
         "SELECT c.cluster_id, m.account_id FROM current_clusters c "
-        "JOIN cluster_members m USING (cluster_id, revision) WHERE c.status <> 'resolved'",
+        "JOIN cluster_members m ON m.cluster_id = c.cluster_id AND m.revision = c.revision "
+        "AND (m.window_start IS NULL OR m.window_start = c.window_start) "
+        "WHERE c.status <> 'resolved'",
     ):
         found.setdefault(name, set()).add(account)
     return {name: frozenset(members) for name, members in found.items()}

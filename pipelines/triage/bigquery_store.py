@@ -30,17 +30,19 @@ _INDEX = """
     QUALIFY ROW_NUMBER() OVER (
       PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1"""
 _MEMBERS = """
-    SELECT account_id, cluster_id, links FROM `{d}.cluster_members` JOIN (
-      SELECT cluster_id, revision FROM `{d}.flagged_clusters`
-      QUALIFY ROW_NUMBER() OVER (
-        PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1)
-    USING (cluster_id, revision)"""
+    SELECT m.account_id, m.cluster_id, m.links FROM `{d}.cluster_members` AS m JOIN (
+      SELECT cluster_id, revision, window_start FROM `{d}.flagged_clusters`
+      WHERE TRUE QUALIFY ROW_NUMBER() OVER (
+        PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1) AS c
+    ON m.cluster_id = c.cluster_id AND m.revision = c.revision
+      AND (m.window_start IS NULL OR m.window_start = c.window_start)"""
 _CASE = """
     SELECT *, MIN(first_alert) OVER (PARTITION BY cluster_id) AS alerted
     FROM `{d}.flagged_clusters` WHERE cluster_id = @cluster
     ORDER BY window_start DESC, revision DESC LIMIT 1"""
 _OF_CASE = """
     SELECT * FROM `{d}.cluster_members` WHERE cluster_id = @cluster AND revision = @revision
+      AND (window_start IS NULL OR window_start = TIMESTAMP_MILLIS(@window))
     ORDER BY request_count DESC, account_id"""
 _SESSIONS = """
     SELECT session_id, key, session_start, session_end, revision, request_count,
@@ -135,7 +137,12 @@ class BigQueryStore:
         found = self._rows(_CASE, cluster=cluster_id)
         if not found:
             return None
-        members = self._rows(_OF_CASE, cluster=cluster_id, revision=found[0]["revision"])
+        members = self._rows(
+            _OF_CASE,
+            cluster=cluster_id,
+            window=found[0]["window_start"],
+            revision=found[0]["revision"],
+        )
         rows = self._rows(_SESSIONS, accounts=[m["account_id"] for m in members])
         alerts = self._if_there(_ALERTS, cluster=cluster_id) or ()
         return CaseRows(found[0], members, sessions_in(rows), alerts)

@@ -46,11 +46,12 @@ _INDEX = """
     QUALIFY row_number() OVER (
       PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1"""
 _MEMBERS = """
-    SELECT account_id, cluster_id FROM cluster_members SEMI JOIN (
-      SELECT cluster_id, revision FROM flagged_clusters
+    SELECT m.account_id, m.cluster_id FROM cluster_members m SEMI JOIN (
+      SELECT cluster_id, revision, window_start FROM flagged_clusters
       QUALIFY row_number() OVER (
-        PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1)
-      USING (cluster_id, revision)"""
+        PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1) c
+      ON m.cluster_id = c.cluster_id AND m.revision = c.revision
+        AND (m.window_start IS NULL OR m.window_start = c.window_start)"""
 
 _SESSION = (
     "epoch_ms(session_start) AS session_start, epoch_ms(session_end) AS session_end, revision, "
@@ -156,7 +157,8 @@ def _searched(connection: duckdb.DuckDBPyConnection, cluster_id: str) -> _Found 
     )
     if not found:
         return None
-    members = member_rows(connection, cluster_id, found[0]["revision"])
+    newest = found[0]
+    members = member_rows(connection, cluster_id, newest["window_start"], newest["revision"])
     return found[0], members, sessions_of(connection, [m["account_id"] for m in members])
 
 

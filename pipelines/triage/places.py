@@ -15,13 +15,15 @@ import pyarrow as pa
 
 _PLACES = """
     WITH newest AS MATERIALIZED (
-      SELECT rowid AS place, cluster_id, revision,
+      SELECT rowid AS place, cluster_id, revision, window_start,
         min(epoch_ms(first_alert)) OVER (PARTITION BY cluster_id) AS alerted
       FROM flagged_clusters QUALIFY row_number() OVER (
         PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1),
     held AS MATERIALIZED (
       SELECT n.place, m.rowid AS own, m.account_id
-      FROM cluster_members AS m JOIN newest AS n USING (cluster_id, revision)),
+      FROM cluster_members AS m JOIN newest AS n ON m.cluster_id = n.cluster_id
+        AND m.revision = n.revision
+        AND (m.window_start IS NULL OR m.window_start = n.window_start)),
     joined AS (SELECT place, list(own) AS members FROM held GROUP BY place),
     worked AS (
       SELECT h.place, list({'row': s.rowid, 'of': h.own}) AS sessions

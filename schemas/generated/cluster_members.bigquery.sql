@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS `DATASET.cluster_members` (
   `bundle_version` STRING OPTIONS(description="bundle that scored the row"),
   `run_id` STRING OPTIONS(description="run that wrote the row"),
   `window_start` TIMESTAMP OPTIONS(description="begin of the window that was scored [UTC]"),
-  PRIMARY KEY (`cluster_id`, `revision`, `account_id`) NOT ENFORCED
+  PRIMARY KEY (`cluster_id`, `window_start`, `revision`, `account_id`) NOT ENFORCED
 )
 PARTITION BY DATE(`since`)
 CLUSTER BY `cluster_id`, `account_id`

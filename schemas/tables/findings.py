@@ -116,7 +116,7 @@ FLAGGED_CLUSTERS = Table(
 CLUSTER_MEMBERS = Table(
     "cluster_members",
     "Accounts of flagged clusters, by revision of the cluster.",
-    ("cluster_id", "revision", "account_id"),
+    ("cluster_id", "window_start", "revision", "account_id"),
     "since",
     ("cluster_id", "account_id"),
     (
@@ -131,6 +131,8 @@ CLUSTER_MEMBERS = Table(
         *RUN,
         WINDOW[0],
     ),
+    # A cluster keeps its name in the next window, where its requests are counted anew.
+    key_added=("window_start",),
 )
 
 CLUSTER_EVIDENCE = Table(

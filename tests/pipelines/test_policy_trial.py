@@ -22,7 +22,7 @@ POLICIES = Policies(policies=(POLICY,))
 def fired(said: list[Disposition], allowlist: Allowlist | None = None) -> list[tuple[int, int]]:
     """Day and number of messages of each alert, of a cluster that is flagged anew each day."""
     rows = [cluster(revision=n, last_seen=NOON + n * DAY) for n in range(6)]
-    held = {("c-1", n): ACCOUNTS["c-1"] for n in range(6)}
+    held = {("c-1", rows[n]["window_start"], n): ACCOUNTS["c-1"] for n in range(6)}
     found = replay(rows, held, POLICIES, said, allowlist or Allowlist(), GrowthRule())
     return [((alert.at_ms - NOON) // DAY, alert.told) for alert in found]
 

@@ -380,7 +380,7 @@ class Committer:
         keep = self._clusters.worth_saying(rows)
         here: dict[Key, bool] = {}
         for row, worth_it in zip(rows, keep, strict=True):
-            key = str(row["cluster_id"]), int(row["revision"])
+            key = str(row["cluster_id"]), row["window_start"], int(row["revision"])
             here[key] = here.get(key, False) or worth_it
         worth = {_CLUSTERS: tables[_CLUSTERS].filter(pa.array(keep, pa.bool_()))}
         flagged = self._clusters.flagged()

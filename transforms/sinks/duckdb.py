@@ -8,14 +8,17 @@ key and changes nothing. The file is open only while it is written, so that othe
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from schemas.errors import DistilwatchError
+from schemas.model import quoted
 from schemas.tables import TABLES, VIEWS, Table
 from transforms.sinks.duckdb_gate import connect_to_read, connected_to_write
 from transforms.sinks.duckdb_refusal import RETRY_S, may_be_database, why_not
@@ -121,9 +124,32 @@ def opened(
 
 
 def _upgrade(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """Adds the columns that a table of an older version lacks, and nothing to one of this."""
+    """Gives a table of an older version the columns that it lacks, and the key of today; does
+    nothing to one of this version."""
     described = connection.execute(f'DESCRIBE "{table.name}"').fetchall()
-    if {row[0] for row in described}.issuperset(column.name for column in table.columns):
-        return
-    for statement in table.duckdb_upgrades():
-        connection.execute(statement)
+    if not {row[0] for row in described}.issuperset(column.name for column in table.columns):
+        for statement in table.duckdb_upgrades():
+            connection.execute(statement)
+    if table.key_added:
+        keys = connection.execute(
+            "SELECT constraint_column_names FROM duckdb_constraints() WHERE table_name = ? "
+            "AND database_name = current_database() "
+            "AND constraint_type IN ('PRIMARY KEY', 'UNIQUE')",
+            [table.name],
+        ).fetchall()
+        if keys != [(list(table.key),)]:
+            _make_anew(connection, table, described)
+
+
+def _make_anew(
+    connection: duckdb.DuckDBPyConnection, table: Table, described: Sequence[Sequence[Any]]
+) -> None:
+    """Puts a table's rows into one with the key of today; DuckDB changes no key."""
+    anew = f"{table.name}_anew"
+    connection.execute(replace(table, name=anew).duckdb_ddl())
+    ours = {column.name for column in table.columns}
+    for name, kind in ((row[0], row[1]) for row in described if row[0] not in ours):
+        connection.execute(f"ALTER TABLE {quoted(anew)} ADD COLUMN {quoted(name)} {kind}")
+    connection.execute(f"INSERT INTO {quoted(anew)} BY NAME FROM {quoted(table.name)}")
+    connection.execute(f"DROP TABLE {quoted(table.name)}")
+    connection.execute(f"ALTER TABLE {quoted(anew)} RENAME TO {quoted(table.name)}")

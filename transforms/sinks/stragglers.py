@@ -8,14 +8,15 @@ those that come before it wait for it, and those that come after it are known by
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import pyarrow as pa
 
 from schemas.tables import TABLES
 from transforms.sinks.staging import stage_table
 
-Key = tuple[str, int]
-"""Id and revision of a cluster."""
+Key = tuple[str, Any, int]
+"""Id, begin of the window and revision of a cluster."""
 
 _WAIT_S = 60.0  # for a bundle to come to its end
 _REMEMBERED = 100_000
@@ -50,7 +51,7 @@ class Stragglers:
 
         Args:
           table: name of their table.
-          rows: with the columns cluster_id and revision.
+          rows: with the columns cluster_id, window_start and revision.
           here: clusters of the batch, and whether each passes.
           flagged: ids of clusters that were flagged before, by which it is decided about rows whose
             cluster does not come.
@@ -106,5 +107,7 @@ class Stragglers:
 
 
 def _keys(rows: pa.Table) -> list[Key]:
-    ids, revisions = rows["cluster_id"].to_pylist(), rows["revision"].to_pylist()
-    return [(str(name), int(revision)) for name, revision in zip(ids, revisions, strict=True)]
+    columns = (rows[name].to_pylist() for name in ("cluster_id", "window_start", "revision"))
+    return [
+        (str(name), start, int(revision)) for name, start, revision in zip(*columns, strict=True)
+    ]

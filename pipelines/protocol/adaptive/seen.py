@@ -80,8 +80,9 @@ def read_seen(database: Path, own: Collection[str]) -> Seen:
             members = rows(
                 connection,
                 "SELECT account_id, links FROM cluster_members WHERE cluster_id = ? "
-                "AND revision = ? ORDER BY account_id",
-                (cluster["cluster_id"], cluster["revision"]),
+                "AND revision = ? AND (window_start IS NULL OR epoch_ms(window_start) = ?) "
+                "ORDER BY account_id",
+                (cluster["cluster_id"], cluster["revision"], cluster["window_start"]),
             )
             caught = [m for m in members if m["account_id"] in mine]
             strangers.update(m["account_id"] for m in members if m["account_id"] not in mine)

@@ -2,6 +2,7 @@ WITH past AS (
   SELECT
     cluster_id,
     revision,
+    window_start,
     status
   FROM `${dataset}.flagged_clusters`
   WHERE
@@ -13,6 +14,10 @@ SELECT
   m.*
 FROM `${dataset}.cluster_members` AS m
 JOIN past AS t
-  ON t.cluster_id = m.cluster_id AND t.revision = m.revision
+  ON t.cluster_id = m.cluster_id
+  AND t.revision = m.revision
+  AND (
+    m.window_start IS NULL OR m.window_start = t.window_start
+  )
 WHERE
   NOT t.status IN ('resolved', 'dismissed')

@@ -3,6 +3,7 @@ WITH past AS (
   SELECT
     cluster_id,
     revision,
+    window_start,
     status
   FROM flagged_clusters
   WHERE
@@ -20,7 +21,11 @@ SELECT
   m.*
 FROM cluster_members AS m
 JOIN past AS t
-  ON t.cluster_id = m.cluster_id AND t.revision = m.revision
+  ON t.cluster_id = m.cluster_id
+  AND t.revision = m.revision
+  AND (
+    m.window_start IS NULL OR m.window_start = t.window_start
+  )
 WHERE
   NOT t.status IN ('resolved', 'dismissed');
 COMMENT ON MACRO TABLE "members_as_of" IS 'The members of every cluster that was flagged at a moment of the past.';

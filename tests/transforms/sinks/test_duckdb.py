@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -101,6 +102,46 @@ def test_tables_that_another_process_made_meanwhile_are_not_half_of_ours(
         write_tables(path, {})
     with duckdb.connect(str(path), read_only=True) as connection:
         assert connection.execute("SELECT n FROM theirs").fetchall() == [(7,)]
+
+
+def test_a_cluster_that_lives_on_has_its_members_of_each_window_also_in_older_tables(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "out.duckdb"
+    table = TABLES["cluster_members"]
+    day = 86_400_000
+
+    def members(start_ms: int | None, *accounts: str, requests: int = 250) -> dict[str, pa.Table]:
+        rows = [
+            {"cluster_id": "c", "revision": 500, "account_id": a, "since": (start_ms or 0) + 1,
+             "links": [], "window_start": start_ms, "request_count": requests}
+            for a in accounts
+        ]  # fmt: skip
+        return {"cluster_members": table.to_arrow(rows)}
+
+    # As an older version made it: another key, and a column of somebody's own.
+    before = replace(table, key=("cluster_id", "revision", "account_id"), key_added=())
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(before.duckdb_ddl())
+        connection.execute("ALTER TABLE cluster_members ADD COLUMN note VARCHAR")
+        old = members(None, "a")["cluster_members"]
+        connection.register("old", old)
+        connection.execute("INSERT INTO cluster_members BY NAME SELECT *, 'mine' AS note FROM old")
+    for start_ms, others in ((0, "b"), (28 * day, "z"), (28 * day, "z")):
+        write_tables(path, members(start_ms, "a", others))
+    write_tables(path, members(28 * day, "a", requests=100), define=False)
+    with duckdb.connect(str(path), read_only=True) as connection:
+        found = connection.execute(
+            "SELECT epoch_ms(window_start), account_id, request_count, note FROM cluster_members "
+            "ORDER BY 1 NULLS FIRST, 2"
+        ).fetchall()
+    assert found == [
+        (None, "a", 250, "mine"),
+        (0, "a", 250, None),
+        (0, "b", 250, None),
+        (28 * day, "a", 100, None),
+        (28 * day, "z", 250, None),
+    ]
 
 
 def test_a_worker_without_room_says_how_to_get_some(

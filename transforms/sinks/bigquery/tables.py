@@ -125,6 +125,13 @@ def _bring_up(there: Any, table: Table, connection: Connection) -> list[str]:
         changed.append("schema")
     if not options.create_tables:
         return changed
+    there_key = there.table_constraints and there.table_constraints.primary_key
+    if there_key and list(there_key.columns) != list(table.key):
+        # BigQuery takes it for granted, and would leave joins out by it.
+        there.table_constraints = api.table.TableConstraints.from_api_repr(
+            {"primaryKey": {"columns": list(table.key)}}
+        )
+        changed.append("table_constraints")
     partitioning, expire_ms = there.time_partitioning, _expiry(table, options)
     known = expire_ms is not None
     if partitioning is not None and known and (partitioning.expiration_ms or 0) != expire_ms:
