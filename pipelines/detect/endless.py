@@ -19,7 +19,7 @@ from pipelines.detect.on_prism import on_prism
 from pipelines.detect.plan import DetectSummary, Plan
 from pipelines.flink.job import FlinkJob
 from pipelines.interrupts import stopped_by_signals
-from pipelines.observe.watcher import Commits, told
+from pipelines.observe.watcher import Commits, Watched, told
 from pipelines.oncall import Untold, on_call_meanwhile, untold
 from pipelines.parts import bigquery_options
 from schemas.errors import DistilwatchError
@@ -101,11 +101,14 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
             console.step("Write what is left")
             # What a job that goes on writes meanwhile is for the next command.
             complete = _commit_the_rest(committer, spool, console, last=how != "leave")
+            as_asked = job.failure is None or interrupted
             if how == "leave":
                 console.note(
                     f"Flink's job {job_name(plan)} goes on; --run-id {plan.run_id} finds it"
                 )
-    if job.failure is not None and not interrupted:
+            elif complete and as_asked and isinstance(telling, Watched):
+                telling.completed()
+    if not as_asked and job.failure is not None:
         raise job.failure
     written = committer.written
     rows = written.rows | {

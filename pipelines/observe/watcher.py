@@ -55,6 +55,7 @@ class Watched:
         self._commits, self._metrics, self._file = commits, metrics, file
         self._positions, self._looked = positions, 0.0
         self._readers: dict[str, TopicReader] = {}
+        self._committed: dict[str, dict[int, int]] = {}
         # By place: two brokers may have topics of one name.
         self._topics = {
             uri.place: uri
@@ -69,7 +70,10 @@ class Watched:
 
     def commit(self) -> bool:
         """Commits, and tells what that left; returns whether no rows have to wait."""
+        noted = self._noted()
         done = self._commits.commit()
+        if done:  # rows of what was read by then are in the tables
+            self._committed = noted
         self._take(done)
         if time.monotonic() - self._looked >= _LAG_EVERY_S:
             self._looked = time.monotonic()
@@ -89,12 +93,21 @@ class Watched:
             with suppress(DistilwatchError):
                 write_file(self._file, self._metrics.text())
 
+    def completed(self) -> None:
+        """The run has ended as it was asked to, with everything in the outputs."""
+        self._metrics.completed()
+
     def close(self) -> None:
         """Tells what was committed last, by whomever, and leaves the brokers."""
         self._take(None)
         self.tell()
         for reader in self._readers.values():
             reader.close()
+
+    def _noted(self) -> dict[str, dict[int, int]]:
+        if self._positions is None:
+            return {}
+        return {place: noted_positions(self._positions, uri) for place, uri in self._topics.items()}
 
     def _look_at_lag(self) -> None:
         for place, uri in self._topics.items():
@@ -105,7 +118,7 @@ class Watched:
                 reader = self._readers[place]
                 partitions = reader.partitions()
                 ends, starts = reader.end_offsets(partitions), reader.first_offsets(partitions)
-                noted = noted_positions(self._positions, uri) if self._positions else {}
+                noted = self._committed.get(place, {})
                 for partition in partitions:
                     at = max(noted.get(partition, starts[partition]), starts[partition])
                     behind = ends[partition] - at

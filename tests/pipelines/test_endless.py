@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -196,9 +197,17 @@ def test_an_endless_topic_ends_in_the_same_tables_as_a_bounded_one(
     assert {name for name, _ in world.rows(NAMES)} <= {key for key, _ in alerts}
     assert all(row["cluster_id"] == key for key, row in alerts)
 
+    metrics = world.folder / "run.prom"
+    with world.settings.open("a") as settings:
+        settings.write(f"observe: {{metrics_file: {metrics}}}\n")
     fourth = started(world.detect("--for", "1 s"))
     fourth.communicate(timeout=240)
     assert fourth.returncode == 0, world.errors()
+    # It ended as it was asked to: nobody is to be paged because it commits no more.
+    [ended] = re.findall(
+        r"^distilwatch_run_completed_timestamp_seconds (.+)$", metrics.read_text(), re.M
+    )
+    assert float(ended) > 0
 
     # A message that was tried in vain, for a channel that the settings do not have.
     with closing(sqlite3.connect(world.folder / "out.duckdb.alerts")) as book, book:

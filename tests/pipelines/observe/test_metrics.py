@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from infra.local.services import KafkaBroker
 from pipelines import cli
 from pipelines.config import Config
+from pipelines.observe import watcher
 from pipelines.observe.metrics import RunMetrics, write_file
 from pipelines.observe.of_tables import table_metrics
 from pipelines.observe.watcher import Watched, served, told
@@ -92,6 +93,40 @@ def test_what_is_committed_after_the_last_look_is_told_in_the_end(tmp_path: Path
     found = samples(file.read_bytes())
     assert found["distilwatch_records_total", (("outcome", "read"),)] == 25
     assert found["distilwatch_commit_failures_total", ()] == 0
+
+
+def test_what_was_read_and_is_not_in_the_tables_is_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reader:
+        def __init__(self, _: object) -> None:
+            pass
+
+        def partitions(self) -> list[int]:
+            return [0]
+
+        def end_offsets(self, _: object) -> dict[int, int]:
+            return {0: 100}
+
+        def first_offsets(self, _: object) -> dict[int, int]:
+            return {0: 5}
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(watcher, "TopicReader", Reader)
+    monkeypatch.setattr(watcher, "_LAG_EVERY_S", 0.0)
+    topic, positions = "kafka://b:9092/requests?bounded=false", str(tmp_path / "positions")
+    metrics, file = RunMetrics("run-1", "b-1", "prism"), tmp_path / "run.prom"
+    steps = [(True, written(1, 0)), (False, written(1, 0)), (True, written(2, 0))]
+    watched = Watched(Commits(*steps), metrics, file, [topic], positions)
+    labels = (("brokers", "b:9092"), ("partition", "0"), ("topic", "requests"))
+    behind = []
+    for at in (40, 90, 100):
+        note_positions(positions, parse_kafka_uri(topic), 0, {0: at})
+        watched.commit()
+        behind.append(samples(file.read_bytes())["distilwatch_lag_records", labels])
+    assert behind == [60, 60, 0]
 
 
 def test_who_could_not_be_told_is_told_of(tmp_path: Path) -> None:
