@@ -173,6 +173,8 @@ class Desk:
         not_before = rules.channels.not_before(severity, now_ms) if wakes else now_ms
         for name in channels:
             key = f"{alert_id}/{alert.revision}/{name}"
+            if wakes:
+                book.outbox.overtake(alert_id, name, now_ms, not_before)
             book.outbox.post(key, name, message, now_ms, not_before)
         return known._replace(alert=alert), row
 

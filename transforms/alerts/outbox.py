@@ -19,6 +19,11 @@ from schemas.errors import DistilwatchError
 from transforms.alerts.book_file import BookFile, as_json
 
 _HIDDEN_AFTER = 300
+_FIRST_WAITING = (  # place of the first message of an alert and channel that waits beyond a time
+    "SELECT min(place) FROM outbox AS held WHERE held.alert_id = outbox.alert_id "
+    "AND held.channel = outbox.channel AND held.state = 'pending' AND held.attempts = 0 "
+    "AND held.not_before > ?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +99,36 @@ class Outbox:
             [key, notice["alert_id"], channel, as_json(notice), not_before, now_ms],
         )
 
+    def overtake(self, alert_id: str, channel: str, now_ms: int, not_before: int) -> None:
+        """Drops what waits for quiet hours longer than a newer message of the alert and channel,
+        and would hold it up; the newer one says all that there is to say."""
+        self._drop(
+            alert_id,
+            now_ms,
+            "overtaken before it was told",
+            f"AND channel = ? AND attempts = 0 AND place >= ({_FIRST_WAITING})",
+            [channel, not_before],
+        )
+
     def drop_unsent(self, alert_id: str, now_ms: int) -> set[str]:
-        """Drops messages of an alert that wait for quiet hours to end.
+        """Drops messages of an alert that wait for quiet hours to end; and where nothing was tried
+        before them, what is behind them, since nobody heard there of what it goes on about.
+
+        What is due already stays: it may be on its way.
 
         Returns:
           Channels that have never heard of the alert, so need not hear of its end.
         """
-        self._db.execute(
-            "UPDATE outbox SET state = 'dropped', done_ms = ?, error = 'over before it was told' "
-            "WHERE alert_id = ? AND state = 'pending' AND attempts = 0 AND not_before > ?",
-            [now_ms, alert_id, now_ms],
+        self._drop(
+            alert_id,
+            now_ms,
+            "over before it was told",
+            "AND attempts = 0 AND (not_before > ? OR ("
+            f"place >= ({_FIRST_WAITING}) AND NOT EXISTS ("
+            "SELECT 1 FROM outbox AS tried WHERE tried.alert_id = outbox.alert_id "
+            "AND tried.channel = outbox.channel AND tried.state <> 'dropped' AND ("
+            "tried.state <> 'pending' OR tried.attempts > 0 OR tried.error <> ''))))",
+            [now_ms, now_ms],
         )
         rows = self._db.execute(
             "SELECT channel FROM outbox WHERE alert_id = ? GROUP BY channel "
@@ -111,6 +136,16 @@ class Outbox:
             [alert_id],
         )
         return {channel for (channel,) in rows}
+
+    def _drop(
+        self, alert_id: str, now_ms: int, why: str, where: str, parameters: Sequence[Any]
+    ) -> None:
+        self._db.execute(
+            # All that are meant are found before the first is changed: some are by the others.
+            "UPDATE outbox SET state = 'dropped', done_ms = ?, error = ? WHERE place IN ("
+            f"SELECT place FROM outbox WHERE alert_id = ? AND state = 'pending' {where})",
+            [now_ms, why, alert_id, *parameters],
+        )
 
     def heard(self, alert_id: str) -> list[str]:
         """Channels that were told of an alert, or are to be."""

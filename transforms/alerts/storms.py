@@ -111,6 +111,9 @@ class Storms:
         routed = rules.channels.of(policy.audience, storm["severity"])
         heard = [c for c in storm["channels"] if c in rules.channels.channels]
         channels = heard if step == "resolved" else list(dict.fromkeys([*routed, *heard]))
+        if over:
+            never = self._book.outbox.drop_unsent(name, now_ms)
+            channels = [channel for channel in channels if channel not in never]
         storm |= {
             "revision": storm["revision"] + 1,
             "told": storm["size"],
@@ -136,6 +139,8 @@ class Storms:
         not_before = now_ms if over else rules.channels.not_before(storm["severity"], now_ms)
         for channel in channels:
             key = f"{name}/{storm['revision']}/{channel}"
+            if not over:
+                self._book.outbox.overtake(name, channel, now_ms, not_before)
             self._book.outbox.post(key, channel, message, now_ms, not_before)
         self._book.remember(f"of/{name}", storm)
         return [row]
