@@ -98,16 +98,27 @@ def test_the_signature_is_that_of_the_standard() -> None:
     assert verify(secret, headers, b'{"test": 2432232314}', 1_614_265_330)
 
 
-def test_pagerduty_has_one_incident_an_alert(server: Receiver) -> None:
+def _incidents(channel: PagerDuty, *notices: dict[str, Any]) -> None:
+    """Tells steps of one alert, as the sender does: the newest thread counts."""
+    thread: Any = None
+    for one in notices:
+        thread = channel.tell("k", one, thread) or thread
+
+
+def test_pagerduty_has_one_incident_an_alert_and_a_new_one_when_it_is_graver(
+    server: Receiver,
+) -> None:
     channel = PagerDuty(server.url, KEY)
-    for kind in ("opened", "raised", "acknowledged", "resolved"):
-        channel.tell("k", told(kind), None)
+    _incidents(channel, *(told(kind) for kind in ("opened", "raised", "acknowledged", "resolved")))
     events = [request.json for request in server.requests]
     assert {request.path for request in server.requests} == {"/v2/enqueue"}
-    assert [event["event_action"] for event in events] == [
-        "trigger", "trigger", "acknowledge", "resolve",
-    ]  # fmt: skip
-    assert {event["dedup_key"] for event in events} == {"a-1"}
+    assert [(event["event_action"], event["dedup_key"]) for event in events] == [
+        ("trigger", "a-1"),
+        ("trigger", "a-1/2"),
+        ("resolve", "a-1"),
+        ("acknowledge", "a-1/2"),
+        ("resolve", "a-1/2"),
+    ]
     assert [e["payload"]["severity"] for e in events[:2]] == ["warning", "critical"]
     # What PagerDuty's documentation of Events API v2 asks for.
     schema = {
@@ -132,15 +143,46 @@ def test_pagerduty_has_one_incident_an_alert(server: Receiver) -> None:
             },
         },
     }
-    for event in events[:2]:
+    for event in events[:2]:  # both that trigger
         jsonschema.Draft202012Validator(schema).validate(event)
+
+
+def test_pagerduty_wakes_people_when_the_days_of_a_watch_are_over(server: Receiver) -> None:
+    grown = told() | {"step": "updated", "revision": 2}
+    watched = told("acknowledged") | {"revision": 3}
+    ended = told() | {"step": "updated", "revision": 4}
+    channel = PagerDuty(server.url, KEY)
+    _incidents(channel, told(), grown, watched, ended, told("resolved"))
+    assert [(r.json["event_action"], r.json["dedup_key"]) for r in server.requests] == [
+        ("trigger", "a-1"),
+        ("trigger", "a-1"),  # notes it in the incident that is there
+        ("acknowledge", "a-1"),
+        ("trigger", "a-1/4"),
+        ("resolve", "a-1"),
+        ("resolve", "a-1/4"),
+    ]
+
+
+def test_pagerduty_is_told_the_same_again_after_half_of_it_failed(server: Receiver) -> None:
+    channel = PagerDuty(server.url, KEY)
+    server.script += [Answer(202), Answer(500)]
+    with pytest.raises(TryLater):
+        channel.tell("k", told("raised"), None)
+    assert channel.tell("k", told("raised"), None) == {
+        "dedup_key": "a-1/2",
+        "acknowledged": False,
+    }
+    keys = [(r.json["event_action"], r.json["dedup_key"]) for r in server.requests]
+    assert keys == [("trigger", "a-1/2"), ("resolve", "a-1")] * 2
 
 
 def test_pagerduty_says_what_the_others_say(server: Receiver) -> None:
     channel = PagerDuty(server.url, KEY)
     for notice_ in (told(), told("raised"), told() | {"namespace": "drill"}):
         channel.tell("k", notice_, None)
-    first, raised, drill = (r.json["payload"]["custom_details"] for r in server.requests)
+    first, raised, drill = (
+        r.json["payload"]["custom_details"] for r in server.requests if "payload" in r.json
+    )
     assert list(first) == ["what", "how sure", "cost", "check first", "you can"]
     said = body(told())
     assert f"How sure: {first['how sure']}" in said

@@ -46,10 +46,11 @@ class Channel(Protocol):
         Args:
           key: the same whenever this is told, so that the receiver can tell a repeat.
           notice: as `transforms.alerts.notice` makes it.
-          thread: that an earlier step of the alert began; None for none.
+          thread: that an earlier step of the alert began, the newest; None for none.
 
         Returns:
-          The thread that this began; None where there is none, or none new.
+          The thread that this began, which takes the place of the one before; None where there is
+          none, or none new.
 
         Raises:
           TryLater, Refused.

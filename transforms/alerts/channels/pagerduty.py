@@ -1,7 +1,13 @@
-"""PagerDuty, Events API v2: one incident for each alert, by its `dedup_key`."""
+"""PagerDuty, Events API v2: one incident at a time for each alert, by its `dedup_key`.
+
+What comes under the key of an incident that is there notifies nobody, and of one that somebody has
+acknowledged neither. So what people must be woken by anew, an alert that became graver, and one
+that is in hand no more, is an incident of its own, and the one before it is resolved.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -16,7 +22,10 @@ _LONGEST_SUMMARY = 1_024
 
 
 class PagerDuty:
-    """See the module. A repeat changes nothing: the incident of the key is there already."""
+    """See the module. A repeat changes nothing: the incident of the key is there already.
+
+    An alert's thread is the `dedup_key` of its newest incident, and whether we acknowledged it.
+    """
 
     def __init__(self, url: str, routing_key: str, limits: httpx.Timeout = LIMITS) -> None:
         """Args:
@@ -29,13 +38,17 @@ class PagerDuty:
 
     def tell(self, key: str, notice: Notice, thread: Thread | None) -> Thread | None:
         """As `Channel.tell`."""
-        event: dict[str, Any] = {
-            "routing_key": self._routing_key,
-            "event_action": _action(notice),
-            "dedup_key": notice["alert_id"],
-        }
-        if event["event_action"] == "trigger":
-            event |= {
+        so_far = thread or {}
+        before = str(so_far.get("dedup_key", notice["alert_id"]))
+        action = _action(notice)
+        anew = notice["step"] == "raised" or (
+            action == "trigger" and notice["state"] == "open" and so_far.get("acknowledged", False)
+        )
+        # The same at every try, since the step is.
+        incident = f"{notice['alert_id']}/{notice['revision']}" if anew else before
+        more: dict[str, Any] = {}
+        if action == "trigger":
+            more = {
                 "client": "distilwatch",
                 "payload": {
                     "summary": str(notice["title"])[:_LONGEST_SUMMARY],
@@ -49,8 +62,21 @@ class PagerDuty:
                 },
                 "links": [{"href": href, "text": text} for text, href in links(notice)],
             }
-        post(self._url, orjson.dumps(event), {}, "PagerDuty", self._limits)
+        self._post(action, incident, more)
+        if anew:
+            self._post("resolve", before)
+        if anew or action == "acknowledge":
+            return {"dedup_key": incident, "acknowledged": action == "acknowledge"}
         return None
+
+    def _post(self, action: str, incident: str, more: Mapping[str, Any] | None = None) -> None:
+        event = {
+            "routing_key": self._routing_key,
+            "event_action": action,
+            "dedup_key": incident,
+            **(more or {}),
+        }
+        post(self._url, orjson.dumps(event), {}, "PagerDuty", self._limits)
 
 
 def _details(notice: Notice) -> dict[str, Any]:
