@@ -17,7 +17,7 @@ from pipelines.newest import newest_clusters
 from pipelines.oncall import book_path, now_ms, on_call, waiting_line
 from schemas.errors import DistilwatchError
 from transforms.alerts.book import Book
-from transforms.alerts.outbox import Message
+from transforms.alerts.outbox import Message, Replayed
 
 _TRY_S = 20.0
 _EVERY_S = 5.0
@@ -105,8 +105,8 @@ def messages(output: str, config: Config, states: Sequence[str]) -> list[Message
         return book.outbox.messages(states)
 
 
-def replay_dead(output: str, config: Config, keys: Sequence[str]) -> int:
-    """Lets dead messages wait again, all where no keys are given; returns how many.
+def replay_dead(output: str, config: Config, keys: Sequence[str]) -> Replayed:
+    """Lets dead messages wait again, all where no keys are given; see `Outbox.replay`.
 
     Raises:
       DistilwatchError: nothing was ever told, or a key is not of a dead message.

@@ -127,7 +127,7 @@ class HousePages:
         with Book(path) as book:
             dead = book.outbox.counts().get("dead", 0)
             with self.triage.noted(request, "messages tried again", messages=dead):
-                book.outbox.replay([], now_of(()))
+                book.outbox.replay([], now_of(()))  # drops what was overtaken
         return RedirectResponse("/messages", 303)
 
     def show_runbook(self, request: Request) -> Response:

@@ -74,6 +74,18 @@ class Message(NamedTuple):
     error: str
 
 
+class Replayed(NamedTuple):
+    """What became of dead messages that were to be tried again.
+
+    Attributes:
+      again: wait now.
+      overtaken: were dropped, since what came later says all, or that it is over.
+    """
+
+    again: int
+    overtaken: int
+
+
 class Outbox:
     """See the module; `Book` has one.
 
@@ -249,8 +261,9 @@ class Outbox:
             )  # fmt: skip
         return dead
 
-    def replay(self, keys: Sequence[str], now_ms: int) -> int:
-        """Tries dead messages again, all of them where none are named; returns how many.
+    def replay(self, keys: Sequence[str], now_ms: int) -> Replayed:
+        """Tries dead messages again, all of them where none are named; but drops those that a later
+        message of their alert and channel has overtaken: one that was sent, or says that it is over.
 
         Raises:
           DistilwatchError: a key is not of a dead message; nothing is tried again then.
@@ -268,13 +281,24 @@ class Outbox:
                     "KEYS",
                     "`distilwatch alerts outbox list --state dead` shows them, in brackets",
                 )
-            cursor = self._db.execute(
-                "UPDATE outbox SET state = 'pending', attempts = 0, not_before = ?, done_ms = NULL "
-                "WHERE state = 'dead' AND (json_array_length(?) = 0 OR key IN "
-                "(SELECT value FROM json_each(?)))",
-                [now_ms, names, names],
+            meant = "state = 'dead' AND (json_array_length(?) = 0 OR key IN " + (
+                "(SELECT value FROM json_each(?)))"
             )
-        return cursor.rowcount
+            overtaken = self._db.execute(
+                "UPDATE outbox SET state = 'dropped', done_ms = ?, error = 'overtaken' "
+                f"WHERE place IN (SELECT place FROM outbox WHERE {meant} AND EXISTS ("
+                "SELECT 1 FROM outbox AS later WHERE later.alert_id = outbox.alert_id "
+                "AND later.channel = outbox.channel AND later.place > outbox.place AND ("
+                "later.state = 'sent' OR (later.state <> 'dropped' "
+                "AND json_extract(later.notice, '$.step') = 'resolved'))))",
+                [now_ms, names, names],
+            ).rowcount
+            again = self._db.execute(
+                "UPDATE outbox SET state = 'pending', attempts = 0, not_before = ?, done_ms = NULL "
+                f"WHERE {meant}",
+                [now_ms, names, names],
+            ).rowcount
+        return Replayed(again, overtaken)
 
     def thread(self, alert_id: str, channel: str) -> dict[str, Any] | None:
         """The thread in which a channel tells of an alert."""

@@ -87,7 +87,8 @@ def list_(output: str, config_path: Path | None, state: tuple[str, ...], as_json
 def replay(keys: tuple[str, ...], output: str, config_path: Path | None, as_json: bool) -> None:
     """Try messages again that could not be sent: those of KEYS, or all.
 
-    They wait then, and go with the next `distilwatch alerts send`, or with a running `detect`.
+    What a later message of the same alert and channel has overtaken, because it was sent, or says
+    that the alert is over, is dropped instead. The others wait then, and go with the next `distilwatch alerts send`, or with a running `detect`.
 
     \b
     Example:
@@ -98,9 +99,16 @@ def replay(keys: tuple[str, ...], output: str, config_path: Path | None, as_json
     from pipelines.telling import replay_dead
 
     with Console(as_json) as console:
-        count = replay_dead(output, load_config(config_path), keys)
+        count, over = replay_dead(output, load_config(config_path), keys)
+        lines = [
+            f"{count:,} {'message waits' if count == 1 else 'messages wait'} to be sent again."
+        ]
+        if over:
+            lines.append(
+                f"{over:,} {'was' if over == 1 else 'were'} dropped: what was told later says all."
+            )
         console.result(
-            {"replayed": count},
-            [f"{count:,} {'message waits' if count == 1 else 'messages wait'} to be sent again."],
+            {"replayed": count, "overtaken": over},
+            lines,
             then=[f"distilwatch alerts send --output {output}"] if count else [],
         )

@@ -64,9 +64,43 @@ def test_a_message_waits_longer_each_time_and_dies_at_the_limit(
         "(WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n LIMIT 1000) "
         "SELECT value FROM n)"
     )
-    assert desk.book.outbox.replay([dead.key], desk.now) == 1
+    assert desk.book.outbox.replay([dead.key], desk.now) == (1, 0)
     channel.script.clear()
     assert sending.send_due().sent == 1
+
+
+def _die(desk: Office, *works: bool) -> None:
+    """Lets messages be sent, or die."""
+    script = Script(*(None if fine else Refused("no") for fine in works))
+    sender(desk, script)[0].send_due()
+
+
+def test_what_was_overtaken_is_not_told_when_dead_messages_are_tried_again(
+    office: Callable[..., Office],
+) -> None:
+    desk = office()
+    desk.look(cluster(), cluster("c-2"), cluster("c-3"), cluster("c-4"))
+    _die(desk, False, False, False, False)
+    desk.look(cluster(revision=20, status="resolved"))
+    _die(desk, True)  # the end was heard
+    desk.look(cluster("c-2", 20, account_count=9), cluster("c-3", 20, status="resolved"))
+    _die(desk, True, False)  # c-2's growth was heard; of c-3 nothing
+    assert desk.book.outbox.counts() == {"dead": 5, "sent": 2}
+    assert desk.book.outbox.replay([], desk.now) == (2, 3)
+    left = [(m.notice["cluster_id"], m.notice["step"]) for m in desk.book.outbox.due(desk.now)]
+    assert left == [("c-4", "opened"), ("c-3", "resolved")]
+    assert {m.error for m in desk.book.outbox.messages(["dropped"])} == {"overtaken"}
+
+
+def test_of_several_dead_messages_of_an_alert_that_lives_all_are_told(
+    office: Callable[..., Office],
+) -> None:
+    desk = office()
+    desk.look(cluster())
+    _die(desk, False)
+    desk.look(cluster(revision=20, account_count=9))
+    _die(desk, False)
+    assert desk.book.outbox.replay([], desk.now) == (2, 0)
 
 
 def test_retry_after_is_kept_to_and_a_refusal_is_for_good(office: Callable[..., Office]) -> None:
