@@ -47,13 +47,14 @@ def decide_cluster(
     """
     tables, at_ms = tables_of(output), int(time.time() * 1000)
     cluster, accounts = tables.cluster_of(cluster_id)
-    others = [tables.cluster_of(other)[0]["cluster_id"] for other in merge_with]
+    merged = [tables.cluster_of(other) for other in merge_with]
     until_ms = None if until is None else until_of(until, at_ms)
     if until_ms is None and decision in HOLDS_DAYS:
         until_ms = at_ms + HOLDS_DAYS[decision] * DAY_MS
     made = decide(
         cluster, accounts, decision, by=by or user_here(), why=why, at_ms=at_ms,
-        until_ms=until_ms, split_accounts=split_accounts, merge_with=others, source=source,
+        until_ms=until_ms, split_accounts=split_accounts,
+        merge_with=[row["cluster_id"] for row, _ in merged], source=source, merged=merged,
     )  # fmt: skip
     return tables.decisions.append(made)[0]
 

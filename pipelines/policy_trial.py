@@ -16,7 +16,7 @@ from transforms.alerts.allowlist import Allowlist
 from transforms.alerts.decision_store import DispositionStore
 from transforms.alerts.desk import observe
 from transforms.alerts.dispositions import Disposition, holding
-from transforms.alerts.life import Alert, Observation, advance
+from transforms.alerts.life import LIVE, Alert, Observation, advance
 from transforms.alerts.paging import Growth, Policies, Policy
 from transforms.alerts.standing import GrowthRule, Standings
 from transforms.alerts.wording import dollars
@@ -198,7 +198,10 @@ def replay(
     @lru_cache(maxsize=_SPANS)
     def standings(span: int) -> Standings:
         at_ms = changes[span - 1] if span else 0
-        return Standings(holding(said, at_ms), allowlist, growth, at_ms)
+        return Standings(holding(said, at_ms), allowlist, growth, at_ms, alive)
+
+    def alive(cluster_id: str) -> bool:
+        return cluster_id in alerts and alerts[cluster_id].state in LIVE
 
     alerts: dict[str, Alert] = {}
     fired: dict[str, Fired] = {}

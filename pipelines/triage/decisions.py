@@ -107,6 +107,7 @@ def decision_of(cluster: Cluster, draft: Draft, person: Person, queue: Queue) ->
         split_accounts=draft.accounts if draft.decision == "split" else (),
         merge_with=others,
         source=SOURCE,
+        merged=[queue.held(other) for other in others],
     )
 
 

@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import duckdb
 
@@ -152,6 +153,19 @@ class Queue:
         ).fetchall()  # fmt: skip
         names = [row[0] for row in found]
         return names[:1] if names and names[0] == begin else names
+
+    def held(self, cluster_id: str) -> tuple[dict[str, Any], list[str]]:
+        """Severity and exposure of a cluster, and its accounts."""
+        tables = self._tables.cursor()
+        found = tables.execute(
+            "SELECT severity, exposure_usd FROM queue WHERE cluster_id = ?", [cluster_id]
+        ).fetchone()
+        names = tables.execute(
+            "SELECT account_id FROM members WHERE cluster_id = ?", [cluster_id]
+        ).fetchall()
+        severity, exposure_usd = found or (None, None)
+        row = {"cluster_id": cluster_id, "severity": severity, "exposure_usd": exposure_usd}
+        return row, [name for (name,) in names]
 
 
 def now_of(decisions: Sequence[Disposition]) -> int:

@@ -66,15 +66,19 @@ def standings(
       at_ms: milliseconds UTC.
     """
     held = holding(decisions, at_ms)
-    rules = Standings(held, quiet.allowlist, quiet.growth, at_ms)
+    alive: set[str] = set()  # what a cluster is told with comes before it
+    rules = Standings(held, quiet.allowlist, quiet.growth, at_ms, alive.__contains__)
     found = []
-    for news, accounts in _meant(tables, held, quiet.allowlist):
+    meant = list(_meant(tables, held, quiet.allowlist))
+    for news, accounts in sorted(meant, key=lambda one: bool(rules.told_with(one[0].cluster_id))):
         said = rules.of(news, accounts)
+        if news.flagged and not said.quiet:
+            alive.add(news.cluster_id)
         if said.quiet or said.seen:
             found.append(Stands(news.cluster_id, _STATE_OF[said.decision], said.why))
         elif said.why:
             found.append(Stands(news.cluster_id, "open", said.why))
-    return found
+    return sorted(found)
 
 
 def _meant(
@@ -82,7 +86,8 @@ def _meant(
 ) -> Iterator[tuple[Observation, list[str]]]:
     """Clusters that something may have been said of, and their accounts."""
     names = {row.cluster_id for row in held if row.decision in VERDICTS}
-    names |= {name for row in held for name in row.merged_clusters}
+    names |= {name for row in held if row.decision == "merge" for name in row.merged_clusters}
+    names |= {row.cluster_id for row in held if row.decision == "merge"}
     names |= {name for entry in allowlist.allow for name in entry.clusters}
     accounts = {a for row in held if row.decision in VERDICTS for a in row.accounts}
     patterns = {pattern for entry in allowlist.allow for pattern in entry.accounts}
@@ -96,14 +101,15 @@ def _meant(
              SELECT name AS cluster_id FROM said_of
              UNION SELECT cluster_id FROM members SEMI JOIN whose_of ON account_id = name
              UNION SELECT cluster_id FROM members JOIN like_of ON account_id GLOB name)
-           SELECT q.cluster_id, q.severity, coalesce(q.exposure_usd, 0.0),
+           SELECT q.cluster_id, q.status NOT IN ('resolved', 'dismissed'), q.severity,
+             coalesce(q.exposure_usd, 0.0),
              coalesce(list(m.account_id) FILTER (m.account_id IS NOT NULL), [])
            FROM queue AS q SEMI JOIN meant USING (cluster_id)
              LEFT JOIN members AS m USING (cluster_id)
            GROUP BY ALL ORDER BY q.cluster_id"""
     )
-    for cluster_id, severity, exposure_usd, own in result.fetchall():
+    for cluster_id, flagged, severity, exposure_usd, own in result.fetchall():
         seen = Observation(
-            cluster_id, 0, 0, True, cluster_severity=severity, exposure_usd=exposure_usd
+            cluster_id, 0, 0, flagged, cluster_severity=severity, exposure_usd=exposure_usd
         )
         yield seen, own

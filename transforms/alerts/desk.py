@@ -14,7 +14,7 @@ from typing import Any
 from transforms.alerts.allowlist import Allowlist
 from transforms.alerts.book import Book, Known
 from transforms.alerts.dispositions import Disposition
-from transforms.alerts.life import Alert, Observation, Step, advance
+from transforms.alerts.life import LIVE, Alert, Observation, Step, advance
 from transforms.alerts.notice import about, notice
 from transforms.alerts.paging import Growth, Policies, Policy
 from transforms.alerts.policy import SEVERITIES
@@ -86,14 +86,27 @@ class Desk:
         """
         now_ms = self._clock_ms()
         news = self._news(clusters)
-        standings = Standings(decisions, self._rules.allowlist, self._rules.growth, now_ms)
+        known: dict[str, Known] = {}
+        standings = Standings(
+            decisions,
+            self._rules.allowlist,
+            self._rules.growth,
+            now_ms,
+            alive=lambda name: name in known and known[name].alert.state in LIVE,
+        )
         said = _digest(decisions, self._rules.allowlist, now_ms)
         with self._book.writing():
             everything = self._book.fact("decisions") != said
-            known = self._book.known(None if everything else news)
+            # What is told with one that is new may have to be told by itself from now on.
+            along = standings.told_with_these(news)
+            others = {standings.told_with(name) for name in news} - {""}
+            known |= self._book.known(None if everything else {*news, *along, *others})
             storms = Storms(self._book, self._rules, now_ms)
             made: list[dict[str, Any]] = []
-            for name in _gravest_first(news, known if everything else {}):
+            looked_at = known if everything else {n: known[n] for n in along if n in known}
+            names = _gravest_first(news, looked_at)
+            names.sort(key=lambda name: bool(standings.told_with(name)))  # it hangs on the other
+            for name in names:
                 before = known.get(name)
                 after, step = self._advance(before, news.get(name), accounts, standings, now_ms)
                 if step is not None:
@@ -101,6 +114,7 @@ class Desk:
                     made.append(row)
                 if after != before:
                     self._book.keep(name, after)
+                known[name] = after
             made += storms.tell()
             self._book.remember("decisions", said)
         return made

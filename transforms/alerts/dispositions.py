@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from schemas.errors import DistilwatchError
+from transforms.alerts.policy import SEVERITIES
 
 VERDICTS = ("confirm", "dismiss", "permitted", "watch")
 """Decisions of which a cluster has one at a time; the newest holds."""
@@ -41,10 +42,11 @@ class Disposition:
       valid_until: milliseconds UTC, from which it holds no more; None: it holds for ever.
       disposition_id: the same for a decision and its withdrawal.
       revision: 1 as it was made, 2 its withdrawal.
-      accounts: that the cluster held then, sorted.
+      accounts: that the cluster held then, sorted; of a merge, those of all its clusters.
       split_accounts: of a split, those of them that do not belong with the rest.
       merged_clusters: of a merge, clusters that are the same campaign as this one.
-      cluster_revision, severity, exposure_usd: of the cluster then.
+      cluster_revision, severity, exposure_usd: of the cluster then; of a merge, the gravest
+        severity and the largest exposure of its clusters.
       source: where it was decided.
     """
 
@@ -97,6 +99,7 @@ def decide(
     split_accounts: Iterable[str] = (),
     merge_with: Iterable[str] = (),
     source: str = "",
+    merged: Iterable[tuple[Mapping[str, Any], Iterable[str]]] = (),
 ) -> Disposition:
     """A new decision, after looking whether it makes sense.
 
@@ -109,6 +112,8 @@ def decide(
       split_accounts: of a split; some of `accounts`, and not all.
       merge_with: of a merge; ids of other clusters.
       source: where it was decided.
+      merged: of a merge, the rows of the other clusters, and their accounts, as `cluster` and
+        `accounts`; without, these never outgrow the decision.
 
     Raises:
       DistilwatchError: naming what is wrong with it.
@@ -148,10 +153,17 @@ def decide(
             place,
             "name the clusters that are the same campaign",
         )
-    revision, exposure = cluster.get("revision"), cluster.get("exposure_usd")
+    revision, severity = cluster.get("revision"), cluster.get("severity")
+    exposure = cluster.get("exposure_usd")
+    for row, own in merged:
+        held = tuple(sorted({*held, *own}))
+        grave = [one for one in (severity, row.get("severity")) if one is not None]
+        severity = max(grave, key=SEVERITIES.index, default=None)
+        usd = [one for one in (exposure, row.get("exposure_usd")) if one is not None]
+        exposure = max(usd, default=None)
     return Disposition(
         name, decision, by.strip(), at_ms, why.strip(), until_ms, f"d-{uuid.uuid4().hex[:16]}", 1,
-        held, apart, others, None if revision is None else int(revision), cluster.get("severity"),
+        held, apart, others, None if revision is None else int(revision), severity,
         None if exposure is None else float(exposure), source,
     )  # fmt: skip
 

@@ -15,8 +15,11 @@ from typing import Any, Literal, NamedTuple
 
 from transforms.alerts.paging import Growth
 from transforms.alerts.policy import SEVERITIES
+from transforms.alerts.wording import dollars
 
 State = Literal["none", "open", "acknowledged", "resolved"]
+LIVE: tuple[State, ...] = ("open", "acknowledged")
+"""States of an alert that is not over."""
 StepKind = Literal["opened", "raised", "updated", "acknowledged", "resolved"]
 
 
@@ -152,7 +155,7 @@ def advance(
 def _moves(
     alert: Alert, said: Standing, growth: Growth, now_ms: int
 ) -> Iterator[tuple[StepKind, str, Alert]]:
-    news, live = alert.observation, alert.state in ("open", "acknowledged")
+    news, live = alert.observation, alert.state in LIVE
     if not news.flagged or not news.policy or said.quiet:
         if live:
             yield "resolved", _why_over(news, said), _next(alert, "resolved", seen_by="")
@@ -185,6 +188,8 @@ def _moves(
         or news.exposure_usd >= growth.exposure * max(alert.told_exposure, 1.0)
     ):
         why = f"grown from {alert.told_accounts:,} accounts to {news.account_count:,}"
+        if news.account_count < growth.accounts * max(alert.told_accounts, 1):
+            why = f"grown from {dollars(alert.told_exposure)} to {dollars(news.exposure_usd)}"
         yield "updated", why, _next(alert, alert.state, **told)
 
 

@@ -2,12 +2,12 @@
 
 A decision is on a cluster's id, and on its accounts: a re-run that names the cluster otherwise
 finds it again by those. Quiet has an end: the decision runs out, or the cluster grows by a good
-part beyond what was looked at.
+part beyond what was looked at; of a cluster that is told with another, when the other's alert ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from transforms.alerts.allowlist import Allowlist
@@ -59,6 +59,7 @@ class Standings:
       allowlist: entries, run out or not.
       growth: when quiet ends.
       now_ms: milliseconds UTC.
+      alive: whether the alert of a cluster lives, by its id; by default all do.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class Standings:
         allowlist: Allowlist,
         growth: GrowthRule,
         now_ms: int,
+        alive: Callable[[str], bool] = lambda cluster_id: True,
     ) -> None:
+        self._alive = alive
         self._allowlist = allowlist
         self._growth = growth
         self._now_ms = now_ms
@@ -99,13 +102,18 @@ class Standings:
             until = f"{entry.expires:%Y-%m-%d}"
             why = f"allowed as {entry.name} by {entry.owner} until {until}: {entry.reason}"
             return Standing(quiet=True, why=why)
-        merge = self._merged.get(news.cluster_id)
-        if merge is not None:
-            why = f"told with {merge.cluster_id}, as {merge.decided_by} decided"
-            return Standing(True, why=why, disposition_id=merge.disposition_id, decision="merge")
+        told_with = self.told_with(news.cluster_id)
+        merge_over = ""
+        if told_with:
+            merge = self._merged[news.cluster_id]
+            merge_over = self._merge_over(merge, told_with, held, news)
+            if not merge_over:
+                why = f"told with {told_with}, as {merge.decided_by} decided"
+                name = merge.disposition_id
+                return Standing(True, why=why, disposition_id=name, decision="merge")
         decision = self._by_cluster.get(news.cluster_id) or self._by_accounts(held)
         if decision is None:
-            return NOTHING_SAID
+            return Standing(why=merge_over) if merge_over else NOTHING_SAID
         why = f"{_PAST[decision.decision]} by {decision.decided_by}: {decision.reason}"
         verdict, name = decision.decision, decision.disposition_id
         if verdict in QUIETING:
@@ -114,6 +122,33 @@ class Standings:
                 return Standing(why=f"{_PAST[verdict]} before, but {outgrown}")
             return Standing(True, why=why, disposition_id=name, decision=verdict)
         return Standing(False, True, verdict == "watch", why, name, verdict)
+
+    def told_with(self, cluster_id: str) -> str:
+        """The cluster that another is told with, as people decided; "" for none."""
+        path = [cluster_id]
+        while (merge := self._merged.get(path[-1])) is not None:
+            if merge.cluster_id in path:  # each is told with the next: the first by name speaks
+                first = min(path[path.index(merge.cluster_id) :])
+                return "" if first == cluster_id else first
+            path.append(merge.cluster_id)
+        return "" if path[-1] == cluster_id else path[-1]
+
+    def told_with_these(self, cluster_ids: Iterable[str]) -> set[str]:
+        """All clusters that are told with some others."""
+        wanted = set(cluster_ids)
+        return {name for name in self._merged if self.told_with(name) in wanted}
+
+    def _merge_over(
+        self, merge: Disposition, told_with: str, held: frozenset[str], news: Observation
+    ) -> str:
+        """Why a cluster is told with another no more; "" while it is."""
+        if not self._alive(told_with):
+            return f"merged with {told_with} before, but nobody is told of that one now"
+        # What an older version wrote down knows the accounts of the first of its clusters only.
+        if held and held.isdisjoint(merge.accounts):
+            return ""
+        outgrown = self._growth.outgrown(merge, held, news)
+        return f"merged with {told_with} before, but {outgrown}" if outgrown else ""
 
     def _by_accounts(self, held: frozenset[str]) -> Disposition | None:
         """The newest decision on a cluster that most of these accounts were in."""

@@ -115,6 +115,13 @@ def test_what_was_merged_is_looked_at_once(tables: Path, worst: str) -> None:
     assert other not in open_names(queue)
     assert [r.cluster_id for r in queue.page(QueueFilter("merged"), 9).rows] == [other]
     assert f"Told with {worst}" in client_of(tables).get(f"/case/{other}").text
+    # What it is told with is told no more, so it is looked at by itself.
+    dismiss(tables, worst)
+    stands = queue_of(tables).stands(other)
+    assert (stands.state, stands.why) == (
+        "open",
+        f"merged with {worst} before, but nobody is told of that one now",
+    )
 
 
 def test_what_the_allowlist_permits_is_not_waiting_until_its_day(tables: Path, worst: str) -> None:

@@ -19,11 +19,13 @@ from tests.support.desk import (
 )
 from transforms.alerts.allowlist import Allowed, Allowlist
 from transforms.alerts.desk import Desk
-from transforms.alerts.dispositions import decide
+from transforms.alerts.dispositions import Disposition, decide
 from transforms.alerts.notice import body
 from transforms.alerts.outbox import Message
 from transforms.alerts.restore import restored
 from transforms.alerts.standing import GrowthRule
+
+TWO = ACCOUNTS | {"c-2": ["b1", "b2", "b3"]}
 
 
 def test_one_alert_a_cluster_and_none_twice_after_a_restart(office: Callable[..., Office]) -> None:
@@ -105,6 +107,96 @@ def test_of_a_merge_one_alert_is_left(office: Callable[..., Office]) -> None:
         merge_with=["c-2"],
     )  # fmt: skip
     assert desk.look(said=[said]) == ["resolved c-2"]
+
+
+def _merged(*, known: bool = True) -> Disposition:
+    other = (cluster("c-2", exposure_usd=40.0), TWO["c-2"])
+    return decide(
+        cluster(), TWO["c-1"], "merge", by="ann", why="one crew", at_ms=NOON, merge_with=["c-2"],
+        merged=[other] if known else [],
+    )  # fmt: skip
+
+
+def test_a_merge_knows_what_all_its_clusters_were() -> None:
+    said = _merged()
+    assert said.accounts == ("a1", "a2", "a3", "a4", "b1", "b2", "b3")
+    assert (said.severity, said.exposure_usd) == ("medium", 40.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "new", "wanted"),
+    [
+        ({}, 0, ""),
+        ({"exposure_usd": 900.0}, 0, ""),
+        ({}, 3, ""),  # of seven that were looked at
+        ({}, 4, "4 accounts are new since the decision of ann"),
+        ({"severity": "critical"}, 0, "medium when ann decided, critical now"),
+        ({"exposure_usd": 1_040.0}, 0, "$40 when ann decided, $1,040 now"),
+    ],
+)
+def test_a_cluster_that_was_merged_can_outgrow_that(
+    office: Callable[..., Office], change: Row, new: int, wanted: str
+) -> None:
+    desk = office()
+    desk.look(cluster(), cluster("c-2"), accounts=TWO)
+    said = [_merged()]
+    assert desk.look(said=said, accounts=TWO) == ["resolved c-2"]
+    held = {"c-2": [*TWO["c-2"], *(f"n{i}" for i in range(new))]}
+    made = desk.look(cluster("c-2", 20, **change), said=said, accounts=held)
+    assert made == (["opened c-2"] if wanted else [])
+    if wanted:
+        told = desk.book.outbox.messages()[0].notice
+        assert told["reason"] == f"merged with c-1 before, but {wanted}"
+
+
+def test_a_merge_of_an_older_version_holds_while_the_other_alert_lives(
+    office: Callable[..., Office],
+) -> None:
+    desk = office()
+    desk.look(cluster(), cluster("c-2"), accounts=TWO)
+    said = [_merged(known=False)]
+    assert desk.look(said=said, accounts=TWO) == ["resolved c-2"]
+    news = cluster("c-2", 20, severity="critical")
+    assert desk.look(news, said=said, accounts=TWO) == []
+    assert desk.look(cluster(revision=20, status="resolved"), said=said) == [
+        "resolved c-1",
+        "opened c-2",
+    ]
+
+
+def test_a_merge_ends_with_the_alert_that_tells_of_it(office: Callable[..., Office]) -> None:
+    desk = office()
+    desk.look(cluster(), cluster("c-2"), accounts=TWO)
+    merged = _merged()
+    assert desk.look(said=[merged], accounts=TWO) == ["resolved c-2"]
+    gone = cluster(revision=20, status="resolved")
+    assert desk.look(gone, said=[merged]) == ["resolved c-1", "opened c-2"]
+    told = desk.book.outbox.messages()[0].notice
+    assert told["reason"] == "merged with c-1 before, but nobody is told of that one now"
+    assert desk.look(gone, said=[merged]) == []
+    # It is one again, once that alerts anew.
+    again = cluster(revision=30)
+    assert desk.look(again, said=[merged], accounts=TWO) == ["opened c-1", "resolved c-2"]
+    benign = decide(
+        cluster(), TWO["c-1"], "dismiss", by="bob", why="ours", at_ms=NOON + 1, until_ms=NOON + DAY
+    )
+    desk.now += 2 * HOUR  # no storm
+    assert desk.look(said=[merged, benign]) == ["resolved c-1", "opened c-2"]
+
+
+def test_of_merges_in_a_row_and_in_a_ring_one_alert_is_left(office: Callable[..., Office]) -> None:
+    def told(first: str, then: str) -> Disposition:
+        return decide(
+            cluster(first), [], "merge", by="ann", why="one crew", at_ms=NOON, merge_with=[then]
+        )
+
+    desk = office()
+    row = [told("c-1", "c-2"), told("c-2", "c-3")]
+    desk.look(*(cluster(f"c-{i}") for i in (1, 2, 3)))
+    assert desk.look(said=row) == ["resolved c-2", "resolved c-3"]
+    ring = [*row, told("c-3", "c-1")]
+    assert desk.look(said=ring) == []
+    assert desk.look(cluster("c-2", 20), cluster("c-3", 20), said=ring) == []
 
 
 def test_a_book_that_was_lost_is_made_again_from_the_table(

@@ -92,6 +92,15 @@ def test_a_cluster_that_comes_back_gets_another_alert() -> None:
     assert (again.episode, again.revision) == (2, 1)
 
 
+def test_growth_is_told_as_what_has_grown() -> None:
+    def why(**more: Any) -> str:
+        return live((seen(exposure_usd=12.0), N), (seen(2, **more), N))[1][-1].reason
+
+    assert why(exposure_usd=40.0) == "grown from $12 to $40"
+    assert why(account_count=9, exposure_usd=12.0) == "grown from 4 accounts to 9"
+    assert why(account_count=9, exposure_usd=40.0) == "grown from 4 accounts to 9"
+
+
 def test_an_end_says_why() -> None:
     assert live((seen(), N), (seen(), DISMISSED))[1][-1].reason == "dismissed by ann: a test"
     gone = seen(2, flagged=False, merged_into="c-2")
