@@ -152,6 +152,9 @@ def storm_notice(
         else f"a storm of {size:,} more alerts by policy {policy.name}, told together"
     )
     title = f"{title[:1].upper()}{title[1:]}"
+    cost = costs(usd, None, None, over=True)
+    if usd:  # what they take afterwards nobody adds up
+        cost = f"{cost.rstrip('.')}, as they were opened."
     return {
         "alert_id": storm_id,
         "revision": revision,
@@ -165,7 +168,7 @@ def storm_notice(
         "what": "" if over else _STORM,
         "unusual": [],
         "sure": "",
-        "cost": costs(usd, None, None, over=True),
+        "cost": cost,
         "check": [] if over else list(policy.check),
         "case_url": case_url.format(**names) if case_url else "",
         "runbook_url": runbook_url.format(**names) if runbook_url else "",

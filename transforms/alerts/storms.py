@@ -59,10 +59,14 @@ class Storms:
         today = book.opened_since(policy.name, now_ms - _DAY_MS)
         if soon < policy.budget.storm_alerts and today < policy.budget.alerts_per_day:
             return ""
+        if today >= policy.budget.alerts_per_day:
+            window_ms = _DAY_MS  # till there is room again, which may be so long
         severity = step.alert.observation.severity
         name = book.fact(f"storm/{policy.name}")
         storm = self._state(name) if name else None
-        if storm is None or not storm["live"] or now_ms - storm["joined"] > window_ms:
+        lasts_ms = max(window_ms, storm.get("lasts_ms", 0)) if storm else window_ms
+        if storm is None or not storm["live"] or now_ms - storm["joined"] > lasts_ms:
+            lasts_ms = window_ms
             text = f"{self._rules.namespace}\x1f{policy.name}\x1f{now_ms}"
             name = f"s-{blake2b(text.encode(), digest_size=8).hexdigest()}"
             storm = {
@@ -81,6 +85,7 @@ class Storms:
             "size": storm["size"] + 1,
             "live": storm["live"] + 1,
             "joined": now_ms,
+            "lasts_ms": lasts_ms,
             "severity": max(storm["severity"], severity, key=SEVERITIES.index),
             "usd": storm.get("usd", 0.0) + step.alert.observation.exposure_usd,
         }

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from tests.support.desk import (
     HOUR,
+    MINUTE,
+    POLICY,
     Office,
     cluster,
 )
 from transforms.alerts.notice import body
+from transforms.alerts.paging import Budget, Policies
 from transforms.alerts.restore import restored
 
 
@@ -36,7 +40,7 @@ def test_a_storm_is_one_message_that_is_told_again_when_it_doubles(
         "More than 4 in 60 minutes.",
         "So many at once are more often our fault than an attack. Look first whether something "
         "changed at our end: a new bundle, settings, a new region.",
-        "Cost: answers worth $228 at list price.",
+        "Cost: answers worth $228 at list price, as they were opened.",
         "Check first:",
     ]
     assert any(line.startswith("You can: begin at the top of the queue") for line in body(told))
@@ -53,6 +57,25 @@ def test_a_storm_is_one_message_that_is_told_again_when_it_doubles(
     desk.now += 2 * HOUR
     assert desk.look(cluster("c-50")) == ["opened c-50"]
     assert desk.book.outbox.messages()[0].notice["cluster_id"] == "c-50"
+
+
+def test_what_is_beyond_the_budget_of_a_day_is_one_storm(office: Callable[..., Office]) -> None:
+    policy = POLICY.model_copy(update={"budget": Budget(alerts_per_day=2)})
+    desk = office()
+    desk.rules = replace(desk.rules, policies=Policies(policies=(policy,)))
+    for i in range(9):  # further apart than storm_minutes
+        desk.look(cluster(f"c-{i:02}"))
+        desk.now += HOUR + MINUTE
+    titles = [m.notice["title"] for m in reversed(desk.book.outbox.messages())]
+    assert [title for title in titles if "storm" in title] == [
+        "Medium: a storm of 1 more alerts by policy campaign, told together",
+        "Growing (medium): a storm of 2 more alerts by policy campaign, told together",
+        "Growing (medium): a storm of 4 more alerts by policy campaign, told together",
+    ]
+    # When the day has room again, alerts are told by themselves.
+    desk.now += 16 * HOUR
+    desk.look(cluster("c-20"))
+    assert desk.book.outbox.messages()[0].notice["cluster_id"] == "c-20"
 
 
 def test_the_gravest_are_told_by_themselves(office: Callable[..., Office]) -> None:
