@@ -15,7 +15,7 @@ from schemas.errors import DistilwatchError
 from transforms.alerts.allowlist import Allowlist
 from transforms.alerts.decision_store import DispositionStore
 from transforms.alerts.desk import observe
-from transforms.alerts.dispositions import Disposition, holding
+from transforms.alerts.dispositions import Disposition, holding, newest_verdicts
 from transforms.alerts.life import LIVE, Alert, Observation, advance
 from transforms.alerts.paging import Growth, Policies, Policy
 from transforms.alerts.standing import GrowthRule, Standings
@@ -205,7 +205,8 @@ def replay(
 
     alerts: dict[str, Alert] = {}
     fired: dict[str, Fired] = {}
-    now_of = {row.cluster_id: row.decision for row in holding(said, 1 << 62)}
+    # What people said in the end, run out or not.
+    now_of = {row.cluster_id: row.decision for row in newest_verdicts(said)}
     for row in clusters:
         seen = observe(row, policies)
         at_ms = int(row["last_seen"])

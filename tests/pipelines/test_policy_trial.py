@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipelines import policy_trial
-from pipelines.policy_trial import replay
+from pipelines.policy_trial import Trial, replay
 from tests.support.desk import ACCOUNTS, DAY, NOON, POLICY, cluster
 from transforms.alerts.allowlist import Allowed, Allowlist
 from transforms.alerts.dispositions import Disposition, decide
@@ -53,6 +53,25 @@ def test_an_entry_of_the_allowlist_holds_until_its_day() -> None:
         expires=datetime.fromtimestamp((NOON + 2 * DAY) / 1000, UTC), accounts=("a*",),
     )  # fmt: skip
     assert fired([], Allowlist(allow=(entry,))) == [(2, 1)]
+
+
+def test_what_people_decided_counts_when_it_has_run_out_too() -> None:
+    rows = [cluster(f"c-{n}", last_seen=NOON) for n in range(4)]
+    said = [
+        decide(row, ["a"], decision, by="ann", why="x", at_ms=NOON + n * DAY,
+               until_ms=None if decision == "confirm" else NOON + 9 * DAY)
+        for row in rows[:3]
+        for n, decision in (
+            (1, "confirm"), (2, "watch"), (3, "confirm" if row is rows[0] else "dismiss"),
+        )
+    ]  # fmt: skip
+    said.append(said[-1].withdrawn("bob", "no", NOON + 4 * DAY))
+    found = replay(rows, {}, POLICIES, said, Allowlist(), GrowthRule())
+    assert {alert.cluster_id: alert.verdict for alert in found} == {
+        "c-0": "confirm", "c-1": "dismiss", "c-2": "watch", "c-3": "",
+    }  # fmt: skip
+    lines = Trial(30, 4, found, found, POLICY).lines()
+    assert "Of those that people decided about, 1 of 3 were right." in lines
 
 
 def test_no_more_than_a_few_states_of_what_was_said_are_held(

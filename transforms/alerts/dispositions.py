@@ -173,15 +173,7 @@ def holding(rows: Iterable[Disposition], at_ms: int) -> list[Disposition]:
     the newest of each cluster. One that has run out brings none before it back; one that was taken
     back does, because it should never have been. The order of rows does not matter.
     """
-    newest: dict[str, Disposition] = {}
-    for row in rows:
-        name = row.name
-        if row.decided_at <= at_ms and (name not in newest or row.revision > newest[name].revision):
-            newest[name] = row
-    kept = sorted(
-        (row for row in newest.values() if row.decision != WITHDRAW),
-        key=lambda row: (row.decided_at, row.name),
-    )
+    kept = _not_withdrawn(row for row in rows if row.decided_at <= at_ms)
     last = {row.cluster_id: row for row in kept if row.decision in VERDICTS}
     return [
         row
@@ -189,6 +181,25 @@ def holding(rows: Iterable[Disposition], at_ms: int) -> list[Disposition]:
         if row.holds_at(at_ms)
         and (row.decision in REGROUPINGS or last[row.cluster_id].name == row.name)
     ]
+
+
+def newest_verdicts(rows: Iterable[Disposition]) -> list[Disposition]:
+    """Of each cluster the newest verdict that was not taken back, run out or not; oldest first."""
+    kept = (row for row in _not_withdrawn(rows) if row.decision in VERDICTS)
+    return list({row.cluster_id: row for row in kept}.values())
+
+
+def _not_withdrawn(rows: Iterable[Disposition]) -> list[Disposition]:
+    """Decisions that were not taken back, oldest first."""
+    newest: dict[str, Disposition] = {}
+    for row in rows:
+        name = row.name
+        if name not in newest or row.revision > newest[name].revision:
+            newest[name] = row
+    return sorted(
+        (row for row in newest.values() if row.decision != WITHDRAW),
+        key=lambda row: (row.decided_at, row.name),
+    )
 
 
 def disposition_of(row: Mapping[str, Any]) -> Disposition:
