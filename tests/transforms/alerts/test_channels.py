@@ -305,6 +305,18 @@ def test_secrets_come_from_the_environment_or_a_file(
             "f": {"kind": "kafka", "uri": "kafka://h:1/t"},
         }}
     )  # fmt: skip
+    (tmp_path / "ca.pem").write_text("no certificate")
+    for mail_or_topic, wrong in (
+        ({"kind": "kafka", "uri": "kafka://h:1/t?sasl_plain_password_env=NOT_SET"}, "NOT_SET"),
+        ({"kind": "kafka", "uri": "kafka://h:1/t?sasl_plain_password_file=/none"}, "/none"),
+        ({"kind": "email", "host": "x", "from": "a@b.c", "to": ["d@e.f"],
+          "ca_file": str(tmp_path / "none.pem")}, "no certificates to trust"),
+        ({"kind": "email", "host": "x", "from": "a@b.c", "to": ["d@e.f"],
+          "ca_file": str(tmp_path / "ca.pem")}, "no certificates to trust"),
+    ):  # fmt: skip
+        broken = Channels.model_validate({"channels": {"x": mail_or_topic}})
+        with pytest.raises(DistilwatchError, match=wrong):
+            open_channel(broken.channels["x"])
     assert [type(open_channel(c)).__name__ for c in settings.channels.values()] == [
         "Webhook", "PagerDuty", "SlackWebhook", "SlackBot", "Mail", "Topic",
     ]  # fmt: skip

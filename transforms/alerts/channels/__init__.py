@@ -61,7 +61,7 @@ def open_channel(settings: AnyChannel) -> Channel:
     """A channel of its settings.
 
     Raises:
-      DistilwatchError: a secret is not where the settings say.
+      DistilwatchError: a secret, or a file, is not where the settings say.
     """
     if isinstance(settings, WebhookChannel):
         from transforms.alerts.channels.webhook import Webhook
@@ -82,10 +82,25 @@ def open_channel(settings: AnyChannel) -> Channel:
         from transforms.alerts.channels.mail import Mail
 
         password = secret_of(settings.password) if settings.password else ""
+        if settings.ca_file is not None:
+            _check_certificates(settings.ca_file)
         return Mail(settings, password)
     from transforms.alerts.channels.topic import Topic
+    from transforms.ingest.kafka_uri import parse_kafka_uri
 
+    parse_kafka_uri(settings.uri).client_options()  # its secrets are there
     return Topic(settings.uri)
+
+
+def _check_certificates(ca_file: str) -> None:
+    import ssl
+
+    try:
+        ssl.create_default_context(cafile=ca_file)
+    except OSError:  # of ssl's own as well
+        raise DistilwatchError(
+            "there are no certificates to trust", f"file {ca_file}", "put them there, as PEM"
+        ) from None
 
 
 def secret_of(secret: Secret) -> str:
