@@ -120,7 +120,11 @@ class AlertsConfig(Section):
         "first local output, as out.duckdb.alerts",
     )
     attempts: int = Field(
-        12, description="how often a message is tried before it is dead", ge=1, le=1_000
+        210,
+        description="how often a message is tried before it is dead; with waits of up to 15 "
+        "minutes 210 last a day at least, and two days at most",
+        ge=1,
+        le=1_000,
     )
     reopen: ReopenConfig = Field(
         default_factory=ReopenConfig,

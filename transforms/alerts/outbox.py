@@ -32,12 +32,12 @@ class Backoff:
 
     Attributes:
       first_ms, most_ms: the wait doubles from the first to the longest.
-      limit: attempts, after which a message is dead.
+      limit: attempts, after which a message is dead; by default an outage of a day is outlived.
     """
 
     first_ms: int = 2_000
     most_ms: int = 900_000
-    limit: int = 12
+    limit: int = 210
 
     def wait_ms(self, attempts: int, asked_ms: int, draw: float) -> int:
         """The wait after some attempts.
@@ -262,8 +262,9 @@ class Outbox:
         return dead
 
     def replay(self, keys: Sequence[str], now_ms: int) -> Replayed:
-        """Tries dead messages again, all of them where none are named; but drops those that a later
-        message of their alert and channel has overtaken: one that was sent, or says that it is over.
+        """Tries dead messages again, all of them where none are named; but drops those that a
+        later message of their alert and channel has overtaken: one that was sent, or says that it
+        is over.
 
         Raises:
           DistilwatchError: a key is not of a dead message; nothing is tried again then.

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.settings import AlertsConfig
 from schemas.errors import DistilwatchError
 from tests.support.desk import (
+    HOUR,
     Office,
     Script,
     cluster,
@@ -101,6 +103,16 @@ def test_of_several_dead_messages_of_an_alert_that_lives_all_are_told(
     desk.look(cluster(revision=20, account_count=9))
     _die(desk, False)
     assert desk.book.outbox.replay([], desk.now) == (2, 0)
+
+
+def test_an_outage_of_a_day_is_outlived() -> None:
+    backoff = Backoff()
+    assert backoff.limit == AlertsConfig().attempts
+    hours = [
+        sum(backoff.wait_ms(n, 0, draw) for n in range(1, backoff.limit)) / HOUR
+        for draw in (0.0, 1.0)
+    ]
+    assert [round(h) for h in hours] == [25, 50]
 
 
 def test_retry_after_is_kept_to_and_a_refusal_is_for_good(office: Callable[..., Office]) -> None:
