@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -23,6 +24,19 @@ class Allowed(Part):
     accounts: tuple[str, ...] = ()
     clusters: tuple[str, ...] = ()
     least_share: float = Field(0.8, gt=0, le=1, description="of a cluster's accounts, listed here")
+
+    @field_validator("expires", mode="before")
+    @classmethod
+    def _to_its_end(cls, value: Any) -> Any:
+        """A day holds to its end, as it does for a decision."""
+        day = value if type(value) is date else None
+        if isinstance(value, str):
+            with suppress(ValueError):
+                day = date.fromisoformat(value.strip())
+        if day is None:
+            return value
+        start = datetime.combine(day, datetime.min.time(), UTC)
+        return start + timedelta(days=1) if day < date.max else datetime.max.replace(tzinfo=UTC)
 
     @field_validator("expires")
     @classmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from transforms.alerts.allowlist import Allowlist
 from transforms.alerts.dispositions import QUIETING, VERDICTS, Disposition
@@ -99,7 +100,8 @@ class Standings:
         held = frozenset(accounts)
         entry = self._allowlist.entry_for(news.cluster_id, held, self._now_ms)
         if entry is not None:
-            until = f"{entry.expires:%Y-%m-%d}"
+            last = entry.expires - timedelta(milliseconds=1)  # a day holds to its end
+            until = f"{last:%Y-%m-%d}"
             why = f"allowed as {entry.name} by {entry.owner} until {until}: {entry.reason}"
             return Standing(quiet=True, why=why)
         told_with = self.told_with(news.cluster_id)

@@ -8,7 +8,12 @@ from pipelines.commands import options
 
 _AS = ("confirm", "dismiss", "permitted", "watch", "split", "merge")
 _by = click.option("--by", metavar="NAME", help="Who decides; by default the user of this machine.")
-_why = click.option("--why", required=True, metavar="TEXT", help="Why, in a few words; for ever.")
+_why = click.option(
+    "--why",
+    required=True,
+    metavar="TEXT",
+    help="Why, in a few words; for ever. It is sent to the channels: name no customer.",
+)
 
 
 @click.command(short_help="Say what a cluster is.")

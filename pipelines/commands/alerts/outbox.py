@@ -88,7 +88,8 @@ def replay(keys: tuple[str, ...], output: str, config_path: Path | None, as_json
     """Try messages again that could not be sent: those of KEYS, or all.
 
     What a later message of the same alert and channel has overtaken, because it was sent, or says
-    that the alert is over, is dropped instead. The others wait then, and go with the next `distilwatch alerts send`, or with a running `detect`.
+    that the alert is over, is dropped instead. The others wait then, and go with the next
+    `distilwatch alerts send`, or with a running `detect`.
 
     \b
     Example:
@@ -100,9 +101,8 @@ def replay(keys: tuple[str, ...], output: str, config_path: Path | None, as_json
 
     with Console(as_json) as console:
         count, over = replay_dead(output, load_config(config_path), keys)
-        lines = [
-            f"{count:,} {'message waits' if count == 1 else 'messages wait'} to be sent again."
-        ]
+        waits = "message waits" if count == 1 else "messages wait"
+        lines = [f"{count:,} {waits} to be sent again."]
         if over:
             lines.append(
                 f"{over:,} {'was' if over == 1 else 'were'} dropped: what was told later says all."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from transforms.alerts.desk import Desk
 from transforms.alerts.dispositions import Disposition, decide
 from transforms.alerts.notice import body
 from transforms.alerts.outbox import Message
+from transforms.alerts.part import read_part
 from transforms.alerts.restore import restored
 from transforms.alerts.standing import GrowthRule
 
@@ -107,6 +109,39 @@ def test_of_a_merge_one_alert_is_left(office: Callable[..., Office]) -> None:
         merge_with=["c-2"],
     )  # fmt: skip
     assert desk.look(said=[said]) == ["resolved c-2"]
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted"),
+    [
+        ("2026-06-01", "2026-06-02T00:00"),  # a day holds to its end
+        ("'2026-06-01'", "2026-06-02T00:00"),
+        ("2026-06-01T18:00:00", "2026-06-01T18:00"),
+        ("'2026-06-01T18:00:00+02:00'", "2026-06-01T16:00"),
+        ("9999-12-31", "9999-12-31T23:59"),
+    ],
+)
+def test_an_entry_holds_to_the_end_of_its_day(tmp_path: Path, written: str, wanted: str) -> None:
+    (tmp_path / "allow.yaml").write_text(
+        "allow:\n  - {name: nile, kind: contract, owner: legal, reason: contract 17, "
+        f"clusters: [c-1], expires: {written}}}\n"
+    )
+    [entry] = read_part(tmp_path / "allow.yaml", Allowlist).allow
+    assert f"{entry.expires.astimezone(UTC):%Y-%m-%dT%H:%M}" == wanted
+
+
+def test_why_a_cluster_is_allowed_names_the_last_day(office: Callable[..., Office]) -> None:
+    entry = Allowed.model_validate(
+        {"name": "nile", "kind": "contract", "owner": "legal", "reason": "contract 17",
+         "expires": "2026-06-05", "clusters": ["c-1"]}
+    )  # fmt: skip
+    desk = office()
+    desk.look(cluster())
+    desk.rules = replace(desk.rules, allowlist=Allowlist(allow=(entry,)))
+    assert desk.look() == ["resolved c-1"]
+    assert desk.book.outbox.messages()[0].notice["reason"] == (
+        "allowed as nile by legal until 2026-06-05: contract 17"
+    )
 
 
 def _merged(*, known: bool = True) -> Disposition:
