@@ -14,7 +14,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 
-from pipelines import interrupts, numerical_threads
+from pipelines import interrupts, log_form, numerical_threads
 
 OK, UNEXPECTED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
@@ -39,9 +39,14 @@ def _interrupted(error: BaseException) -> bool:
     return any(isinstance(cause, KeyboardInterrupt) for cause in _chain(error))
 
 
-def _say(as_json: bool, kind: str, message: str) -> None:
+def _say(as_json: bool, kind: str, message: str, **more: str) -> None:
     if as_json:
         print(json.dumps({"error": {"kind": kind, "message": message}}), flush=True)
+        return
+    if log_form.is_json():
+        from pipelines.observe.logs import line
+
+        print(line("error", message, kind=kind, **more), file=sys.stderr, flush=True)
         return
     from schemas.errors import printable
 
@@ -58,6 +63,7 @@ def run(args: Sequence[str]) -> int:
     """
     own = list(args[: args.index("--")] if "--" in args else args)
     as_json = "--json" in own
+    log_form.log_in("text")  # until the settings are read
     try:
         return _run(args, as_json)
     except BrokenPipeError:
@@ -112,12 +118,18 @@ def _failed(error: Exception, as_json: bool) -> int:
         if ours is not None:
             _say(as_json, "mistake", plain(str(ours)))
             return MISTAKE
+    what = f"unexpected failure: {type(error).__name__}: {error}"
+    if log_form.is_json():
+        where = "".join(traceback.format_exception(error))
+        _say(False, "unexpected", what, traceback=where)
+        if as_json:
+            _say(True, "unexpected", what)
+        return UNEXPECTED
     traceback.print_exception(error)
     _say(
         as_json,
         "unexpected",
-        f"unexpected failure: {type(error).__name__}: {error}\n"
-        "  The lines above say where. Please report them, with `distilwatch --version`.",
+        f"{what}\n  The lines above say where. Please report them, with `distilwatch --version`.",
     )
     return UNEXPECTED
 

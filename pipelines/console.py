@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from pipelines import log_form
 from pipelines.interrupts import raise_swallowed
 from schemas.errors import DistilwatchError, printable
 
@@ -56,7 +57,8 @@ class Console:
 
     def log_as(self, form: str) -> None:
         """Says everything from now on as lines of text, or with "json" as one object each; what
-        libraries log, too."""
+        libraries log, too, and the error that ends the command."""
+        log_form.log_in(form)
         if form == "json":
             from pipelines.observe.logs import log_as_json
 

@@ -1,4 +1,4 @@
-"""The form in which a command says things on standard error: text, or JSON, as its settings want it.
+"""The form of what a command says on standard error: text, or JSON, as its settings want it.
 
 It is remembered here, because what ends a command is said outside of it (`pipelines.cli`). Nothing
 is imported: this is there before anything else is.

@@ -191,10 +191,12 @@ def detect(
 
     past = from_ms is not None or to_ms is not None
     with Console(as_json) as console:
-        console.step("Check settings, inputs, bundle and outputs")
         look = preflight.Preflight()
         given = options.settings(input_format, flink_master)
         config = look.check(lambda: load_config(config_path, given))
+        if config is not None:
+            console.log_as(config.observe.log_format)
+        console.step("Check settings, inputs, bundle and outputs")
         for uri in inputs:
             look.check(partial(preflight.check_input, uri, endless=True, far=runner == "dataflow"))
         look.check(lambda: preflight.check_bundle(bundle))
@@ -224,7 +226,6 @@ def detect(
             look.check(lambda: check_command(config, inputs, outputs, for_ms, beam_args))
         look.finish()
         assert config is not None  # finish() would have raised
-        console.log_as(config.observe.log_format)
         for cost in costs or ():
             console.note(cost.line())
         for uri in inputs:

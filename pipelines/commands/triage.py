@@ -60,16 +60,18 @@ def triage(
         raise click.UsageError("Missing option '--output'.", context)
 
     from pipelines.config import load_config
+    from pipelines.console import Console
     from pipelines.triage.server import serve
 
-    config = load_config(config_path)
+    config, console = load_config(config_path), Console(plain=True)
+    console.log_as(config.observe.log_format)
 
     def ready(address: str, log: Path) -> None:
         click.echo(f"Triage is at {address}\nWho did what is noted in {log}")
         if config.triage.sign_in == "local":
             click.echo("Whoever is on this machine is admin there. Ctrl-C ends it.")
 
-    serve(output, config, host, port, ready, lambda text: click.echo(text, err=True))
+    serve(output, config, host, port, ready, console.warn)
 
 
 @triage.command()

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
+from uvicorn.config import LOGGING_CONFIG
 
+from pipelines import log_form
 from pipelines.config import Config
 from pipelines.live_rules import LiveRules
 from pipelines.observe.traces import traced
@@ -59,6 +61,8 @@ def serve(
         uvicorn.Server(
             uvicorn.Config(
                 app,
+                # Its own form is text; without, what it logs goes the way of all libraries.
+                log_config=None if log_form.is_json() else LOGGING_CONFIG,
                 log_level="warning",
                 # Who speaks to us decides whether a header is believed; nobody may rewrite that.
                 proxy_headers=False,

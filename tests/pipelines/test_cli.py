@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -267,6 +268,56 @@ def test_unexpected_failures_say_where_and_exit_1(
     assert code == 1
     assert "Traceback" in err
     assert "unexpected failure: RuntimeError: boom" in err
+
+
+@pytest.fixture
+def in_json(tmp_path: Path) -> Iterator[Path]:
+    """Settings that ask for logs in JSON; what they change is as before afterwards."""
+    path = tmp_path / "settings.yaml"
+    path.write_text("observe: {log_format: json}\n", encoding="utf-8")
+    before = logging.getLogger().handlers[:]
+    yield path
+    logging.getLogger().handlers[:] = before
+
+
+def _detect(folder: Path) -> list[str]:
+    return [
+        "detect", "--input", f"{folder}/none.jsonl", "--bundle", f"{folder}/none", "--output",
+        f"duckdb:///{folder}/out.duckdb",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["detect", "send", "triage"])
+def test_the_error_that_ends_a_command_is_json_where_logs_are(
+    command: str, in_json: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    none = ["--output", f"duckdb:///{tmp_path}/none.duckdb"]
+    args = {"detect": _detect(tmp_path), "send": ["alerts", "send", *none],
+            "triage": ["triage", *none, "--port", "0"]}  # fmt: skip
+    code, out, err = _run(capsys, *args[command], "--config", str(in_json))
+    assert (code, out) == (2, "")
+    said = [json.loads(line) for line in err.splitlines()]
+    assert said[-1]["level"] == "error"
+    assert said[-1]["kind"] == "mistake"
+    assert "none" in said[-1]["message"]
+    # The next command of this process has settings of its own.
+    assert "error: " in _run(capsys, *args[command])[2]
+
+
+def test_an_unexpected_failure_is_one_object_where_logs_are_json(
+    in_json: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("pipelines.telling.tell", fail)
+    args = ["alerts", "send", "--output", f"duckdb:///{tmp_path}/x", "--config", str(in_json)]
+    code, _, err = _run(capsys, *args)
+    assert code == 1
+    said = json.loads(err.splitlines()[-1])
+    assert said["message"] == "unexpected failure: RuntimeError: boom"
+    assert "in fail" in said["traceback"]
 
 
 def test_our_errors_are_found_inside_what_a_runner_wraps(

@@ -38,6 +38,7 @@ def send(output: str, config_path: Path | None, watch: bool, as_json: bool) -> i
 
     with Console(as_json) as console, traced(console.warn):
         config = load_config(config_path)
+        console.log_as(config.observe.log_format)
         console.step("Look at the tables, and send what waits")
         told = (tell_until_stopped if watch else tell)(output, config, console)
         then = [f"distilwatch alerts outbox list --state dead --output {output}"]
