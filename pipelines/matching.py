@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from pipelines.sealing import own_sealer
-from pipelines.sharing.tables import tables_at
+from pipelines.sharing.tables import accounts_now, tables_at
 from schemas.errors import DistilwatchError
 from transforms.file_lock import alone_with
 from transforms.scoring.signing import home
@@ -31,12 +31,23 @@ TOKEN = "DISTILWATCH_MATCH_TOKEN"
 
 
 def accounts_of(
-    tables: str | None, clusters: Sequence[str], accounts: Path | None
+    tables: str | None,
+    clusters: Sequence[str],
+    accounts: Path | None,
+    suspects: bool = False,
 ) -> frozenset[str]:
     """Accounts of clusters in the tables, and those listed in a file.
 
+    Of a cluster those of its newest revision, without who was taken out of it.
+
+    Args:
+      tables: URI of what `detect` wrote.
+      clusters: ids.
+      accounts: file of ids, one a line.
+      suspects: also of clusters that nobody has confirmed.
+
     Raises:
-      DistilwatchError: when a cluster or file is not there.
+      DistilwatchError: when a cluster or file is not there, or a cluster is not confirmed.
     """
     found: set[str] = set()
     if accounts is not None:
@@ -53,12 +64,9 @@ def accounts_of(
                 "--cluster",
                 "add --tables duckdb:///…, or bigquery://…",
             )
-        there = tables_at(tables, folder_will_do=True)
+        there = tables_at(tables, folder_will_do=suspects)  # which keeps no decisions
         for name in clusters:
-            members = there.members(name)
-            if not members:
-                raise DistilwatchError(f"there is no cluster {name}", tables, "give the whole id")
-            found.update(members)
+            found.update(accounts_now(there, name, suspects))
     return frozenset(found - {""})
 
 

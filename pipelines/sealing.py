@@ -102,7 +102,7 @@ class _Together(beam.CombineFn):  # type: ignore[misc]
 
 def seal(
     inputs: Sequence[str], accounts: Iterable[str], out: Path, config: Config,
-    beam_args: Sequence[str] = (),
+    beam_args: Sequence[str] = (), suspects: bool = False,
 ) -> int:  # fmt: skip
     """Seals the identifiers of accounts into a file; returns how many the file has then.
 
@@ -111,6 +111,7 @@ def seal(
       accounts: whose identifiers.
       out: file, added to.
       config: settings.
+      suspects: nobody has confirmed whose they are; peers may not find what is in the file then.
 
     Raises:
       DistilwatchError: when there are no accounts, or input or file cannot be used.
@@ -125,12 +126,12 @@ def seal(
     ingest = config.ingest
     pseudonymise = Pseudonymiser(load_key(ingest.hmac_key_env, ingest.hmac_key_file, home()))
     sealer = own_sealer()
-    write_sealed(out, (), sealer)  # what cannot be written is told before all is read
+    write_sealed(out, (), sealer, suspects)  # what cannot be written is told before all is read
     to_element: Any = SealIdentifiers(chosen, sealer, pseudonymise)
     with embedded_pipeline("direct", beam_args) as pipeline:
         _ = (
             read_events(pipeline, inputs, to_element, Reading(ingest.batch_records))
             | "Together" >> beam.CombineGlobally(_Together())
-            | "Write" >> beam.Map(lambda found: write_sealed(out, found, sealer))
+            | "Write" >> beam.Map(lambda found: write_sealed(out, found, sealer, suspects))
         )
     return write_sealed(out, (), sealer)

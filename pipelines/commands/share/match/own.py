@@ -30,7 +30,12 @@ from pipelines.commands.share.match import shared
     "clusters",
     multiple=True,
     metavar="ID",
-    help="Seal what this cluster's accounts used. Repeat for several.",
+    help="Seal what this cluster's accounts used, which somebody has confirmed. Repeat for several.",
+)
+@click.option(
+    "--suspects",
+    is_flag=True,
+    help="Also of clusters that nobody has confirmed, to ask others; not to let them find it.",
 )
 @click.option(
     "--accounts",
@@ -45,6 +50,7 @@ def seal(
     out: Path,
     tables: str | None,
     clusters: tuple[str, ...],
+    suspects: bool,
     accounts: Path | None,
     config_path: Path | None,
     as_json: bool,
@@ -63,14 +69,16 @@ def seal(
 
     with Console(as_json) as console:
         config = load_config(config_path)
-        chosen = accounts_of(tables, clusters, accounts)
+        chosen = accounts_of(tables, clusters, accounts, suspects)
         console.step("Read the requests of these accounts")
-        count = run(list(inputs), chosen, out, config)
+        count = run(list(inputs), chosen, out, config, suspects=suspects)
         console.result(
             {"accounts": len(chosen), "sealed": count},
             [f"{count:,} identifiers are in the file."],
             [str(out)],
-            [f"distilwatch share match confirm --sealed {out} --state FILE"],
+            [f"distilwatch share match query --sealed {out} …"]
+            if suspects
+            else [f"distilwatch share match confirm --sealed {out} --state FILE"],
         )
 
 
@@ -88,11 +96,18 @@ def confirm(sealed: Path, state: Path, withdraw: bool, as_json: bool) -> None:
     """
     from pipelines.console import Console
     from pipelines.sealing import own_sealer
+    from schemas.errors import DistilwatchError
     from transforms.sharing.private.ledger import Ledger
-    from transforms.sharing.private.sealed import read_sealed
+    from transforms.sharing.private.sealed import holds_suspects, read_sealed
 
     with Console(as_json) as console:
         sealer = own_sealer()
+        if not withdraw and holds_suspects(sealed, sealer):
+            raise DistilwatchError(
+                "it has identifiers of clusters that nobody has confirmed",
+                str(sealed),
+                "seal what is confirmed into a file of its own, without --suspects",
+            )
         found, ledger = read_sealed(sealed, sealer), Ledger(state)
         ledger.bind(sealer.mark)
         if withdraw:
