@@ -30,7 +30,8 @@ from pipelines.commands.share.match import shared
     "clusters",
     multiple=True,
     metavar="ID",
-    help="Seal what this cluster's accounts used, which somebody has confirmed. Repeat for several.",
+    help="Seal what the accounts of this cluster used, which somebody has confirmed. Repeat for "
+    "several.",
 )
 @click.option(
     "--suspects",
