@@ -10,9 +10,9 @@ import orjson
 from pipelines.sharing.policy import Policy
 from pipelines.sharing.store import ShareStore
 from pipelines.sharing.tables import tables_at
-from schemas.errors import DistilwatchError
+from schemas.errors import DistilwatchError, printable
 from transforms.sharing.indicators import MAX_TEXT, Indicator, newest
-from transforms.sharing.receive import TOO_EARLY, Received, Refusal, receive
+from transforms.sharing.receive import TOO_EARLY, TOO_LARGE, Received, Refusal, receive
 
 _MOST_LOGGED = 200  # refusals of one poll, and as many of what others say
 _MOST_ABOUT = 20  # objects that one of those is about
@@ -68,12 +68,15 @@ def poll(
     tables = tables_at(output, new_will_do=True)
     place, feed = policy.feed(feed_name)
     begun = cursor = store.cursor(feed_name, place.url, output)
-    more = False
     if file is None:
-        objects, cursor, more = taxii.poll(place, "" if again else cursor)
+        objects, cursor, more, too_large = taxii.poll(place, "" if again else cursor)
     else:
-        objects = read_bundle(file)
+        objects, more, too_large = read_bundle(file), False, ()
     received = receive(objects, feed, store.now_ms())
+    received.refused += [
+        Refusal(printable(name[:100]), TOO_LARGE, printable(why)) for name, why in too_large
+    ]
+    count = len(objects) + len(too_large)
     waits = file is None and any(refusal.reason == TOO_EARLY for refusal in received.refused)
     before = newest(tables.indicators("received"))
     after = newest([*before.values(), *received.indicators])
@@ -86,7 +89,7 @@ def poll(
         feed=feed_name,
         where=str(file) if file is not None else place.url,
         output=output,
-        objects=len(objects),
+        objects=count,
         changed=[one.indicator_id for one in changed],
         said=[
             {
@@ -102,7 +105,7 @@ def poll(
         added_after=begun if waits else cursor,
         policy=policy.digest,
     )  # fmt: skip
-    return PollResult(len(objects), received, changed, waits, more)
+    return PollResult(count, received, changed, waits, more)
 
 
 def _short(said: object) -> object:

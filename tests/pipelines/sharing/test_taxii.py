@@ -212,6 +212,35 @@ def test_an_older_version_that_is_sent_again_changes_nothing(labs: tuple[Lab, La
     assert all(one.revoked for one in b.shared.indicators("received"))
 
 
+def test_a_later_version_by_a_stranger_hides_nothing(labs: tuple[Lab, Lab]) -> None:
+    """Who may write to the collection may use the ids of others, and servers show the latest."""
+    a, b = labs
+    add_cluster(a)
+    made = outbound.propose(a.policy, a.store, a.output, CLUSTER, "forum", "ana").proposal
+    assert made is not None
+    signoff.approve(a.policy, a.store, made.name, made.digest, "ben")
+    signoff.publish(a.policy, a.store, made.name, "ben")
+    objects = json.loads(a.store.read(made.digest))["objects"]
+    forged = [
+        o | {"modified": "2026-09-21T15:20:00.500Z", "revoked": True}
+        for o in objects
+        if o["type"] == "indicator"
+    ]
+    assert all(o["modified"] > genuine["modified"] for o in forged
+               for genuine in objects if genuine["id"] == o["id"])  # fmt: skip
+    taxii.publish(place(section_url(a)), forged)
+    got = inbound.poll(b.policy, b.store, "forum", b.output)
+    assert inbound.reasons(got.received.refused)["bad_signature"] == 3
+    assert len(got.changed) == 3
+    assert not any(one.revoked for one in b.shared.indicators("received"))
+
+
+def section_url(lab: Lab) -> str:
+    taxii_settings = lab.policy.recipient("forum").taxii
+    assert taxii_settings is not None
+    return taxii_settings.url.rstrip("/").rpartition("/")[0]
+
+
 def test_what_others_say_does_not_fill_the_log(
     labs: tuple[Lab, Lab], monkeypatch: pytest.MonkeyPatch
 ) -> None:
