@@ -72,15 +72,26 @@ def seal(
         config = load_config(config_path)
         chosen = accounts_of(tables, clusters, accounts, suspects)
         console.step("Read the requests of these accounts")
-        count = run(list(inputs), chosen, out, config, suspects=suspects)
+        done = run(list(inputs), chosen, out, config, suspects=suspects)
+        lines = [
+            f"{done.sealed:,} identifiers are in the file.",
+            f"{done.accounts:,} of {len(chosen):,} accounts have requests in the input.",
+        ]
+        if done.unread:
+            lines.append(
+                f"{done.unread:,} records could not be read; `distilwatch detect` says why."
+            )
         console.result(
-            {"accounts": len(chosen), "sealed": count},
-            [f"{count:,} identifiers are in the file."],
+            {
+                "accounts": len(chosen), "seen": done.accounts, "sealed": done.sealed,
+                "unread": done.unread,
+            },
+            lines,
             [str(out)],
             [f"distilwatch share match query --sealed {out} …"]
             if suspects
             else [f"distilwatch share match confirm --sealed {out} --state FILE"],
-        )
+        )  # fmt: skip
 
 
 @click.command()
