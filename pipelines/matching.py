@@ -11,6 +11,8 @@ from pathlib import Path
 
 import httpx
 
+from pipelines.config import Config
+from pipelines.quarantine import first_state, renewed, source_of
 from pipelines.sealing import own_sealer
 from pipelines.sharing.tables import accounts_now, tables_at
 from schemas.errors import DistilwatchError
@@ -24,7 +26,7 @@ from transforms.sharing.private.peer import HttpPeer
 from transforms.sharing.private.sealed import read_sealed
 from transforms.sharing.private.server import MatchOptions, MatchServer
 from transforms.sharing.private.service import match_app
-from transforms.sharing.watch.listing import LIVE, Watched, change_watch_list
+from transforms.sharing.watch.listing import Watched, WatchList, change_watch_list
 
 MATCH = "match--"
 TOKEN = "DISTILWATCH_MATCH_TOKEN"
@@ -136,8 +138,12 @@ def ask(
     ca: str | None = None,
     cert: str | None = None,
     least_batch: int = 256,
+    config: Config | None = None,
 ) -> Matches:
     """Asks another lab, and adds what it has confirmed to a watch list.
+
+    A match is live at once where `config` says so of the lab; without, it is in quarantine until it
+    was tried.
 
     The key that the other lab has used is remembered for its epoch, so that it cannot use another.
 
@@ -163,7 +169,8 @@ def ask(
         found = find_matches(peer, kind, identifiers, sealer, _pinned(pins, url), least_batch)
         _pin(pins, url, found.epoch, found.public_key)
     if listed is not None:
-        _add(listed, found, kind, source, confidence, valid_ms)
+        state = first_state(source_of(config, source) if config is not None else None)
+        _add(listed, found, kind, source, confidence, valid_ms, state)
     return found
 
 
@@ -209,14 +216,25 @@ def _pin(path: Path, url: str, epoch: int, key: bytes) -> None:
 
 
 def _add(
-    path: Path, found: Matches, kind: str, source: str, confidence: float, valid_ms: int
+    path: Path,
+    found: Matches,
+    kind: str,
+    source: str,
+    confidence: float,
+    valid_ms: int,
+    state: str,
 ) -> None:
     now_ms = time.time_ns() // 1_000_000
     matched = [
         Watched(
             f"{MATCH}{source}-{one.kind}-{one.local}", KINDS[kind].name.lower(), one.local, source,
-            confidence, now_ms, now_ms + valid_ms, LIVE,
+            confidence, now_ms, now_ms + valid_ms, state,
         )
         for one in found.found
     ]  # fmt: skip
-    change_watch_list(path, lambda before: [*before.watched, *matched])
+
+    def added(before: WatchList) -> list[Watched]:
+        known = {one.indicator_id: one for one in before.watched}
+        return [*before.watched, *(renewed(one, known.get(one.indicator_id)) for one in matched)]
+
+    change_watch_list(path, added)
