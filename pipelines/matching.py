@@ -115,6 +115,12 @@ def serve(
             f"--host {host}",
             "add --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy that has them",
         )
+    if tls_cert is None and (tls_key is not None or client_ca is not None):
+        raise DistilwatchError(
+            "without its certificate the server would have no TLS at all",
+            "--client-ca" if tls_key is None else "--tls-key",
+            "add --tls-cert, or leave both out",
+        )
     sealer, ledger = own_sealer(), Ledger(state)
     ledger.bind(sealer.mark)
     server = MatchServer(ledger, sealer, options)
@@ -166,12 +172,53 @@ def ask(
     with httpx.Client(verify=context) as client:
         peer = HttpPeer(url, name, token, client)
         pins = home() / "match-pins.json"
-        found = find_matches(peer, kind, identifiers, sealer, _pinned(pins, url), least_batch)
+        asked = home() / "match-asked.json"
+        begun = f"{kind} {sealed.absolute()}"
+        after = _asked(asked).get(url, {}).get(begun, b"")
+        found = find_matches(
+            peer, kind, identifiers, sealer, _pinned(pins, url), least_batch, after
+        )
         _pin(pins, url, found.epoch, found.public_key)
+        if found.last:
+            _note_asked(asked, url, begun, found.last)
     if listed is not None:
         state = first_state(source_of(config, source) if config is not None else None)
         _add(listed, found, kind, source, confidence, valid_ms, state)
     return found
+
+
+def _asked(path: Path) -> dict[str, dict[str, bytes]]:
+    """The sealed point behind which the next query goes on, by URL and what is asked; what cannot
+    be read begins anew."""
+    try:
+        found = json.loads(path.read_text())
+        return {
+            url: {name: bytes.fromhex(point) for name, point in points.items()}
+            for url, points in found.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _note_asked(path: Path, url: str, begun: str, last: bytes) -> None:
+    partial = path.with_suffix(".partial")
+    try:
+        with alone_with(path):
+            known = _asked(path)
+            known.setdefault(url, {})[begun] = last
+            partial.write_text(
+                json.dumps(
+                    {u: {name: p.hex() for name, p in ps.items()} for u, ps in known.items()}
+                )
+            )
+            partial.replace(path)
+    except OSError as error:
+        raise DistilwatchError(
+            f"how far the query came cannot be kept ({error.strerror})",
+            str(path),
+            "free some space, or mend the permissions of the folder; else the next query asks the "
+            "same again",
+        ) from error
 
 
 def _pins(path: Path) -> dict[str, dict[str, str]]:
