@@ -43,7 +43,10 @@ class SharedTables(Protocol):
         """Which of some words are pseudonyms of payment instruments."""
 
     def account_names(self, words: Sequence[str]) -> list[str]:
-        """Which of some words are names of accounts."""
+        """Which of some words are names of accounts, whatever their case."""
+
+    def has_accounts(self) -> bool:
+        """Whether there are accounts to compare words with."""
 
     def indicators(self, direction: Direction) -> list[Indicator]:
         """Indicators by id; none where there is no such table."""
@@ -232,10 +235,15 @@ class LocalShared:
         with connect(self._path) as connection:
             found = connection.execute(
                 "SELECT DISTINCT key FROM session_scores "
-                "WHERE key_kind = ? AND list_contains(?, key)",
-                [kind, list(words)],
+                "WHERE key_kind = ? AND (list_contains(?, key) OR list_contains(?, lower(key)))",
+                [kind, list(words), list(words)],
             ).fetchall()
         return [row[0] for row in found]
+
+    def has_accounts(self) -> bool:
+        with connect(self._path) as connection:
+            some = "SELECT 1 FROM session_scores WHERE key_kind = 'account' LIMIT 1"
+            return connection.execute(some).fetchone() is not None
 
     def indicators(self, direction: Direction) -> list[Indicator]:
         with connect(self._path) as connection:
