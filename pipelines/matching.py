@@ -23,7 +23,7 @@ from transforms.sharing.private.client import Matches, find_matches
 from transforms.sharing.private.identifiers import KINDS
 from transforms.sharing.private.ledger import Ledger
 from transforms.sharing.private.peer import HttpPeer
-from transforms.sharing.private.sealed import read_sealed
+from transforms.sharing.private.sealed import Sealer, holds_suspects, read_sealed
 from transforms.sharing.private.server import MatchOptions, MatchServer
 from transforms.sharing.private.service import match_app
 from transforms.sharing.watch.listing import Watched, WatchList, change_watch_list
@@ -70,6 +70,37 @@ def accounts_of(
         for name in clusters:
             found.update(accounts_now(there, name, suspects))
     return frozenset(found - {""})
+
+
+def confirm(sealed: Path, state: Path, withdraw: bool = False) -> int:
+    """Lets peers find the identifiers of a file, or no more; returns how many.
+
+    The server's file gets their names under the seal key only.
+
+    Raises:
+      DistilwatchError: a file cannot be used, or nobody has confirmed what is in it.
+    """
+    sealer = own_sealer()
+    if not withdraw and holds_suspects(sealed, sealer):
+        raise DistilwatchError(
+            "it has identifiers of clusters that nobody has confirmed",
+            str(sealed),
+            "seal what is confirmed into a file of its own, without --suspects",
+        )
+    found, ledger = read_sealed(sealed, sealer), _ledger(state, sealer)
+    hidden = [one._replace(local=sealer.hidden(one.local)) for one in found]
+    if withdraw:
+        return ledger.withdraw({one.local for one in hidden})
+    ledger.confirm(hidden)
+    return len(hidden)
+
+
+def _ledger(state: Path, sealer: Sealer) -> Ledger:
+    """The server's file, tied to our key."""
+    ledger = Ledger(state)
+    ledger.bind(sealer.mark)
+    ledger.hide(sealer.hidden)
+    return ledger
 
 
 def serve(
@@ -121,8 +152,8 @@ def serve(
             "--client-ca" if tls_key is None else "--tls-key",
             "add --tls-cert, or leave both out",
         )
-    sealer, ledger = own_sealer(), Ledger(state)
-    ledger.bind(sealer.mark)
+    sealer = own_sealer()
+    ledger = _ledger(state, sealer)
     server = MatchServer(ledger, sealer, options)
     server.begin()
     uvicorn.run(

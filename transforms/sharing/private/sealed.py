@@ -8,11 +8,13 @@ same key to test a guess.
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import secrets
 from collections.abc import Iterable
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +32,7 @@ from transforms.sharing.private.identifiers import Sealed, point_of
 _MAGIC = b"distilwatch-sealed-1\n"
 _NONCE_BYTES = 12
 _LEAST_BYTES = 16
+_HIDDEN = 32
 
 
 class Sealer:
@@ -57,6 +60,12 @@ class Sealer:
     def mark(self) -> str:
         """Tells this key from others, and nothing of it; 32 hex digits."""
         return _derived(self._key, b"mark").hex()[:32]
+
+    def hidden(self, local: str) -> str:
+        """Our own name of an identifier, for files that are kept beside the network: it is an
+        unkeyed hash, which would give up whatever can be guessed. 32 hex digits."""
+        key = _derived(self._key, b"local")
+        return hmac.new(key, local.encode(), sha256).hexdigest()[:_HIDDEN]
 
     def seal(self, kind: str, value: str) -> bytes:
         """s·H(x) of an identifier, 32 bytes.

@@ -107,25 +107,9 @@ def confirm(sealed: Path, state: Path, withdraw: bool, as_json: bool) -> None:
       distilwatch share match confirm --sealed confirmed.sealed --state match.sqlite
     """
     from pipelines.console import Console
-    from pipelines.sealing import own_sealer
-    from schemas.errors import DistilwatchError
-    from transforms.sharing.private.ledger import Ledger
-    from transforms.sharing.private.sealed import holds_suspects, read_sealed
+    from pipelines.matching import confirm as run
 
     with Console(as_json) as console:
-        sealer = own_sealer()
-        if not withdraw and holds_suspects(sealed, sealer):
-            raise DistilwatchError(
-                "it has identifiers of clusters that nobody has confirmed",
-                str(sealed),
-                "seal what is confirmed into a file of its own, without --suspects",
-            )
-        found, ledger = read_sealed(sealed, sealer), Ledger(state)
-        ledger.bind(sealer.mark)
-        if withdraw:
-            count = ledger.withdraw({one.local for one in found})
-        else:
-            ledger.confirm(found)
-            count = len(found)
+        count = run(sealed, state, withdraw)
         done = "can be found no more" if withdraw else "can be found"
         console.result({"identifiers": count}, [f"{count:,} identifiers {done}."], [str(state)])

@@ -14,7 +14,8 @@ from schemas.errors import DistilwatchError
 from tests.support.two_labs import OPTIONS, TOKEN, Direct, Two
 from transforms.sharing.private import calls, voprf
 from transforms.sharing.private.client import find_matches
-from transforms.sharing.private.identifiers import DEVICE, PAYMENT, local_name, point_of
+from transforms.sharing.private.identifiers import DEVICE, NETWORK, PAYMENT, local_name, point_of
+from transforms.sharing.private.ledger import Ledger
 from transforms.sharing.private.sealed import write_sealed
 from transforms.sharing.private.server import Answer, Refused, Terms
 
@@ -260,6 +261,23 @@ def test_a_quota_that_does_not_reach_comes_to_every_identifier_in_turn(
     assert found == {local_name(f"own card-{i}") for i in (1, 2, 3)}
     kept = (tmp_path / "home" / "match-asked.json").read_text()
     assert not any(one.local in kept for one in cards)
+
+
+def test_the_servers_file_alone_gives_no_identifier_up(
+    two: Two, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our own names are hashes without a key: all networks of IPv4 are tried in half a minute."""
+    monkeypatch.setattr(matching, "own_sealer", lambda: two.a.sealer)
+    sealed, state = tmp_path / "own.sealed", tmp_path / "match.sqlite"
+    ours = two.a.sealed("198.51.100.0/24", "203.0.113.0/24", kind=NETWORK)
+    write_sealed(sealed, ours, two.a.sealer)
+    Ledger(state).confirm(ours[:1])  # as an earlier version has it
+    assert ours[0].local.encode() in state.read_bytes()
+    assert matching.confirm(sealed, state) == 2
+    assert not any(one.local.encode() in state.read_bytes() for one in ours)
+    assert Ledger(state).confirmed(NETWORK) == sorted(one.point for one in ours)
+    assert matching.confirm(sealed, state, withdraw=True) == 2
+    assert Ledger(state).confirmed(NETWORK) == []
 
 
 @pytest.mark.parametrize(("key", "ca"), [("k.pem", None), (None, "ca.pem"), ("k.pem", "ca.pem")])
