@@ -251,13 +251,18 @@ class ShareStore:
           where: URL of its collection.
           output: tables that its indicators go to.
         """
-        ended = ""
+        last = self.last_poll(feed, where, output)
+        return str(last["added_after"]) if last else ""
+
+    def last_poll(self, feed: str, where: str, output: str) -> dict[str, Any] | None:
+        """What the log says of the last poll of a feed; None before the first. See `cursor`."""
+        found = None
         for entry in self.log.entries():
             # What older versions have logged says nothing of tables.
             known = (entry.get("feed"), entry.get("where"), entry.get("output", output))
             if entry["action"] == "poll" and known == (feed, where, output):
-                ended = entry["added_after"]
-        return ended
+                found = entry
+        return found
 
 
 def write_whole(file: Path, data: bytes) -> None:

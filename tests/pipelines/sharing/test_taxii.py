@@ -157,6 +157,28 @@ def test_what_is_early_by_a_late_clock_is_asked_for_again(labs: tuple[Lab, Lab])
     assert inbound.poll(b.policy, b.store, "forum", b.output).objects == 0
 
 
+def test_polls_that_bring_nothing_new_do_not_fill_the_log(labs: tuple[Lab, Lab]) -> None:
+    a, b = labs
+
+    def polls(count: int) -> list[dict[str, Any]]:
+        for _ in range(count):
+            inbound.poll(b.policy, b.store, "forum", b.output)
+            b.now_ms += 60_000
+        return [e for e in b.store.log.entries() if e["action"] == "poll"]
+
+    begun = polls(3)
+    assert len(begun) == 1
+    add_cluster(a)
+    tell(a)
+    b.now_ms -= 7_200_000  # a late clock: the same is refused each minute, until it is not early
+    early = polls(4)
+    assert [len(e["refused"]) >= 3 for e in early] == [len(begun[0]["refused"]) >= 3, True]
+    b.now_ms += 7_200_000
+    assert [len(e["changed"]) for e in polls(4)[2:]] == [3]
+    inbound.poll(b.policy, b.store, "forum", b.output, again=True)  # somebody has asked for it
+    assert len(polls(1)) == 4
+
+
 def test_other_tables_and_another_collection_begin_anew(
     labs: tuple[Lab, Lab], tmp_path: Path
 ) -> None:
