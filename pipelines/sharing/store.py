@@ -153,7 +153,10 @@ class ShareStore:
             raise DistilwatchError(
                 f"the key that names campaigns has {len(found)} bytes, not {_SECRET_BYTES}",
                 str(path),
-                "restore it from a copy; without one, delete it: campaigns get new names then",
+                "restore it from a copy; without one, delete it: campaigns get new names then, and "
+                "what accounts have spent of their privacy budgets is forgotten, so that each can "
+                "be drawn from as often again (leave the kind coverage out of the policy, or lower "
+                "limits.epsilon_total)",
             )
         return found
 
