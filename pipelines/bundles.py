@@ -83,6 +83,7 @@ class BundleKeeper:
         self._before: tuple[Active, Bundle] | None = None
         self._refused: set[tuple[str, int]] = set()
         self._waiting = ""
+        self._untried = ""
         self._active.write(self.path)
 
     @property
@@ -136,7 +137,7 @@ class BundleKeeper:
         self._count("bundle_swapped")
         self.warn(
             f"bundle {active.version} takes over from {self._before[0].version}, after "
-            f"{time.monotonic() - began:.1f} s of checks"
+            f"{time.monotonic() - began:.1f} s of checks{self._untried}"
         )
 
     def _stamp(self, folder: Path) -> tuple[str, int]:
@@ -185,6 +186,9 @@ class BundleKeeper:
             return False
         for one in compared:
             _log.info("trial of bundle %s: %s", new.version, one)
+        untried = sorted(set(items) - {one.level for one in compared})
+        few = f"fewer than {self.bounds.min_items} of each"
+        self._untried = f"; not tried on {', '.join(untried)}: {few}" if untried else ""
         outside = [str(one) for one in compared if not one.inside]
         if outside:
             raise _Refused("alert_rate", "it alerts too much or too little: " + "; ".join(outside))

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import httpx
 
+from pipelines.config import Config
+from pipelines.quarantine import first_state, renewed, source_of
 from pipelines.sealing import own_sealer
-from pipelines.sharing.tables import tables_at
+from pipelines.sharing.tables import accounts_now, tables_at
 from schemas.errors import DistilwatchError
 from transforms.file_lock import alone_with
 from transforms.scoring.signing import home
@@ -21,22 +23,33 @@ from transforms.sharing.private.client import Matches, find_matches
 from transforms.sharing.private.identifiers import KINDS
 from transforms.sharing.private.ledger import Ledger
 from transforms.sharing.private.peer import HttpPeer
-from transforms.sharing.private.sealed import read_sealed
+from transforms.sharing.private.sealed import Sealer, holds_suspects, read_sealed
 from transforms.sharing.private.server import MatchOptions, MatchServer
 from transforms.sharing.private.service import match_app
-from transforms.sharing.watch.listing import LIVE, Watched, change_watch_list
+from transforms.sharing.watch.listing import Watched, WatchList, change_watch_list
 
 MATCH = "match--"
 TOKEN = "DISTILWATCH_MATCH_TOKEN"
 
 
 def accounts_of(
-    tables: str | None, clusters: Sequence[str], accounts: Path | None
+    tables: str | None,
+    clusters: Sequence[str],
+    accounts: Path | None,
+    suspects: bool = False,
 ) -> frozenset[str]:
     """Accounts of clusters in the tables, and those listed in a file.
 
+    Of a cluster those of its newest revision, without who was taken out of it.
+
+    Args:
+      tables: URI of what `detect` wrote.
+      clusters: ids.
+      accounts: file of ids, one a line.
+      suspects: also of clusters that nobody has confirmed.
+
     Raises:
-      DistilwatchError: when a cluster or file is not there.
+      DistilwatchError: when a cluster or file is not there, or a cluster is not confirmed.
     """
     found: set[str] = set()
     if accounts is not None:
@@ -53,13 +66,41 @@ def accounts_of(
                 "--cluster",
                 "add --tables duckdb:///…, or bigquery://…",
             )
-        there = tables_at(tables, folder_will_do=True)
+        there = tables_at(tables, folder_will_do=suspects)  # which keeps no decisions
         for name in clusters:
-            members = there.members(name)
-            if not members:
-                raise DistilwatchError(f"there is no cluster {name}", tables, "give the whole id")
-            found.update(members)
+            found.update(accounts_now(there, name, suspects))
     return frozenset(found - {""})
+
+
+def confirm(sealed: Path, state: Path, withdraw: bool = False) -> int:
+    """Lets peers find the identifiers of a file, or no more; returns how many.
+
+    The server's file gets their names under the seal key only.
+
+    Raises:
+      DistilwatchError: a file cannot be used, or nobody has confirmed what is in it.
+    """
+    sealer = own_sealer()
+    if not withdraw and holds_suspects(sealed, sealer):
+        raise DistilwatchError(
+            "it has identifiers of clusters that nobody has confirmed",
+            str(sealed),
+            "seal what is confirmed into a file of its own, without --suspects",
+        )
+    found, ledger = read_sealed(sealed, sealer), _ledger(state, sealer)
+    hidden = [one._replace(local=sealer.hidden(one.local)) for one in found]
+    if withdraw:
+        return ledger.withdraw({one.local for one in hidden})
+    ledger.confirm(hidden)
+    return len(hidden)
+
+
+def _ledger(state: Path, sealer: Sealer) -> Ledger:
+    """The server's file, tied to our key."""
+    ledger = Ledger(state)
+    ledger.bind(sealer.mark)
+    ledger.hide(sealer.hidden)
+    return ledger
 
 
 def serve(
@@ -105,8 +146,14 @@ def serve(
             f"--host {host}",
             "add --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy that has them",
         )
-    sealer, ledger = own_sealer(), Ledger(state)
-    ledger.bind(sealer.mark)
+    if tls_cert is None and (tls_key is not None or client_ca is not None):
+        raise DistilwatchError(
+            "without its certificate the server would have no TLS at all",
+            "--client-ca" if tls_key is None else "--tls-key",
+            "add --tls-cert, or leave both out",
+        )
+    sealer = own_sealer()
+    ledger = _ledger(state, sealer)
     server = MatchServer(ledger, sealer, options)
     server.begin()
     uvicorn.run(
@@ -128,8 +175,12 @@ def ask(
     ca: str | None = None,
     cert: str | None = None,
     least_batch: int = 256,
+    config: Config | None = None,
 ) -> Matches:
     """Asks another lab, and adds what it has confirmed to a watch list.
+
+    A match is live at once where `config` says so of the lab; without, it is in quarantine until it
+    was tried.
 
     The key that the other lab has used is remembered for its epoch, so that it cannot use another.
 
@@ -152,11 +203,53 @@ def ask(
     with httpx.Client(verify=context) as client:
         peer = HttpPeer(url, name, token, client)
         pins = home() / "match-pins.json"
-        found = find_matches(peer, kind, identifiers, sealer, _pinned(pins, url), least_batch)
+        asked = home() / "match-asked.json"
+        begun = f"{kind} {sealed.absolute()}"
+        after = _asked(asked).get(url, {}).get(begun, b"")
+        found = find_matches(
+            peer, kind, identifiers, sealer, _pinned(pins, url), least_batch, after
+        )
         _pin(pins, url, found.epoch, found.public_key)
+        if found.last:
+            _note_asked(asked, url, begun, found.last)
     if listed is not None:
-        _add(listed, found, kind, source, confidence, valid_ms)
+        state = first_state(source_of(config, source) if config is not None else None)
+        _add(listed, found, kind, source, confidence, valid_ms, state)
     return found
+
+
+def _asked(path: Path) -> dict[str, dict[str, bytes]]:
+    """The sealed point behind which the next query goes on, by URL and what is asked; what cannot
+    be read begins anew."""
+    try:
+        found = json.loads(path.read_text())
+        return {
+            url: {name: bytes.fromhex(point) for name, point in points.items()}
+            for url, points in found.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _note_asked(path: Path, url: str, begun: str, last: bytes) -> None:
+    partial = path.with_suffix(".partial")
+    try:
+        with alone_with(path):
+            known = _asked(path)
+            known.setdefault(url, {})[begun] = last
+            partial.write_text(
+                json.dumps(
+                    {u: {name: p.hex() for name, p in ps.items()} for u, ps in known.items()}
+                )
+            )
+            partial.replace(path)
+    except OSError as error:
+        raise DistilwatchError(
+            f"how far the query came cannot be kept ({error.strerror})",
+            str(path),
+            "free some space, or mend the permissions of the folder; else the next query asks the "
+            "same again",
+        ) from error
 
 
 def _pins(path: Path) -> dict[str, dict[str, str]]:
@@ -201,14 +294,25 @@ def _pin(path: Path, url: str, epoch: int, key: bytes) -> None:
 
 
 def _add(
-    path: Path, found: Matches, kind: str, source: str, confidence: float, valid_ms: int
+    path: Path,
+    found: Matches,
+    kind: str,
+    source: str,
+    confidence: float,
+    valid_ms: int,
+    state: str,
 ) -> None:
     now_ms = time.time_ns() // 1_000_000
     matched = [
         Watched(
             f"{MATCH}{source}-{one.kind}-{one.local}", KINDS[kind].name.lower(), one.local, source,
-            confidence, now_ms, now_ms + valid_ms, LIVE,
+            confidence, now_ms, now_ms + valid_ms, state,
         )
         for one in found.found
     ]  # fmt: skip
-    change_watch_list(path, lambda before: [*before.watched, *matched])
+
+    def added(before: WatchList) -> list[Watched]:
+        known = {one.indicator_id: one for one in before.watched}
+        return [*before.watched, *(renewed(one, known.get(one.indicator_id)) for one in matched)]
+
+    change_watch_list(path, added)

@@ -11,12 +11,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
-import msgspec
 import numpy as np
 
 from pipelines.config import Config
 from pipelines.console import Console
 from pipelines.detect import DetectOptions, detect, make_plan
+from pipelines.quarantine import first_state, judged, renewed
 from pipelines.settings import SourceConfig
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
@@ -57,16 +57,12 @@ def watched_of(indicators: Iterable[Indicator], config: Config) -> list[Watched]
     return [
         Watched(
             one.indicator_id, one.kind.value, one.value, one.provider, one.confidence / 100,
-            one.valid_from_ms, one.valid_until_ms, _first_state(sources.get(one.provider)),
+            one.valid_from_ms, one.valid_until_ms, first_state(sources.get(one.provider)),
             base64.b64encode(one.payload).decode(),
         )
         for one in newest(list(indicators)).values()
         if not one.revoked
     ]  # fmt: skip
-
-
-def _first_state(source: SourceConfig | None) -> str:
-    return LIVE if source is not None and source.trust and not source.tried_first else QUARANTINED
 
 
 def received(uri: str) -> list[Indicator]:
@@ -114,33 +110,17 @@ def received(uri: str) -> list[Indicator]:
 
 def update_watch_list(path: Path, watched: Sequence[Watched]) -> dict[str, int]:
     """Replaces what a watch list has; what was let out of quarantine before stays out, as long as
-    it says the same: a version with another payload, or that is surer of itself, was not tried.
+    it says the same, and what a dry run has held back stays back: see `pipelines.quarantine`.
 
     Private matches stay as well: they come from nowhere else. Returns how many are in each state.
     """
 
     def updated(before: WatchList) -> list[Watched]:
-        released = {one.indicator_id: one for one in before.watched if one.state == LIVE}
+        known = {one.indicator_id: one for one in before.watched}
         kept = [one for one in before.watched if one.indicator_id.startswith("match--")]
-        return kept + [
-            _with_state(one, LIVE) if _was_tried(one, released.get(one.indicator_id)) else one
-            for one in watched
-        ]
+        return kept + [renewed(one, known.get(one.indicator_id)) for one in watched]
 
     return _states(change_watch_list(path, updated).watched)
-
-
-def _was_tried(one: Watched, before: Watched | None) -> bool:
-    return (
-        before is not None
-        and (one.kind, one.value, one.source) == (before.kind, before.value, before.source)
-        and one.payload == before.payload
-        and one.confidence <= before.confidence
-    )
-
-
-def _with_state(one: Watched, state: str) -> Watched:
-    return msgspec.structs.replace(one, state=state)
 
 
 def _states(watched: Iterable[Watched]) -> dict[str, int]:
@@ -285,9 +265,15 @@ def _check_replaceable(output: str) -> None:
 
 def release(path: Path, tried: Iterable[Tried]) -> dict[str, int]:
     """Lets what passed a dry run out of quarantine, and puts what did not into it."""
-    states = {t.watched.indicator_id: LIVE if t.passes else QUARANTINED for t in tried}
-    changed = change_watch_list(path, lambda before: before.with_states(states).watched)
-    return _states(changed.watched)
+    passes = {t.watched.indicator_id: t.passes for t in tried}
+
+    def after(before: WatchList) -> list[Watched]:
+        return [
+            judged(one, passes[one.indicator_id]) if one.indicator_id in passes else one
+            for one in before.watched
+        ]
+
+    return _states(change_watch_list(path, after).watched)
 
 
 def _ids(watched: Iterable[Watched]) -> list[str]:

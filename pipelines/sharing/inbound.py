@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
 from pipelines.sharing.policy import Policy
 from pipelines.sharing.store import ShareStore
 from pipelines.sharing.tables import tables_at
-from schemas.errors import DistilwatchError
+from schemas.errors import DistilwatchError, printable
 from transforms.sharing.indicators import MAX_TEXT, Indicator, newest
-from transforms.sharing.receive import TOO_EARLY, Received, Refusal, receive
+from transforms.sharing.receive import TOO_EARLY, TOO_LARGE, Received, Refusal, receive
 
 _MOST_LOGGED = 200  # refusals of one poll, and as many of what others say
 _MOST_ABOUT = 20  # objects that one of those is about
@@ -67,28 +68,30 @@ def poll(
 
     tables = tables_at(output, new_will_do=True)
     place, feed = policy.feed(feed_name)
-    begun = cursor = store.cursor(feed_name, place.url, output)
-    more = False
+    last = store.last_poll(feed_name, place.url, output)
+    begun = cursor = str(last["added_after"]) if last else ""
     if file is None:
-        objects, cursor, more = taxii.poll(place, "" if again else cursor)
+        objects, cursor, more, too_large = taxii.poll(place, "" if again else cursor)
     else:
-        objects = read_bundle(file)
+        objects, more, too_large = read_bundle(file), False, ()
     received = receive(objects, feed, store.now_ms())
+    received.refused += [
+        Refusal(printable(name[:100]), TOO_LARGE, printable(why)) for name, why in too_large
+    ]
+    count = len(objects) + len(too_large)
     waits = file is None and any(refusal.reason == TOO_EARLY for refusal in received.refused)
     before = newest(tables.indicators("received"))
     after = newest([*before.values(), *received.indicators])
     changed = [one for name, one in after.items() if before.get(name) != one]
     if changed:
         tables.write(changed, "received")
-    store.log.append(
-        "poll",
-        store.now_ms(),
-        feed=feed_name,
-        where=str(file) if file is not None else place.url,
-        output=output,
-        objects=len(objects),
-        changed=[one.indicator_id for one in changed],
-        said=[
+    entry: dict[str, Any] = {
+        "feed": feed_name,
+        "where": str(file) if file is not None else place.url,
+        "output": output,
+        "objects": count,
+        "changed": [one.indicator_id for one in changed],
+        "said": [
             {
                 "type": obj["type"], "id": obj["id"], "by": obj["created_by_ref"],
                 "about": (obj.get("object_refs") or [obj.get("sighting_of_ref")])[:_MOST_ABOUT],
@@ -96,13 +99,31 @@ def poll(
             }
             for obj in received.said[:_MOST_LOGGED]
         ],
-        said_count=len(received.said),
-        refused=[refusal._asdict() for refusal in received.refused[:_MOST_LOGGED]],
-        refused_count=len(received.refused),
-        added_after=begun if waits else cursor,
-        policy=policy.digest,
-    )  # fmt: skip
-    return PollResult(len(objects), received, changed, waits, more)
+        "said_count": len(received.said),
+        "refused": [refusal._asdict() for refusal in received.refused[:_MOST_LOGGED]],
+        "refused_count": len(received.refused),
+        "added_after": begun if waits else cursor,
+        "policy": policy.digest,
+    }  # fmt: skip
+    # A timer polls each minute: what says nothing new would fill the log, which only grows.
+    if again or file is not None or changed or last is None or _is_news(entry, last):
+        store.log.append("poll", store.now_ms(), **entry)
+    return PollResult(count, received, changed, waits, more)
+
+
+def _is_news(entry: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
+    """Whether a poll that has changed nothing says more than the one before it."""
+    if any(entry[name] != last.get(name) for name in ("added_after", "policy")):
+        return True
+    if not entry["said"] and not entry["refused"]:
+        return False
+    return _told(entry) != _told(last)
+
+
+def _told(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    # Without details: how far from now something is changes each minute.
+    refused = [(one["object_id"], one["reason"]) for one in entry["refused"]]
+    return entry["said"], entry["said_count"], refused, entry["refused_count"]
 
 
 def _short(said: object) -> object:

@@ -21,21 +21,34 @@ from transforms.sharing.tlp import marking_object
 _HOUR_MS = 3_600_000
 
 
-def propose_sightings(policy: Policy, store: ShareStore, output: str, to: str, by: str) -> Proposal:
+def propose_sightings(
+    policy: Policy, store: ShareStore, output: str, to: str, by: str, polled: str | None = None
+) -> Proposal:
     """Proposes to tell that indicators of others were seen here.
 
     Only of indicators that came from the same collection that the recipient is, so that nobody
     hears of an indicator from us. Says nothing of accounts, and rounds counts and times. Nor of
-    what is only alike: some benign groups are, and nobody else could tell them apart.
+    what is only alike: some benign groups are, and nobody else could tell them apart. Nor of what
+    fewer accounts have than must share a thing before it is told of (`limits.least_members`): that
+    would tell of one customer's request.
+
+    Args:
+      policy, store: of this lab.
+      output: tables with the sightings, of `detect`.
+      to: recipient.
+      by: who proposes.
+      polled: tables with what others told; `output` without.
 
     Raises:
-      DistilwatchError: nothing of it was seen.
+      DistilwatchError: nothing of it was seen, or with too few accounts.
     """
     tables, terms = tables_at(output), policy.terms(to)
-    known = {one.indicator_id for one in _from_there(policy, tables, to) if not one.kind.compared}
+    told = tables_at(polled) if polled else tables
+    known = {one.indicator_id for one in _from_there(policy, told, to) if not one.kind.compared}
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     count: dict[str, int] = {}
+    accounts: dict[str, set[str]] = {}
     now_ms = store.now_ms()
     for seen in tables.sightings():
         name = seen.indicator_id
@@ -43,11 +56,20 @@ def propose_sightings(policy: Policy, store: ShareStore, output: str, to: str, b
             first[name] = min(first.get(name, seen.first_seen_ms), seen.first_seen_ms)
             last[name] = max(last.get(name, seen.last_seen_ms), seen.last_seen_ms)
             count[name] = count.get(name, 0) + seen.count
+            accounts.setdefault(name, set()).add(seen.account_id)
+    enough = {name for name, who in accounts.items() if len(who) >= terms.least_members}
+    if count and not enough:
+        raise DistilwatchError(
+            f"no indicator of {to} was seen with {terms.least_members} accounts or more",
+            tables.place,
+            "wait until more were; limits.least_members of the policy says how many",
+        )
     if not count:
         raise DistilwatchError(
             f"no indicator of {to} was seen here",
             tables.place,
-            "poll, and run `distilwatch detect`",
+            "poll, and run `distilwatch detect`; --from names the tables that were polled into, "
+            "where they are others",
         )
     objects = [marking_object(terms.marking), identity_object(policy.lab)]
     objects += [
@@ -55,29 +77,44 @@ def propose_sightings(policy: Policy, store: ShareStore, output: str, to: str, b
             policy.lab, name, first[name], last[name], count[name], terms.marking,
             first[name] // _HOUR_MS * _HOUR_MS, max(now_ms, first[name]),
         )
-        for name in sorted(count)
+        for name in sorted(enough)
     ]  # fmt: skip
     return put_forward(policy, store, objects, terms, "sightings", by, output)
 
 
 def propose_opinion(
     policy: Policy, store: ShareStore, output: str, indicator: str, to: str,
-    agreement: Agreement, why: str, by: str,
+    agreement: Agreement, why: str, by: str, polled: str | None = None,
 ) -> Proposal:  # fmt: skip
     """Proposes to tell what we think of an indicator, with a note that says why.
 
+    Args:
+      policy, store: of this lab.
+      output: tables with our accounts, of `detect`.
+      indicator: its id, or the first letters.
+      to: recipient.
+      agreement, why: what we think, and why.
+      by: who proposes.
+      polled: tables with what others told; `output` without.
+
     Raises:
-      DistilwatchError: the recipient's collection has not brought it, or the reason names an
-        account of ours.
+      DistilwatchError: the recipient's collection has not brought it, the reason names an account
+        of ours, or there are no accounts that could be looked for in it.
     """
     tables, terms = tables_at(output), policy.terms(to)
-    found = [
-        one for one in _from_there(policy, tables, to) if one.indicator_id.startswith(indicator)
-    ]
+    told = tables_at(polled) if polled else tables
+    if not tables.has_accounts():
+        raise DistilwatchError(
+            "there are no accounts in it, so nobody can say whether the reason names one",
+            tables.place,
+            "give the --output of `distilwatch detect`, and with --from the tables that were "
+            "polled into",
+        )
+    found = [one for one in _from_there(policy, told, to) if one.indicator_id.startswith(indicator)]
     if len(found) != 1:
         raise DistilwatchError(
             f"{len(found)} indicators of {to} begin with {indicator}",
-            tables.place,
+            told.place,
             "`distilwatch share list --output …` shows them",
         )
     name, now_ms = found[0].indicator_id, store.now_ms()

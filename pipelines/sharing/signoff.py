@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -111,12 +111,32 @@ def publish(
         write_whole(file, data)
     elif collection is not None:
         taxii.publish(place_of(proposal.to, collection), objects)
-    ours = [indicator_of(o, policy.lab) for o in objects if o["type"] == "indicator"]
-    tables = tables_if_there(proposal.output) if proposal.output and ours else None
-    if tables is not None:  # before the log is at its end: else a failure here could not be mended
-        tables.write(ours, "shared")
+    # Before the log is at its end: else a failure here could not be mended.
+    for output, rows in _rows(store, proposal, objects, policy.lab).items():
+        tables = tables_if_there(output)
+        if tables is not None:
+            tables.write(rows, "shared")
     store.log.append("sent", store.now_ms(), proposal=proposal.name, by=by, where=where)
     return store.proposal(proposal.name)
+
+
+def _rows(
+    store: ShareStore, proposal: Proposal, objects: Sequence[Mapping[str, Any]], lab: str
+) -> dict[str, list[Indicator]]:
+    """Indicators that leave, by the tables that are to know of it: of those that are taken back the
+    tables that they came from."""
+    ours = [indicator_of(o, lab) for o in objects if o["type"] == "indicator"]
+    found: dict[str, list[Indicator]] = {}
+    if ours and _takes_back(objects):
+        for one in store.proposals():
+            if one.output and one.to == proposal.to and one.state in (SENDING, SENT):
+                its = {i.indicator_id for i in _indicators(store, one, lab)}
+                rows = [i for i in ours if i.indicator_id in its]
+                known = found.setdefault(one.output, [])
+                known += [i for i in rows if i not in known]
+    elif ours and proposal.output:
+        found[proposal.output] = ours
+    return {output: rows for output, rows in found.items() if rows}
 
 
 def _check_two_people(policy: Policy, proposal: Proposal, by: str) -> None:
@@ -147,8 +167,36 @@ def _takes_back(objects: Sequence[Mapping[str, Any]]) -> bool:
     return all(o.get("revoked") is True for o in said)
 
 
+class TakenBack(NamedTuple):
+    """What came of taking something back.
+
+    Attributes:
+      proposals: for each recipient that had it, approved already, to be published.
+      left: recipients that had it and for which none can be made, and why.
+    """
+
+    proposals: list[Proposal]
+    left: dict[str, DistilwatchError]
+
+
 def revoke(policy: Policy, store: ShareStore, what: str, why: str, by: str) -> list[Proposal]:
+    """The proposals of `take_back`.
+
+    Raises:
+      DistilwatchError: as of `take_back`, or one cannot be made for some recipient; for the others
+        it is there nevertheless.
+    """
+    made = take_back(policy, store, what, why, by)
+    for refused in made.left.values():
+        raise refused
+    return made.proposals
+
+
+def take_back(policy: Policy, store: ShareStore, what: str, why: str, by: str) -> TakenBack:
     """Proposals that take back what has left, approved already: taking back needs no second person.
+
+    One that was made before, and has not reached its recipient as far as the log knows, is given
+    again: the server may have been down.
 
     Args:
       what: an indicator's id, a campaign, a proposal or a cluster, or letters that only one of
@@ -156,56 +204,104 @@ def revoke(policy: Policy, store: ShareStore, what: str, why: str, by: str) -> l
       why: for the log; does not leave.
       by: who takes it back.
 
-    Returns:
-      A proposal for each recipient that had it, to be published.
-
     Raises:
       DistilwatchError: nothing of that has left, or several of these begin so.
     """
     check_name(by)
     what = _one_of(store, policy.lab, what)
-    about = {p.digest: p for p in store.proposals()}
-    campaigns = {store.campaign(p.about) for p in about.values() if p.about == what}
-    names = {p.name for p in about.values() if p.name == what}
-    found = []
+    proposals = store.proposals()
+    campaigns = {store.campaign(p.about) for p in proposals if p.about == what}
+    found: list[Proposal] = []
+    left: dict[str, DistilwatchError] = {}
     for to, versions in store.sent(policy.lab).items():
         in_named = {
             i.indicator_id
-            for p in about.values()
-            if p.name in names and p.to == to
+            for p in proposals
+            if p.name == what and p.to == to
             for i in _indicators(store, p, policy.lab)
         }
-        hit = [
-            one
-            for one in newest(versions).values()
-            if not one.revoked
-            and (
-                one.indicator_id == what
-                or one.indicator_id in in_named
-                or one.campaign in campaigns
-                or one.campaign == what
-            )
-        ]
+        meant = {
+            name: one
+            for name, one in newest(versions).items()
+            if name == what or name in in_named or one.campaign in {*campaigns, what}
+        }
+        begun, covered = _begun(store, proposals, to, meant, policy.lab)
+        found += begun
+        hit = [one for name, one in meant.items() if not one.revoked and name not in covered]
         if not hit:
             continue
-        now_ms = max(store.now_ms(), *(one.modified_ms + 1 for one in hit))
-        back = [
-            replace(one, revoked=True, modified_ms=now_ms, revision=one.revision + 1) for one in hit
-        ]
-        output = next((p.output for p in about.values() if p.to == to and p.output), "")
-        proposal = put_forward(
-            policy, store, objects_of(back, campaigns=False), policy.terms(to), f"revoke {what}",
-            by, output,
-        )  # fmt: skip
-        if proposal.state == PROPOSED:
-            store.log.append(
-                "approve", store.now_ms(), proposal=proposal.name, digest=proposal.digest, by=by,
-                why=why, policy=policy.digest,
-            )  # fmt: skip
-        found.append(store.proposal(proposal.name))
-    if not found:
+        try:
+            found.append(_back(policy, store, hit, to, what, why, by))
+        except DistilwatchError as refused:  # the others are told nevertheless
+            left[to] = refused
+    if not found and not left:
         raise _nothing(store, what)
-    return found
+    return TakenBack(found, left)
+
+
+def _begun(
+    store: ShareStore, proposals: Sequence[Proposal], to: str, meant: Mapping[str, Indicator],
+    lab: str,
+) -> tuple[list[Proposal], set[str]]:  # fmt: skip
+    """Proposals that take some of this back and have not arrived, as far as we know, and ids that
+    need no other one."""
+    found: list[Proposal] = []
+    covered: set[str] = set()
+    for one in proposals:
+        if one.to != to or one.state not in (APPROVED, SENDING):
+            continue
+        if not _takes_back(orjson.loads(store.read(one.digest))["objects"]):
+            continue
+        last = {
+            i.indicator_id
+            for i in _indicators(store, one, lab)
+            if i.indicator_id in meant and i.modified_ms >= meant[i.indicator_id].modified_ms
+        }
+        if last:
+            found.append(one)
+            covered |= last
+    return found, covered
+
+
+def _back(
+    policy: Policy, store: ShareStore, hit: Sequence[Indicator], to: str, what: str, why: str,
+    by: str,
+) -> Proposal:  # fmt: skip
+    """An approved proposal that takes indicators back from a recipient."""
+    now_ms = max(store.now_ms(), *(one.modified_ms + 1 for one in hit))
+    back = [
+        replace(one, revoked=True, modified_ms=now_ms, revision=one.revision + 1) for one in hit
+    ]
+    # Its rows go where those went that it takes back: see `_rows`.
+    proposal = put_forward(
+        policy, store, objects_of(back, campaigns=False), policy.terms(to), f"revoke {what}", by, ""
+    )
+    if proposal.state == PROPOSED:
+        store.log.append(
+            "approve", store.now_ms(), proposal=proposal.name, digest=proposal.digest, by=by,
+            why=why, policy=policy.digest,
+        )  # fmt: skip
+    return store.proposal(proposal.name)
+
+
+def publish_each(
+    policy: Policy, store: ShareStore, proposals: Sequence[Proposal], by: str
+) -> tuple[list[Proposal], dict[str, DistilwatchError]]:
+    """Publishes proposals to those recipients that have a collection, whatever becomes of others.
+
+    Returns:
+      Proposals as they are then, and why some did not arrive, by name.
+    """
+    done: list[Proposal] = []
+    failed: dict[str, DistilwatchError] = {}
+    for one in proposals:
+        try:
+            if policy.recipient(one.to).taxii is not None:
+                publish(policy, store, one.name, by)
+        except DistilwatchError as error:
+            failed[one.name] = error
+        done.append(store.proposal(one.name))
+    return done, failed
 
 
 def _one_of(store: ShareStore, lab: str, what: str) -> str:

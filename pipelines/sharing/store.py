@@ -153,7 +153,10 @@ class ShareStore:
             raise DistilwatchError(
                 f"the key that names campaigns has {len(found)} bytes, not {_SECRET_BYTES}",
                 str(path),
-                "restore it from a copy; without one, delete it: campaigns get new names then",
+                "restore it from a copy; without one, delete it: campaigns get new names then, and "
+                "what accounts have spent of their privacy budgets is forgotten, so that each can "
+                "be drawn from as often again (leave the kind coverage out of the policy, or lower "
+                "limits.epsilon_total)",
             )
         return found
 
@@ -251,13 +254,18 @@ class ShareStore:
           where: URL of its collection.
           output: tables that its indicators go to.
         """
-        ended = ""
+        last = self.last_poll(feed, where, output)
+        return str(last["added_after"]) if last else ""
+
+    def last_poll(self, feed: str, where: str, output: str) -> dict[str, Any] | None:
+        """What the log says of the last poll of a feed; None before the first. See `cursor`."""
+        found = None
         for entry in self.log.entries():
             # What older versions have logged says nothing of tables.
             known = (entry.get("feed"), entry.get("where"), entry.get("output", output))
             if entry["action"] == "poll" and known == (feed, where, output):
-                ended = entry["added_after"]
-        return ended
+                found = entry
+        return found
 
 
 def write_whole(file: Path, data: bytes) -> None:

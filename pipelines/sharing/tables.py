@@ -13,6 +13,7 @@ from pipelines.decisions import DecidedTables, LocalTables
 from pipelines.tables import check_tables, columns, connect, rows
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
+from transforms.alerts.dispositions import Disposition
 from transforms.sharing.indicators import Direction, Indicator, Sighting
 from transforms.sinks import duckdb_path, scheme_of
 from transforms.sinks.duckdb import write_tables
@@ -42,7 +43,10 @@ class SharedTables(Protocol):
         """Which of some words are pseudonyms of payment instruments."""
 
     def account_names(self, words: Sequence[str]) -> list[str]:
-        """Which of some words are names of accounts."""
+        """Which of some words are names of accounts, whatever their case."""
+
+    def has_accounts(self) -> bool:
+        """Whether there are accounts to compare words with."""
 
     def indicators(self, direction: Direction) -> list[Indicator]:
         """Indicators by id; none where there is no such table."""
@@ -129,15 +133,7 @@ def confirmed(tables: SharedTables, cluster_id: str) -> Confirmed:
     """
     cluster, _ = tables.decided.cluster_of(cluster_id)
     name = cluster["cluster_id"]
-    decisions = [d for d in tables.decided.decisions.current() if d.cluster_id == name]
-    confirm = [d for d in decisions if d.decision == "confirm"]
-    if not confirm:
-        said = ", ".join(d.decision for d in decisions) or "nothing"
-        raise DistilwatchError(
-            f"nobody has confirmed {name}: what holds of it is {said}",
-            tables.place,
-            f"look at it, then `distilwatch alerts decide {name} --as confirm --why …`",
-        )
+    decisions, decided_by = _confirmation(tables, name)
     evidence = tables.evidence(name)
     if evidence is None:
         raise DistilwatchError(
@@ -146,15 +142,58 @@ def confirmed(tables: SharedTables, cluster_id: str) -> Confirmed:
             "a cluster of one account gives nothing; of others, run `distilwatch detect` again",
         )
     accounts = tables.members(name, evidence["revision"])
-    taken_out = {a for d in decisions if d.decision == "split" for a in d.split_accounts}
-    if not taken_out.isdisjoint(accounts):
+    if not _taken_out(decisions).isdisjoint(accounts):
         raise DistilwatchError(
             f"some accounts were taken out of {name}, and what was gathered has them in it",
             tables.place,
             "run `distilwatch detect` again over the same requests and into the same tables; it "
             "does not put them together",
         )
-    return Confirmed(cluster, evidence, accounts, confirm[-1].decided_by)
+    return Confirmed(cluster, evidence, accounts, decided_by)
+
+
+def accounts_now(tables: SharedTables, cluster_id: str, suspects: bool = False) -> list[str]:
+    """Accounts of the newest revision of a cluster that nobody has taken out of it, sorted.
+
+    Args:
+      tables: in which it is.
+      cluster_id: or its first letters.
+      suspects: also of a cluster that nobody has confirmed.
+
+    Raises:
+      DistilwatchError: there is no such cluster, or it is not confirmed and has to be.
+    """
+    cluster, accounts = tables.decided.cluster_of(cluster_id)
+    name = cluster["cluster_id"]
+    decisions = _decisions(tables, name) if suspects else _confirmation(tables, name)[0]
+    return sorted(set(accounts) - _taken_out(decisions))
+
+
+def _decisions(tables: SharedTables, name: str) -> list[Disposition]:
+    """What holds of a cluster."""
+    return [d for d in tables.decided.decisions.current() if d.cluster_id == name]
+
+
+def _confirmation(tables: SharedTables, name: str) -> tuple[list[Disposition], str]:
+    """What holds of a cluster, and who has confirmed it.
+
+    Raises:
+      DistilwatchError: nobody has.
+    """
+    decisions = _decisions(tables, name)
+    confirm = [d for d in decisions if d.decision == "confirm"]
+    if not confirm:
+        said = ", ".join(d.decision for d in decisions) or "nothing"
+        raise DistilwatchError(
+            f"nobody has confirmed {name}: what holds of it is {said}",
+            tables.place,
+            f"look at it, then `distilwatch alerts decide {name} --as confirm --why …`",
+        )
+    return decisions, confirm[-1].decided_by
+
+
+def _taken_out(decisions: Sequence[Disposition]) -> set[str]:
+    return {a for d in decisions if d.decision == "split" for a in d.split_accounts}
 
 
 class LocalShared:
@@ -196,10 +235,15 @@ class LocalShared:
         with connect(self._path) as connection:
             found = connection.execute(
                 "SELECT DISTINCT key FROM session_scores "
-                "WHERE key_kind = ? AND list_contains(?, key)",
-                [kind, list(words)],
+                "WHERE key_kind = ? AND (list_contains(?, key) OR list_contains(?, lower(key)))",
+                [kind, list(words), list(words)],
             ).fetchall()
         return [row[0] for row in found]
+
+    def has_accounts(self) -> bool:
+        with connect(self._path) as connection:
+            some = "SELECT 1 FROM session_scores WHERE key_kind = 'account' LIMIT 1"
+            return connection.execute(some).fetchone() is not None
 
     def indicators(self, direction: Direction) -> list[Indicator]:
         with connect(self._path) as connection:

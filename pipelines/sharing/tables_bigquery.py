@@ -24,7 +24,8 @@ _MEMBERS = """
     WHERE cluster_id = @cluster AND revision = IFNULL(@revision, revision) ORDER BY account_id"""
 _KEYS = """
     SELECT DISTINCT `key` FROM `{d}.session_scores`
-    WHERE key_kind = @kind AND `key` IN UNNEST(@words)"""
+    WHERE key_kind = @kind AND (`key` IN UNNEST(@words) OR LOWER(`key`) IN UNNEST(@words))"""
+_SOME = "SELECT 1 AS one FROM `{d}.session_scores` WHERE key_kind = 'account' LIMIT 1"
 _INDICATORS = "SELECT * FROM `{d}.indicators` WHERE direction = @direction ORDER BY indicator_id"
 _SIGHTINGS = "SELECT * FROM `{d}.sightings` ORDER BY sighting_id"
 # A command does not know when the run that made the tables lets days expire.
@@ -65,6 +66,9 @@ class BigQueryShared:
 
     def account_names(self, words: Sequence[str]) -> list[str]:
         return self._keys("account", words)
+
+    def has_accounts(self) -> bool:
+        return bool(self._rows(_SOME))
 
     def _keys(self, kind: str, words: Sequence[str]) -> list[str]:
         return [row["key"] for row in self._rows(_KEYS, kind=kind, words=list(words))]

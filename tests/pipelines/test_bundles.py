@@ -284,6 +284,8 @@ def test_without_items_a_bundle_waits(store: Path, tmp_path: Path) -> None:
     stream.until_kept()
     stream.keeper.look()
     assert stream.counts == {"bundle_swapped": 1}
+    # What it was not tried on is told: there were accounts alone.
+    assert "not tried on cluster, session_account, session_payment: fewer" in stream.said[-1]
 
 
 def test_a_bundle_that_fails_at_work_is_taken_back(

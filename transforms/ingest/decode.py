@@ -132,6 +132,22 @@ class Decoder:
         empty = len(refusals) - len(refused)
         return Decoded(accepted, texts, vectors.values, vectors.present, refused, empty, others)
 
+    def requests(self, values: list[bytes]) -> tuple[list[RequestEvent], int]:
+        """Requests in records as they were written, fingerprints and all, with nothing checked but
+        what `decode` needs to read them; and how many records cannot be read.
+
+        Requests of forgotten accounts are in neither.
+
+        Raises:
+          DistilwatchError: the schema registry stays away, or refuses us.
+        """
+        refusals: dict[int, Refusal] = {}
+        if self.adapter is None:
+            events, _ = self._parse(values, refusals)
+        else:
+            events, _, _ = self._parse_adapted(self.adapter, values, refusals)
+        return events, sum(r.reason not in (EMPTY, FORGOTTEN) for r in refusals.values())
+
     def _forget_unread(self, values: list[bytes], refusals: dict[int, Refusal]) -> None:
         """Looks for forgotten accounts in records that were refused before theirs was read."""
         if not self.forgotten:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -41,7 +42,11 @@ _MAY: Mapping[str, set[str]] = {
 _OF_INDICATORS = {"kind", "value", "payload", "campaign", "revision"}
 _MOST_BYTES = 8 << 20
 _LONG = 8
-_WORD = re.compile(r"[\w.@-]{3,}")
+_LEAST = 3
+_WORD = re.compile(rf"[\w.@-]{{{_LEAST},}}")
+_BLANKS = re.compile(r"""[\s"'`´“”„‘’‚«»‹›<>()\[\]{}]+""")
+_BETWEEN = re.compile(r"[,;=]+")
+_ENDS = ".,;:!?…@-_|/\\*~"  # of sentences, or of names in them
 
 
 def check_outgoing(
@@ -66,8 +71,8 @@ def check_outgoing(
     objects: list[dict[str, Any]] = orjson.loads(data)["objects"]
     # As it is written, as it is read, and what is in payloads.
     text = "\n".join((data.decode("utf-8"), *_texts(objects)))
-    words = words_of(text)
-    if any(_is_in(secret, text, words) for secret in secrets):
+    words, text = words_of(text), plain(text)
+    if any(_is_in(plain(secret), text, words) for secret in secrets):
         # Which one is not said: this message may end in a log.
         raise _stop("the name of an account, cluster or payment instrument is in it", terms)
     for obj in objects:
@@ -77,9 +82,20 @@ def check_outgoing(
 
 
 def words_of(text: str) -> set[str]:
-    """What could be a name in a text: words with and without what may end a sentence."""
-    words = set(_WORD.findall(text))
-    return words | {word.strip(".@-_") for word in words}
+    """What could be a name in a text, of three letters or more, as it is written and as `plain` has
+    it: what stands between blanks, quotes or brackets, as a whole and in finer words, with and
+    without what may end a sentence."""
+    found: set[str] = set()
+    for whole in _BLANKS.split(text):
+        found |= {whole, *_BETWEEN.split(whole), *_WORD.findall(whole)}
+    found |= {word.strip(_ENDS) for word in found}
+    found |= {plain(word) for word in found}
+    return {word for word in found if len(word) >= _LEAST}
+
+
+def plain(text: str) -> str:
+    """A text without case, and without ways to encode the same letters."""
+    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -100,6 +116,8 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _is_in(secret: str, text: str, words: set[str]) -> bool:
     """Short names are looked for as words: letters in a row are in any signature."""
+    if not secret:
+        return False
     return secret in words or (len(secret) >= _LONG and secret in text)
 
 

@@ -34,6 +34,8 @@ _SOON_MS = 86_400_000
 TOO_EARLY = "too_early"
 """Reason for refusing what is from the future by a day at most. Perhaps our clock is late, or it
 becomes valid later: whoever polls asks for it again."""
+TOO_LARGE = "too_large"
+"""Reason for refusing what is larger than anything honest."""
 _HORIZON_MS = 2 * 366 * 86_400_000
 
 
@@ -169,7 +171,7 @@ def _check_shape(obj: Any) -> None:
     except (orjson.JSONEncodeError, TypeError) as error:
         raise _Refused("no_json", str(error)) from None
     if size > MAX_OBJECT_BYTES:
-        raise _Refused("too_large", f"{size:,} bytes")
+        raise _Refused(TOO_LARGE, f"{size:,} bytes")
 
 
 def _signer(obj: Mapping[str, Any], feed: Feed) -> str:
@@ -191,7 +193,7 @@ def _check_schema(obj: Mapping[str, Any]) -> None:
     from stix2validator import ValidationOptions, validate_parsed_json
 
     if len(str(obj.get("pattern", ""))) > _MOST_PATTERN:
-        raise _Refused("too_large", f"a pattern of more than {_MOST_PATTERN} characters")
+        raise _Refused(TOO_LARGE, f"a pattern of more than {_MOST_PATTERN} characters")
     # Both libraries fail in ways of their own on what no honest lab sends.
     try:
         stix2.parse(dict(obj), allow_custom=False, version="2.1")

@@ -27,16 +27,19 @@ from taxii2client.v21 import Collection, as_pages
 from urllib3.exceptions import DecodeError, HTTPError
 from urllib3.util import Retry
 
-from schemas.errors import DistilwatchError
+from schemas.errors import DistilwatchError, printable
+from transforms.sharing.arrived import MOST_BYTES, Arrived, FullError, key_of, moment
 from transforms.sharing.canonical import canonical
 from transforms.sharing.stix import Stix
 
 # It warns when a server's pages are smaller than we ask for, which is the server's right.
 logging.getLogger("taxii2client").setLevel(logging.ERROR)
+_LOG = logging.getLogger(__name__)
 _PAGE = 100
 _CHUNK_BYTES = 1 << 20  # of an envelope that is sent
 _ANSWER_BYTES = 32 << 20
 _MOST_OBJECTS = 50_000  # of one poll
+_MOST_BYTES = MOST_BYTES  # of all of them
 _TIMEOUT_S = 30.0
 _MOST_PAUSE_S = 30  # that a busy server may ask for before it is tried again
 _ANSWER_S = 120.0  # for the whole of one answer, however steadily it trickles
@@ -76,15 +79,21 @@ class Polled(NamedTuple):
       objects: as they came.
       added_after: to ask from next time; what comes twice is no harm.
       more: whether there is more from there on by now.
+      too_large: what was dropped for its size, as (id, what was wrong with it).
     """
 
     objects: list[Any]
     added_after: str
     more: bool = False
+    too_large: Sequence[tuple[str, str]] = ()
 
 
 class _TooLarge(requests.RequestException):  # type: ignore[misc]
-    """An answer that is larger than any honest one, or never ends."""
+    """An answer that is larger than any honest one."""
+
+
+class _TooSlow(requests.RequestException):  # type: ignore[misc]
+    """An answer that never ends."""
 
 
 class _Adapter(HTTPAdapter):  # type: ignore[misc]
@@ -130,7 +139,7 @@ def _body(raw: Any) -> bytes:
     """An answer, which is neither endless in size nor in time.
 
     Raises:
-      _TooLarge: it is.
+      _TooLarge, _TooSlow: it is.
       HTTPError: the connection was cut, or nothing came for too long.
     """
     deadline = time.monotonic() + _ANSWER_S
@@ -140,7 +149,7 @@ def _body(raw: Any) -> bytes:
         if len(body) > _ANSWER_BYTES:
             raise _TooLarge(f"an answer of more than {_ANSWER_BYTES:,} bytes")
         if time.monotonic() > deadline:
-            raise _TooLarge(f"an answer that takes longer than {_ANSWER_S:.0f} s")
+            raise _TooSlow(f"an answer that takes longer than {_ANSWER_S:.0f} s")
     return bytes(body)
 
 
@@ -180,6 +189,10 @@ def publish(place: Place, objects: Sequence[Mapping[str, Any]]) -> int:
 def poll(place: Place, added_after: str = "") -> Polled:
     """The objects that were added to a collection after a time; of very many those that came first.
 
+    All versions of an object are asked for: the latest one may be anybody's, and be refused.
+    Whatever is larger than an honest object is dropped as it arrives, and what makes an answer too
+    large to be read is passed over, so that nobody who may write keeps others from reading.
+
     Args:
       place: the collection.
       added_after: as the last poll returned it; "" for everything.
@@ -187,23 +200,79 @@ def poll(place: Place, added_after: str = "") -> Polled:
     Raises:
       DistilwatchError: when the server cannot be reached, or answers what is no TAXII.
     """
-    after = {"added_after": added_after} if added_after else {}
+    asked = {"version": "all"} | ({"added_after": added_after} if added_after else {})
     with _collection(place) as collection:
         if not collection.can_read:
             raise _failed(place, "we may not read this collection", "ask its operator")
         # The manifest is asked first: what comes between is fetched now, and again next time.
-        found = list(islice(_paged(place, collection.get_manifest, after), _MOST_OBJECTS + 1))
+        found = list(islice(_paged(place, collection.get_manifest, asked), _MOST_OBJECTS + 1))
         entries = [entry if isinstance(entry, Mapping) else {} for entry in found]
         more = len(entries) > _MOST_OBJECTS
         if more:
-            entries = _whole(place, entries)
+            entries = _whole(place, entries, len(entries) - 1)
+        arrived = Arrived(_MOST_BYTES)
+        try:
+            _fetch(place, collection, asked, entries, more, arrived)
+        except FullError as full:
+            entries, more = _whole(place, entries, full.at), True
         newest = _newest(added_after, entries)
-        # Both come in the order in which they were added (TAXII 2.1, 3.4 and 3.6).
-        objects = list(islice(_paged(place, collection.get_objects, after), _MOST_OBJECTS + 1))
-        stuck = newest == added_after if more else len(objects) > _MOST_OBJECTS
-        if stuck:
+        if more and newest == added_after:
             raise _too_many(place)
-    return Polled(objects[:_MOST_OBJECTS], newest, more)
+    return Polled(arrived.objects, newest, more, arrived.too_large)
+
+
+def _fetch(
+    place: Place, collection: Any, asked: Mapping[str, str], entries: Sequence[Mapping[str, Any]],
+    more: bool, arrived: Arrived,
+) -> None:  # fmt: skip
+    """Fetches what a manifest lists, page by page; where a page is too large, by name.
+
+    Raises:
+      FullError: there is more of it than one poll may bring.
+    """
+    # Both come in the order in which they were added (TAXII 2.1, 3.4 and 3.6).
+    pages = _paged(place, collection.get_objects, asked)
+    try:
+        for at, obj in enumerate(islice(pages, _MOST_OBJECTS)):
+            arrived.add(obj, at)
+        if not more and next(pages, None) is not None:
+            raise _too_many(place)
+    except _TooLarge:
+        # From the beginning, without what is there: medallion 3.0 would go on behind this page.
+        _fetch_by_name(place, collection, asked, entries, arrived)
+
+
+def _fetch_by_name(
+    place: Place, collection: Any, asked: Mapping[str, str], entries: Sequence[Mapping[str, Any]],
+    arrived: Arrived,
+) -> None:  # fmt: skip
+    """Fetches what of a manifest has not arrived, fewer at a time while answers are too large; one
+    that is so by itself is passed over.
+
+    Raises:
+      FullError: there is more of it than one poll may bring.
+    """
+    keys = ((at, key_of(entry)) for at, entry in enumerate(entries))
+    missing = [(at, key) for at, key in keys if key is not None and key not in arrived.seen]
+    begin, together = 0, _PAGE // 4  # all of their names and versions are in a URL
+    while begin < len(missing):
+        part = missing[begin : begin + together]
+        names = {name for _, (name, _) in part}
+        versions = sorted({version for _, (_, version) in part if version is not None})
+        wanted = {key for _, key in part} | {(name, None) for name in names}
+        filters = {**asked, "id": sorted(names), "version": versions or "all"}
+        try:
+            for obj in islice(_paged(place, collection.get_objects, filters), _MOST_OBJECTS):
+                key = key_of(obj)
+                if key in wanted and key not in arrived.seen:
+                    arrived.add(obj, part[0][0])
+        except _TooLarge as error:
+            if together > 1:
+                together //= 2
+                continue
+            _LOG.warning("passed over in %s: %s", place.name, printable(part[0][1][0][:100]))
+            arrived.miss(part[0][1], str(error))
+        begin += len(part)
 
 
 def _newest(newest: str, entries: Sequence[Mapping[str, Any]]) -> str:
@@ -211,19 +280,19 @@ def _newest(newest: str, entries: Sequence[Mapping[str, Any]]) -> str:
     would be passed over."""
     latest = datetime.now(UTC) + _MOST_AHEAD
     for entry in entries:
-        moment = _moment(entry.get("date_added"))
-        if moment is not None and moment <= latest:
-            before = _moment(newest)
-            newest = newest if before is not None and before >= moment else str(entry["date_added"])
+        at = moment(entry.get("date_added"))
+        if at is not None and at <= latest:
+            before = moment(newest)
+            newest = newest if before is not None and before >= at else str(entry["date_added"])
     return newest
 
 
-def _whole(place: Place, entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _whole(place: Place, entries: Sequence[Mapping[str, Any]], end: int) -> list[Mapping[str, Any]]:
     """Of a manifest that goes on those entries behind whose time nothing can be that came before:
-    all but those of the last time."""
-    moments = [_moment(entry.get("date_added")) for entry in entries]
-    known = [moment for moment in moments if moment is not None]
-    whole = bisect_left(known, known[-1]) if known else 0
+    those of earlier times than the one at `end`."""
+    moments = [moment(entry.get("date_added")) for entry in entries]
+    known = [at for at in moments if at is not None]
+    whole = bisect_left(known, known[end]) if len(known) == len(moments) > end else 0
     if not whole or len(known) < len(moments) or known != sorted(known):
         raise _too_many(place)
     return list(entries[:whole])
@@ -232,7 +301,8 @@ def _whole(place: Place, entries: Sequence[Mapping[str, Any]]) -> list[Mapping[s
 def _too_many(place: Place) -> DistilwatchError:
     return _failed(
         place,
-        f"it has more than {_MOST_OBJECTS:,} new objects, and no order to take them in parts",
+        f"it has more than {_MOST_OBJECTS:,} new objects, or {_MOST_BYTES >> 20:,} MiB, and no "
+        "order to take them in parts",
         "ask its operator to empty the collection",
     )
 
@@ -247,21 +317,13 @@ def _missing(
     for start in range(0, len(failed), _PAGE // 2):
         asked = {"id": list(failed[start : start + _PAGE // 2]), "version": "all"}
         for entry in islice(_paged(place, collection.get_manifest, asked), _MOST_OBJECTS):
-            there.add((entry.get("id"), _moment(entry.get("version"))))
+            there.add((entry.get("id"), moment(entry.get("version"))))
     return [
         obj["id"]
         for obj in chunk
         if obj["id"] in set(failed)
-        and (obj["id"], _moment(obj.get("modified", obj["created"]))) not in there
+        and (obj["id"], moment(obj.get("modified", obj["created"]))) not in there
     ]
-
-
-def _moment(text: Any) -> datetime | None:
-    try:
-        found = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return found if found.tzinfo else None
 
 
 def _paged(place: Place, call: Any, after: Mapping[str, Any]) -> Iterator[Any]:

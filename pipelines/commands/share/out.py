@@ -160,7 +160,8 @@ def revoke(
 ) -> None:  # fmt: skip
     """Take back WHAT has left: an indicator's id, a campaign, a proposal, or a cluster.
 
-    All recipients that had it are told. It needs no second person, and is for ever.
+    All recipients that had it are told. It needs no second person, and is for ever. Where some
+    cannot be told the others are, and the exit code is 2; the same command again tells the rest.
 
     \b
     Example:
@@ -170,24 +171,37 @@ def revoke(
     from pipelines.sharing import signoff, words
     from pipelines.sharing.policy import read_policy
     from pipelines.sharing.store import ShareStore
+    from schemas.errors import DistilwatchError
 
     with Console(as_json) as console:
         policy, store = read_policy(policy_path), ShareStore(store_path)
         person = shared.person(by)
-        made = signoff.revoke(policy, store, what, why, person)
+        made, left = signoff.take_back(policy, store, what, why, person)
+        failed: dict[str, DistilwatchError] = {}
         if now:
-            made = [
-                signoff.publish(policy, store, one.name, person)
-                if policy.recipient(one.to).taxii
-                else one
-                for one in made
-            ]
-        left = [one for one in made if one.state != "sent"]
+            made, failed = signoff.publish_each(policy, store, made, person)
+        for to, refused in left.items():
+            console.warn(f"{to} had it and was not told: {refused.what}; {refused.mend}")
+        for name, refused in failed.items():
+            console.warn(
+                f"{name} may not have arrived: {refused.what}; `distilwatch share publish {name}`, "
+                "or this command again"
+            )
+        then = [
+            f"distilwatch share publish {one.name}" + ("" if one.name in failed else " --file FILE")
+            for one in made
+            if one.state != "sent"
+        ]
         console.result(
-            {"proposals": [one.name for one in made], "sent": [one.state for one in made]},
+            {
+                "proposals": [one.name for one in made], "sent": [one.state for one in made],
+                "failed": sorted(failed), "not_told": sorted(left),
+            },
             [words.proposal_line(one) for one in made],
-            then=[f"distilwatch share publish {one.name} --file FILE" for one in left],
-        )
+            then=then,
+        )  # fmt: skip
+        if left or failed:
+            raise SystemExit(2)
 
 
 def _say(console: object, store: object, done: object, then: list[str]) -> None:

@@ -12,20 +12,29 @@ from pipelines.commands.share import shared
 
 _AGREEMENT = ("strongly-disagree", "disagree", "neutral", "agree", "strongly-agree")
 _to = click.option("--to", required=True, metavar="NAME", help="Recipient, as the policy names it.")
+_polled = click.option(
+    "--from",
+    "polled",
+    metavar="URI",
+    help="The tables that were polled into, where they are others than those of --output.",
+)
 
 
 @click.command(short_help="Propose to tell that indicators of others were seen here.")
 @shared.tables
+@_polled
 @_to
 @shared.by
 @shared.policy_file
 @shared.store_folder
 @options.as_json
 def sightings(
-    output: str, to: str, by: str | None, policy_path: Path | None, store_path: Path | None,
-    as_json: bool,
+    output: str, polled: str | None, to: str, by: str | None, policy_path: Path | None,
+    store_path: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Propose to tell that indicators of others were seen here; says nothing of accounts.
+
+    Only of what as many accounts have as must share a thing before it is told of.
 
     \b
     Example:
@@ -38,12 +47,14 @@ def sightings(
 
     with Console(as_json) as console:
         policy, store = read_policy(policy_path), ShareStore(store_path)
-        _say(console, saying.propose_sightings(policy, store, output, to, shared.person(by)))
+        person = shared.person(by)
+        _say(console, saying.propose_sightings(policy, store, output, to, person, polled))
 
 
 @click.command(short_help="Propose to tell what we think of an indicator.")
 @click.argument("indicator")
 @shared.tables
+@_polled
 @_to
 @click.option("--think", required=True, type=click.Choice(_AGREEMENT), help="What we think of it.")
 @click.option("--why", required=True, metavar="TEXT", help="Why, in words that leave.")
@@ -52,8 +63,8 @@ def sightings(
 @shared.store_folder
 @options.as_json
 def opinion(
-    indicator: str, output: str, to: str, think: Any, why: str, by: str | None,
-    policy_path: Path | None, store_path: Path | None, as_json: bool,
+    indicator: str, output: str, polled: str | None, to: str, think: Any, why: str,
+    by: str | None, policy_path: Path | None, store_path: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Propose to tell what we think of INDICATOR of another lab, and why.
 
@@ -72,7 +83,9 @@ def opinion(
         person = shared.person(by)
         _say(
             console,
-            saying.propose_opinion(policy, store, output, indicator, to, think, why, person),
+            saying.propose_opinion(
+                policy, store, output, indicator, to, think, why, person, polled
+            ),
         )
 
 

@@ -123,9 +123,13 @@ def test_what_was_seen_and_thought_is_told_from_bigquery(
     seen = [
         Sighting(sighting_id(one.indicator_id, a, "c-1"), one.indicator_id, a, "c-1",
                  NOW_MS - 5_000, NOW_MS - 1, 17)
-        for a in ("acct-secret-1", "acct-secret-2")
+        for a in ("acct-secret-1", "acct-secret-2", "acct-secret-3")
     ]  # fmt: skip
     b.put({"sightings": [s.to_row() for s in seen]})
+    assert not b.shared.has_accounts()
+    session = ROWS["session_scores"][0] | {"key_kind": "account", "key": "Auth0|5F"}
+    b.put({"session_scores": [session]})
+    assert b.shared.account_names(["auth0|5f", "other"]) == ["Auth0|5F"]
     for said in (
         saying.propose_sightings(b.policy, b.store, b.output, "forum", "bea"),
         saying.propose_opinion(
@@ -167,10 +171,16 @@ def test_only_what_was_confirmed_in_bigquery_leaves(lab: Lab) -> None:
 
 
 def test_accounts_are_sealed_from_clusters_in_bigquery(lab: Lab) -> None:
-    first = add_cluster(lab, accounts=3, confirm=False)
-    more = add_cluster(lab, accounts=5, revision=901, confirm=False)
-    assert accounts_of(lab.output, [CLUSTER], None) == frozenset({*first, *more})
-    with pytest.raises(DistilwatchError, match="there is no cluster c-none"):
+    add_cluster(lab, accounts=5, confirm=False)
+    now = add_cluster(lab, accounts=3, revision=901, confirm=False)
+    with pytest.raises(DistilwatchError, match="nobody has confirmed"):
+        accounts_of(lab.output, [CLUSTER], None)
+    assert accounts_of(lab.output, [CLUSTER], None, suspects=True) == frozenset(now)
+    lab.shared.decided.decisions.append(
+        decide({"cluster_id": CLUSTER}, now, "confirm", by="ana", why="seen", at_ms=NOW_MS)
+    )
+    assert accounts_of(lab.output, [CLUSTER], None) == frozenset(now)
+    with pytest.raises(DistilwatchError, match="0 clusters begin with 'c-none'"):
         accounts_of(lab.output, ["c-none"], None)
 
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from pipelines.cli import run
 from pipelines.sharing import inbound, outbound, saying, signoff
 from pipelines.sharing.store import ShareStore
+from pipelines.sharing.tables import tables_at
 from pipelines.watching import received
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
@@ -156,6 +157,28 @@ def test_what_is_early_by_a_late_clock_is_asked_for_again(labs: tuple[Lab, Lab])
     assert inbound.poll(b.policy, b.store, "forum", b.output).objects == 0
 
 
+def test_polls_that_bring_nothing_new_do_not_fill_the_log(labs: tuple[Lab, Lab]) -> None:
+    a, b = labs
+
+    def polls(count: int) -> list[dict[str, Any]]:
+        for _ in range(count):
+            inbound.poll(b.policy, b.store, "forum", b.output)
+            b.now_ms += 60_000
+        return [e for e in b.store.log.entries() if e["action"] == "poll"]
+
+    begun = polls(3)
+    assert len(begun) == 1
+    add_cluster(a)
+    tell(a)
+    b.now_ms -= 7_200_000  # a late clock: the same is refused each minute, until it is not early
+    early = polls(4)
+    assert [len(e["refused"]) >= 3 for e in early] == [len(begun[0]["refused"]) >= 3, True]
+    b.now_ms += 7_200_000
+    assert [len(e["changed"]) for e in polls(4)[2:]] == [3]
+    inbound.poll(b.policy, b.store, "forum", b.output, again=True)  # somebody has asked for it
+    assert len(polls(1)) == 4
+
+
 def test_other_tables_and_another_collection_begin_anew(
     labs: tuple[Lab, Lab], tmp_path: Path
 ) -> None:
@@ -212,6 +235,35 @@ def test_an_older_version_that_is_sent_again_changes_nothing(labs: tuple[Lab, La
     assert all(one.revoked for one in b.shared.indicators("received"))
 
 
+def test_a_later_version_by_a_stranger_hides_nothing(labs: tuple[Lab, Lab]) -> None:
+    """Who may write to the collection may use the ids of others, and servers show the latest."""
+    a, b = labs
+    add_cluster(a)
+    made = outbound.propose(a.policy, a.store, a.output, CLUSTER, "forum", "ana").proposal
+    assert made is not None
+    signoff.approve(a.policy, a.store, made.name, made.digest, "ben")
+    signoff.publish(a.policy, a.store, made.name, "ben")
+    objects = json.loads(a.store.read(made.digest))["objects"]
+    forged = [
+        o | {"modified": "2026-09-21T15:20:00.500Z", "revoked": True}
+        for o in objects
+        if o["type"] == "indicator"
+    ]
+    assert all(o["modified"] > genuine["modified"] for o in forged
+               for genuine in objects if genuine["id"] == o["id"])  # fmt: skip
+    taxii.publish(place(section_url(a)), forged)
+    got = inbound.poll(b.policy, b.store, "forum", b.output)
+    assert inbound.reasons(got.received.refused)["bad_signature"] == 3
+    assert len(got.changed) == 3
+    assert not any(one.revoked for one in b.shared.indicators("received"))
+
+
+def section_url(lab: Lab) -> str:
+    taxii_settings = lab.policy.recipient("forum").taxii
+    assert taxii_settings is not None
+    return taxii_settings.url.rstrip("/").rpartition("/")[0]
+
+
 def test_what_others_say_does_not_fill_the_log(
     labs: tuple[Lab, Lab], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,12 +289,11 @@ def test_an_opinion_that_names_an_account_of_ours_does_not_leave(labs: tuple[Lab
     tell(a)
     inbound.poll(b.policy, b.store, "forum", b.output)
     one = b.shared.indicators("received")[0]
-    sessions = [
-        {"session_id": "s", "key_kind": "account", "key": "jo7", "level": "profile",
-         "session_start": NOW_MS, "session_end": NOW_MS + 1, "revision": 1, "request_count": 1,
-         "score": 0.0, "p_value": 0.5}
-    ]  # fmt: skip
-    b.put({"session_scores": sessions})
+    with pytest.raises(DistilwatchError, match="no accounts in it"):
+        saying.propose_opinion(
+            b.policy, b.store, b.output, one.indicator_id, "forum", "disagree", "why", "bea"
+        )
+    know(b, "jo7", "auth0|5F7c")
 
     def say(why: str) -> None:
         saying.propose_opinion(
@@ -252,8 +303,21 @@ def test_an_opinion_that_names_an_account_of_ours_does_not_leave(labs: tuple[Lab
     before = b.store.proposals()
     with pytest.raises(DistilwatchError, match="the name of an account"):
         say("This is our customer jo7.")
+    with pytest.raises(DistilwatchError, match="the name of an account"):
+        say("This is (AUTH0|5f7c), a customer.")
     assert b.store.proposals() == before
-    say("This is a customer of ours.")
+    say("This is a customer of ours ... seen twice.")
+
+
+def know(lab: Lab, *accounts: str) -> None:
+    """Puts accounts into a lab's tables, as `detect` does."""
+    sessions = [
+        {"session_id": name, "key_kind": "account", "key": name, "level": "profile",
+         "session_start": NOW_MS, "session_end": NOW_MS + 1, "revision": 1, "request_count": 1,
+         "score": 0.0, "p_value": 0.5}
+        for name in accounts
+    ]  # fmt: skip
+    lab.put({"session_scores": sessions})
 
 
 def test_sightings_and_opinions_come_back(labs: tuple[Lab, Lab]) -> None:
@@ -263,12 +327,13 @@ def test_sightings_and_opinions_come_back(labs: tuple[Lab, Lab]) -> None:
     inbound.poll(b.policy, b.store, "forum", b.output)
     by_kind = {one.kind: one for one in b.shared.indicators("received")}
     one = by_kind[Kind.PREFIX_SCAFFOLD]
+    know(b, "acct-secret-1")
 
-    def see(found: Indicator, similarity: float) -> None:
+    def see(found: Indicator, similarity: float, accounts: int = 3) -> None:
         seen = [
             Sighting(sighting_id(found.indicator_id, account, 0), found.indicator_id, account,
                      "c-1", NOW_MS - 5_000, NOW_MS - 1, 17, similarity)
-            for account in ("acct-secret-1", "acct-secret-2")
+            for account in (f"acct-secret-{i}" for i in range(accounts))
         ]  # fmt: skip
         rows = TABLES["sightings"].to_arrow([s.to_row() for s in seen])
         write_tables(b.tables, {"sightings": rows})
@@ -276,7 +341,23 @@ def test_sightings_and_opinions_come_back(labs: tuple[Lab, Lab]) -> None:
     see(by_kind[Kind.BEHAVIOUR], 0.99)  # what is alike is a clue of ours, and not told
     with pytest.raises(DistilwatchError, match="was seen here"):
         saying.propose_sightings(b.policy, b.store, b.output, "forum", "bea")
+    see(one, 1.0, accounts=2)  # as few would be told of as persons, and not as a wording
+    with pytest.raises(DistilwatchError, match="seen with 3 accounts or more"):
+        saying.propose_sightings(b.policy, b.store, b.output, "forum", "bea")
     see(one, 1.0)
+    # What was polled may be in a database of its own.
+    apart = f"duckdb:///{b.folder / 'polled.duckdb'}"
+    inbound.poll(b.policy, b.store, "forum", apart)
+    with pytest.raises(DistilwatchError, match="was seen here"):
+        saying.propose_sightings(b.policy, b.store, apart, "forum", "bea")
+    b.put({"indicators": [i.to_row("shared") for i in b.shared.indicators("received")]})
+    with pytest.raises(DistilwatchError, match="--from"):
+        saying.propose_sightings(b.policy, b.store, b.output, "forum", "bea")
+    assert saying.propose_sightings(b.policy, b.store, b.output, "forum", "bea", apart)
+    assert saying.propose_opinion(
+        b.policy, b.store, b.output, one.indicator_id, "forum", "agree", "so", "bea", apart
+    )
+    b.put({"indicators": [i.to_row("received") for i in tables_at(apart).indicators("received")]})
     for made in (
         saying.propose_sightings(b.policy, b.store, b.output, "forum", "bea"),
         saying.propose_opinion(
@@ -289,7 +370,7 @@ def test_sightings_and_opinions_come_back(labs: tuple[Lab, Lab]) -> None:
     inbound.poll(a.policy, a.store, "forum", a.output)
     said = a.store.log.entries()[-1]["said"]
     told = {s["type"]: s["says"] for s in said}
-    assert told == {"sighting": 30, "opinion": "agree", "note": "agree"}
+    assert told == {"sighting": 50, "opinion": "agree", "note": "agree"}
     assert {about for s in said for about in s["about"]} == {one.indicator_id}
 
 

@@ -14,7 +14,7 @@ import pytest
 from schemas.errors import DistilwatchError
 from tests.transforms.sharing.test_stix import KEY, NOW_MS, an_indicator
 from transforms.sharing.canonical import EXTENSION, canonical
-from transforms.sharing.gate import check_outgoing
+from transforms.sharing.gate import check_outgoing, words_of
 from transforms.sharing.indicators import Kind, Marking
 from transforms.sharing.log import ShareLog
 from transforms.sharing.misp import misp_event
@@ -66,6 +66,13 @@ def test_the_gate_stops_what_nobody_has_allowed(change: Change, of: str, why: st
     assert "17" not in str(stopped.value)
 
 
+@pytest.mark.parametrize("text", ["seen here ... twice", "a -- b", "|", "ok"])
+def test_what_has_no_name_in_it_is_no_name(text: str) -> None:
+    assert check_outgoing(bundle(lambda o: o.update(description=text)), TERMS, ["", "account-17"])
+    assert "" not in words_of(text)
+    assert min(map(len, words_of(text)), default=3) >= 3
+
+
 @pytest.mark.parametrize(
     ("secret", "description"),
     [
@@ -73,6 +80,11 @@ def test_the_gate_stops_what_nobody_has_allowed(change: Change, of: str, why: st
         ("Kä17", "seen at Kä17 first"),
         ("a17", "seen at a17."),  # as a sentence ends
         ("a17", "the account is (a17), or so"),
+        ("a17", "seen at A17"),
+        ("auth0|5f7c", "seen at auth0|5f7c, twice"),
+        ("acct:1234", "it is “acct:1234”."),
+        ("a+b@x", "customer=A+B@x!"),
+        ("Ｋ17x", "seen at k17X first"),  # the same letters, encoded as wide ones
     ],
 )
 def test_a_name_is_found_however_it_is_written(secret: str, description: str) -> None:

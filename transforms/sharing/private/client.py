@@ -36,6 +36,7 @@ class Matches(NamedTuple):
       published: size of the other lab's set, filling included.
       epoch: of the other lab's key.
       public_key: that it showed, and that its proofs are of.
+      last: point of the last identifier that was asked, to go on behind; b"" where none was.
     """
 
     found: list[Sealed]
@@ -45,6 +46,7 @@ class Matches(NamedTuple):
     published: int
     epoch: int
     public_key: bytes
+    last: bytes = b""
 
 
 def find_matches(
@@ -54,17 +56,20 @@ def find_matches(
     sealer: Sealer,
     pinned: Mapping[int, bytes] | None = None,
     least_batch: int = 256,
+    after: bytes = b"",
 ) -> Matches:
     """Which of our identifiers the other lab has confirmed; it does not learn which, nor how many.
 
     Args:
       peer: the other lab.
       kind: of the identifiers.
-      identifiers: sealed by `sealer`; only those of the kind are asked, the first ones first.
+      identifiers: sealed by `sealer`; only those of the kind are asked.
       sealer: of this lab.
       pinned: public keys that the other lab has shown us before, by epoch.
       least_batch: points of one request at least. The fewer the server may have, the better it
         knows how many identifiers we ask.
+      after: where the quota does not reach for all, those behind this point are asked first, in the
+        order of their points, and those up to it last; see `Matches.last`.
 
     Raises:
       DistilwatchError: when the other lab's key has changed within its epoch, its epochs go
@@ -80,7 +85,10 @@ def find_matches(
             "ask it for `serve --batch 256`: smaller ones tell it how many identifiers we ask; "
             "--least-batch takes them nevertheless",
         )
-    own = [one for one in dict.fromkeys(identifiers) if one.kind == kind]
+    own = sorted(
+        (one for one in dict.fromkeys(identifiers) if one.kind == kind),
+        key=lambda one: (one.point <= after, one.point),
+    )
     batches = min(-(-len(own) // terms.batch), max(terms.quota_left, 0) // terms.batch)
     asked = own[: batches * terms.batch]
     outputs: dict[bytes, Sealed] = {}
@@ -91,7 +99,7 @@ def find_matches(
     found = [outputs[value] for value in published if value in outputs]
     return Matches(
         sorted(found), len(asked), len(own) - len(asked), batches * terms.batch, len(published),
-        terms.epoch, terms.public_key,
+        terms.epoch, terms.public_key, asked[-1].point if asked else b"",
     )  # fmt: skip
 
 

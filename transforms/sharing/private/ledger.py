@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +20,7 @@ from schemas.errors import DistilwatchError
 from transforms.sharing.private.identifiers import Sealed
 
 _BEGINNING = "0" * 64
+_IN_CLEAR = 14  # digits of `local_name`
 _TABLES = """
     CREATE TABLE IF NOT EXISTS epochs (
         epoch INTEGER PRIMARY KEY, seed BLOB NOT NULL, begins_ms INTEGER, ends_ms INTEGER);
@@ -157,6 +158,23 @@ class Ledger:
                 "give the DISTILWATCH_SEAL_KEY that sealed them; or begin with another --state, "
                 "and confirm what was sealed anew",
             )
+
+    def hide(self, hidden: Callable[[str], str]) -> int:
+        """Replaces names in clear, which earlier versions have left, by hidden ones; returns how
+        many there were.
+
+        Args:
+          hidden: a name as it may be kept; see `Sealer.hidden`.
+        """
+        with self._transaction() as db:
+            rows = db.execute(
+                "SELECT kind, point, local FROM confirmed WHERE length(local) = ?", (_IN_CLEAR,)
+            ).fetchall()
+            db.executemany(
+                "UPDATE confirmed SET local = ? WHERE kind = ? AND point = ?",
+                [(hidden(local), kind, point) for kind, point, local in rows],
+            )
+            return len(rows)
 
     def confirm(self, identifiers: Iterable[Sealed]) -> None:
         """Adds identifiers to those that peers may find."""

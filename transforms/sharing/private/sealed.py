@@ -8,12 +8,15 @@ same key to test a guess.
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import secrets
 from collections.abc import Iterable
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -29,6 +32,7 @@ from transforms.sharing.private.identifiers import Sealed, point_of
 _MAGIC = b"distilwatch-sealed-1\n"
 _NONCE_BYTES = 12
 _LEAST_BYTES = 16
+_HIDDEN = 32
 
 
 class Sealer:
@@ -56,6 +60,12 @@ class Sealer:
     def mark(self) -> str:
         """Tells this key from others, and nothing of it; 32 hex digits."""
         return _derived(self._key, b"mark").hex()[:32]
+
+    def hidden(self, local: str) -> str:
+        """Our own name of an identifier, for files that are kept beside the network: it is an
+        unkeyed hash, which would give up whatever can be guessed. 32 hex digits."""
+        key = _derived(self._key, b"local")
+        return hmac.new(key, local.encode(), sha256).hexdigest()[:_HIDDEN]
 
     def seal(self, kind: str, value: str) -> bytes:
         """s·H(x) of an identifier, 32 bytes.
@@ -98,8 +108,16 @@ def load_seal_key(variable: str, home: Path) -> bytes:
         ) from error
 
 
-def write_sealed(path: Path, identifiers: Iterable[Sealed], sealer: Sealer) -> int:
+def write_sealed(
+    path: Path, identifiers: Iterable[Sealed], sealer: Sealer, suspects: bool = False
+) -> int:
     """Adds identifiers to a file, which is made when there is none; returns how many it has then.
+
+    Args:
+      path: of the file.
+      identifiers: to be added.
+      sealer: of this lab.
+      suspects: nobody has confirmed whose they are; the file says so from then on.
 
     Raises:
       DistilwatchError: when the file cannot be written, or is another's.
@@ -107,12 +125,13 @@ def write_sealed(path: Path, identifiers: Iterable[Sealed], sealer: Sealer) -> i
     partial = path.with_name(path.name + ".partial")
     try:
         with alone_with(path):
-            known = set(read_sealed(path, sealer)) if path.exists() else set()
-            known.update(identifiers)
+            before = _decrypted(path, sealer) if path.exists() else _Contents([])
+            known = {*before.identifiers, *identifiers}
+            suspects = suspects or before.suspects
             with os.fdopen(
                 os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"
             ) as out:
-                out.write(_encrypted(known, sealer))
+                out.write(_encrypted(known, sealer, suspects))
             partial.replace(path)
     except OSError as error:
         raise DistilwatchError(
@@ -121,10 +140,16 @@ def write_sealed(path: Path, identifiers: Iterable[Sealed], sealer: Sealer) -> i
     return len(known)
 
 
-def _encrypted(identifiers: Iterable[Sealed], sealer: Sealer) -> bytes:
+class _Contents(NamedTuple):
+    identifiers: list[Sealed]
+    suspects: bool = False
+
+
+def _encrypted(identifiers: Iterable[Sealed], sealer: Sealer, suspects: bool) -> bytes:
     rows = [[kind, local, point.hex()] for kind, local, point in sorted(identifiers)]
+    said = json.dumps({"suspects": rows} if suspects else rows).encode()
     nonce = secrets.token_bytes(_NONCE_BYTES)
-    return _MAGIC + nonce + sealer.cipher().encrypt(nonce, json.dumps(rows).encode(), _MAGIC)
+    return _MAGIC + nonce + sealer.cipher().encrypt(nonce, said, _MAGIC)
 
 
 def read_sealed(path: Path, sealer: Sealer) -> list[Sealed]:
@@ -133,6 +158,19 @@ def read_sealed(path: Path, sealer: Sealer) -> list[Sealed]:
     Raises:
       DistilwatchError: when it cannot be read, was changed, or was sealed under another key.
     """
+    return _decrypted(path, sealer).identifiers
+
+
+def holds_suspects(path: Path, sealer: Sealer) -> bool:
+    """Whether some of a file's identifiers are of clusters that nobody has confirmed.
+
+    Raises:
+      DistilwatchError: as of `read_sealed`.
+    """
+    return _decrypted(path, sealer).suspects
+
+
+def _decrypted(path: Path, sealer: Sealer) -> _Contents:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -152,4 +190,8 @@ def read_sealed(path: Path, sealer: Sealer) -> list[Sealed]:
             str(path),
             "use the DISTILWATCH_SEAL_KEY that sealed them, or seal them again",
         ) from None
-    return [Sealed(kind, local, bytes.fromhex(point)) for kind, local, point in json.loads(text)]
+    said = json.loads(text)
+    suspects = isinstance(said, dict)
+    rows = said["suspects"] if suspects else said
+    found = [Sealed(kind, local, bytes.fromhex(point)) for kind, local, point in rows]
+    return _Contents(found, suspects)

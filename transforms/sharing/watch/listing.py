@@ -45,6 +45,7 @@ class Watched(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
       valid_from_ms, valid_until_ms: milliseconds UTC; until None it holds for ever.
       state: live, or quarantined: seen, and counted nowhere.
       payload: of what is compared, in base64; see `transforms.sharing.payloads`.
+      failed: a dry run has held it back, whatever its lab is trusted with.
     """
 
     indicator_id: str
@@ -56,6 +57,7 @@ class Watched(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     valid_until_ms: int | None = None
     state: str = QUARANTINED
     payload: str = ""
+    failed: bool = False
 
     @property
     def item(self) -> int:

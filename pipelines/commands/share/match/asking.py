@@ -78,6 +78,7 @@ _kind = click.option(
     type=click.IntRange(1, 4096),
     help="Refuse a server that wants smaller batches, which tell it how much we ask.",
 )
+@options.config_file
 @options.as_json
 def query(
     sealed: Path,
@@ -91,15 +92,20 @@ def query(
     ca: str | None,
     cert: str | None,
     least_batch: int,
+    config_path: Path | None,
     as_json: bool,
 ) -> None:
     """Ask which of our sealed identifiers another lab has confirmed.
+
+    With --list, matches are in quarantine until `share try … --release`, unless watch.sources in
+    the settings trusts the lab with `tried_first: false`.
 
     \b
     Example:
       DISTILWATCH_MATCH_TOKEN=… distilwatch share match query --sealed suspects.sealed \\
         --url https://match.lab-a.example:8440 --as lab-b --from lab-a --list watch.json
     """
+    from pipelines.config import load_config
     from pipelines.console import Console
     from pipelines.durations import parse_duration
     from pipelines.matching import ask
@@ -109,10 +115,11 @@ def query(
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
     with Console(as_json) as console:
+        config = load_config(config_path)
         console.step("Ask the other lab")
         found = ask(
             sealed, url, name, source, kind, listed, confidence / 100, valid_ms, ca, cert,
-            least_batch,
+            least_batch, config,
         )  # fmt: skip
         left = f", {found.left:,} wait for the next period" if found.left else ""
         console.result(

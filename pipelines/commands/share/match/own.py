@@ -30,7 +30,13 @@ from pipelines.commands.share.match import shared
     "clusters",
     multiple=True,
     metavar="ID",
-    help="Seal what this cluster's accounts used. Repeat for several.",
+    help="Seal what the accounts of this cluster used, which somebody has confirmed. Repeat for "
+    "several.",
+)
+@click.option(
+    "--suspects",
+    is_flag=True,
+    help="Also of clusters that nobody has confirmed, to ask others; not to let them find it.",
 )
 @click.option(
     "--accounts",
@@ -45,6 +51,7 @@ def seal(
     out: Path,
     tables: str | None,
     clusters: tuple[str, ...],
+    suspects: bool,
     accounts: Path | None,
     config_path: Path | None,
     as_json: bool,
@@ -63,15 +70,28 @@ def seal(
 
     with Console(as_json) as console:
         config = load_config(config_path)
-        chosen = accounts_of(tables, clusters, accounts)
+        chosen = accounts_of(tables, clusters, accounts, suspects)
         console.step("Read the requests of these accounts")
-        count = run(list(inputs), chosen, out, config)
+        done = run(list(inputs), chosen, out, config, suspects=suspects)
+        lines = [
+            f"{done.sealed:,} identifiers are in the file.",
+            f"{done.accounts:,} of {len(chosen):,} accounts have requests in the input.",
+        ]
+        if done.unread:
+            lines.append(
+                f"{done.unread:,} records could not be read; `distilwatch detect` says why."
+            )
         console.result(
-            {"accounts": len(chosen), "sealed": count},
-            [f"{count:,} identifiers are in the file."],
+            {
+                "accounts": len(chosen), "seen": done.accounts, "sealed": done.sealed,
+                "unread": done.unread,
+            },
+            lines,
             [str(out)],
-            [f"distilwatch share match confirm --sealed {out} --state FILE"],
-        )
+            [f"distilwatch share match query --sealed {out} …"]
+            if suspects
+            else [f"distilwatch share match confirm --sealed {out} --state FILE"],
+        )  # fmt: skip
 
 
 @click.command()
@@ -87,18 +107,9 @@ def confirm(sealed: Path, state: Path, withdraw: bool, as_json: bool) -> None:
       distilwatch share match confirm --sealed confirmed.sealed --state match.sqlite
     """
     from pipelines.console import Console
-    from pipelines.sealing import own_sealer
-    from transforms.sharing.private.ledger import Ledger
-    from transforms.sharing.private.sealed import read_sealed
+    from pipelines.matching import confirm as run
 
     with Console(as_json) as console:
-        sealer = own_sealer()
-        found, ledger = read_sealed(sealed, sealer), Ledger(state)
-        ledger.bind(sealer.mark)
-        if withdraw:
-            count = ledger.withdraw({one.local for one in found})
-        else:
-            ledger.confirm(found)
-            count = len(found)
+        count = run(sealed, state, withdraw)
         done = "can be found no more" if withdraw else "can be found"
         console.result({"identifiers": count}, [f"{count:,} identifiers {done}."], [str(state)])

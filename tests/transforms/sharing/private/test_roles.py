@@ -14,7 +14,8 @@ from schemas.errors import DistilwatchError
 from tests.support.two_labs import OPTIONS, TOKEN, Direct, Two
 from transforms.sharing.private import calls, voprf
 from transforms.sharing.private.client import find_matches
-from transforms.sharing.private.identifiers import DEVICE, PAYMENT, local_name, point_of
+from transforms.sharing.private.identifiers import DEVICE, NETWORK, PAYMENT, local_name, point_of
+from transforms.sharing.private.ledger import Ledger
 from transforms.sharing.private.sealed import write_sealed
 from transforms.sharing.private.server import Answer, Refused, Terms
 
@@ -237,6 +238,56 @@ def test_the_key_that_is_remembered_is_the_one_that_was_used(
     assert matching.ask(*asked).found
     pins = json.loads((tmp_path / "home" / "match-pins.json").read_text())
     assert pins == {"https://lab-a": {"1": two.server.terms("lab-b").public_key.hex()}}
+
+
+def test_a_quota_that_does_not_reach_comes_to_every_identifier_in_turn(
+    two: Two, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILWATCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DISTILWATCH_MATCH_TOKEN", TOKEN)
+    monkeypatch.setattr(matching, "own_sealer", lambda: two.b.sealer)
+    monkeypatch.setattr(matching, "HttpPeer", lambda *_: two.peer)
+    cards = two.b.sealed(*(f"card-{i}" for i in range(80)))  # three are confirmed there
+    write_sealed(tmp_path / "own.sealed", cards, two.b.sealer)
+    found: set[str] = set()
+    for asked, left in ((32, 48), (32, 48), (32, 48)):
+        got = matching.ask(
+            tmp_path / "own.sealed", "https://lab-a", "lab-b", "lab-a", PAYMENT, None, 0.9, 1_000,
+            None, None, 8,
+        )  # fmt: skip
+        assert (got.asked, got.left) == (asked, left)
+        found |= {one.local for one in got.found}
+        two.clock.now += OPTIONS.period_ms + 1
+    assert found == {local_name(f"own card-{i}") for i in (1, 2, 3)}
+    kept = (tmp_path / "home" / "match-asked.json").read_text()
+    assert not any(one.local in kept for one in cards)
+
+
+def test_the_servers_file_alone_gives_no_identifier_up(
+    two: Two, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our own names are hashes without a key: all networks of IPv4 are tried in half a minute."""
+    monkeypatch.setattr(matching, "own_sealer", lambda: two.a.sealer)
+    sealed, state = tmp_path / "own.sealed", tmp_path / "match.sqlite"
+    ours = two.a.sealed("198.51.100.0/24", "203.0.113.0/24", kind=NETWORK)
+    write_sealed(sealed, ours, two.a.sealer)
+    Ledger(state).confirm(ours[:1])  # as an earlier version has it
+    assert ours[0].local.encode() in state.read_bytes()
+    assert matching.confirm(sealed, state) == 2
+    assert not any(one.local.encode() in state.read_bytes() for one in ours)
+    assert Ledger(state).confirmed(NETWORK) == sorted(one.point for one in ours)
+    assert matching.confirm(sealed, state, withdraw=True) == 2
+    assert Ledger(state).confirmed(NETWORK) == []
+
+
+@pytest.mark.parametrize(("key", "ca"), [("k.pem", None), (None, "ca.pem"), ("k.pem", "ca.pem")])
+def test_half_of_tls_is_refused_and_not_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str | None, ca: str | None
+) -> None:
+    monkeypatch.setenv(calls.token_variable("lab-b"), TOKEN)
+    monkeypatch.setattr("uvicorn.run", lambda *_, **__: pytest.fail("it serves"))
+    with pytest.raises(DistilwatchError, match="no TLS at all"):
+        matching.serve(tmp_path / "s", ["lab-b"], OPTIONS, "127.0.0.1", 1, None, key, ca)
 
 
 def test_peers_are_told_apart_and_can_ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
