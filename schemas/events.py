@@ -86,7 +86,8 @@ class EventField:
 
 EVENT_FIELDS = (
     EventField("event_id", "string", "unique within the account, not empty; a repeat counts "
-               "once (in a stream within `ingest.dedupe_horizon`, 1 h)", True),
+               "once (in a stream within `ingest.dedupe_horizon`, 1 h, and as long as an "
+               "event is not late)", True),
     EventField("event_time", "time", "when the request was made. Refused: more than "
                "`ingest.max_future` (10 min) ahead of the clock, before "
                "`ingest.min_event_time` (2015), or later than "

@@ -36,8 +36,8 @@ class SharedTables(Protocol):
         """The newest row of `cluster_evidence` of a cluster, times in milliseconds UTC; None where
         nothing was gathered."""
 
-    def members(self, cluster_id: str, revision: int | None = None) -> list[str]:
-        """Accounts of a revision of a cluster, or that it ever had, sorted."""
+    def members(self, cluster_id: str, window_start_ms: int, revision: int) -> list[str]:
+        """Accounts of a revision of a cluster in a window, sorted."""
 
     def payment_names(self, words: Sequence[str]) -> list[str]:
         """Which of some words are pseudonyms of payment instruments."""
@@ -141,7 +141,7 @@ def confirmed(tables: SharedTables, cluster_id: str) -> Confirmed:
             tables.place,
             "a cluster of one account gives nothing; of others, run `distilwatch detect` again",
         )
-    accounts = tables.members(name, evidence["revision"])
+    accounts = tables.members(name, evidence["window_start"], evidence["revision"])
     if not _taken_out(decisions).isdisjoint(accounts):
         raise DistilwatchError(
             f"some accounts were taken out of {name}, and what was gathered has them in it",
@@ -216,12 +216,13 @@ class LocalShared:
             )
         return found[0] if found else None
 
-    def members(self, cluster_id: str, revision: int | None = None) -> list[str]:
+    def members(self, cluster_id: str, window_start_ms: int, revision: int) -> list[str]:
         with connect(self._path) as connection:
             found = connection.execute(
                 "SELECT DISTINCT account_id FROM cluster_members "
-                "WHERE cluster_id = ? AND revision = coalesce(?, revision) ORDER BY 1",
-                [cluster_id, revision],
+                "WHERE cluster_id = ? AND revision = ? "
+                "AND (window_start IS NULL OR epoch_ms(window_start) = ?) ORDER BY 1",
+                [cluster_id, revision, window_start_ms],
             ).fetchall()
         return [row[0] for row in found]
 

@@ -21,7 +21,8 @@ _EVIDENCE = """
     ORDER BY window_start DESC, revision DESC LIMIT 1"""
 _MEMBERS = """
     SELECT DISTINCT account_id FROM `{d}.cluster_members`
-    WHERE cluster_id = @cluster AND revision = IFNULL(@revision, revision) ORDER BY account_id"""
+    WHERE cluster_id = @cluster AND revision = @revision
+      AND (window_start IS NULL OR window_start = TIMESTAMP_MILLIS(@window)) ORDER BY account_id"""
 _KEYS = """
     SELECT DISTINCT `key` FROM `{d}.session_scores`
     WHERE key_kind = @kind AND (`key` IN UNNEST(@words) OR LOWER(`key`) IN UNNEST(@words))"""
@@ -57,8 +58,8 @@ class BigQueryShared:
         found = self._rows(_EVIDENCE, cluster=cluster_id)
         return found[0] if found else None
 
-    def members(self, cluster_id: str, revision: int | None = None) -> list[str]:
-        found = self._rows(_MEMBERS, cluster=cluster_id, revision=revision)
+    def members(self, cluster_id: str, window_start_ms: int, revision: int) -> list[str]:
+        found = self._rows(_MEMBERS, cluster=cluster_id, window=window_start_ms, revision=revision)
         return [row["account_id"] for row in found]
 
     def payment_names(self, words: Sequence[str]) -> list[str]:
