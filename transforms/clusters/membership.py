@@ -138,16 +138,19 @@ class KnownIds:
 NO_IDS = KnownIds()
 
 
-_WINDOWS = 3  # that a stream remembers: the one before, and what comes late
+# That a stream remembers, the latest and those that it reported of last: the one before, what comes
+# late, and what a slow partition holds open while others are far ahead.
+_WINDOWS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Memory:
-    """What a stream has said, of its latest windows.
+    """What a stream has said, of its latest windows, and of those of which it spoke last.
 
     Attributes:
       known: names that earlier runs gave.
-      windows: start of a window, milliseconds UTC, to what was said of it last.
+      windows: start of a window, milliseconds UTC, to what was said of it last; in the order in
+        which that was.
     """
 
     known: KnownIds
@@ -173,8 +176,10 @@ class Memory:
 
     def with_report(self, window_start_ms: int, said: Remembered) -> Memory:
         """The memory after a report."""
-        windows = {**self.windows, window_start_ms: said}
-        return Memory(self.known, {start: windows[start] for start in sorted(windows)[-_WINDOWS:]})
+        windows = {start: one for start, one in self.windows.items() if start != window_start_ms}
+        windows[window_start_ms] = said
+        kept = {*sorted(windows)[-_WINDOWS:], *[*windows][-_WINDOWS:]}
+        return Memory(self.known, {start: one for start, one in windows.items() if start in kept})
 
 
 class Report(NamedTuple):

@@ -183,6 +183,23 @@ def test_a_new_window_goes_on_with_the_names_of_the_last_one() -> None:
     assert len(memory.windows) == 3
 
 
+def test_a_window_that_a_slow_partition_holds_open_is_remembered_while_others_are_far_ahead() -> (
+    None
+):
+    memory = Memory(KnownIds())
+    said = report(["abc"], memory.of(0))
+    memory = memory.with_report(0, said["kept"])
+    for start in range(1, 9):
+        memory = memory.with_report(start, report(["yz"], memory.of(start))["kept"])
+        said = report(["abc"], memory.of(0), 10 + start)
+        assert memory.of(0).version
+        memory = memory.with_report(0, said["kept"])
+    assert len(memory.windows) <= 6
+    # Its cluster comes apart, and that is said.
+    apart = report(["a", "b", "c"], memory.of(0), 30)
+    assert cluster_id("a") in apart["kept"].gone
+
+
 def test_a_stream_of_new_accounts_is_not_remembered_for_ever() -> None:
     memory = Memory(KnownIds({0: {"x": "c-x"}}))
     for start in range(20):
