@@ -43,6 +43,7 @@ from transforms.scoring.fit import PROFILE, BundleOptions, KeyedSketch, fit_bund
 from transforms.scoring.history import (
     Part,
     TwoParts,
+    accounts_at_once,
     middle_ms,
     part_ms,
     profiles,
@@ -138,14 +139,16 @@ def train(options: TrainOptions, console: Console) -> TrainSummary:
         levels, peers, parts = _sketch_history(options, fitted, left_out, folder)
     console.step("Fit and calibrate the detectors")
     profiles = levels.get(PROFILE, [])
-    events = sum(key.sketch.events for key in profiles)
+    events = sum(part.events for own in parts.values() for part in own)
     bundle = fit_bundle(
         fitted.space,
         peers,
         levels,
         {
             "events": events,
-            "accounts": len(profiles),
+            # Of a window, and of all: this is what a window's tests are counted by, whatever was
+            # sampled to learn from.
+            "accounts": accounts_at_once(parts.values(), config.profiles.window_ms),
             "first_ms": min((k.sketch.first_ms for k in profiles), default=0),
             "last_ms": max((k.sketch.last_ms for k in profiles), default=0),
             "known_texts": list(known_texts(config).digests),
@@ -163,6 +166,7 @@ def train(options: TrainOptions, console: Console) -> TrainSummary:
             links=link_options(config),
             null_groups=config.clusters.null_groups,
             seed=config.scoring.seed,
+            least_events=config.scoring.min_requests,
             calibrating=options.benign,
         ),
         console.note,
@@ -207,7 +211,8 @@ def _fit_space(options: TrainOptions, folder: str) -> tuple[FittedSpace, LeftOut
             read_events(
                 pipeline,
                 options.inputs,
-                DecodeAndEmbed(decoder(config), embeds_texts(config)),
+                # What was confirmed must not look near to what is usual, either.
+                DecodeAndEmbed(decoder(config), embeds_texts(config), options.left_out),
                 _reading(config),
             )
             | "SmallestHashes"

@@ -92,7 +92,8 @@ def run_until_stopped(plan: Plan, console: Console) -> DetectSummary:
                     every_ms = max(every_ms, config.bigquery.commit_every)
                 watch(job, stop, telling, console, every_ms, options.duration_ms)
                 interrupted = stop.is_set()
-                how = "stop" if job.ended.is_set() else config.run.on_stop
+                # What has an end is not left behind, and ends by itself or not at all.
+                how = config.run.on_stop if plan.endless and not job.ended.is_set() else "stop"
                 if how == "drain":
                     _drain(job, plan, telling, console)
                 quietly.enter_context(quiet())

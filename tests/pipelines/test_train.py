@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+import orjson
 import pytest
 
 from pipelines.config import Config
 from pipelines.train import TrainOptions, _fit_space, _sketch_history, too_few
 from tests.pipelines.conftest import SmallRun
+from transforms.alerts.dispositions import decide
 from transforms.coverage.layout import Sum
 from transforms.embedding.left_out import LeftOut
 from transforms.scoring.fit import PROFILE
@@ -42,6 +46,31 @@ def test_the_history_is_measured_without_itself(
         near.append(sums[Sum.NEARNESS] / sums[Sum.VECTORS])
     without, itself = near
     assert without < itself - 20  # thousandths of a cosine
+
+
+@pytest.mark.slow
+def test_the_space_does_not_know_what_was_confirmed(
+    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILWATCH_HOME", str(small_run.home))
+    history = small_run.inputs / "history.jsonl"
+    lines, account = history.read_bytes().splitlines(), {}
+    for line in lines:
+        with suppress(orjson.JSONDecodeError):  # some are as broken as in real life
+            account[line] = orjson.loads(line).get("account_id", "")
+    gone = set(sorted(set(account.values()) - {""})[::3])
+    rest = tmp_path / "rest.jsonl"
+    rest.write_bytes(b"\n".join(line for line in lines if account.get(line) not in gone))
+    confirmed = decide({"cluster_id": "c-1"}, sorted(gone), "confirm", by="ann", why="so", at_ms=1)
+    fitted = []
+    for name, path, decisions in (("a", history, (confirmed,)), ("b", rest, ())):
+        (tmp_path / name).mkdir()
+        options = TrainOptions(
+            [str(path)], tmp_path / "bundle", Config(), "direct", [], decisions=decisions
+        )
+        fitted.append(_fit_space(options, str(tmp_path / name))[0])
+    assert np.array_equal(fitted[0].space.codebook, fitted[1].space.codebook)
+    assert fitted[0].capabilities == fitted[1].capabilities
 
 
 @pytest.mark.slow

@@ -126,16 +126,25 @@ class DecodeAndPlace:
 
 @dataclass
 class DecodeAndEmbed:
-    """`to_element` for fitting a space: hashes, vectors and labels of events with a vector."""
+    """`to_element` for fitting a space: hashes, vectors and labels of events with a vector.
+
+    Attributes:
+      decoder: of records.
+      embed_texts: whether texts are embedded where there is no vector.
+      without: accounts whose events the space is not to know.
+    """
 
     decoder: Decoder
     embed_texts: bool
+    without: frozenset[str] = frozenset()
 
     def __call__(self, batch: RecordBatch) -> tuple[Any, NDArray[np.int64]]:
         decoded = self.decoder.decode(batch)
         vectors = vectors_of(decoded, HashingEmbedder() if self.embed_texts else None)
         known = vectors.any(axis=1)
         events = decoded.events
+        if self.without:
+            known &= np.array([account not in self.without for account in events.account], bool)
         labels = read_labels(events)
         return (events.event_hash[known], vectors[known], labels[known]), events.time_ms
 

@@ -172,7 +172,7 @@ def fit_ensemble(rows: Float, detectors: Sequence[DetectorSpec], seed: int) -> E
             params.setdefault("random_state", seed)
         try:
             for name in ("n_neighbors", "n_components"):
-                if name in params:
+                if isinstance(params.get(name), int):  # n_components may be a share, or a word
                     params[name] = max(1, min(int(params[name]), len(rows) // 2))
             fitted = kind(**params).fit(rows)
         except (TypeError, ValueError) as error:

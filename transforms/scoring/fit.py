@@ -33,7 +33,14 @@ from transforms.scoring.bundle import Bundle
 from transforms.scoring.conditioning import MIN_GROUP
 from transforms.scoring.evidence import CLUSTER_LINES
 from transforms.scoring.history import TwoParts
-from transforms.scoring.model import FeatureRows, FitOptions, Scores, ScoringModel, fit_model
+from transforms.scoring.model import (
+    FeatureRows,
+    FitOptions,
+    Scores,
+    ScoringModel,
+    enough,
+    fit_model,
+)
 from transforms.scoring.past import (
     Excuses,
     Past,
@@ -130,12 +137,20 @@ def fit_bundle(
             "training history",
             "give a longer history, or more of the traffic",
         )
+    if not enough(options.held_out([k.key for k in profiles])):
+        raise DistilwatchError(
+            f"the {len(profiles)} profiles are of too few accounts: each is either learnt from or "
+            "calibrates, in all its windows",
+            "training history",
+            "give more of the traffic, not a longer time",
+        )
     references = _references(profiles, peer_names)
     peers = PeerGroups(references)
     models: dict[str, ScoringModel] = {}
     for level in (PROFILE, ACCOUNT_SESSION, PAYMENT_SESSION):
         keys = kept.get(level, [])
-        if len(keys) < LEAST_PROFILES:
+        apart = options.held_out([k.key for k in keys])
+        if len(keys) < LEAST_PROFILES or not enough(apart):
             continue
         report(f"{level}: {len(keys):,} keys")
         rows = sketch_rows([k.sketch for k in keys], [peers.of(k.sketch) for k in keys], references)
@@ -149,7 +164,7 @@ def fit_bundle(
             [c.name for c in COLUMNS],
             [c.suspicious for c in COLUMNS],
             rows,
-            options.held_out([k.key for k in keys]),
+            apart,
             options.fit,
         )
     report(f"{CLUSTER}: {options.null_groups:,} groups of benign accounts")
@@ -172,7 +187,8 @@ def fit_bundle(
 
 def held_out(keys: Sequence[str], share: float) -> NDArray[np.bool_]:
     """Which keys calibrate: by hash, so an account is on one side in every level and every run."""
-    return np.array([hash64("calibration\x1f" + key) % 10_000 < share * 10_000 for key in keys])
+    of = (hash64("calibration\x1f" + key) % 10_000 < share * 10_000 for key in keys)
+    return np.fromiter(of, np.bool_, len(keys))
 
 
 class _OwnPast:

@@ -8,6 +8,7 @@ whole history will be of what comes.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -70,6 +71,19 @@ def profiles(parts: Sequence[Part], window_ms: int) -> list[CoverageSketch]:
     for part in sorted(parts, key=lambda p: p.start_ms):
         windows.setdefault(part.start_ms // window_ms, []).append(decode(part.data))
     return [merge(sketches) for sketches in windows.values()]
+
+
+def accounts_at_once(accounts: Iterable[Sequence[Part]], window_ms: int) -> int:
+    """Most accounts that any window has.
+
+    Args:
+      accounts: the parts of each.
+      window_ms: length of a window.
+    """
+    windows: Counter[int] = Counter()
+    for parts in accounts:
+        windows.update({part.start_ms // window_ms for part in parts})
+    return max(windows.values(), default=0)
 
 
 def two_parts(parts: Sequence[Part], middle: int, least_events: int) -> TwoParts | None:

@@ -183,6 +183,12 @@ class FitOptions:
     seed: int = 7
 
 
+def enough(held_out: NDArray[np.bool_]) -> bool:
+    """Whether there are keys enough on both sides, of shape (n,): who calibrates, and who not."""
+    calibrating = int(np.count_nonzero(held_out))
+    return len(held_out) - calibrating >= 20 and calibrating >= 10
+
+
 def fit_model(
     level: str,
     columns: Sequence[str],
@@ -208,7 +214,7 @@ def fit_model(
     kinds = fit_kinds(rows.features, columns, options.kinds, options.seed)
     rows = replace(rows, groups=kinds.refine(rows.features, rows.groups))
     train, calibration = rows.take(np.flatnonzero(~held_out)), rows.take(np.flatnonzero(held_out))
-    if len(train) < 20 or len(calibration) < 10:
+    if not enough(held_out):
         raise ValueError(f"{len(train)} keys to train on and {len(calibration)} to calibrate with")
     sides = np.array([side.value for side in directions], np.int64)
     for last in (False, True):

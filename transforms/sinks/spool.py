@@ -143,7 +143,7 @@ class Spool:
         # By name, which begins with the time; names of tables come before it in the path.
         for file in sorted(Path(self.staging).glob("*/*.parquet"), key=lambda path: path.name):
             size = file.stat().st_size
-            if size > room:
+            if not made or size > room:
                 made.append(self.folder / f"batch-{now + len(made):020d}")
                 room = _BATCH_BYTES
             room -= size

@@ -101,6 +101,17 @@ def test_more_neighbours_than_keys_are_cut_to_half_of_them() -> None:
     assert np.isfinite(fit("KNN", n_neighbors=5_000).score(STRANGE)).all()
 
 
+def test_a_share_of_components_is_no_number_of_them() -> None:
+    rows = np.random.default_rng(1).normal(size=(200, 5))
+    share, all_of_them = (
+        fit_ensemble(rows, [DetectorSpec("PCA", {"n_components": n})], 7).score(rows)
+        for n in (0.95, 5)
+    )
+    one = fit_ensemble(rows, [DetectorSpec("PCA", {"n_components": 1})], 7).score(rows)
+    assert np.array_equal(share, all_of_them)  # five columns alike: it takes all of them
+    assert not np.array_equal(share, one)
+
+
 def test_each_detector_counts_the_same_whatever_its_units() -> None:
     knn, pca, both = fit("KNN"), fit("PCA"), fit("KNN", "PCA")
     mean = (knn.score(STRANGE) + pca.score(STRANGE)) / 2

@@ -12,7 +12,15 @@ from transforms.coverage.fold import fold
 from transforms.coverage.layout import DAY_MS
 from transforms.coverage.sketch import encode, merge
 from transforms.ingest.batch import Events
-from transforms.scoring.history import Part, middle_ms, part_ms, profiles, two_parts, whole
+from transforms.scoring.history import (
+    Part,
+    accounts_at_once,
+    middle_ms,
+    part_ms,
+    profiles,
+    two_parts,
+    whole,
+)
 
 
 def parts_of(events: Events, length: int = DAY_MS) -> list[Part]:
@@ -70,3 +78,12 @@ def test_a_window_that_is_no_number_of_days_is_one_part() -> None:
     # A session of two days lies in one part.
     assert part_ms(28 * DAY_MS, 2 * DAY_MS) == 2 * DAY_MS
     assert part_ms(27 * DAY_MS, 2 * DAY_MS) == 27 * DAY_MS
+
+
+def test_a_windows_accounts_are_those_that_it_has_at_once() -> None:
+    def seen(account: str, *days: int) -> list[Part]:
+        return [Part(account, day * DAY_MS, 1, b"") for day in days]
+
+    accounts = [seen("a", 0, 1, 27, 28), seen("b", 3), seen("c", 30), seen("d", 40, 55)]
+    assert accounts_at_once(accounts, 28 * DAY_MS) == 3
+    assert accounts_at_once([], 28 * DAY_MS) == 0

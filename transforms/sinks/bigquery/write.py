@@ -166,7 +166,7 @@ class BigQuerySink:
     def _days(self, table: Table, rows: pa.Table) -> tuple[Any, Any] | None:
         """First and last time that the table need be looked at; None: all of it."""
         bounded = table.name in _WINDOWED or table.partition in table.key
-        if not bounded or table.partition is None or rows[table.partition].null_count:
+        if not bounded or rows[table.partition].null_count:
             return None
         times = pc.min_max(rows[table.partition]).as_py()
         if table.partition in table.key:  # its versions are of one day
