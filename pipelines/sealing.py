@@ -167,7 +167,7 @@ def seal(
             "name a cluster, or accounts",
         )
     sealer = own_sealer()
-    write_sealed(out, (), sealer, suspects)  # what cannot be written is told before all is read
+    write_sealed(out, (), sealer)  # what cannot be written is told before all is read
     to_element: Any = SealIdentifiers(chosen, sealer, decoder(config))
     with embedded_pipeline("direct", beam_args) as pipeline:
         _ = (

@@ -20,6 +20,7 @@ from pipelines.parts import bigquery_options
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from transforms.bigquery.client import Connection
+from transforms.bigquery.refusal import refused
 from transforms.bigquery.uri import parse_bigquery_uri
 from transforms.sinks.bigquery.tables import ensure_table
 from transforms.sinks.outgoing import ToBigQuery
@@ -56,24 +57,32 @@ def run_on_dataflow(plan: Plan, console: Console, bundle: str | None = None) -> 
     how, args = plan.config.dataflow, plan.options.beam_args
     into_environment(how.secrets)
     options = dataflow_options(how, plan.run_id, plan.endless, args)
+    (uri,) = plan.options.outputs
+    if plan.config.bigquery.create_tables:
+        _define_all(uri, plan)
     if bundle is None:
         console.step("Put the bundle where workers find it")
         assert how.temp_location is not None  # preflight
         bundle = upload(Path(plan.bundle.folder), lasting(how.temp_location))
     plan = replace(plan, bundle=BucketBundle(bundle, plan.bundle.manifest_sha256))
     console.step("Give the job to Dataflow")
-    (uri,) = plan.options.outputs
-    if plan.config.bigquery.create_tables:
-        _define_all(uri, plan)
     job = _submitted(dataflow_pipeline(plan, uri, options), options)
     return DetectSummary(plan.run_id, plan.bundle_version, {}, {}, job=job)
 
 
 def _define_all(uri: str, plan: Plan) -> None:
-    """Makes the tables that workers never write to: other commands and the pages ask for them."""
+    """Makes the tables that workers never write to: other commands and the pages ask for them.
+
+    Raises:
+      DistilwatchError: they may not be made, or are others.
+    """
     connection = Connection(parse_bigquery_uri(uri), bigquery_options(plan.config))
-    for table in TABLES.values():
-        ensure_table(connection, table)
+    try:
+        connection.locate()
+        for table in TABLES.values():
+            ensure_table(connection, table)
+    except Exception as error:
+        raise refused(error, connection.uri, "the tables cannot be made") from error
 
 
 def _submitted(pipeline: beam.Pipeline, options: PipelineOptions) -> str:

@@ -109,7 +109,8 @@ def tell(lab: Lab, hunted: Path, place: Place, key: Ed25519PrivateKey) -> Told:
         found = rows(
             connection,
             f"""SELECT {columns("cluster_evidence")} FROM cluster_evidence
-            QUALIFY row_number() OVER (PARTITION BY cluster_id ORDER BY revision DESC) = 1""",
+            QUALIFY row_number() OVER (
+                PARTITION BY cluster_id ORDER BY window_start DESC, revision DESC) = 1""",
         )
         members = {
             row["cluster_id"]: frozenset(row["accounts"])

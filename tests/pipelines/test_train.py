@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,11 +57,11 @@ def test_the_space_does_not_know_what_was_confirmed(
     history = small_run.inputs / "history.jsonl"
     lines, account = history.read_bytes().splitlines(), {}
     for line in lines:
-        with suppress(orjson.JSONDecodeError):  # some are as broken as in real life
-            account[line] = orjson.loads(line).get("account_id", "")
-    gone = set(sorted(set(account.values()) - {""})[::3])
+        with suppress(orjson.JSONDecodeError, LookupError, TypeError):  # some are broken
+            account[line] = orjson.loads(line)["account_id"]
+    gone = set(sorted(name for name in set(account.values()) if isinstance(name, str))[::3])
     rest = tmp_path / "rest.jsonl"
-    rest.write_bytes(b"\n".join(line for line in lines if account.get(line) not in gone))
+    rest.write_bytes(b"\n".join(line for line in lines if str(account.get(line)) not in gone))
     confirmed = decide({"cluster_id": "c-1"}, sorted(gone), "confirm", by="ann", why="so", at_ms=1)
     fitted = []
     for name, path, decisions in (("a", history, (confirmed,)), ("b", rest, ())):
@@ -70,7 +71,7 @@ def test_the_space_does_not_know_what_was_confirmed(
         )
         fitted.append(_fit_space(options, str(tmp_path / name))[0])
     assert np.array_equal(fitted[0].space.codebook, fitted[1].space.codebook)
-    assert fitted[0].capabilities == fitted[1].capabilities
+    assert pickle.dumps(fitted[0].capabilities) == pickle.dumps(fitted[1].capabilities)
 
 
 @pytest.mark.slow

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from pipelines.newest import Local
 from pipelines.report.read import member_rows
+from pipelines.settings.tables import TablesConfig
 from pipelines.tables import connect, rows
 from pipelines.triage.duckdb_store import DuckDBStore
+from pipelines.upkeep import expire
 from schemas.tables import TABLES
 from tests.support.commit import T0, cluster
 from transforms.sinks.duckdb import write_tables
@@ -62,3 +65,19 @@ def test_each_window_has_its_own_members(tables: Path) -> None:
         taken = rows(connection, "SELECT account_id, exposure_usd FROM accounts_by_exposure")
         # Half of each window's, which are added up.
         assert {r["account_id"]: r["exposure_usd"] for r in taken} == {"a": 10, "b": 5, "z": 5}
+
+
+def test_members_go_with_their_own_window(tables: Path) -> None:
+    with duckdb.connect(str(tables)) as connection:
+        connection.execute("DELETE FROM flagged_clusters WHERE epoch_ms(window_start) = ?", [T0])
+        # Of an older version: it may be of any window.
+        connection.execute(
+            "INSERT INTO cluster_members BY NAME SELECT * REPLACE (NULL AS window_start, 'o' AS "
+            "account_id) FROM cluster_members WHERE account_id = 'b'"
+        )
+    forever = {name: 0 for name in TablesConfig.model_fields if name != "grace"}
+    settings = TablesConfig(**forever | {"keep_revisions": "1 d"})
+    expire(f"duckdb:///{tables}", settings, NEXT + 30 * 86_400_000)
+    with connect(tables) as connection:
+        left = rows(connection, "SELECT account_id FROM cluster_members ORDER BY account_id")
+    assert [row["account_id"] for row in left] == ["a", "o", "z"]

@@ -64,14 +64,16 @@ class Storms:
         severity = step.alert.observation.severity
         name = book.fact(f"storm/{policy.name}")
         storm = self._state(name) if name else None
-        lasts_ms = max(window_ms, storm.get("lasts_ms", 0)) if storm else window_ms
+        # One of an hour takes in nothing of the evening, because the day's budget is spent by then;
+        # and one of a day nothing of the next, when it has room.
+        lasts_ms = min(window_ms, storm.get("lasts_ms", window_ms)) if storm else window_ms
         if storm is None or not storm["live"] or now_ms - storm["joined"] > lasts_ms:
-            lasts_ms = window_ms
             text = f"{self._rules.namespace}\x1f{policy.name}\x1f{now_ms}"
             name = f"s-{blake2b(text.encode(), digest_size=8).hexdigest()}"
             storm = {
                 "policy": policy.name, "began": now_ms, "size": 0, "live": 0, "told": 0,
                 "severity": severity, "told_severity": "", "revision": 0, "channels": [],
+                "lasts_ms": window_ms,
                 "why": (
                     f"more than {policy.budget.storm_alerts} in "
                     f"{policy.budget.storm_minutes} minutes"
@@ -85,7 +87,6 @@ class Storms:
             "size": storm["size"] + 1,
             "live": storm["live"] + 1,
             "joined": now_ms,
-            "lasts_ms": lasts_ms,
             "severity": max(storm["severity"], severity, key=SEVERITIES.index),
             "usd": storm.get("usd", 0.0) + step.alert.observation.exposure_usd,
         }

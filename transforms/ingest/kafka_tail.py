@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import apache_beam as beam
@@ -58,6 +58,12 @@ class Partition:
     active_ms: int = 0
     idle: bool = False
     barren: bool = False
+
+    def __setstate__(self, state: list[Any]) -> None:
+        """Of a savepoint, also of a version that had fewer fields."""
+        for i, field in enumerate(fields(self)):
+            value = state[i] if i < len(state) else field.default
+            object.__setattr__(self, field.name, value)
 
 
 @dataclass(frozen=True, slots=True)

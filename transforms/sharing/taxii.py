@@ -266,13 +266,15 @@ def _fetch_by_name(
                 key = key_of(obj)
                 if key in wanted and key not in arrived.seen:
                     arrived.add(obj, part[0][0])
+            grown = min(2 * together, _PAGE // 4)  # one that is too large makes no others slow
         except _TooLarge as error:
             if together > 1:
                 together //= 2
                 continue
             _LOG.warning("passed over in %s: %s", place.name, printable(part[0][1][0][:100]))
             arrived.miss(part[0][1], str(error))
-        begin += len(part)
+            grown = 2
+        begin, together = begin + len(part), grown
 
 
 def _newest(newest: str, entries: Sequence[Mapping[str, Any]]) -> str:

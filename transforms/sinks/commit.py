@@ -50,7 +50,8 @@ _NOTHING: Mapping[int, Mapping[str, int]] = {}
 
 class KnownClusters:
     """What has been said of clusters, kept in a file, so that a restart goes on from there, also
-    one with other settings, bundles or watch lists, which is another run: the outputs are the same.
+    one with other settings, bundles or watch lists, which is another run. What was said to other
+    outputs is nothing to these.
 
     An alert is sent when a cluster is flagged first, and again when it reaches a severity that it
     did not have before: at most once for each cluster, window and severity. A cluster that was
@@ -60,13 +61,22 @@ class KnownClusters:
     another way through the pipeline than the cluster does. The largest revision counts.
     """
 
-    def __init__(self, path: Path, earlier: Mapping[int, Mapping[str, int]] = _NOTHING) -> None:
+    def __init__(
+        self,
+        path: Path,
+        earlier: Mapping[int, Mapping[str, int]] = _NOTHING,
+        outputs: Sequence[str] = (),
+    ) -> None:
         """Args:
         path: of the file.
         earlier: start of a window, milliseconds UTC, to the newest revision of each cluster that
-          the outputs have as open, for where the file is gone.
+          the outputs have as open, for where the file is gone, or others wrote to them since.
+        outputs: URIs that are written to.
         """
         self._path = path
+        self._outputs = {blake2b(uri.encode(), digest_size=8).hexdigest() for uri in outputs}
+        topics = [uri for uri in outputs if uri.startswith("kafka:")]
+        of_topics = {blake2b(uri.encode(), digest_size=8).hexdigest() for uri in topics}
         self._sent: set[tuple[str, ...]] = set()
         # Newest revision in the tables, and whether it is flagged, of all that were flagged once.
         self._said: dict[tuple[str, ...], tuple[int, bool]] = {}
@@ -75,15 +85,21 @@ class KnownClusters:
         self._unsaid: dict[tuple[str, ...], int] = {}
         if path.exists():
             kept = json.loads(path.read_text(encoding="utf-8"))
-            self._sent = {tuple(alert) for alert in kept["sent"]}
-            for key in kept.get("open", ()):  # of an older version
-                self._said[tuple(key)] = 0, True
-            for *key, revision, flagged in kept.get("said", ()):
-                self._said[tuple(key)] = revision, flagged
+            known = set(kept.get("outputs", self._outputs))  # an older version did not say
+            if of_topics <= known:
+                self._sent = {tuple(alert) for alert in kept["sent"]}
+            if self._outputs - of_topics <= known:
+                for key in kept.get("open", ()):  # of an older version
+                    self._said[tuple(key)] = 0, True
+                for *key, revision, flagged in kept.get("said", ()):
+                    self._said[tuple(key)] = revision, flagged
+                # A backfill writes to no topics; what they were sent stays known.
+                self._outputs |= known
         for start_ms, clusters in earlier.items():
             start = datetime.fromtimestamp(start_ms / 1000, UTC).isoformat()
             for name, revision in clusters.items():
-                self._said.setdefault((name, start), (revision, True))
+                if revision > self._said.get((name, start), (-1, False))[0]:
+                    self._said[name, start] = revision, True
 
     def worth_saying(self, rows: Iterable[Row]) -> list[bool]:
         """Of each row whether it is flagged, or takes back what was flagged before.
@@ -113,6 +129,12 @@ class KnownClusters:
         """Ids of clusters that are flagged by now."""
         return {name for (name, _), (_, flagged) in self._said.items() if flagged}
 
+    def is_flagged(self, name: str, window_start: Any) -> bool:
+        """Whether a cluster is flagged by now in a window; None: in any, of an older version."""
+        if window_start is None:
+            return name in self.flagged()
+        return self._said.get((name, _text(window_start)), (0, False))[1]
+
     def flagged_windows(self) -> list[tuple[int, str]]:
         """Begin of the window, milliseconds UTC, and id of clusters that are flagged by now."""
         return sorted(
@@ -141,7 +163,7 @@ class KnownClusters:
             self._said[_cluster(row)] = _newer(before, row)
         self._sent.update(_alert(row) for row in sent)
         said = sorted((*key, *newest) for key, newest in self._said.items())
-        kept = {"sent": sorted(self._sent), "said": said}
+        kept = {"outputs": sorted(self._outputs), "sent": sorted(self._sent), "said": said}
         _replace(self._path, kept)
 
 
@@ -275,7 +297,7 @@ class Committer:
         self._bigquery = bigquery
         self._sinks: dict[str, BigQuerySink] = {}
         self._known: dict[tuple[str, ...], bytes] = {}
-        self._clusters = KnownClusters(spool.folder / "clusters.json", earlier)
+        self._clusters = KnownClusters(spool.folder / "clusters.json", earlier, outputs)
         self._stragglers = Stragglers(spool.staging, clock)
 
     def flagged_windows(self) -> list[tuple[int, str]]:
@@ -383,10 +405,10 @@ class Committer:
             key = str(row["cluster_id"]), row["window_start"], int(row["revision"])
             here[key] = here.get(key, False) or worth_it
         worth = {_CLUSTERS: tables[_CLUSTERS].filter(pa.array(keep, pa.bool_()))}
-        flagged = self._clusters.flagged()
+        known = self._clusters.is_flagged
         self._stragglers.begin()
         for name in (_MEMBERS, _EVIDENCE):
-            worth[name] = self._stragglers.sorted(name, tables[name], here, flagged, last)
+            worth[name] = self._stragglers.sorted(name, tables[name], here, known, last)
         return tables | worth, here
 
     def _health_rows(self, counts: Mapping[str, int]) -> pa.Table:

@@ -148,10 +148,16 @@ def outdated(kept: Kept, now_ms: int) -> list[Removal]:
         remove(kept.revisions, table, column, f" AND {this} NOT IN ({newest})")
     if kept.clusters or kept.revisions:
         # Members come before their cluster: what is new may only seem to be without one.
-        of = "CONCAT(cluster_id, ' ', CAST(revision AS STRING))"
+        of = "cluster_id || ' ' || CAST(revision AS STRING)"
+        # Another window of the cluster may have that revision, too; old rows of members say none.
+        within = f"{of} || COALESCE(' ' || CAST(window_start AS STRING), '')"
+        gone = (
+            f" AND {within} NOT IN (SELECT {within} FROM flagged_clusters "
+            f"UNION ALL SELECT {of} FROM flagged_clusters)"
+        )
         keep = min(keep for keep in (kept.clusters, kept.revisions) if keep)
         for table, column in (("cluster_members", "since"), ("cluster_evidence", "window_start")):
-            remove(keep, table, column, f" AND {of} NOT IN (SELECT {of} FROM flagged_clusters)")
+            remove(keep, table, column, gone)
     return removals
 
 

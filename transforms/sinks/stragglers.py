@@ -7,7 +7,7 @@ those that come before it wait for it, and those that come after it are known by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +16,7 @@ from schemas.tables import TABLES
 from transforms.sinks.staging import stage_table
 
 Key = tuple[str, Any, int]
-"""Id, begin of the window and revision of a cluster."""
+"""Id, begin of the window (None in rows of an older version) and revision of a cluster."""
 
 _WAIT_S = 60.0  # for a bundle to come to its end
 _REMEMBERED = 100_000
@@ -44,7 +44,7 @@ class Stragglers:
         table: str,
         rows: pa.Table,
         here: Mapping[Key, bool],
-        flagged: Collection[str],
+        is_flagged: Callable[[str, Any], bool],
         last: bool,
     ) -> pa.Table:
         """Those of a batch's rows that are worth their place.
@@ -53,15 +53,15 @@ class Stragglers:
           table: name of their table.
           rows: with the columns cluster_id, window_start and revision.
           here: clusters of the batch, and whether each passes.
-          flagged: ids of clusters that were flagged before, by which it is decided about rows whose
-            cluster does not come.
+          is_flagged: whether a cluster was flagged before in a window, by which it is decided
+            about rows whose cluster does not come.
           last: nothing comes any more, so nothing waits.
         """
         now, passes, waits = self._clock(), [], []
         for key in _keys(rows):
             passed = here.get(key, self._passed.get(key))
             if passed is None and (last or now - self._since.setdefault(key, now) >= _WAIT_S):
-                passed = key[0] in flagged
+                passed = is_flagged(key[0], key[1])
             if passed is not None:
                 self._since.pop(key, None)
             passes.append(passed is True)

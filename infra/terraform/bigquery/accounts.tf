@@ -104,7 +104,15 @@ resource "google_project_iam_member" "read_sessions" {
   member  = each.value
 }
 
-# What people decided teaches train (--dispositions); of the tables it reads nothing else.
+# What people decided teaches train (--dispositions); of the tables it reads nothing else. It asks where
+# the dataset is, which the right on a table does not allow.
+resource "google_bigquery_dataset_iam_member" "history" {
+  project    = var.project
+  dataset_id = google_bigquery_dataset.tables.dataset_id
+  role       = "roles/bigquery.metadataViewer"
+  member     = google_service_account.history.member
+}
+
 resource "google_bigquery_table_iam_member" "history" {
   project    = var.project
   dataset_id = google_bigquery_dataset.tables.dataset_id

@@ -78,6 +78,39 @@ def test_what_is_beyond_the_budget_of_a_day_is_one_storm(office: Callable[..., O
     assert desk.book.outbox.messages()[0].notice["cluster_id"] == "c-20"
 
 
+def test_the_storm_of_the_morning_takes_in_nothing_of_the_evening(
+    office: Callable[..., Office],
+) -> None:
+    """Between them the day's budget was used up."""
+    policy = POLICY.model_copy(update={"budget": Budget(alerts_per_day=6, storm_alerts=4)})
+    desk = office()
+    desk.rules = replace(desk.rules, policies=Policies(policies=(policy,)))
+    desk.look(*(cluster(f"c-{i:02}") for i in range(12)))  # four, and a storm of eight
+    desk.now += 2 * HOUR
+    for i in range(20, 22):
+        desk.look(cluster(f"c-{i:02}"))
+    desk.now += 7 * HOUR
+    desk.look(cluster("c-30"))
+    told = desk.book.outbox.messages()[0].notice["title"]
+    assert told == "Medium: a storm of 1 more alerts by policy campaign, told together"
+
+
+def test_a_storm_of_yesterdays_budget_takes_in_nothing_of_a_burst_today(
+    office: Callable[..., Office],
+) -> None:
+    policy = POLICY.model_copy(update={"budget": Budget(alerts_per_day=6, storm_alerts=4)})
+    desk = office()
+    desk.rules = replace(desk.rules, policies=Policies(policies=(policy,)))
+    for i in range(6):
+        desk.look(cluster(f"c-{i:02}"))
+        desk.now += 61 * MINUTE
+    desk.look(cluster("c-06"))  # beyond the day's budget
+    desk.now += 23 * HOUR
+    desk.look(*(cluster(f"c-{i:02}") for i in range(30, 36)))
+    titles = [m.notice["title"] for m in desk.book.outbox.messages()]
+    assert "Medium: a storm of 2 more alerts by policy campaign, told together" in titles
+
+
 def test_the_gravest_are_told_by_themselves(office: Callable[..., Office]) -> None:
     desk = office()
     grave = ("low", "critical", "medium", "low", "high", "low", "medium", "low")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -497,6 +498,15 @@ def test_a_partition_that_a_broken_producer_fills_holds_nobody_up() -> None:
         tail = tail.read(0, second, np.array([now - 500]), now, 2_000, True)
         tail = tail.looked({}, set(), now, 2_000, 10_000)
     assert tail.watermark_ms == now - 11_000
+
+
+def test_what_an_older_version_saved_is_read() -> None:
+    now = Partition(3, 7, T0, active_ms=5, idle=True)
+    assert pickle.loads(pickle.dumps(now)) == now
+    before = Partition.__new__(Partition)
+    before.__setstate__([3, 7, T0, 5, True])  # without `barren`
+    assert before == now
+    assert replace(before, next_offset=8).barren is False
 
 
 def test_breaks_between_bundles_are_silence_and_a_stopped_job_is_none() -> None:

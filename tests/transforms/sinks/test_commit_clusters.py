@@ -58,7 +58,10 @@ def test_a_cluster_is_told_of_once_for_each_severity(place: Place, topic: Topic)
 
 
 def member(name: str, revision: int) -> Row:
-    return {"cluster_id": name, "revision": revision, "account_id": "a", "since": T0, "links": []}
+    return {
+        "cluster_id": name, "revision": revision, "account_id": "a", "since": T0, "links": [],
+        "window_start": T0,
+    }  # fmt: skip
 
 
 def test_a_cluster_that_is_flagged_no_more_is_resolved_also_after_a_restart(
@@ -106,6 +109,29 @@ def test_a_restart_does_not_tell_again_whatever_the_run_is_called(
         ("c", "open"),
         ("d", RESOLVED),
     ]
+
+
+def test_what_went_to_other_outputs_is_nothing_to_these(place: Place) -> None:
+    path = place.spool.folder / "clusters.json"
+    before = KnownClusters(path, outputs=["duckdb:///a", "kafka://b/one"])
+    row = TABLES["flagged_clusters"].to_arrow([cluster("c", 5)]).to_pylist()[0]
+    before.note([row], [row])
+    for outputs, flagged, sent in (
+        (["duckdb:///a", "kafka://b/one"], True, True),
+        (["duckdb:///a"], True, True),  # as a backfill, which keeps alerts back
+        (["duckdb:///a", "kafka://b/two"], True, False),
+        (["duckdb:///other", "kafka://b/one"], False, True),
+    ):
+        known = KnownClusters(path, outputs=outputs)
+        assert (known.flagged() == {"c"}) == flagged
+        assert (not known.due([row])) == sent
+    # And what others wrote to these outputs since counts.
+    gone = row | {"status": RESOLVED}
+    KnownClusters(path, outputs=["duckdb:///a"]).note([gone], [])
+    newer = KnownClusters(path, {T0: {"c": 9}}, outputs=["duckdb:///a"])
+    assert newer.worth_saying([gone | {"revision": 10}]) == [True]
+    assert newer.is_flagged("c", row["window_start"])
+    assert not newer.is_flagged("c", row["window_end"])
 
 
 def test_what_the_tables_have_as_open_is_taken_back_when_the_spool_is_gone(place: Place) -> None:

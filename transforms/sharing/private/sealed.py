@@ -117,7 +117,8 @@ def write_sealed(
       path: of the file.
       identifiers: to be added.
       sealer: of this lab.
-      suspects: nobody has confirmed whose they are; the file says so from then on.
+      suspects: nobody has confirmed whose they are; the file says so from then on, if there are
+        any.
 
     Raises:
       DistilwatchError: when the file cannot be written, or is another's.
@@ -126,8 +127,9 @@ def write_sealed(
     try:
         with alone_with(path):
             before = _decrypted(path, sealer) if path.exists() else _Contents([])
-            known = {*before.identifiers, *identifiers}
-            suspects = suspects or before.suspects
+            added = [*identifiers]
+            known = {*before.identifiers, *added}
+            suspects = (suspects and bool(added)) or before.suspects
             with os.fdopen(
                 os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"
             ) as out:
