@@ -63,7 +63,7 @@ def run(args: Sequence[str]) -> int:
     """
     own = list(args[: args.index("--")] if "--" in args else args)
     as_json = "--json" in own
-    log_form.log_in("text")  # until the settings are read
+    log_form.set_form("text")  # until the settings are read
     try:
         return _run(args, as_json)
     except BrokenPipeError:

@@ -58,7 +58,7 @@ class Console:
     def log_as(self, form: str) -> None:
         """Says everything from now on as lines of text, or with "json" as one object each; what
         libraries log, too, and the error that ends the command."""
-        log_form.log_in(form)
+        log_form.set_form(form)
         if form == "json":
             from pipelines.observe.logs import log_as_json
 

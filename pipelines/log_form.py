@@ -9,7 +9,7 @@ from __future__ import annotations
 _form = "text"
 
 
-def log_in(form: str) -> None:
+def set_form(form: str) -> None:
     """From now on "text", or "json"."""
     global _form
     _form = form
