@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from pipelines.settings.triage import TriageConfig
 from pipelines.triage.audit import AuditLog
 from pipelines.triage.auth import Refused, SessionSignIn, sign_in_of
+from pipelines.triage.bodies import BodyLimit
 from pipelines.triage.case import Cases
 from pipelines.triage.failures import FAILURES
 from pipelines.triage.gate import Gate, address_of, path_of_ours, slow_down
@@ -101,6 +102,8 @@ def make_app(
                 https_only=secure,
             ),
             Middleware(Gate, sign_in=sign_in_of(config), limits=limits, audit=audit),
+            # After the gate: whoever is none of ours is told so first, and nothing of theirs is read.
+            Middleware(BodyLimit),
         ],
         exception_handlers=FAILURES,
     )

@@ -20,7 +20,9 @@ def _http_error(request: Request, error: Exception) -> Response:
     named = error.detail if error.detail not in ("Not Found", "Method Not Allowed") else ""
     # Where there is more to say than the link to the queue, it follows after a line break.
     named, _, mend = (named or what.get(error.status_code, "")).partition("\n")
-    return error_page(request, error.status_code, named, mend)
+    answer = error_page(request, error.status_code, named, mend)
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 def _busy(request: Request, error: Exception) -> Response:

@@ -80,7 +80,12 @@ class Disposition:
         return self.valid_until is None or at_ms < self.valid_until
 
     def withdrawn(self, by: str, why: str, at_ms: int, source: str = "") -> Disposition:
-        """The row that takes it back."""
+        """The row that takes it back.
+
+        Raises:
+          DistilwatchError: the reason is too long.
+        """
+        check_length(why, f"decision {self.name}")
         return replace(
             self, decision=WITHDRAW, decided_by=by, decided_at=at_ms, reason=why, valid_until=None,
             disposition_id=self.name, revision=self.revision + 1, source=source,
@@ -129,10 +134,7 @@ def decide(
         raise DistilwatchError("nobody is named who decided", place, "say who")
     if not why.strip():
         raise DistilwatchError("a decision needs a reason", place, "say why, in a few words")
-    if len(why) > _LONGEST_REASON:
-        raise DistilwatchError(
-            f"the reason is longer than {_LONGEST_REASON:,} letters", place, "make it shorter"
-        )
+    check_length(why, place)
     if until_ms is not None and until_ms <= at_ms:
         raise DistilwatchError("it would have run out already", place, "give a later time")
     if decision == "permitted" and until_ms is None:
@@ -166,6 +168,19 @@ def decide(
         held, apart, others, None if revision is None else int(revision), severity,
         None if exposure is None else float(exposure), source,
     )  # fmt: skip
+
+
+def check_length(why: str, place: str) -> None:
+    """Raises DistilwatchError when a reason is too long to be kept and told.
+
+    Args:
+      why: the reason.
+      place: that it stands at, for people.
+    """
+    if len(why) > _LONGEST_REASON:
+        raise DistilwatchError(
+            f"the reason is longer than {_LONGEST_REASON:,} letters", place, "make it shorter"
+        )
 
 
 def holding(rows: Iterable[Disposition], at_ms: int) -> list[Disposition]:
