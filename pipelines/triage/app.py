@@ -102,7 +102,7 @@ def make_app(
                 https_only=secure,
             ),
             Middleware(Gate, sign_in=sign_in_of(config), limits=limits, audit=audit),
-            # After the gate: whoever is none of ours is told so first, and nothing of theirs is read.
+            # After the gate: who is none of ours is told so first, and nothing of theirs is read.
             Middleware(BodyLimit),
         ],
         exception_handlers=FAILURES,

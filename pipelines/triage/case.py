@@ -100,6 +100,11 @@ class Case:
     untold: tuple[Message, ...] = ()
 
     @property
+    def held(self) -> tuple[Disposition, ...]:
+        """Decisions that hold, the newest first."""
+        return held_in(self.history)
+
+    @property
     def over(self) -> bool:
         """Whether nobody needs to look at it any more."""
         return GROUP[self.stands.state] == GROUP["resolved"]
@@ -223,3 +228,8 @@ def history_of(rows: Sequence[Disposition], cluster_id: str, at_ms: int) -> tupl
         )
         for row in sorted(own, key=lambda r: (-r.decided_at, -r.revision))
     )
+
+
+def held_in(history: Sequence[Past]) -> tuple[Disposition, ...]:
+    """Those of a history that hold, in its order."""
+    return tuple(past.row for past in history if past.holds)

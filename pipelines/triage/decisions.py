@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -41,9 +41,17 @@ class Draft:
     seen: str = ""
 
 
-def mark_of(cluster: Cluster) -> str:
-    """Changes with what a decision is about: who belongs to a cluster, and how grave it is."""
+def mark_of(cluster: Cluster, held: Iterable[Disposition] = ()) -> str:
+    """Changes with what a decision is about: who belongs to a cluster, how grave it is, and what
+    was decided about it already.
+
+    Args:
+      cluster: that is decided about.
+      held: decisions on it that hold, in any order.
+    """
     told = [cluster.severity, *sorted(m.account for m in cluster.members)]
+    # Ends what comes before, so that no account can stand for a decision.
+    told += ["\x1e", *sorted(f"{row.name}/{row.revision}" for row in held)]
     return blake2b("\x1f".join(told).encode(), digest_size=12).hexdigest()
 
 
@@ -59,8 +67,21 @@ def draft_of(form: FormData) -> Draft:
     return Draft(*words, accounts, text("other"), text("seen"))
 
 
-def decision_of(cluster: Cluster, draft: Draft, person: Person, queue: Queue) -> Disposition:
+def decision_of(
+    cluster: Cluster,
+    draft: Draft,
+    person: Person,
+    queue: Queue,
+    held: Sequence[Disposition] = (),
+) -> Disposition:
     """The decision that a form asks for.
+
+    Args:
+      cluster: that it is about.
+      draft: what was filled in.
+      person: who decides.
+      queue: where other clusters are.
+      held: decisions on this one that hold, the newest first.
 
     Raises:
       DistilwatchError: naming what is wrong with it.
@@ -70,10 +91,10 @@ def decision_of(cluster: Cluster, draft: Draft, person: Person, queue: Queue) ->
         raise DistilwatchError(
             "nothing was decided", "decision", "press the button of what you decide"
         )
-    if draft.seen != mark_of(cluster):
+    if draft.seen != mark_of(cluster, held):
         raise DistilwatchError(
             f"this cluster has changed since the page was loaded: it is of severity "
-            f"{cluster.severity} now, with {len(cluster.members):,} accounts",
+            f"{cluster.severity} now, with {len(cluster.members):,} accounts{_by(held)}",
             cluster.cluster_id,
             "look at it again, then send your decision once more",
         )
@@ -109,6 +130,13 @@ def decision_of(cluster: Cluster, draft: Draft, person: Person, queue: Queue) ->
         source=SOURCE,
         merged=[queue.held(other) for other in others],
     )
+
+
+def _by(held: Sequence[Disposition]) -> str:
+    """Who decided last what holds."""
+    if not held:
+        return ""
+    return f", and {DONE[held[0].decision].lower()} by {held[0].decided_by}"
 
 
 def _until(draft: Draft, now_ms: int) -> int | None:

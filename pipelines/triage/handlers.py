@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -15,17 +16,17 @@ from starlette.responses import RedirectResponse, Response
 from pipelines.settings.triage import TriageConfig
 from pipelines.triage import csrf
 from pipelines.triage.audit import AuditLog
-from pipelines.triage.case import Case, Cases
+from pipelines.triage.case import Case, Cases, held_in, history_of
 from pipelines.triage.decisions import Draft, decision_of, draft_of, may_undo
 from pipelines.triage.gate import address_of, error_page, path_of_ours, slow_down
 from pipelines.triage.limits import Limits
 from pipelines.triage.pages import THEMES, case_file, page
 from pipelines.triage.people import ROLE_WORDS, Person
-from pipelines.triage.queue import Queue
+from pipelines.triage.queue import Queue, now_of
 from pipelines.triage.queue_page import QueueFilter
 from pipelines.triage.store import Store
 from schemas.errors import DistilwatchError
-from transforms.alerts.dispositions import WITHDRAW
+from transforms.alerts.dispositions import WITHDRAW, Disposition
 
 _AUDIT_SHOWN = 200
 _LONGEST_SEARCH = 100
@@ -42,6 +43,7 @@ class Triage:
     config: TriageConfig
     audit: AuditLog
     limits: Limits
+    _deciding: Lock = field(default_factory=Lock, init=False, repr=False)
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -68,9 +70,7 @@ class Triage:
         )
 
     def show_case(self, request: Request) -> Response:
-        case = self._case(request)
-        self.audit.note("case seen", self.who(request), cluster=case.told.cluster.cluster_id)
-        return self._case_page(request, case)
+        return self._case_page(request, self._case(request))
 
     def show_file(self, request: Request) -> Response:
         case = self._case(request)
@@ -107,16 +107,26 @@ class Triage:
         if stop:
             return stop
         case = self._case(request)
-        cluster, person = case.told.cluster, request.state.person
+        name, person = case.told.cluster.cluster_id, request.state.person
         try:
-            made = decision_of(cluster, draft, person, self.queue)
-            about = {"decision": made.decision, "disposition": made.name}
-            with self.noted(request, "decided", cluster=cluster.cluster_id, **about):
-                self.store.append(made)
+            with self._deciding:  # of two at once the second is held against the first
+                if self._held(name) != case.held:
+                    self.queue.note()
+                    case = self._case(request)
+                made = decision_of(case.told.cluster, draft, person, self.queue, case.held)
+                about = {"decision": made.decision, "disposition": made.name}
+                with self.noted(request, "decided", cluster=name, **about):
+                    self.store.append(made)
         except DistilwatchError as wrong:
             return self._case_page(request, case, 422, wrong=wrong, draft=draft)
         self.queue.note()
-        return RedirectResponse(f"/case/{cluster.cluster_id}?done={made.name}", 303)
+        return RedirectResponse(f"/case/{name}?done={made.name}", 303)
+
+    def _held(self, cluster_id: str) -> tuple[Disposition, ...]:
+        """Decisions that hold by the tables, where the copy in the queue may be seconds old:
+        another process may have decided meanwhile."""
+        rows = self.store.dispositions()
+        return held_in(history_of(rows, cluster_id, now_of(rows)))
 
     async def undo(self, request: Request) -> Response:
         form = await request.form(max_files=0)
@@ -192,6 +202,8 @@ class Triage:
         wrong: DistilwatchError | None = None,
         draft: Draft | None = None,
     ) -> Response:
+        # Here, so that nobody is shown a case without a line, not even with a form that comes back.
+        self.audit.note("case seen", self.who(request), cluster=case.told.cluster.cluster_id)
         name = request.query_params.get("done", "") if wrong is None else ""
         done = next((p for p in case.history if name and p.row.name == name), None)
         return page(

@@ -6,11 +6,15 @@ import errno
 import getpass
 import json
 import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from starlette.testclient import TestClient
 
 from pipelines.settings.triage import ProxyConfig, RolesConfig, TriageConfig
 from pipelines.triage import pages
@@ -237,6 +241,63 @@ def test_who_looked_at_less_than_there_is_now_looks_again(tables: Path) -> None:
     assert "newcomer" in made.accounts
 
 
+def colleagues(
+    client: TestClient, other: TestClient, name: str
+) -> tuple[httpx.Response, dict[str, str]]:
+    """Both have a case open; the first confirms it, then the other dismisses it: what is answered
+    to the latter, and its form."""
+    page = other.get(f"/case/{name}", headers=named("bob@x", "oncall")).text
+    form = {
+        "csrf": token_in(page), "seen": page.split('name="seen" value="')[1].split('"')[0],
+        "decision": "dismiss", "why": "our own test",
+    }  # fmt: skip
+    assert send_decision(client, name, "confirm", named("ann@x", "oncall")).status_code == 303
+    answer = other.post(f"/case/{name}/decide", data=form, headers=named("bob@x", "oncall"))
+    return answer, form
+
+
+def test_an_old_page_does_not_replace_what_a_colleague_decided(tables: Path) -> None:
+    client, name = client_of(tables, PROXY, "10.0.0.5"), worst(tables)
+    answer, _ = colleagues(client, client, name)
+    assert answer.status_code == 422
+    assert "has changed since the page was loaded" in answer.text
+    assert "confirmed by ann@x" in answer.text
+    assert "our own test" in answer.text  # what was written is not lost
+    assert [row.decision for row in DuckDBStore(tables).dispositions()] == ["confirm"]
+
+
+def test_a_copy_that_does_not_know_of_it_yet_is_not_believed(tables: Path) -> None:
+    """Another process decided, and this one reads the tables once in an hour."""
+    seldom = PROXY.model_copy(update={"refresh": 3_600_000})
+    name, other = worst(tables), client_of(tables, seldom, "10.0.0.5")
+    answer, form = colleagues(client_of(tables, PROXY, "10.0.0.5"), other, name)
+    assert answer.status_code == 422
+    assert "confirmed by ann@x" in answer.text
+    form["seen"] = answer.text.split('name="seen" value="')[1].split('"')[0]
+    bob = named("bob@x", "oncall")
+    answer = other.post(f"/case/{name}/decide", data=form, headers=bob)
+    assert answer.status_code == 303  # now he has seen it
+    made = [(row.decision, row.decided_by) for row in DuckDBStore(tables).dispositions()]
+    assert made == [("confirm", "ann@x"), ("dismiss", "bob@x")]
+
+
+def test_two_who_press_at_once_do_not_both_decide(tables: Path) -> None:
+    client, name = client_of(tables), worst(tables)
+    page = client.get(f"/case/{name}").text
+    form = {
+        "csrf": token_in(page), "seen": page.split('name="seen" value="')[1].split('"')[0],
+        "why": "so",
+    }  # fmt: skip
+
+    def send(decision: str) -> int:
+        return client.post(f"/case/{name}/decide", data=form | {"decision": decision}).status_code
+
+    with ThreadPoolExecutor(4) as threads:
+        codes = list(threads.map(send, ["confirm", "dismiss", "watch", "dismiss"]))
+    assert sorted(codes) == [303, 422, 422, 422]
+    assert len(DuckDBStore(tables).dispositions()) == 1
+
+
 def two_groups(tables: Path) -> tuple[str, list[str]]:
     """A cluster whose last two accounts share nothing with the others, and all of its accounts."""
     with writing(tables) as connection:
@@ -412,9 +473,47 @@ def test_what_was_noted_and_then_failed_has_a_second_line(
     client, cluster = client_of(tables), worst(tables)
     monkeypatch.setattr(DuckDBStore, "append", gone)
     assert send_decision(client, cluster, "confirm").status_code == 422
-    first, second = noted(tables)[-2:]
+    first, second, seen = noted(tables)[-3:]
     assert (first["what"], second["what"]) == ("decided", "not decided")
     assert first["disposition"] == second["disposition"]
+    assert seen["what"] == "case seen"  # with the form that comes back
+
+
+def test_a_case_that_comes_back_with_a_form_is_noted_as_seen(
+    tables: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, cluster = client_of(tables), worst(tables)
+    assert send_decision(client, cluster, "watch").status_code == 303
+    [made] = DuckDBStore(tables).dispositions()
+    page = client.get(f"/case/{cluster}").text
+    account = made.accounts[0]
+    wrong = {"csrf": token_in(page), "decision": "", "why": "so"}
+    twice = {"csrf": token_in(page), "disposition": made.name}
+    assert client.post(f"/case/{cluster}/undo", data=twice).status_code == 303
+
+    def send() -> Iterator[tuple[int, str, list[str]]]:
+        for path, form in (("decide", wrong), ("undo", twice)):
+            before = len(noted(tables))
+            answer = client.post(f"/case/{cluster}/{path}", data=form)
+            lines = [line["what"] for line in noted(tables)[before:]]
+            yield answer.status_code, answer.text, lines
+
+    codes, texts, lines = zip(*send(), strict=True)
+    assert codes == (422, 409)
+    assert all(account in text for text in texts)
+    assert lines == (["case seen"], ["undone", "not undone", "case seen"])
+
+    note = AuditLog._note
+
+    def full(log: AuditLog, what: str, *more: Any) -> None:
+        if what == "case seen":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        note(log, what, *more)
+
+    monkeypatch.setattr(AuditLog, "_note", full)
+    codes, texts, _ = zip(*send(), strict=True)
+    assert codes == (500, 500)
+    assert not any(account in text for text in texts)
 
 
 def test_a_line_that_was_cut_off_stays_and_shows(tables: Path) -> None:
