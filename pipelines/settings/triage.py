@@ -47,7 +47,8 @@ class ProxyConfig(Section):
 
 
 class RolesConfig(Section):
-    """Who has which role, by group or by name; '*' is everybody who signed in.
+    """Who has which role, by group or by name; '*' is everybody who signed in. Groups are best
+    written group:NAME: a person may have the name of a group, and would have its role.
 
     The highest counts; who has none is refused. Signing in locally is admin.
     """
@@ -94,7 +95,7 @@ class TriageConfig(Section):
     sign_ins_per_minute: int = Field(
         20,
         description="times that one address may sign in in a minute; behind a proxy that "
-        "is everybody together",
+        "is everybody together; as many requests of one who is refused are noted",
         ge=1,
     )
     audit_log: str = Field(

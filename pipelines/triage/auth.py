@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from typing import Any, Protocol
 
@@ -15,10 +16,20 @@ from pipelines.user import user_here
 from schemas.errors import DistilwatchError
 
 _LONGEST_NAME = 200
+_LONGEST_SHOWN = 60  # of a name that is none
+_BLANK = " \t"
 
 
 class Refused(Exception):
-    """Who asks is known to be nobody who may; the message says why."""
+    """Who asks is known to be nobody who may; the message says why.
+
+    Attributes:
+      who: their name, as one may write it down, where whoever said it is trusted; "" otherwise.
+    """
+
+    def __init__(self, why: str, who: str = "") -> None:
+        super().__init__(why)
+        self.who = who
 
 
 class SignIn(Protocol):
@@ -67,13 +78,13 @@ class ProxySignIn:
         client = connection.client
         if client is None or not self._trusts(client.host):
             raise Refused("this is reached through its proxy only")
-        names = connection.headers.getlist(self._config.proxy.name_header)
-        if len(names) != 1 or not names[0].strip():
+        names = _said(connection, self._config.proxy.name_header)
+        if len(names) != 1 or not names[0]:
             raise Refused("the proxy does not say who this is")
-        said = connection.headers.getlist(self._config.proxy.groups_header)
+        said = _said(connection, self._config.proxy.groups_header)
         if len(said) > 1:  # the first may be the browser's own, which the proxy passed on
             raise Refused("the proxy says twice which groups this is in")
-        groups = [group.strip() for group in ",".join(said).split(",") if group.strip()]
+        groups = [one.strip(_BLANK) for one in ",".join(said).split(",") if one.strip(_BLANK)]
         return person_of(names[0], groups, self._config, "proxy")
 
     def _trusts(self, address: str) -> bool:
@@ -118,13 +129,33 @@ def person_of(name: str, groups: list[str], config: TriageConfig, how: str) -> P
     """A person with their role.
 
     Raises:
-      Refused: when they have none.
+      Refused: when they have none, or the name is none: a name is taken as it is or not at all,
+        since one that was cleaned may be that of somebody else.
     """
-    name = "".join(c for c in name.strip() if c.isprintable())[:_LONGEST_NAME]
+    if not name or not name.isprintable() or name != name.strip() or len(name) > _LONGEST_NAME:
+        shown = ascii(name[:_LONGEST_SHOWN])
+        raise Refused(
+            f"{shown} is no name: it is empty or longer than {_LONGEST_NAME} letters, or has "
+            "letters that cannot be seen, or blanks around it",
+            shown,
+        )
     role = role_of(name, groups, config.roles)
-    if not name or not role:
-        raise Refused(f"{name or 'nobody'} has no role here; see triage.roles in the settings")
+    if not role:
+        raise Refused(f"{name} has no role here; see triage.roles in the settings", name)
     return Person(name, role, how)
+
+
+def _said(connection: HTTPConnection, header: str) -> list[str]:
+    """What a header says, each time, without the blanks around it, which mean nothing there.
+
+    Its bytes are UTF-8, as proxies send it; what is not is read letter by letter (Latin-1).
+    """
+    found = []
+    for text in connection.headers.getlist(header):
+        with suppress(UnicodeDecodeError):
+            text = text.encode("latin-1").decode()
+        found.append(text.strip(_BLANK))
+    return found
 
 
 def sign_in_of(config: TriageConfig) -> SignIn:

@@ -15,6 +15,7 @@ from pipelines.triage.pages import page
 
 OPEN = ("/static/", "/sign-in", "/healthz")
 """Addresses for everybody."""
+_LONGEST_PATH = 200
 
 
 class Gate:
@@ -38,9 +39,12 @@ class Gate:
         try:
             person = self._sign_in.who(request)
         except Refused as refused:
-            self._audit.note(
-                "refused", address_of(request), path=request.url.path, why=str(refused)
-            )
+            # Of who is refused there may be any number of requests; that is not to fill the disk.
+            address = address_of(request)
+            wait = self._limits.wait("refused", f"{address} {refused.who}")
+            if wait:
+                return slow_down(request, wait)
+            self._audit.note("refused", address, path=short_path(request), why=str(refused))
             return error_page(request, 403, str(refused), "ask whoever runs these pages")
         if person is None:
             if request.method != "GET":
@@ -57,6 +61,11 @@ class Gate:
 def address_of(connection: HTTPConnection) -> str:
     """The address that a connection comes from."""
     return connection.client.host if connection.client else ""
+
+
+def short_path(request: Request) -> str:
+    """The path that is asked for, as far as it is written down."""
+    return request.url.path[:_LONGEST_PATH]
 
 
 def error_page(request: Request, status: int, what: str, mend: str) -> Response:

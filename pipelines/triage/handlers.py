@@ -18,7 +18,7 @@ from pipelines.triage import csrf
 from pipelines.triage.audit import AuditLog
 from pipelines.triage.case import Case, Cases, held_in, history_of
 from pipelines.triage.decisions import Draft, decision_of, draft_of, may_undo
-from pipelines.triage.gate import address_of, error_page, path_of_ours, slow_down
+from pipelines.triage.gate import address_of, error_page, path_of_ours, short_path, slow_down
 from pipelines.triage.limits import Limits
 from pipelines.triage.pages import THEMES, case_file, page
 from pipelines.triage.people import ROLE_WORDS, Person
@@ -221,7 +221,7 @@ class Triage:
     def check_form(self, request: Request, token: object, role: str) -> Response | None:
         """What stops a form; None when it may go on."""
         if not csrf.is_ours(request, token, self.config.public_url):
-            self.audit.note("form refused", self.who(request), path=request.url.path)
+            self.audit.note("form refused", self.who(request), path=short_path(request))
             return error_page(
                 request, 403, "this form is not from a page of ours, or it is too old",
                 "go back, load the page anew, and send it again",
@@ -234,7 +234,7 @@ class Triage:
         """Raises HTTPException unless the person has a role."""
         person: Person = request.state.person
         if not person.may(role):
-            self.audit.note("not allowed", person.name, path=request.url.path, role=person.role)
+            self.audit.note("not allowed", person.name, path=short_path(request), role=person.role)
             raise HTTPException(
                 403, f"this is for {ROLE_WORDS[role]}; you are {ROLE_WORDS[person.role]}"
             )

@@ -13,7 +13,7 @@ from pipelines.settings.triage import TriageConfig
 
 
 class Limits:
-    """Pages, decisions and sign-ins in a minute, of one process."""
+    """Pages, decisions, sign-ins and refusals in a minute, of one process."""
 
     def __init__(self, config: TriageConfig) -> None:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
@@ -21,13 +21,14 @@ class Limits:
             "page": RateLimitItemPerMinute(config.pages_per_minute),
             "decision": RateLimitItemPerMinute(config.decisions_per_minute),
             "sign-in": RateLimitItemPerMinute(config.sign_ins_per_minute),
+            "refused": RateLimitItemPerMinute(config.sign_ins_per_minute),
         }
 
     def wait(self, kind: str, who: str) -> int:
         """Seconds to wait before one more; 0 when it may be now, and then it counts.
 
         Args:
-          kind: page, decision or sign-in.
+          kind: page, decision, sign-in or refused.
           who: a person's name, or an address.
         """
         item = self._items[kind]

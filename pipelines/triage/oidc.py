@@ -94,7 +94,9 @@ class Provider:
         name = claims.get(self._config.oidc.name_claim)
         if not isinstance(name, str):
             raise Refused(f"the provider sends no {self._config.oidc.name_claim}")
-        if self._config.oidc.name_claim == "email" and claims.get("email_verified") is False:
+        # Some providers say it as a text. One that says nothing of it is believed.
+        verified = claims.get("email_verified", True)
+        if self._config.oidc.name_claim == "email" and verified is not True and verified != "true":
             raise Refused("the provider has not verified that e-mail address")
         groups = claims.get(self._config.oidc.groups_claim) or []
         groups = [groups] if isinstance(groups, str) else [str(group) for group in groups]

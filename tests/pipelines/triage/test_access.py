@@ -19,9 +19,10 @@ from starlette.testclient import TestClient
 from pipelines.settings.triage import ProxyConfig, RolesConfig, TriageConfig
 from pipelines.triage import pages
 from pipelines.triage.audit import AuditLog
-from pipelines.triage.auth import check_address
+from pipelines.triage.auth import Refused, check_address, person_of
 from pipelines.triage.case import history_of
 from pipelines.triage.duckdb_store import DuckDBStore
+from pipelines.triage.people import role_of
 from pipelines.triage.queue import Queue
 from schemas.errors import DistilwatchError
 from tests.support.triage import audit_file, client_of, send_decision, token_in, writing
@@ -120,6 +121,63 @@ def test_who_has_no_role_is_refused(tables: Path) -> None:
     client = client_of(tables, closed, "10.0.0.5")
     assert client.get("/", headers=named("a@x")).status_code == 403
     assert client.get("/", headers=named("a@x", "staff")).status_code == 200
+
+
+INVISIBLE = ("\u200b", "\u00ad", "\u00a0", "\u2060", "\u202e", "\x1f", "\u2028")
+
+
+@pytest.mark.parametrize("letter", INVISIBLE)
+def test_a_name_with_a_letter_that_cannot_be_seen_is_not_that_of_the_admin(
+    tables: Path, letter: str
+) -> None:
+    client = client_of(tables, PROXY, "10.0.0.5")
+    for name in (f"root@x{letter}", f"{letter}root@x", f"ro{letter}ot@x"):
+        headers = {b"X-Forwarded-Email": name.encode()}
+        answer = client.get("/audit", headers=headers)
+        assert answer.status_code == 403
+        assert "is no name" in answer.text
+        line = noted(tables)[-1]
+        assert (line["what"], line["who"]) == ("refused", "10.0.0.5")
+        assert ascii(name) in line["why"]
+        assert letter not in audit_file(tables).read_text()
+    assert client.get("/audit", headers=named("root@x")).status_code == 200
+
+
+@pytest.mark.parametrize("letter", INVISIBLE)
+def test_a_name_is_taken_as_it_is_or_not_at_all(letter: str) -> None:
+    for name in (f"root@x{letter}", f"{letter}root@x", " root@x", "root@x ", "", "x" * 201):
+        with pytest.raises(Refused, match="is no name") as refused:
+            person_of(name, [], PROXY, "oidc")
+        assert str(refused.value).isprintable()
+        assert len(str(refused.value)) < 300
+    assert person_of("x" * 200, [], PROXY, "oidc").role == "viewer"
+
+
+def test_a_name_of_other_letters_is_read_as_it_was_written(tables: Path) -> None:
+    roles = RolesConfig(viewer=(), responder=("Ρίτα@x",))
+    client = client_of(tables, PROXY.model_copy(update={"roles": roles}), "10.0.0.5")
+    for raw, code in (("Ρίτα@x".encode(), 200), ("rüdiger@x".encode("latin-1"), 403)):
+        assert client.get("/", headers={b"X-Forwarded-Email": raw}).status_code == code
+    assert "rüdiger@x has no role" in noted(tables)[-1]["why"]
+
+
+@pytest.mark.parametrize(
+    ("name", "groups", "role"),
+    [
+        ("ann@x", ["oncall"], "responder"),  # by its bare name
+        ("ann@x", ["leads"], "admin"),
+        ("leads", [], "viewer"),
+        ("group:leads", [], "viewer"),
+        ("group:leads", ["oncall"], "responder"),
+        ("leads", ["oncall"], "responder"),
+        ("root@x", [], "admin"),
+    ],
+)
+def test_nobody_has_the_role_of_a_group_by_their_name(
+    name: str, groups: list[str], role: str
+) -> None:
+    roles = RolesConfig(viewer=("*",), responder=("oncall",), admin=("group:leads", "root@x"))
+    assert role_of(name, groups, roles) == role
 
 
 # --- roles ---------------------------------------------------------------------------------------
@@ -371,6 +429,42 @@ def test_who_asks_too_often_waits_and_others_do_not(tables: Path) -> None:
     late = client.get("/keys", headers=named("a@x"))
     assert 1 <= int(late.headers["Retry-After"]) <= 60
     assert client.get("/keys", headers=named("b@x")).status_code == 200
+
+
+def test_who_is_refused_does_not_fill_the_disk(tables: Path) -> None:
+    client = client_of(tables, PROXY, "10.0.0.6")
+    codes = [
+        client.get(f"/{'x' * 10_000}{n}", headers=named(f"{n}@x")).status_code for n in range(300)
+    ]
+    assert set(codes[:20]) == {403}
+    assert set(codes[20:]) == {429}
+    lines = noted(tables)
+    assert len(lines) == 20
+    assert all(len(line["path"]) == 200 for line in lines)
+    assert audit_file(tables).stat().st_size < 20_000
+
+
+def test_who_has_no_role_is_refused_apart_from_others_of_the_same_proxy(tables: Path) -> None:
+    closed = PROXY.model_copy(
+        update={"roles": RolesConfig(viewer=("staff",)), "sign_ins_per_minute": 2}
+    )
+    client = client_of(tables, closed, "10.0.0.5")
+    codes = [client.get("/", headers=named("a@x")).status_code for _ in range(3)]
+    assert codes == [403, 403, 429]
+    assert client.get("/", headers=named("b@x")).status_code == 403
+    assert client.get("/", headers=named("c@x", "staff")).status_code == 200
+    assert len(noted(tables)) == 3
+
+
+def test_a_path_is_cut_wherever_it_is_noted(tables: Path) -> None:
+    client = client_of(tables, PROXY, "10.0.0.5")
+    for who in ("vera@x", "rita@x"):  # one has no role for it, one has no form of ours
+        page = client.get("/keys", headers=named(who)).text
+        form = {"csrf": token_in(page) if who == "vera@x" else "guess"}
+        path = f"/case/{'x' * 10_000}/decide"
+        assert client.post(path, data=form, headers=named(who)).status_code == 403
+    assert [line["what"] for line in noted(tables)] == ["not allowed", "form refused"]
+    assert all(len(line["path"]) == 200 for line in noted(tables))
 
 
 def test_decisions_have_a_limit_of_their_own(tables: Path) -> None:

@@ -18,6 +18,12 @@ USERS = (
     '{"sub": "rita", "email": "rita@example.org", "groups": ["oncall"]}',
     '{"sub": "vera", "email": "vera@example.org", "groups": []}',
     '{"sub": "eve", "email": "eve@elsewhere.org", "email_verified": false}',
+    '{"sub": "mallory", "email": "vera@example.org\\u200b", "groups": ["oncall"]}',
+    '{"sub": "text", "email": "vera@example.org", "email_verified": "true"}',
+    *(
+        f'{{"sub": "{name}", "email": "vera@example.org", "email_verified": {said}}}'
+        for name, said in {"no": '"false"', "null": "null", "one": "1", "True": '"True"'}.items()
+    ),
 )
 
 
@@ -99,6 +105,22 @@ def test_a_code_that_another_browser_asked_for_is_refused(url: str) -> None:
         back = attacker.post(there, data={"sub": "rita"}).headers["Location"]
         assert victim.get(back).status_code == 403
         assert victim.get(url).status_code == 303
+
+
+@pytest.mark.parametrize("who", ["mallory", "no", "null", "one", "True"])
+def test_a_name_that_may_be_of_somebody_else_is_refused(url: str, who: str) -> None:
+    with httpx.Client() as client:
+        answer = sign_in(client, url, who)
+        assert answer.status_code == 403
+        says = "is no name" if who == "mallory" else "has not verified that e-mail"
+        assert says in answer.text
+        assert client.get(url).status_code == 303
+
+
+def test_a_provider_may_say_in_a_text_that_an_address_is_verified(url: str) -> None:
+    with httpx.Client() as client:
+        assert sign_in(client, url, "text").status_code == 303
+        assert client.get(url).status_code == 200
 
 
 @pytest.mark.parametrize("who", ["eve", "stranger"])
