@@ -40,6 +40,13 @@ def test_a_body_that_no_form_of_ours_has_is_refused(tables: Path, path: str) -> 
         assert answer.headers["X-Frame-Options"] == "DENY"
 
 
+@pytest.mark.parametrize("between", [b"a&", b"a;"])
+def test_fields_that_no_form_of_ours_has_are_not_looked_at(tables: Path, between: bytes) -> None:
+    client = client_of(tables)
+    assert client.post("/theme", content=between * 25_001, headers=FORM).status_code == 413
+    assert client.post("/theme", content=between * 25_000, headers=FORM).status_code == 403
+
+
 @pytest.mark.parametrize("told", [[], [(b"content-length", b"5")]])
 def test_what_comes_after_too_much_is_not_waited_for(told: list[tuple[bytes, bytes]]) -> None:
     read = 0
