@@ -37,18 +37,27 @@ def settings_of(given: Given, folder: Path) -> Config:
     path = None
     if uri is not None:
         path = folder / "settings.yaml"
-        try:
-            with FileSystems.open(uri) as file:
-                path.write_bytes(file.read())
-        except Exception as error:
-            raise DistilwatchError(
-                f"the settings cannot be read ({error})", uri, "check its name, and who may read it"
-            ) from None
+        _copy(uri, path, "the settings", uri, "")
     config = _with_forgotten(load_config(path), folder)
     if secrets := from_options(several(given.values.get("secrets"))):
         dataflow = config.dataflow.model_copy(update={"secrets": secrets})
         config = config.model_copy(update={"dataflow": dataflow})
     return config
+
+
+def _copy(uri: str, here: Path, what: str, where: str, more: str) -> None:
+    """Fetches a file from a bucket.
+
+    Raises:
+      DistilwatchError: it cannot be read; `what`, `where` and `more` are for the message.
+    """
+    try:
+        with FileSystems.open(uri) as file:
+            here.write_bytes(file.read())
+    except Exception as error:
+        raise DistilwatchError(
+            f"{what} cannot be read ({error})", where, f"check its name, and who may read it{more}"
+        ) from None
 
 
 def _with_forgotten(config: Config, folder: Path) -> Config:
@@ -57,16 +66,13 @@ def _with_forgotten(config: Config, folder: Path) -> Config:
     if uri is None or "://" not in uri:
         return config
     here = folder / "forgotten.jsonl"
-    try:
-        with FileSystems.open(uri) as file:
-            here.write_bytes(file.read())
-    except Exception as error:
-        raise DistilwatchError(
-            f"the list of forgotten accounts cannot be read ({error})",
-            f"ingest.forgotten_file {uri}",
-            "check its name, and who may read it; where nobody was to be forgotten yet, put an "
-            "empty file there",
-        ) from None
+    _copy(
+        uri,
+        here,
+        "the list of forgotten accounts",
+        f"ingest.forgotten_file {uri}",
+        "; where nobody was to be forgotten yet, put an empty file there",
+    )
     ingest = config.ingest.model_copy(update={"forgotten_file": str(here)})
     return config.model_copy(update={"ingest": ingest})
 

@@ -169,10 +169,15 @@ def _watched(options: DetectOptions) -> list[str]:
     return [digest(Path(path))] if path else []
 
 
+# Where it runs, and where the list of forgotten accounts lies, which Dataflow's launcher copies.
+_NOT_WHAT_IT_DOES: dict[str, Any] = {
+    "flink": True, "dataflow": True, "observe": True, "ingest": {"forgotten_file"},
+}  # fmt: skip
+
+
 def _run_id(options: DetectOptions, version: str, known: Sequence[str]) -> str:
     """The same run over the same input, with the same bundle, known texts and settings, has the
     same name."""
-    # Where it runs is not what it does.
     span = (
         [] if options.from_ms is options.to_ms is None else [f"{options.from_ms}/{options.to_ms}"]
     )
@@ -182,7 +187,7 @@ def _run_id(options: DetectOptions, version: str, known: Sequence[str]) -> str:
             *options.inputs,
             version,
             *known,
-            options.config.model_dump_json(exclude={"flink", "dataflow", "observe"}),
+            options.config.model_dump_json(exclude=_NOT_WHAT_IT_DOES),
             *again,
             *span,
         ]

@@ -22,6 +22,7 @@ from pipelines.dataflow.launch import options_of, settings_of
 from pipelines.dataflow.options import dataflow_options
 from pipelines.dataflow.parameters import ELSEWHERE, METADATA, PARAMETERS, metadata, split
 from pipelines.dataflow.parameters import _options as options_of_the_command
+from pipelines.detect.plan import _run_id
 from pipelines.parts import forgotten_file
 from pipelines.settings.dataflow import DataflowConfig
 from schemas.errors import DistilwatchError
@@ -203,6 +204,14 @@ def test_the_list_of_forgotten_accounts_comes_from_the_bucket(
     note(bucket / "forgotten.jsonl", b"k" * 32, "a", "me", {})
     listed = forgotten_file(settings_of(given, here))
     assert "a" in Forgotten.open(listed, b"k" * 32)
+    # A copy each time, and the same run.
+    other = tmp_path / "other"
+    other.mkdir()
+    names = []
+    for folder in (here, other):
+        config = settings_of(given, folder)
+        names.append(_run_id(options_of(given, config, tmp_path / "bundle"), "b-1", []))
+    assert names[0] == names[1]
     with pytest.raises(DistilwatchError, match="by the template of Dataflow only"):
         forgotten_file(load_config(settings))
 
