@@ -34,6 +34,7 @@ from tests.support.receivers import (
     signed,
 )
 from tests.support.views import ROWS
+from transforms.alerts.outbox import Replayed
 from transforms.alerts.paging import PACKAGED, Policy
 from transforms.alerts.part import read_part
 from transforms.bigquery.uri import BigQueryUri
@@ -117,7 +118,7 @@ def test_what_could_not_be_sent_waits_in_the_book(
     assert dead
     assert len(messages(dataset.uri, config, ["dead"])) == dead
     server.script.clear()
-    assert replay_dead(dataset.uri, config, []) == dead
+    assert replay_dead(dataset.uri, config, []) == Replayed(dead, 0)
     assert told(dataset.uri, config).sent == dead
 
 
