@@ -504,7 +504,7 @@ def test_what_an_older_version_saved_is_read() -> None:
     now = Partition(3, 7, T0, active_ms=5, idle=True)
     assert pickle.loads(pickle.dumps(now)) == now
     before = Partition.__new__(Partition)
-    before.__setstate__([3, 7, T0, 5, True])  # without `barren`
+    before.__setstate__([3, 7, T0, 5, True])  # type: ignore[attr-defined]  # without `barren`
     assert before == now
     assert replace(before, next_offset=8).barren is False
 
