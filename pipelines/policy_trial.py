@@ -23,6 +23,8 @@ from transforms.alerts.wording import dollars
 
 DAY_MS = 86_400_000
 Reported = tuple[str, int | None, int]
+"""A cluster, the begin of its window in milliseconds UTC (None in rows of an older version), and
+its revision."""
 NEEDED = ("flagged_clusters", "cluster_members", "dispositions")  # tables that are read
 # Each knows all decisions of its time. Rows come by time, so few are wanted at once.
 _SPANS = 16

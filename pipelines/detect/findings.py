@@ -26,7 +26,7 @@ from transforms.scoring.bundle import Bundle
 from transforms.scoring.handler import Scored, VerifiedBundle
 from transforms.scoring.usual import Usual
 from transforms.sharing.evidence import evidence_row
-from transforms.sinks.commit import RESOLVED
+from transforms.sinks.known_clusters import RESOLVED
 
 
 @dataclass(frozen=True, slots=True)

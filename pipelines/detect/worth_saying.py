@@ -18,7 +18,7 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.utils.timestamp import Timestamp
 
 from transforms.clusters.rows import Finding
-from transforms.sinks.commit import RESOLVED
+from transforms.sinks.known_clusters import RESOLVED
 
 
 class Said(NamedTuple):

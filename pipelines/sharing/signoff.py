@@ -179,19 +179,6 @@ class TakenBack(NamedTuple):
     left: dict[str, DistilwatchError]
 
 
-def revoke(policy: Policy, store: ShareStore, what: str, why: str, by: str) -> list[Proposal]:
-    """The proposals of `take_back`.
-
-    Raises:
-      DistilwatchError: as of `take_back`, or one cannot be made for some recipient; for the others
-        it is there nevertheless.
-    """
-    made = take_back(policy, store, what, why, by)
-    for refused in made.left.values():
-        raise refused
-    return made.proposals
-
-
 def take_back(policy: Policy, store: ShareStore, what: str, why: str, by: str) -> TakenBack:
     """Proposals that take back what has left, approved already: taking back needs no second person.
 

@@ -243,8 +243,8 @@ class ShareStore:
                     found[tag] = found.get(tag, 0.0) + entry["rho"]
         return found
 
-    def cursor(self, feed: str, where: str, output: str) -> str:
-        """Where the last poll of a feed ended; "" before the first.
+    def last_poll(self, feed: str, where: str, output: str) -> dict[str, Any] | None:
+        """What the log says of the last poll of a feed; None before the first.
 
         A feed that has moved to another collection, or whose indicators go to other tables than
         before, begins anew.
@@ -254,11 +254,6 @@ class ShareStore:
           where: URL of its collection.
           output: tables that its indicators go to.
         """
-        last = self.last_poll(feed, where, output)
-        return str(last["added_after"]) if last else ""
-
-    def last_poll(self, feed: str, where: str, output: str) -> dict[str, Any] | None:
-        """What the log says of the last poll of a feed; None before the first. See `cursor`."""
         found = None
         for entry in self.log.entries():
             # What older versions have logged says nothing of tables.

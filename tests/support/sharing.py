@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from pipelines.sharing import signoff
 from pipelines.sharing.policy import Policy, public_pem, read_policy
-from pipelines.sharing.store import ShareStore
+from pipelines.sharing.store import Proposal, ShareStore
 from pipelines.sharing.tables import SharedTables, tables_at
 from schemas.tables import TABLES
 from transforms.alerts.dispositions import decide
@@ -184,3 +185,11 @@ def add_cluster(
             decide({"cluster_id": cluster}, names, "confirm", by="ana", why="seen", at_ms=NOW_MS)
         )
     return names
+
+
+def taken_back(lab: Lab, what: str, why: str) -> list[Proposal]:
+    """Proposals that take back what has left, of ana, which are there for every recipient."""
+    made = signoff.take_back(lab.policy, lab.store, what, why, "ana")
+    for refused in made.left.values():
+        raise refused
+    return made.proposals

@@ -17,6 +17,7 @@ from transforms.sharing.receive import MAX_OBJECT_BYTES
 
 MOST_BYTES = 256 << 20
 Key = tuple[str, datetime | None]
+"""Id and version of an object; None where its kind has no versions."""
 
 
 class FullError(Exception):

@@ -39,7 +39,6 @@ _PAGE = 100
 _CHUNK_BYTES = 1 << 20  # of an envelope that is sent
 _ANSWER_BYTES = 32 << 20
 _MOST_OBJECTS = 50_000  # of one poll
-_MOST_BYTES = MOST_BYTES  # of all of them
 _TIMEOUT_S = 30.0
 _MOST_PAUSE_S = 30  # that a busy server may ask for before it is tried again
 _ANSWER_S = 120.0  # for the whole of one answer, however steadily it trickles
@@ -210,7 +209,7 @@ def poll(place: Place, added_after: str = "") -> Polled:
         more = len(entries) > _MOST_OBJECTS
         if more:
             entries = _whole(place, entries, len(entries) - 1)
-        arrived = Arrived(_MOST_BYTES)
+        arrived = Arrived(MOST_BYTES)
         try:
             _fetch(place, collection, asked, entries, more, arrived)
         except FullError as full:
@@ -303,7 +302,7 @@ def _whole(place: Place, entries: Sequence[Mapping[str, Any]], end: int) -> list
 def _too_many(place: Place) -> DistilwatchError:
     return _failed(
         place,
-        f"it has more than {_MOST_OBJECTS:,} new objects, or {_MOST_BYTES >> 20:,} MiB, and no "
+        f"it has more than {_MOST_OBJECTS:,} new objects, or {MOST_BYTES >> 20:,} MiB, and no "
         "order to take them in parts",
         "ask its operator to empty the collection",
     )

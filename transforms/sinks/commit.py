@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import blake2b
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import duckdb
 import pyarrow as pa
@@ -25,6 +24,15 @@ from schemas.tables import TABLES
 from transforms.sinks import duckdb_path, scheme_of
 from transforms.sinks.delivery import Delivery
 from transforms.sinks.duckdb import write_tables
+from transforms.sinks.known_clusters import (
+    NOTHING,
+    RESOLVED,
+    KnownClusters,
+    Row,
+    by_revision,
+    name_and_window,
+    write_whole,
+)
 from transforms.sinks.parquet import add_parquet, parquet_folder
 from transforms.sinks.spool import Batch, Spool
 from transforms.sinks.staging import cannot_keep
@@ -41,163 +49,8 @@ _PATIENCE_S = 2.0  # with others who read: they pause each second (`pipelines.tr
 _REMEMBERED = 200_000
 _HEALTH, _CLUSTERS, _MEMBERS = "run_health", "flagged_clusters", "cluster_members"
 _EVIDENCE = "cluster_evidence"
-RESOLVED = "resolved"
 # Tables whose rows are made anew, mostly unchanged, whenever anything changes nearby.
 _REPEATING = ("session_scores", _CLUSTERS, _MEMBERS, _EVIDENCE, "sightings")
-Row = Mapping[str, Any]
-_NOTHING: Mapping[int, Mapping[str, int]] = {}
-
-
-class KnownClusters:
-    """What has been said of clusters, kept in a file, so that a restart goes on from there, also
-    one with other settings, bundles or watch lists, which is another run. What was said to other
-    outputs is nothing to these.
-
-    An alert is sent when a cluster is flagged first, and again when it reaches a severity that it
-    did not have before: at most once for each cluster, window and severity. A cluster that was
-    flagged and is so no more gets one row more, which says resolved.
-
-    Rows come in any order, also in one batch after the other: what takes a cluster back goes
-    another way through the pipeline than the cluster does. The largest revision counts.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        earlier: Mapping[int, Mapping[str, int]] = _NOTHING,
-        outputs: Sequence[str] = (),
-    ) -> None:
-        """Args:
-        path: of the file.
-        earlier: start of a window, milliseconds UTC, to the newest revision of each cluster that
-          the outputs have as open, for where the file is gone, or others wrote to them since.
-        outputs: URIs that are written to.
-        """
-        self._path = path
-        self._outputs = {blake2b(uri.encode(), digest_size=8).hexdigest() for uri in outputs}
-        topics = [uri for uri in outputs if uri.startswith("kafka:")]
-        of_topics = {blake2b(uri.encode(), digest_size=8).hexdigest() for uri in topics}
-        self._sent: set[tuple[str, ...]] = set()
-        # Newest revision in the tables, and whether it is flagged, of all that were flagged once.
-        self._said: dict[tuple[str, ...], tuple[int, bool]] = {}
-        # Newest revision that says resolved and was not worth saying; flagged rows that are older
-        # come too late. Of this process only: the rows of all accounts are among them.
-        self._unsaid: dict[tuple[str, ...], int] = {}
-        if path.exists():
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            known = set(kept.get("outputs", self._outputs))  # an older version did not say
-            if of_topics <= known:
-                self._sent = {tuple(alert) for alert in kept["sent"]}
-            if self._outputs - of_topics <= known:
-                for key in kept.get("open", ()):  # of an older version
-                    self._said[tuple(key)] = 0, True
-                for *key, revision, flagged in kept.get("said", ()):
-                    self._said[tuple(key)] = revision, flagged
-                # A backfill writes to no topics; what they were sent stays known.
-                self._outputs |= known
-        for start_ms, clusters in earlier.items():
-            start = datetime.fromtimestamp(start_ms / 1000, UTC).isoformat()
-            for name, revision in clusters.items():
-                if revision > self._said.get((name, start), (-1, False))[0]:
-                    self._said[name, start] = revision, True
-
-    def worth_saying(self, rows: Iterable[Row]) -> list[bool]:
-        """Of each row whether it is flagged, or takes back what was flagged before.
-
-        In a stream there is a row of every cluster and account that was judged; nobody asked for
-        those that were never flagged.
-        """
-        numbered = sorted(enumerate(rows), key=lambda pair: int(pair[1]["revision"]))
-        said, found = dict[tuple[str, ...], tuple[int, bool]](), [False] * len(numbered)
-        for i, row in numbered:
-            key: tuple[str, ...] = _cluster(row)
-            revision = int(row["revision"])
-            before = said.get(key) or self._said.get(key, (0, False))
-            if row["status"] != RESOLVED:
-                found[i] = revision >= self._unsaid.get(key, 0)
-            else:
-                found[i] = before[1]
-                if not found[i]:
-                    self._unsaid[key] = max(revision, self._unsaid.pop(key, 0))
-            if found[i]:
-                said[key] = _newer(before, row)
-        for key in list(self._unsaid)[: max(0, len(self._unsaid) - _REMEMBERED)]:
-            del self._unsaid[key]
-        return found
-
-    def flagged(self) -> set[str]:
-        """Ids of clusters that are flagged by now."""
-        return {name for (name, _), (_, flagged) in self._said.items() if flagged}
-
-    def is_flagged(self, name: str, window_start: Any) -> bool:
-        """Whether a cluster is flagged by now in a window; None: in any, of an older version."""
-        if window_start is None:
-            return name in self.flagged()
-        return self._said.get((name, _text(window_start)), (0, False))[1]
-
-    def flagged_windows(self) -> list[tuple[int, str]]:
-        """Begin of the window, milliseconds UTC, and id of clusters that are flagged by now."""
-        return sorted(
-            (_milliseconds(start), name)
-            for (name, start), (_, flagged) in self._said.items()
-            if flagged
-        )
-
-    def due(self, rows: Iterable[Row]) -> list[Row]:
-        """Of each cluster and window the newest row, where it is flagged and its severity news."""
-        newest = {_cluster(row): row for row in _by_revision(rows)}
-        return [
-            row
-            for key, row in newest.items()
-            if row["status"] != RESOLVED
-            and int(row["revision"]) >= self._said.get(key, (0, False))[0]
-            and _alert(row) not in self._sent
-        ]
-
-    def note(self, rows: Sequence[Row], sent: Sequence[Row]) -> None:
-        """Remembers rows that are in the tables, and alerts that were sent."""
-        if not rows and not sent:
-            return
-        for row in _by_revision(rows):
-            before = self._said.get(_cluster(row), (0, False))
-            self._said[_cluster(row)] = _newer(before, row)
-        self._sent.update(_alert(row) for row in sent)
-        said = sorted((*key, *newest) for key, newest in self._said.items())
-        kept = {"outputs": sorted(self._outputs), "sent": sorted(self._sent), "said": said}
-        _replace(self._path, kept)
-
-
-def _newer(before: tuple[int, bool], row: Row) -> tuple[int, bool]:
-    revision = int(row["revision"])
-    return before if revision < before[0] else (revision, row["status"] != RESOLVED)
-
-
-def _replace(path: Path, kept: Mapping[str, Any]) -> None:
-    """Writes a file that is there whole or as it was."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(kept), encoding="utf-8")
-    partial.replace(path)
-
-
-def _by_revision(rows: Iterable[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: int(row["revision"]))
-
-
-def _text(moment: Any) -> str:
-    return moment.isoformat() if isinstance(moment, datetime) else str(moment)
-
-
-def _milliseconds(text: str) -> int:
-    moment = datetime.fromisoformat(text)
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
-def _cluster(row: Row) -> tuple[str, str]:
-    return str(row["cluster_id"]), _text(row["window_start"])
-
-
-def _alert(row: Row) -> tuple[str, str, str]:
-    return *_cluster(row), str(row["severity"])
 
 
 @dataclass
@@ -228,8 +81,8 @@ class Written:
         """
         for name, rows in tables.items():
             self.rows[name] += rows.num_rows
-        for row in _by_revision(clusters):
-            key, revision = _cluster(row), int(row["revision"])
+        for row in by_revision(clusters):
+            key, revision = name_and_window(row), int(row["revision"])
             if revision < self._revisions.get(key, 0):
                 continue
             self._revisions[key] = revision
@@ -264,7 +117,7 @@ class Committer:
         bigquery: BigQueryOptions | None = None,
         on_call: OnCall | None = None,
         counts_go_on: bool = False,
-        earlier: Mapping[int, Mapping[str, int]] = _NOTHING,
+        earlier: Mapping[int, Mapping[str, int]] = NOTHING,
     ) -> None:
         """Args:
         spool: to take batches from.
@@ -362,7 +215,7 @@ class Committer:
                     send_rows(uri, alerts)
         self._clusters.note(clusters, alerts)
         if counts != self.written.health:
-            _replace(self._counts, {"run_id": self._run_id, "counts": counts})
+            write_whole(self._counts, {"run_id": self._run_id, "counts": counts})
         self.written.health = counts
         self.written.add(tables, clusters)
         self._remember(digests)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipelines.detect.worth_saying import Said, WorthSaying, hear
 from transforms.clusters.rows import Finding
-from transforms.sinks.commit import RESOLVED
+from transforms.sinks.known_clusters import RESOLVED
 
 DAY = 86_400_000
 

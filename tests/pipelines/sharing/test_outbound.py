@@ -15,7 +15,16 @@ from pipelines.sharing import outbound, signoff
 from pipelines.sharing.policy import read_policy
 from schemas.errors import DistilwatchError
 from tests.support.leaks import every_text
-from tests.support.sharing import CLUSTER, COMMON, WORDING, Lab, add_cluster, make_lab, write_policy
+from tests.support.sharing import (
+    CLUSTER,
+    COMMON,
+    WORDING,
+    Lab,
+    add_cluster,
+    make_lab,
+    taken_back,
+    write_policy,
+)
 from transforms.alerts.decision_store import DispositionStore
 from transforms.alerts.dispositions import decide
 from transforms.sharing.canonical import digest
@@ -250,7 +259,7 @@ def test_a_policy_that_wants_two_people_by_now_stops_what_one_has_approved(
     write_policy(lab, None, two_people=False)
     signoff.publish(lab.policy, lab.store, made.name, "ben", tmp_path / "out.json")
     write_policy(lab, None, two_people=True)  # taking back needs one person under any policy
-    [back] = signoff.revoke(lab.policy, lab.store, CLUSTER, "ours", "ana")
+    [back] = taken_back(lab, CLUSTER, "ours")
     assert signoff.publish(lab.policy, lab.store, back.name, "ana", tmp_path / "b.json").state == (
         "sent"
     )
@@ -267,9 +276,9 @@ def test_what_is_taken_back_for_ever_is_never_guessed(lab: Lab, tmp_path: Path, 
         signoff.publish(lab.policy, lab.store, made.name, "ben", tmp_path / "out.json")
     before = lab.store.log.entries()
     with pytest.raises(DistilwatchError, match=r"begin with|begins with nothing"):
-        signoff.revoke(lab.policy, lab.store, what, "why", "ana")
+        taken_back(lab, what, "why")
     assert lab.store.log.entries() == before
-    [back] = signoff.revoke(lab.policy, lab.store, "c-f", "why", "ana")
+    [back] = taken_back(lab, "c-f", "why")
     assert back.about == f"revoke {other}"
 
 
@@ -397,7 +406,7 @@ def test_what_was_taken_back_never_leaves_again(lab: Lab, tmp_path: Path) -> Non
     add_cluster(lab)
     leave(lab, tmp_path / "one.json")
     lab.now_ms += 60_000
-    [back] = signoff.revoke(lab.policy, lab.store, CLUSTER, "it was a test of ours", "ana")
+    [back] = taken_back(lab, CLUSTER, "it was a test of ours")
     assert back.state == "approved"
     signoff.publish(lab.policy, lab.store, back.name, "ana", tmp_path / "two.json")
     objects = orjson.loads((tmp_path / "two.json").read_bytes())["objects"]
@@ -407,7 +416,7 @@ def test_what_was_taken_back_never_leaves_again(lab: Lab, tmp_path: Path) -> Non
     lab.now_ms += 60_000
     assert propose(lab).proposal is None
     with pytest.raises(DistilwatchError, match="has left"):
-        signoff.revoke(lab.policy, lab.store, CLUSTER, "again", "ana")
+        taken_back(lab, CLUSTER, "again")
 
 
 def test_what_has_left_can_be_taken_back_under_a_policy_that_became_stricter(
@@ -417,7 +426,7 @@ def test_what_has_left_can_be_taken_back_under_a_policy_that_became_stricter(
     leave(lab, tmp_path / "one.json")
     lab.now_ms += 60_000
     write_policy(lab, None, kinds=["client"], marking="red", least_confidence=95)
-    [back] = signoff.revoke(lab.policy, lab.store, CLUSTER, "ours", "ana")
+    [back] = taken_back(lab, CLUSTER, "ours")
     assert signoff.publish(lab.policy, lab.store, back.name, "ana", tmp_path / "2").state == "sent"
 
 
@@ -426,7 +435,7 @@ def test_one_indicator_can_be_taken_back_by_itself(lab: Lab, tmp_path: Path) -> 
     leave(lab, tmp_path / "one.json")
     lab.now_ms += 60_000
     [one] = [i for i in lab.shared.indicators("shared") if i.kind is Kind.PREFIX_SCAFFOLD]
-    [back] = signoff.revoke(lab.policy, lab.store, one.indicator_id, "common after all", "ana")
+    [back] = taken_back(lab, one.indicator_id, "common after all")
     signoff.publish(lab.policy, lab.store, back.name, "ana", tmp_path / "two.json")
     revoked = {i.kind: i.revoked for i in lab.shared.indicators("shared")}
     assert revoked == {Kind.PREFIX_SCAFFOLD: True, Kind.BEHAVIOUR: False, Kind.COVERAGE: False}

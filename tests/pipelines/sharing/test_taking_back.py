@@ -15,7 +15,7 @@ from pipelines.commands.share import share
 from pipelines.sharing import outbound, signoff
 from pipelines.sharing.store import Proposal
 from schemas.errors import DistilwatchError
-from tests.support.sharing import CLUSTER, Lab, add_cluster, make_lab
+from tests.support.sharing import CLUSTER, Lab, add_cluster, make_lab, taken_back
 from transforms.sharing import taxii
 
 OTHER = "c-" + "f" * 16
@@ -81,23 +81,23 @@ def test_a_server_that_was_down_is_told_by_the_same_command(
     assert len(reached[0]) == 3
     assert all(one.revoked for one in lab.shared.indicators("shared"))
     with pytest.raises(DistilwatchError, match="was taken back"):
-        signoff.revoke(lab.policy, lab.store, CLUSTER, "again", "ana")
+        taken_back(lab, CLUSTER, "again")
 
 
 def test_one_that_waits_is_finished_and_none_is_made_beside_it(lab: Lab) -> None:
     add_cluster(lab)
     leave(lab, "forum")
     lab.now_ms += 1_000
-    [back] = signoff.revoke(lab.policy, lab.store, CLUSTER, "ours", "ana")
+    [back] = taken_back(lab, CLUSTER, "ours")
     lab.now_ms += 1_000
-    [again] = signoff.revoke(lab.policy, lab.store, CLUSTER, "ours", "ana")
+    [again] = taken_back(lab, CLUSTER, "ours")
     assert again == back
     # One that takes back less leaves the rest to another.
     assert signoff.reject(lab.store, back.name, "anew", "ana").state == "rejected"
     one = lab.shared.indicators("shared")[0].indicator_id
-    [part] = signoff.revoke(lab.policy, lab.store, one, "ours", "ana")
+    [part] = taken_back(lab, one, "ours")
     lab.now_ms += 1_000
-    both = signoff.revoke(lab.policy, lab.store, CLUSTER, "ours", "ana")
+    both = taken_back(lab, CLUSTER, "ours")
     assert [p.objects for p in both] == [2, 3]  # with whose they are
     assert both[0] == part
 
@@ -133,7 +133,7 @@ def test_the_tables_that_something_left_from_know_that_it_was_taken_back(
     count = len(second.shared.indicators("shared"))
     assert count
     lab.now_ms += 60_000
-    [back] = signoff.revoke(lab.policy, lab.store, OTHER, "ours", "ana")
+    [back] = taken_back(lab, OTHER, "ours")
     signoff.publish(lab.policy, lab.store, back.name, "ana", tmp_path / "back.json")
     assert [one.revoked for one in second.shared.indicators("shared")] == [True] * count
     # What both had told of is taken back in both; what only the first had is as it was.

@@ -16,7 +16,15 @@ from pipelines.sharing.tables import tables_at
 from pipelines.watching import received
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
-from tests.support.sharing import CLUSTER, NOW_MS, Lab, add_cluster, make_lab, write_policy
+from tests.support.sharing import (
+    CLUSTER,
+    NOW_MS,
+    Lab,
+    add_cluster,
+    make_lab,
+    taken_back,
+    write_policy,
+)
 from tests.support.taxii import OPEN, READ_ONLY
 from tests.transforms.sharing.test_stix import KEY, an_indicator
 from transforms.sharing import taxii
@@ -135,7 +143,7 @@ def test_a_campaign_reaches_the_other_lab_and_can_be_taken_back(labs: tuple[Lab,
     assert inbound.poll(b.policy, b.store, "forum", b.output, again=True).changed == []
 
     a.now_ms += 60_000
-    for back in signoff.revoke(a.policy, a.store, CLUSTER, "ours", "ana"):
+    for back in taken_back(a, CLUSTER, "ours"):
         signoff.publish(a.policy, a.store, back.name, "ana")
     b.now_ms += 60_000
     inbound.poll(b.policy, b.store, "forum", b.output)
@@ -192,8 +200,8 @@ def test_other_tables_and_another_collection_begin_anew(
     assert len(received(other)) == 3
     assert inbound.poll(b.policy, b.store, "forum", b.output).objects == 0
     url = b.policy.settings.feeds["forum"].taxii.url
-    assert b.store.cursor("forum", url, b.output)
-    assert b.store.cursor("forum", url + "moved/", b.output) == ""
+    assert b.store.last_poll("forum", url, b.output)
+    assert b.store.last_poll("forum", url + "moved/", b.output) is None
 
 
 def test_a_poll_that_was_interrupted_comes_again(
@@ -226,7 +234,7 @@ def test_an_older_version_that_is_sent_again_changes_nothing(labs: tuple[Lab, La
     old, new = a.folder / "old.json", a.folder / "new.json"
     signoff.publish(a.policy, a.store, made.name, "ben", old)
     a.now_ms += 60_000
-    [back] = signoff.revoke(a.policy, a.store, CLUSTER, "ours", "ana")
+    [back] = taken_back(a, CLUSTER, "ours")
     signoff.publish(a.policy, a.store, back.name, "ana", new)
     b.now_ms += 60_000
     for file, changed in ((old, 3), (new, 3), (old, 0), (new, 0)):

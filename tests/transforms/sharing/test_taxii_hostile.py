@@ -129,7 +129,7 @@ def test_more_than_fits_into_memory_comes_in_parts(
     forum: Place, monkeypatch: pytest.MonkeyPatch, answer_bytes: int
 ) -> None:
     monkeypatch.setattr(taxii, "_ANSWER_BYTES", answer_bytes)
-    monkeypatch.setattr(taxii, "_MOST_BYTES", 5_000)
+    monkeypatch.setattr(taxii, "MOST_BYTES", 5_000)
     monkeypatch.setattr(_Collection, "held", [an_object(i, 900) for i in range(12)])
     found: list[str] = []
     got = taxii.Polled([], "", True)
@@ -143,7 +143,7 @@ def test_more_than_fits_into_memory_comes_in_parts(
 
 
 def test_more_than_fits_at_one_time_is_said(forum: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(taxii, "_MOST_BYTES", 5_000)
+    monkeypatch.setattr(taxii, "MOST_BYTES", 5_000)
     monkeypatch.setattr(_Collection, "held", [an_object(i, 900, at=7) for i in range(12)])
     with pytest.raises(DistilwatchError, match="no order to take them in parts"):
         taxii.poll(forum)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from schemas.errors import DistilwatchError
 from schemas.tables import TABLES
 from tests.support.commit import T0, Place, Row, cluster, stage
-from transforms.sinks.commit import RESOLVED, Committer, KnownClusters
+from transforms.sinks.commit import Committer
+from transforms.sinks.known_clusters import RESOLVED, KnownClusters
 
 
 class Topic:
@@ -125,6 +126,10 @@ def test_what_went_to_other_outputs_is_nothing_to_these(place: Place) -> None:
         known = KnownClusters(path, outputs=outputs)
         assert (known.flagged() == {"c"}) == flagged
         assert (not known.due([row])) == sent
+    # Another topic hears all anew, and takes the place of the one before.
+    KnownClusters(path, outputs=["duckdb:///a", "kafka://b/two"]).note([row], [row])
+    assert KnownClusters(path, outputs=["duckdb:///a", "kafka://b/one"]).due([row])
+    assert not KnownClusters(path, outputs=["duckdb:///a", "kafka://b/two"]).due([row])
     # And what others wrote to these outputs since counts.
     gone = row | {"status": RESOLVED}
     KnownClusters(path, outputs=["duckdb:///a"]).note([gone], [])
