@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -18,7 +19,7 @@ import yaml
 from starlette.testclient import TestClient
 
 from infra.local.services import free_ports
-from pipelines.settings.triage import TriageConfig
+from pipelines.settings.triage import ProxyConfig, RolesConfig, TriageConfig
 from pipelines.triage.app import make_app
 from pipelines.triage.audit import AuditLog
 from pipelines.triage.duckdb_store import DuckDBStore
@@ -119,3 +120,27 @@ def config_file(folder: Path, **triage: Any) -> Path:
     path = folder / "triage.yaml"
     path.write_text(yaml.safe_dump({"triage": triage}), encoding="utf-8")
     return path
+
+
+PROXY = TriageConfig(
+    sign_in="proxy",
+    public_url="https://triage.example.org",
+    proxy=ProxyConfig(trusted=("10.0.0.5", "192.168.0.0/24")),
+    roles=RolesConfig(viewer=("*",), responder=("oncall", "rita@x"), admin=("root@x",)),
+)
+
+
+def named(name: str, *groups: str) -> dict[str, str]:
+    """What a trusted proxy says of who asks."""
+    return {"X-Forwarded-Email": name, "X-Forwarded-Groups": ",".join(groups)}
+
+
+def noted(tables: Path) -> list[dict[str, Any]]:
+    """Lines of the audit log."""
+    return [json.loads(line) for line in audit_file(tables).read_text().splitlines()]
+
+
+def worst(tables: Path) -> str:
+    """The cluster that is first in the queue."""
+    page = client_of(tables).get("/").text
+    return page.split('href="/case/')[1].split('"')[0]

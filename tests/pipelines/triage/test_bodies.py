@@ -12,8 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from pipelines.triage.bodies import MOST_BYTES, BodyLimit
 from pipelines.triage.duckdb_store import DuckDBStore
-from tests.pipelines.triage.test_access import noted, worst
-from tests.support.triage import client_of, send_decision, token_in
+from tests.support.triage import client_of, noted, send_decision, token_in, worst
 from transforms.alerts.dispositions import Disposition
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
